@@ -1,0 +1,1 @@
+"""Camera geometry on numpy arrays: cameras, gates, clouds, pictures. Knows no ROS."""

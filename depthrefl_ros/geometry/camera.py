@@ -1,0 +1,234 @@
+"""The camera: what a CameraInfo says (REP-104), checked, and the way between image and network.
+
+Pixel centres lie at integer coordinates, as OpenCV has it: a resize by s takes u to
+(u + 0.5) s - 0.5.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+
+# Accepted numbers of coefficients in D; an empty D means no distortion.
+_COEFFICIENTS = {
+    "plumb_bob": (0, 4, 5),
+    "rational_polynomial": (0, 8, 12, 14),
+    "equidistant": (0, 4),
+}
+ASPECT_FITS = ("pad", "crop")
+PADDING_GREY = 127  # what the network's normalisation takes to zero
+
+
+class CameraError(ValueError):
+    """A camera description that no depth can be computed with; names field, value and remedy."""
+
+
+@dataclass(frozen=True)
+class RegionOfInterest:
+    """The part of the full image that the driver sends, in full-resolution pixels; 0 0 0 0: all."""
+
+    x_offset: int = 0
+    y_offset: int = 0
+    height: int = 0
+    width: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """A calibrated camera as CameraInfo describes it (REP-104).
+
+    Attributes:
+        width: of the full image, pixels.
+        height: of the full image, pixels.
+        K: (3, 3) float64 intrinsics of the raw image, pixels.
+        D: (n,) float64 distortion coefficients; empty or all zero for none.
+        R: (3, 3) float64 rectifying rotation; all zero is read as the identity.
+        P: (3, 4) float64 projection of the rectified image, pixels; where it is all zero, as
+            uncalibrated drivers leave it, K stands in.
+        distortion_model: ``plumb_bob``, ``rational_polynomial`` or ``equidistant``.
+        binning_x: pixels combined along x; 0 means 1.
+        binning_y: pixels combined along y; 0 means 1.
+        roi: region of interest.
+
+    Raises:
+        CameraError: a field that cannot be true; the message names it.
+    """
+
+    width: int
+    height: int
+    K: np.ndarray
+    D: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    R: np.ndarray = field(default_factory=lambda: np.eye(3))
+    P: np.ndarray = field(default_factory=lambda: np.zeros((3, 4)))
+    distortion_model: str = "plumb_bob"
+    binning_x: int = 1
+    binning_y: int = 1
+    roi: RegionOfInterest = RegionOfInterest()
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        for name, shape in (("K", (3, 3)), ("R", (3, 3)), ("P", (3, 4)), ("D", (-1,))):
+            values = np.asarray(getattr(self, name), dtype=np.float64)
+            if shape != (-1,) and values.size != shape[0] * shape[1]:
+                raise CameraError(f"{name} has {values.size} values; {shape} are needed")
+            if not np.isfinite(values).all():
+                raise CameraError(f"{name} is {values.ravel().tolist()}; it must be finite")
+            put(name, values.reshape(shape))
+        if self.width <= 0 or self.height <= 0:
+            raise CameraError(
+                f"width x height is {self.width}x{self.height}; the image's size is needed"
+            )
+        if not self.K.any():
+            raise CameraError(
+                "K is all zero, so the camera is not calibrated; calibrate it, give "
+                "camera_info_url, or set assumed_horizontal_fov"
+            )
+        if not self.R.any():
+            put("R", np.eye(3))
+        if not self.P.any():
+            put("P", np.hstack([self.K, np.zeros((3, 1))]))
+        for name, matrix in (("K", self.K), ("P", self.P)):
+            if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
+                raise CameraError(
+                    f"{name} has focal lengths {matrix[0, 0]} and {matrix[1, 1]}; both must be "
+                    "positive pixels"
+                )
+        put("distortion_model", self.distortion_model or "plumb_bob")
+        allowed = _COEFFICIENTS.get(self.distortion_model)
+        if allowed is None:
+            raise CameraError(
+                f"distortion_model is {self.distortion_model!r}; known are {sorted(_COEFFICIENTS)}"
+            )
+        if self.D.any() and self.D.size not in allowed:
+            raise CameraError(
+                f"D has {self.D.size} coefficients; {self.distortion_model} takes one of "
+                f"{allowed}"
+            )
+        put("binning_x", self.binning_x or 1)
+        put("binning_y", self.binning_y or 1)
+
+    @classmethod
+    def pinhole(
+        cls, width: int, height: int, fx: float, fy: float, cx: float, cy: float
+    ) -> Camera:
+        """A camera without distortion; lengths in pixels."""
+        return cls(width, height, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64))
+
+    @classmethod
+    def from_horizontal_fov(cls, width: int, height: int, fov_rad: float) -> Camera:
+        """A pinhole camera of square pixels with this horizontal field of view in radians.
+
+        Raises:
+            CameraError: the field of view is not between 0 and pi.
+        """
+        if not 0.0 < fov_rad < math.pi:
+            raise CameraError(f"horizontal field of view is {fov_rad} rad; need 0 < it < pi")
+        focal = width / 2.0 / math.tan(fov_rad / 2.0)
+        return cls.pinhole(width, height, focal, focal, (width - 1) / 2.0, (height - 1) / 2.0)
+
+    @property
+    def fx(self) -> float:
+        """Horizontal focal length of the rectified image, pixels."""
+        return float(self.P[0, 0])
+
+    @property
+    def fy(self) -> float:
+        """Vertical focal length of the rectified image, pixels."""
+        return float(self.P[1, 1])
+
+    @property
+    def cx(self) -> float:
+        """Principal point of the rectified image, x in pixels."""
+        return float(self.P[0, 2])
+
+    @property
+    def cy(self) -> float:
+        """Principal point of the rectified image, y in pixels."""
+        return float(self.P[1, 2])
+
+    @property
+    def is_distorted(self) -> bool:
+        """Whether the raw image differs from the rectified one (D, R, or P other than K)."""
+        return bool(
+            self.D.any()
+            or not np.allclose(self.R, np.eye(3))
+            or not np.allclose(self.P[:, :3], self.K)
+        )
+
+    def for_image(self, width: int, height: int) -> Camera:
+        """The camera of an image of this size, binning and region of interest applied.
+
+        Raises:
+            CameraError: the image has a size that this CameraInfo does not describe.
+        """
+        roi = self.roi
+        x0, y0 = (roi.x_offset, roi.y_offset) if roi.width and roi.height else (0, 0)
+        full_width = roi.width if roi.width and roi.height else self.width
+        full_height = roi.height if roi.width and roi.height else self.height
+        expected = (full_width // self.binning_x, full_height // self.binning_y)
+        if (width, height) != expected:
+            raise CameraError(
+                f"camera_info describes an image of {expected[0]}x{expected[1]} (width x height "
+                f"{self.width}x{self.height}, binning {self.binning_x}x{self.binning_y}, roi "
+                f"{roi.width}x{roi.height}) but the image is {width}x{height}"
+            )
+        if (x0, y0) == (0, 0) and (width, height) == (self.width, self.height):
+            return self
+        return self._resampled(width, height, x0, y0, 1 / self.binning_x, 1 / self.binning_y)
+
+    def scaled(self, width: int, height: int) -> Camera:
+        """The camera of the same picture resized to this size."""
+        return self._resampled(width, height, 0, 0, width / self.width, height / self.height)
+
+    def rectified(self) -> Camera:
+        """The pinhole camera of the rectified image: K from P, no distortion."""
+        return replace(
+            self, K=self.P[:, :3].copy(), D=np.zeros(5), R=np.eye(3), distortion_model="plumb_bob"
+        )
+
+    def _resampled(
+        self, width: int, height: int, x0: int, y0: int, scale_x: float, scale_y: float
+    ) -> Camera:
+        K, P = self.K.copy(), self.P.copy()
+        for matrix in (K, P):
+            matrix[0, 2] = (matrix[0, 2] - x0 + 0.5) * scale_x - 0.5
+            matrix[1, 2] = (matrix[1, 2] - y0 + 0.5) * scale_y - 0.5
+            matrix[0, [0, 1]] *= scale_x
+            matrix[1, 1] *= scale_y
+        P[0, 3] *= scale_x
+        P[1, 3] *= scale_y
+        return replace(
+            self,
+            width=width,
+            height=height,
+            K=K,
+            P=P,
+            binning_x=1,
+            binning_y=1,
+            roi=RegionOfInterest(),
+        )
+
+
+def undistortion_maps(
+    camera: Camera, matrix: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel of an undistorted picture lies in the raw image.
+
+    Args:
+        camera: the raw camera; K, D and R are used.
+        matrix: (3, 3) intrinsics of the undistorted picture.
+        size: (width, height) of the undistorted picture, pixels.
+
+    Returns:
+        x and y, each (height, width) float32, pixels of the raw image.
+    """
+    if camera.distortion_model == "equidistant" and camera.D.any():
+        build = cv2.fisheye.initUndistortRectifyMap
+    else:
+        build = cv2.initUndistortRectifyMap
+    return build(camera.K, camera.D, camera.R, matrix, size, cv2.CV_32FC1)

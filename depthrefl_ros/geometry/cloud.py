@@ -1,0 +1,85 @@
+"""Depth becomes points in the camera's optical frame: z forward, x right, y down (REP-103)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from depthrefl_ros.geometry.camera import Camera
+
+
+class CloudBuilder:
+    """Organised clouds of one camera; the rays of its pixels are computed once.
+
+    Args:
+        camera: the rectified pinhole camera of the depth images.
+    """
+
+    def __init__(self, camera: Camera):
+        self.shape = (camera.height, camera.width)
+        columns = (np.arange(camera.width, dtype=np.float64) - camera.cx) / camera.fx
+        rows = (np.arange(camera.height, dtype=np.float64) - camera.cy) / camera.fy
+        self._ray_x = np.ascontiguousarray(
+            np.broadcast_to(columns.astype(np.float32), self.shape)
+        )
+        self._ray_y = np.ascontiguousarray(
+            np.broadcast_to(rows.astype(np.float32)[:, None], self.shape)
+        )
+        self._x, self._y, self._z = (np.empty(self.shape, np.float32) for _ in range(3))
+        self._colourless = np.zeros(self.shape, np.float32)
+
+    def fill(self, depth_m: np.ndarray, image_bgra: np.ndarray | None, out: np.ndarray) -> None:
+        """Writes x, y, z and packed rgb of every pixel.
+
+        Args:
+            depth_m: (H, W) float32 metres; NaN and infinite depth give NaN points.
+            image_bgra: (H, W, 4) uint8 colours aligned with the depth, or None for black.
+            out: (H, W, 4) float32 that is written; the fourth is the colour's bytes b, g, r, a,
+                which is how PointCloud2's ``rgb`` field is packed.
+        """
+        # Infinite minus infinite is NaN and finite minus itself is 0: one pass instead of a mask.
+        with np.errstate(invalid="ignore"):
+            np.subtract(depth_m, depth_m, out=self._z)
+        np.add(self._z, depth_m, out=self._z)
+        np.multiply(self._ray_x, self._z, out=self._x)
+        np.multiply(self._ray_y, self._z, out=self._y)
+        if image_bgra is None:
+            colour = self._colourless
+        else:
+            colour = np.ascontiguousarray(image_bgra).view(np.float32)[..., 0]
+        cv2.merge((self._x, self._y, self._z, colour), out)
+
+
+def write_ply(path: str | Path, points: np.ndarray) -> int:
+    """Writes the finite points of a cloud as a binary PLY file.
+
+    Args:
+        path: the file.
+        points: (H, W, 4) or (N, 4) float32: x, y, z in metres and packed rgb, as ``CloudBuilder``
+            fills them.
+
+    Returns:
+        The number of points written.
+    """
+    flat = np.ascontiguousarray(points, np.float32).reshape(-1, 4)
+    flat = flat[np.isfinite(flat[:, :3]).all(axis=1)]
+    vertices = np.empty(
+        len(flat),
+        [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")],
+    )
+    for index, name in enumerate("xyz"):
+        vertices[name] = flat[:, index]
+    bgra = np.ascontiguousarray(flat[:, 3]).view(np.uint8).reshape(-1, 4)
+    for index, name in enumerate(("blue", "green", "red")):
+        vertices[name] = bgra[:, index]
+    header = (
+        "ply\nformat binary_little_endian 1.0\n"
+        "comment camera optical frame: x right, y down, z forward, metres\n"
+        f"element vertex {len(vertices)}\n"
+        "property float x\nproperty float y\nproperty float z\n"
+        "property uchar red\nproperty uchar green\nproperty uchar blue\nend_header\n"
+    )
+    Path(path).write_bytes(header.encode("ascii") + vertices.tobytes())
+    return len(vertices)

@@ -1,0 +1,192 @@
+"""The way from a camera image to the network's input and back, computed once per camera.
+
+One resampling per frame: undistortion and resizing are one map. The aspect is kept (``pad`` or
+``crop``), never squashed, so that one focal length holds for both directions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from depthrefl_ros.geometry.camera import ASPECT_FITS, PADDING_GREY, Camera, undistortion_maps
+
+
+class Rectangle(NamedTuple):
+    """A rectangle of whole pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def of(self, plane: np.ndarray) -> np.ndarray:
+        """The view of the plane (H, W, ...) inside the rectangle."""
+        return plane[self.y : self.y + self.height, self.x : self.x + self.width]
+
+
+def fit_rectangles(
+    image: tuple[int, int], network: tuple[int, int], aspect_fit: str
+) -> tuple[Rectangle, Rectangle]:
+    """Which part of the image is seen, and where it lies in the network's input.
+
+    Args:
+        image: (width, height) of the image, pixels.
+        network: (width, height) of the network's input, pixels.
+        aspect_fit: ``pad`` sees all of the image, ``crop`` fills all of the network's input.
+
+    Returns:
+        The seen part of the image, and its place in the network's input.
+
+    Raises:
+        ValueError: ``aspect_fit`` is neither.
+    """
+    if aspect_fit not in ASPECT_FITS:
+        raise ValueError(f"aspect_fit is {aspect_fit!r}; known are {ASPECT_FITS}")
+    choose = min if aspect_fit == "pad" else max
+    scale = choose(network[0] / image[0], network[1] / image[1])
+    seen = [min(i, max(1, round(n / scale))) for i, n in zip(image, network, strict=True)]
+    place = [min(n, max(1, round(i * scale))) for i, n in zip(image, network, strict=True)]
+    return (
+        Rectangle((image[0] - seen[0]) // 2, (image[1] - seen[1]) // 2, *seen),
+        Rectangle((network[0] - place[0]) // 2, (network[1] - place[1]) // 2, *place),
+    )
+
+
+class Rectification:
+    """Undistorts and resizes images to the network, and brings depth back to the image.
+
+    Args:
+        camera: of the images that come, their size (``Camera.for_image``).
+        is_rectified: the images are rectified already: P holds and D is ignored.
+        network: (width, height) of the network's input, pixels.
+        aspect_fit: ``pad`` or ``crop``.
+
+    Attributes:
+        camera: the rectified pinhole camera, of the images' size, D zero.
+        network_camera: the same for the network's input.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        is_rectified: bool,
+        network: tuple[int, int],
+        aspect_fit: str = "pad",
+    ):
+        self.camera = camera.rectified()
+        self._size = (camera.width, camera.height)
+        self._network = network
+        self._seen, self._place = fit_rectangles(self._size, network, aspect_fit)
+        scale_x = self._place.width / self._seen.width
+        scale_y = self._place.height / self._seen.height
+        self.network_camera = Camera.pinhole(
+            network[0],
+            network[1],
+            self.camera.fx * scale_x,
+            self.camera.fy * scale_y,
+            (self.camera.cx - self._seen.x + 0.5) * scale_x - 0.5 + self._place.x,
+            (self.camera.cy - self._seen.y + 0.5) * scale_y - 0.5 + self._place.y,
+        )
+        # A bilinear map reads four pixels; coarser steps than two would skip some. So large images
+        # are first shrunk by a whole factor with a box filter, which sees every pixel.
+        self._shrink = max(1, int(1.0 / max(scale_x, scale_y)))
+        self._is_warped = camera.is_distorted and not is_rectified
+        self._unseen: np.ndarray | None = None
+        if self._is_warped:
+            self._prepare_maps(camera)
+
+    @property
+    def network_focal_px(self) -> float:
+        """Focal length of the network's input, pixels: the geometric mean of both directions."""
+        return float(np.sqrt(self.network_camera.fx * self.network_camera.fy))
+
+    def _prepare_maps(self, camera: Camera) -> None:
+        width, height = self._size
+        x, y = undistortion_maps(camera, self.network_camera.K, self._network)
+        factor_x = max(1, width // self._shrink) / width
+        factor_y = max(1, height // self._shrink) / height
+        self._network_maps = cv2.convertMaps(
+            (x + np.float32(0.5)) * np.float32(factor_x) - np.float32(0.5),
+            (y + np.float32(0.5)) * np.float32(factor_y) - np.float32(0.5),
+            cv2.CV_16SC2,
+        )
+        x, y = undistortion_maps(camera, self.camera.K, self._size)
+        self._unseen = (x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)
+        self._image_maps = cv2.convertMaps(x, y, cv2.CV_16SC2)
+
+    def to_network(self, image: np.ndarray) -> np.ndarray:
+        """(H, W[, C]) uint8 to (h, w[, C]) uint8 at the network's size, padding in mid-grey."""
+        if self._is_warped:
+            if self._shrink > 1:
+                size = (self._size[0] // self._shrink, self._size[1] // self._shrink)
+                image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            grey = (PADDING_GREY,) * 4
+            warped = cv2.remap(
+                image, *self._network_maps, cv2.INTER_LINEAR, None, cv2.BORDER_CONSTANT, grey
+            )
+            return self._padded(self._place.of(warped))
+        size = (self._place.width, self._place.height)
+        shrinks = size[0] < self._seen.width
+        seen = self._seen.of(image)
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return self._padded(cv2.resize(seen, size, interpolation=how))
+
+    def _padded(self, content: np.ndarray) -> np.ndarray:
+        if content.shape[:2] == (self._network[1], self._network[0]):
+            return content
+        shape = (self._network[1], self._network[0], *content.shape[2:])
+        canvas = np.full(shape, PADDING_GREY, np.uint8)
+        self._place.of(canvas)[...] = content
+        return canvas
+
+    def rectify(self, image: np.ndarray) -> np.ndarray:
+        """(H, W[, C]) uint8 raw to the rectified image of the same size; black where unseen."""
+        if not self._is_warped:
+            return image
+        return cv2.remap(image, *self._image_maps, cv2.INTER_LINEAR)
+
+    def network_unseen(self) -> np.ndarray | None:
+        """(h, w) bool of network pixels that no image pixel was seen at, or None if all were."""
+        unseen = np.ones((self._network[1], self._network[0]), bool)
+        inside = self._place.of(unseen)
+        inside[...] = False
+        if self._unseen is not None:
+            mask = self._seen.of(self._unseen.astype(np.uint8))
+            size = (self._place.width, self._place.height)
+            inside |= cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT) > 0
+        return unseen if unseen.any() else None
+
+    def from_network(self, depth: np.ndarray, edges: np.ndarray | None = None) -> np.ndarray:
+        """Brings depth back to the size of the image without mixing surfaces.
+
+        Between pixels of one surface the depth is interpolated; next to a marked edge, or to a
+        pixel without a finite depth, the nearest pixel's value stands.
+
+        Args:
+            depth: (h, w) float32, metres, NaN and infinities allowed.
+            edges: (h, w) bool, pixels at a jump of depth, or None for no jumps.
+
+        Returns:
+            (H, W) float32; NaN where the network saw nothing.
+        """
+        part = np.ascontiguousarray(self._place.of(depth))
+        sharp = ~np.isfinite(part)
+        if edges is not None:
+            sharp |= self._place.of(edges)
+        size = (self._seen.width, self._seen.height)
+        full = cv2.resize(part, size, interpolation=cv2.INTER_LINEAR)
+        if sharp.any():
+            nearest = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST_EXACT)
+            # Every output pixel that takes any weight from a sharp pixel.
+            mask = cv2.resize(sharp.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+            cv2.copyTo(nearest, (mask > 0).view(np.uint8), full)
+        if size != self._size:
+            canvas = np.full(self._size[::-1], np.nan, np.float32)
+            self._seen.of(canvas)[...] = full
+            full = canvas
+        if self._unseen is not None:
+            full[self._unseen] = np.nan
+        return full

@@ -1,0 +1,1 @@
+"""The two-stage network: backbone (relative depth) and reflector (metric depth). Needs torch."""

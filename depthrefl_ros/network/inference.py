@@ -1,0 +1,77 @@
+"""The network as engines run it: bytes in, three planes out, batch norms folded.
+
+The ONNX files and the torch engine both come from here, so that they compute the same numbers.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from depthrefl_ros.network.backbone import (
+    DecoderBlock,
+    EfficientNetLite,
+    GlobalContext,
+    InvertedResidual,
+)
+from depthrefl_ros.network.model import DepthModel
+
+OUTPUT_NAMES = ("depth", "sigma", "relative")
+
+# Which batch norm directly follows which convolution.
+_FOLDABLE = {
+    EfficientNetLite: (("_conv_stem", "_bn0"),),
+    InvertedResidual: (
+        ("_expand_conv", "_bn0"),
+        ("_depthwise_conv", "_bn1"),
+        ("_project_conv", "_bn2"),
+    ),
+    GlobalContext: (("local", "normalise"),),
+    DecoderBlock: (("blend", "normalise_blend"),),
+}
+
+
+def fold_batch_norms(model: nn.Module) -> None:
+    """Folds, in place, every batch norm that directly follows a convolution into it."""
+    for module in model.modules():
+        for conv, norm in _FOLDABLE.get(type(module), ()):
+            if hasattr(module, conv):
+                fused = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
+                setattr(module, conv, fused)
+                setattr(module, norm, nn.Identity())
+
+
+class InferenceModel(nn.Module):
+    """A trained network prepared for inference; the given one stays as it was.
+
+    Weights are rounded to half precision, in which the ONNX files store them, and computed with in
+    ``dtype``. From the bins' cumulative sum to depth and sigma everything stays float32.
+
+    Args:
+        model: the network.
+        dtype: ``torch.float32``, or ``torch.float16`` for strongly typed half-precision engines.
+    """
+
+    def __init__(self, model: DepthModel, dtype: torch.dtype = torch.float32):
+        super().__init__()
+        model = copy.deepcopy(model).cpu().float().eval()
+        fold_batch_norms(model)
+        # Modules cast their buffers along with their parameters; the constants of the bins must
+        # keep float32.
+        constants = dict(model.named_buffers())
+        model = model.half().to(dtype)
+        for name, value in constants.items():
+            owner, _, leaf = name.rpartition(".")
+            if not isinstance(model.get_submodule(owner), nn.BatchNorm2d):
+                setattr(model.get_submodule(owner), leaf, value)
+        self.model = model.requires_grad_(False)
+        self.dtype = dtype
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, H, W, 3) uint8 RGB to depth, sigma and relative, each (N, 1, H, W) float32."""
+        # Cast before the transpose: TensorRT-RTX refuses to transpose uint8.
+        output = self.model(images.to(self.dtype).permute(0, 3, 1, 2))
+        return output.depth, output.sigma, output.relative

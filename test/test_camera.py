@@ -1,0 +1,90 @@
+"""The camera model: REP-104 fields checked, binning, region of interest, scaling."""
+
+import math
+
+import numpy as np
+import pytest
+
+from depthrefl_ros.geometry.camera import Camera, CameraError, RegionOfInterest
+
+K = [500.0, 0, 320.5, 0, 510.0, 240.5, 0, 0, 1]
+
+
+def camera(**changes) -> Camera:
+    return Camera(**{"width": 640, "height": 480, "K": np.array(K), **changes})
+
+
+@pytest.mark.parametrize(
+    "changes, named",
+    [
+        ({"K": np.zeros(9)}, "K is all zero"),
+        ({"K": np.full(9, math.nan)}, "K is .*nan"),
+        ({"K": np.array([-5.0, 0, 1, 0, 5, 1, 0, 0, 1])}, "focal lengths -5"),
+        ({"K": np.zeros(8)}, "K has 8 values"),
+        ({"D": np.array([0.1, math.inf])}, "D is .*inf"),
+        ({"D": np.array([0.1, 0.1])}, "D has 2 coefficients"),
+        ({"distortion_model": "magic", "D": np.ones(5)}, "'magic'"),
+        ({"width": 0}, "0x480"),
+    ],
+)
+def test_what_cannot_be_true_is_refused_by_name(changes, named):
+    with pytest.raises(CameraError, match=named):
+        camera(**changes)
+
+
+def test_an_empty_projection_and_rotation_are_filled_in():
+    found = camera(P=np.zeros(12), R=np.zeros(9), binning_x=0, distortion_model="")
+    assert (found.fx, found.fy, found.cx, found.cy) == (500.0, 510.0, 320.5, 240.5)
+    np.testing.assert_array_equal(found.R, np.eye(3))
+    assert (found.binning_x, found.distortion_model) == (1, "plumb_bob")
+    assert not found.is_distorted
+
+
+def test_horizontal_field_of_view():
+    found = Camera.from_horizontal_fov(640, 480, math.radians(90))
+    assert found.fx == pytest.approx(320.0)
+    assert (found.cx, found.cy) == (319.5, 239.5)
+    with pytest.raises(CameraError, match="field of view"):
+        Camera.from_horizontal_fov(640, 480, 0.0)
+
+
+def project(found: Camera, point) -> np.ndarray:
+    image = found.P[:, :3] @ np.asarray(point, float)
+    return image[:2] / image[2]
+
+
+def test_scaling_keeps_pixel_edges_in_place():
+    full = camera()
+    half = full.scaled(320, 240)
+    point = (0.3, -0.2, 1.5)
+    # The position measured from the picture's corner (half a pixel before the first centre) halves.
+    np.testing.assert_allclose(
+        project(half, point) + 0.5, (project(full, point) + 0.5) / 2, rtol=1e-12
+    )
+    assert (half.width, half.height) == (320, 240)
+
+
+def test_region_of_interest_and_binning():
+    roi = RegionOfInterest(x_offset=100, y_offset=60, width=400, height=300)
+    found = camera(roi=roi, binning_x=2, binning_y=2).for_image(200, 150)
+    point = (0.1, 0.1, 2.0)
+    expected = (project(camera(), point) - (100, 60) + 0.5) / 2 - 0.5
+    np.testing.assert_allclose(project(found, point), expected, rtol=1e-12)
+
+
+def test_an_image_of_another_size_is_refused_with_both_sizes():
+    with pytest.raises(CameraError, match="640x480.*but the image is 320x240"):
+        camera().for_image(320, 240)
+
+
+def test_the_same_size_is_the_same_camera():
+    found = camera()
+    assert found.for_image(640, 480) is found
+
+
+def test_distortion_is_noticed():
+    assert camera(D=np.array([0.1, 0, 0, 0, 0])).is_distorted
+    assert camera(P=np.array([400.0, 0, 320, 0, 0, 400, 240, 0, 0, 0, 1, 0])).is_distorted
+    assert not camera(D=np.zeros(5)).is_distorted
+    rectified = camera(D=np.array([0.1, 0, 0, 0, 0])).rectified()
+    assert not rectified.is_distorted

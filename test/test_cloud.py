@@ -1,0 +1,59 @@
+"""Organised clouds and PLY files."""
+
+import numpy as np
+import pytest
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.cloud import CloudBuilder, write_ply
+
+CAMERA = Camera.pinhole(6, 4, fx=5.0, fy=4.0, cx=2.5, cy=1.5)
+
+
+def build(depth, colours=None) -> np.ndarray:
+    out = np.empty((4, 6, 4), np.float32)
+    CloudBuilder(CAMERA).fill(depth, colours, out)
+    return out
+
+
+def test_points_lie_on_their_pixels_rays():
+    depth = np.random.default_rng(0).uniform(0.5, 5, (4, 6)).astype(np.float32)
+    cloud = build(depth)
+    for v in range(4):
+        for u in range(6):
+            x, y, z = (float(value) for value in cloud[v, u, :3])
+            assert z == depth[v, u]
+            assert 5.0 * x / z + 2.5 == pytest.approx(u, abs=1e-5)
+            assert 4.0 * y / z + 1.5 == pytest.approx(v, abs=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_unknown_and_out_of_range_depth_gives_nan_points(value):
+    depth = np.ones((4, 6), np.float32)
+    depth[2, 3] = value
+    cloud = build(depth)
+    assert np.isnan(cloud[2, 3, :3]).all()
+    assert np.isfinite(np.delete(cloud[..., :3].reshape(24, 3), 2 * 6 + 3, axis=0)).all()
+
+
+def test_colours_are_packed_as_blue_green_red_bytes():
+    colours = np.random.default_rng(1).integers(0, 255, (4, 6, 4), np.uint8)
+    cloud = build(np.ones((4, 6), np.float32), colours)
+    np.testing.assert_array_equal(
+        np.ascontiguousarray(cloud[..., 3]).view(np.uint8).reshape(4, 6, 4), colours
+    )
+
+
+def test_ply_holds_the_finite_points(tmp_path):
+    depth = np.ones((4, 6), np.float32)
+    depth[0] = np.nan
+    colours = np.zeros((4, 6, 4), np.uint8)
+    colours[..., :3] = (10, 20, 30)
+    path = tmp_path / "cloud.ply"
+    assert write_ply(path, build(depth, colours)) == 18
+    header, body = path.read_bytes().split(b"end_header\n")
+    assert b"element vertex 18" in header
+    vertices = np.frombuffer(
+        body, [("xyz", "<f4", 3), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
+    )
+    np.testing.assert_allclose(vertices["xyz"], build(depth)[1:, :, :3].reshape(-1, 3))
+    assert {tuple(v) for v in vertices[["red", "green", "blue"]].tolist()} == {(30, 20, 10)}

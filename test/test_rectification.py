@@ -1,0 +1,150 @@
+"""The way from image to network and back: geometry held against OpenCV's own projection."""
+
+import cv2
+import numpy as np
+import pytest
+
+from depthrefl_ros.geometry.camera import PADDING_GREY, Camera
+from depthrefl_ros.geometry.rectification import Rectification, fit_rectangles
+
+NETWORK = (256, 192)
+K = np.array([[480.0, 0, 322.0], [0, 482.0, 236.0], [0, 0, 1]])
+BARREL = np.array([-0.28, 0.09, 0.001, -0.002, -0.01])
+
+
+def blob(width: int, height: int, u: float, v: float, sigma: float) -> np.ndarray:
+    """A bright Gaussian spot centred at (u, v) pixels."""
+    rows, columns = np.mgrid[:height, :width]
+    spot = np.exp(-((columns - u) ** 2 + (rows - v) ** 2) / (2 * sigma**2))
+    return (spot * 250).astype(np.uint8)
+
+
+def centroid(image: np.ndarray, background: int = 0) -> np.ndarray:
+    weights = np.abs(image.astype(np.float64) - background)
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
+    return np.array([(columns * weights).sum(), (rows * weights).sum()]) / weights.sum()
+
+
+def pinhole_pixel(camera: Camera, point) -> np.ndarray:
+    x, y, z = point
+    return np.array([camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy])
+
+
+@pytest.mark.parametrize("model, D", [("plumb_bob", BARREL), ("plumb_bob", np.zeros(5))])
+@pytest.mark.parametrize("size", [(640, 480), (1280, 960), (200, 150)])
+@pytest.mark.parametrize("point", [(0.1, -0.2, 1.0), (-0.35, 0.25, 1.0)])
+def test_a_point_lands_where_the_network_camera_says(model, D, size, point):
+    scale = size[0] / 640
+    matrix = K * np.array([[scale, 1, scale], [1, scale, scale], [1, 1, 1]])
+    camera = Camera(*size, matrix, D, distortion_model=model)
+    raw, _ = cv2.projectPoints(np.array([point]), np.zeros(3), np.zeros(3), matrix, D)
+    image = blob(*size, *raw.ravel(), sigma=6 * scale)
+    rectification = Rectification(camera, False, NETWORK)
+    small = rectification.to_network(image)
+    assert small.shape == NETWORK[::-1]
+    expected = pinhole_pixel(rectification.network_camera, point)
+    inside = np.where(small == PADDING_GREY, 0, small)
+    np.testing.assert_allclose(centroid(inside), expected, atol=0.3)
+    np.testing.assert_allclose(
+        centroid(rectification.rectify(image)),
+        pinhole_pixel(rectification.camera, point),
+        atol=0.3 * max(scale, 1),
+    )
+
+
+def test_equidistant_fisheye_is_undistorted():
+    D = np.array([0.02, -0.01, 0.003, 0.0])
+    camera = Camera(640, 480, K, D, distortion_model="equidistant")
+    point = np.array([[[0.5, 0.3, 1.0]]])
+    raw, _ = cv2.fisheye.projectPoints(point, np.zeros(3), np.zeros(3), K, D)
+    rectification = Rectification(camera, False, NETWORK)
+    small = rectification.to_network(blob(640, 480, *raw.ravel(), sigma=6))
+    expected = pinhole_pixel(rectification.network_camera, point.ravel())
+    np.testing.assert_allclose(centroid(small), expected, atol=0.5)
+
+
+def test_rectified_input_uses_p_and_ignores_d():
+    P = np.array([[400.0, 0, 300, 0], [0, 400, 200, 0], [0, 0, 1, 0]])
+    camera = Camera(640, 480, K, BARREL, P=P)
+    rectification = Rectification(camera, True, NETWORK)
+    image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+    assert rectification.rectify(image) is image
+    assert rectification.network_focal_px == pytest.approx(400 * 256 / 640)
+    assert rectification.network_unseen() is None
+
+
+@pytest.mark.parametrize(
+    "image, fit, seen, place",
+    [
+        ((640, 480), "pad", (0, 0, 640, 480), (0, 0, 256, 192)),
+        ((1280, 720), "pad", (0, 0, 1280, 720), (0, 24, 256, 144)),
+        ((1280, 720), "crop", (160, 0, 960, 720), (0, 0, 256, 192)),
+        ((480, 640), "pad", (0, 0, 480, 640), (56, 0, 144, 192)),
+    ],
+)
+def test_the_aspect_is_kept(image, fit, seen, place):
+    assert fit_rectangles(image, NETWORK, fit) == (seen, place)
+
+
+def test_an_unknown_fit_is_named():
+    with pytest.raises(ValueError, match="'squash'"):
+        fit_rectangles((640, 480), NETWORK, "squash")
+
+
+def test_padding_is_grey_and_its_depth_unknown():
+    camera = Camera.from_horizontal_fov(1280, 720, 1.2)
+    rectification = Rectification(camera, True, NETWORK)
+    small = rectification.to_network(np.full((720, 1280, 3), 200, np.uint8))
+    assert (small[:24] == PADDING_GREY).all() and (small[-24:] == PADDING_GREY).all()
+    assert (small[24:-24] == 200).all()
+    unseen = rectification.network_unseen()
+    assert unseen[:24].all() and not unseen[24:-24].any()
+    depth = np.where(unseen, np.nan, 2.0).astype(np.float32)
+    np.testing.assert_array_equal(rectification.from_network(depth), np.full((720, 1280), 2.0))
+
+
+def test_cropped_away_pixels_have_no_depth():
+    camera = Camera.from_horizontal_fov(1280, 720, 1.2)
+    rectification = Rectification(camera, True, NETWORK, "crop")
+    full = rectification.from_network(np.full((192, 256), 3.0, np.float32))
+    assert np.isnan(full[:, :160]).all() and np.isnan(full[:, -160:]).all()
+    assert (full[:, 160:-160] == 3.0).all()
+
+
+def test_pixels_that_the_lens_never_saw_have_no_depth():
+    # Pincushion: the rectified corners reach outside the raw image.
+    camera = Camera(640, 480, K, np.array([0.4, 0.1, 0, 0, 0]))
+    rectification = Rectification(camera, False, NETWORK)
+    full = rectification.from_network(np.full((192, 256), 2.0, np.float32))
+    assert np.isnan(full[0, 0]) and full[240, 320] == 2.0
+    assert rectification.network_unseen()[0, 0]
+
+
+def test_upsampling_never_mixes_surfaces():
+    rectification = Rectification(Camera.from_horizontal_fov(640, 480, 1.2), True, NETWORK)
+    depth = np.full((192, 256), 1.0, np.float32)
+    depth[:, 128:] = 5.0
+    edges = np.zeros(depth.shape, bool)
+    edges[:, 127:129] = True
+    assert set(np.unique(rectification.from_network(depth, edges))) == {1.0, 5.0}
+    blended = np.unique(rectification.from_network(depth))
+    assert len(blended) > 2, "without the edges a bilinear resize does mix"
+
+
+def test_unknown_and_infinite_pixels_do_not_spread():
+    rectification = Rectification(Camera.from_horizontal_fov(640, 480, 1.2), True, NETWORK)
+    depth = np.full((192, 256), 2.0, np.float32)
+    depth[50, 60], depth[100, 100] = np.nan, np.inf
+    full = rectification.from_network(depth)
+    area = (640 / 256) ** 2
+    assert 0 < np.isnan(full).sum() <= 9 and abs(np.isnan(full).sum() - area) < 4
+    assert 0 < np.isposinf(full).sum() <= 9
+    assert (full[np.isfinite(full)] == 2.0).all()
+
+
+def test_interpolation_is_aligned_with_the_image():
+    rectification = Rectification(Camera.from_horizontal_fov(640, 480, 1.2), True, NETWORK)
+    columns = (np.arange(256, dtype=np.float32) + 0.5) * 2.5
+    full = rectification.from_network(np.tile(columns, (192, 1)))
+    np.testing.assert_allclose(full[:, 4:-4], np.tile(np.arange(640) + 0.5, (480, 1))[:, 4:-4],
+                               atol=0.02)
