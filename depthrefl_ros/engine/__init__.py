@@ -1,0 +1,1 @@
+"""Bundles, runtimes and the way from a trained network to a file that they run."""
