@@ -1,0 +1,70 @@
+"""Calibration files as ``camera_calibration`` writes them, for cameras without CameraInfo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import yaml
+
+from depthrefl_ros.geometry.camera import Camera, CameraError
+
+
+class CalibrationError(ValueError):
+    """A calibration file that cannot be used; names the file, the field and what is right."""
+
+
+def load_calibration(url: str) -> Camera:
+    """The camera that a calibration file describes.
+
+    Args:
+        url: ``file:///path/camera.yaml``, or the path itself.
+
+    Raises:
+        CalibrationError: no file, no calibration, or one that cannot be true.
+    """
+    path = _path_of(url)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CalibrationError(f"camera_info_url {url!r} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise CalibrationError(f"{path} holds no mapping; camera_calibration's YAML is needed")
+    try:
+        return Camera(
+            width=int(content["image_width"]),
+            height=int(content["image_height"]),
+            K=_matrix(content, "camera_matrix", 3, 3),
+            D=_values(content, "distortion_coefficients"),
+            R=_matrix(content, "rectification_matrix", 3, 3),
+            P=_matrix(content, "projection_matrix", 3, 4),
+            distortion_model=str(content["distortion_model"]),
+        )
+    except KeyError as error:
+        raise CalibrationError(f"{path} lacks the field {error}") from error
+    except (CameraError, TypeError, ValueError) as error:
+        raise CalibrationError(f"{path}: {error}") from error
+
+
+def _path_of(url: str) -> Path:
+    parts = urlparse(url)
+    if parts.scheme == "":
+        return Path(url).expanduser()
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        raise CalibrationError(
+            f"camera_info_url is {url!r}; file:///path/to/camera.yaml or a path is needed"
+        )
+    return Path(unquote(parts.path))
+
+
+def _values(content: dict[str, Any], name: str) -> np.ndarray:
+    return np.array(content[name]["data"], np.float64)
+
+
+def _matrix(content: dict[str, Any], name: str, rows: int, columns: int) -> np.ndarray:
+    values = _values(content, name)
+    if values.size != rows * columns:
+        raise CalibrationError(f"{name} has {values.size} values; {rows}x{columns} are needed")
+    return values.reshape(rows, columns)

@@ -1,0 +1,145 @@
+"""Counters, timings and problems, and the DiagnosticArray that tells them."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+OK = DiagnosticStatus.OK
+WARN = DiagnosticStatus.WARN
+ERROR = DiagnosticStatus.ERROR
+
+# Why a frame was not processed; every frame received is processed, or dropped for one of these.
+DROP_REASONS = {
+    "superseded": "a newer frame came before the worker was free",
+    "rate_limited": "came faster than max_rate",
+    "too_old": "waited longer than max_age, or its stamp is older than max_stamp_age",
+    "no_listener": "nobody subscribes to any result",
+    "bad_image": "the image message cannot be read",
+    "no_camera_info": "no CameraInfo has come and nothing stands in for it",
+    "bad_camera_info": "the CameraInfo cannot be true or is of another image",
+    "bad_mask": "self_mask has another size than the image",
+    "failed": "the engine or the node failed on it",
+    "deactivated": "was waiting when the node was deactivated",
+}
+WINDOW = 300  # frames over which timings are taken
+PROBLEM_SECONDS = 5.0  # a problem that does not come again is forgotten after this
+
+
+@dataclass(frozen=True)
+class _Problem:
+    level: bytes
+    message: str
+    until_s: float
+
+
+def percentile(values: Sequence[float], fraction: float) -> float:
+    """The smallest value that at least this fraction of the values does not exceed.
+
+    Args:
+        values: at least one.
+        fraction: in (0, 1].
+    """
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(fraction * len(ordered)) - 1)]
+
+
+class Diagnostics:
+    """What happened so far. Written to by the executor and by the worker, so locked.
+
+    Args:
+        clock: seconds that never jump.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._facts: dict[str, str] = {}
+        self._problems: dict[str, _Problem] = {}
+        self._last_problem = ""
+        self._steps: dict[str, deque[float]] = {}
+
+    def count(self, name: str) -> None:
+        """One more of ``received``, ``processed`` or ``published_NAME``."""
+        with self._lock:
+            self._counts[name] += 1
+
+    def drop(self, reason: str) -> None:
+        """One more frame dropped, for one of ``DROP_REASONS``.
+
+        Raises:
+            KeyError: an unknown reason.
+        """
+        DROP_REASONS[reason]
+        self.count(f"dropped_{reason}")
+
+    def counts(self) -> dict[str, int]:
+        """All counters."""
+        with self._lock:
+            return dict(self._counts)
+
+    def state_fact(self, name: str, value: str) -> None:
+        """Something that holds until it is stated anew, such as the model or the engine."""
+        with self._lock:
+            self._facts[name] = value
+
+    def add_steps(self, steps_ms: Mapping[str, float]) -> None:
+        """How many milliseconds each step of one frame took."""
+        with self._lock:
+            for name, milliseconds in steps_ms.items():
+                self._steps.setdefault(name, deque(maxlen=WINDOW)).append(milliseconds)
+
+    def problem(self, kind: str, message: str, level: bytes = WARN, lasting: bool = False) -> None:
+        """Something is wrong; replaces an earlier problem of the same kind.
+
+        Args:
+            kind: short name.
+            message: for people.
+            level: WARN or ERROR.
+            lasting: stays until ``solve``; otherwise it is forgotten after ``PROBLEM_SECONDS``.
+        """
+        until = math.inf if lasting else self._clock() + PROBLEM_SECONDS
+        with self._lock:
+            self._problems[kind] = _Problem(level, message, until)
+            self._last_problem = message
+
+    def solve(self, kind: str) -> None:
+        """A problem is no more."""
+        with self._lock:
+            self._problems.pop(kind, None)
+
+    def status(self, name: str, state: str, hardware_id: str) -> DiagnosticStatus:
+        """The whole as one status: the worst problem's level, all values beside it.
+
+        Args:
+            name: of the status.
+            state: the node's lifecycle state.
+            hardware_id: on what the engine runs.
+        """
+        with self._lock:
+            now = self._clock()
+            problems = [one for one in self._problems.values() if one.until_s > now]
+            counts, facts = dict(self._counts), dict(self._facts)
+            steps = {step: list(values) for step, values in self._steps.items()}
+            last_problem = self._last_problem
+        problems.sort(key=lambda one: one.level, reverse=True)
+        status = DiagnosticStatus(name=name, hardware_id=hardware_id)
+        status.level = problems[0].level if problems else OK
+        status.message = "; ".join(one.message for one in problems) or state
+        values = {"state": state, **facts, "last_problem": last_problem}
+        for counter in ("received", "processed"):
+            values[counter] = str(counts.pop(counter, 0))
+        values["dropped"] = str(sum(n for key, n in counts.items() if key.startswith("dropped_")))
+        values.update((key, str(number)) for key, number in sorted(counts.items()))
+        for step, milliseconds in steps.items():
+            for label, fraction in (("p50", 0.5), ("p99", 0.99)):
+                values[f"step_ms_{step}_{label}"] = f"{percentile(milliseconds, fraction):.3f}"
+        status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+        return status

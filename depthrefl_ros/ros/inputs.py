@@ -1,0 +1,82 @@
+"""The subscriptions, kept in step with what the publishers on the graph offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from depthrefl_ros.ros.parameters import Parameters
+from depthrefl_ros.ros.qos import camera_info_profile, image_profile, offer_on
+
+GRAPH_PERIOD_S = 1.0
+
+
+class Inputs:
+    """Subscribes to images and camera info; subscribes anew when the publishers' offer changes.
+
+    Args:
+        node: that subscribes.
+        parameters: ``image_transport`` and ``image_reliability`` are used.
+        on_image: called with each Image or CompressedImage.
+        on_camera_info: called with each CameraInfo.
+
+    Attributes:
+        image_topic: resolved.
+        camera_info_topic: resolved.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        parameters: Parameters,
+        on_image: Callable[[Image | CompressedImage], None],
+        on_camera_info: Callable[[CameraInfo], None],
+    ):
+        self._node = node
+        self._reliability = parameters.image_reliability
+        self._on_image, self._on_camera_info = on_image, on_camera_info
+        self.image_topic, self._image_type = node.resolve_topic_name("image"), Image
+        if parameters.image_transport == "compressed":
+            self.image_topic, self._image_type = f"{self.image_topic}/compressed", CompressedImage
+        self.camera_info_topic = node.resolve_topic_name("camera_info")
+        self._image: Subscription | None = None
+        self._camera_info: Subscription | None = None
+        self._profiles: list[QoSProfile] = []
+        self.follow_graph()
+        # Steady: under use_sim_time the node's own clock may stand still.
+        self._timer = node.create_timer(
+            GRAPH_PERIOD_S, self.follow_graph, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    def follow_graph(self) -> None:
+        """Subscribes with the profiles that fit the publishers of this moment."""
+        profiles = [
+            image_profile(offer_on(self._node, self.image_topic), self._reliability),
+            camera_info_profile(offer_on(self._node, self.camera_info_topic)),
+        ]
+        if profiles == self._profiles:
+            return
+        self._unsubscribe()
+        self._profiles = profiles
+        self._image = self._node.create_subscription(
+            self._image_type, self.image_topic, self._on_image, profiles[0]
+        )
+        self._camera_info = self._node.create_subscription(
+            CameraInfo, self.camera_info_topic, self._on_camera_info, profiles[1]
+        )
+
+    def close(self) -> None:
+        """Ends the subscriptions."""
+        self._node.destroy_timer(self._timer)
+        self._unsubscribe()
+
+    def _unsubscribe(self) -> None:
+        for subscription in (self._image, self._camera_info):
+            if subscription is not None:
+                self._node.destroy_subscription(subscription)
+        self._image = self._camera_info = None

@@ -1,0 +1,285 @@
+"""The lifecycle node ``depthrefl``: a camera's images in, metric depth and clouds out."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CompressedImage, Image
+
+from depthrefl_ros.engine.base import EngineError
+from depthrefl_ros.engine.bundle import Bundle, BundleError
+from depthrefl_ros.engine.selection import OpenedEngine, open_engine
+from depthrefl_ros.estimator import DepthEstimator
+from depthrefl_ros.ros.cameras import CameraSources
+from depthrefl_ros.ros.diagnostics import ERROR, Diagnostics
+from depthrefl_ros.ros.inputs import Inputs
+from depthrefl_ros.ros.live_settings import LiveSettings
+from depthrefl_ros.ros.middleware import use_large_message_transport
+from depthrefl_ros.ros.outputs import Outputs
+from depthrefl_ros.ros.parameters import ParameterError, check_changeable, declare
+from depthrefl_ros.ros.pipeline import Pipeline, Received
+from depthrefl_ros.ros.rate_limit import RateLimit
+from depthrefl_ros.ros.stop_signals import StopSignals
+from depthrefl_ros.ros.worker import NewestWorker
+
+SILENCE_S = 2.0  # an active node without images for longer says so
+STOP_CHECK_S = 0.2  # how long a signal may wait until it is seen
+_SOUNDS_RECTIFIED = re.compile(r"[/_]rect")
+
+# What a user's setting or a file can cause: told in one line, without a traceback.
+_EXPECTED_ERRORS = (BundleError, EngineError, ValueError)
+
+
+def _transition(
+    work: Callable[[DepthReflNode], None],
+) -> Callable[[DepthReflNode, LifecycleState], TransitionCallbackReturn]:
+    """A transition callback that catches, logs and returns FAILURE: the node must stay up."""
+
+    @functools.wraps(work)
+    def guarded(node: DepthReflNode, _state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            work(node)
+        except Exception as error:
+            is_expected = isinstance(error, _EXPECTED_ERRORS)
+            details = str(error) if is_expected else traceback.format_exc()
+            node.get_logger().error(f"{work.__name__} failed: {details}")
+            node.get_logger().debug(traceback.format_exc())
+            node.diagnostics.problem("transition", str(error), ERROR, lasting=True)
+            return TransitionCallbackReturn.FAILURE
+        node.diagnostics.solve("transition")
+        return TransitionCallbackReturn.SUCCESS
+
+    return guarded
+
+
+class DepthReflNode(LifecycleNode):
+    """Callbacks only store; one worker thread does the work and publishes.
+
+    Args:
+        arguments: of ``rclpy.node.Node``, such as ``namespace`` or ``parameter_overrides``.
+
+    Raises:
+        ParameterError: a parameter was given a value that cannot be taken.
+    """
+
+    def __init__(self, **arguments):
+        self.diagnostics = Diagnostics()
+        self._lifecycle = "unconfigured"
+        self._bundle: Bundle | None = None
+        self._opened: OpenedEngine | None = None
+        self._live: LiveSettings | None = None
+        self._inputs: Inputs | None = None
+        self._outputs: Outputs | None = None
+        self._pipeline: Pipeline | None = None
+        self._worker: NewestWorker[Received] | None = None
+        self._rate_limit = RateLimit()
+        self._last_image_s = 0.0
+        super().__init__("depthrefl", **arguments)
+        self.parameters = declare(self)
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # Steady: diagnostics go out even where simulated time stands still.
+        self._diagnostics_timer = self.create_timer(
+            self.parameters.diagnostics_period,
+            self._publish_diagnostics,
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+
+    def autostart(self) -> None:
+        """Configures and activates, where the parameter ``autostart`` says so."""
+        if not self.parameters.autostart:
+            return
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    @_transition
+    def on_configure(self) -> None:
+        """Loads the model and opens the engine, which has to pass its self-test."""
+        bundle = Bundle.load(self.parameters.model)
+        live = LiveSettings.of(self.parameters, bundle)
+        opened = open_engine(bundle, self.parameters.engine, self.parameters.engine_threads)
+        for step in opened.steps:
+            self.get_logger().info(f"engine {step}")
+        engine = opened.engine
+        for name, value in (
+            ("model", bundle.name),
+            ("model_licence", bundle.licence),
+            ("engine", f"{engine.name} {engine.precision} on {engine.device}"),
+            ("engine_selection", "; ".join(opened.steps)),
+        ):
+            self.diagnostics.state_fact(name, value)
+        self._bundle, self._opened, self._live = bundle, opened, live
+        self._lifecycle = "inactive"
+
+    @_transition
+    def on_activate(self) -> None:
+        """Starts to publish, to work and to listen, in this order."""
+        try:
+            self._start()
+        except Exception:
+            self._stop()
+            raise
+        self._lifecycle = "active"
+
+    @_transition
+    def on_deactivate(self) -> None:
+        """Stops to listen, to work and to publish, in this order."""
+        self._stop()
+        self._lifecycle = "inactive"
+
+    @_transition
+    def on_cleanup(self) -> None:
+        """Gives model and engine back."""
+        self._release()
+
+    @_transition
+    def on_shutdown(self) -> None:
+        """Stops and gives everything back, from any state."""
+        self._stop()
+        self._release()
+        self._lifecycle = "finalized"
+
+    @_transition
+    def on_error(self) -> None:
+        """Back to unconfigured."""
+        self._stop()
+        self._release()
+
+    def destroy_node(self) -> None:
+        """Stops and gives everything back; the node cannot be used after."""
+        self._stop()
+        self._release()
+        super().destroy_node()
+
+    def _start(self) -> None:
+        self._outputs = Outputs(self)
+        self._rate_limit = RateLimit()
+        self._last_image_s = time.monotonic()
+        cameras = CameraSources(self.resolve_topic_name("camera_info"))
+        estimator = DepthEstimator(self._opened.engine, self._bundle, self._live.estimator)
+        self._inputs = Inputs(self, self.parameters, self._on_image, cameras.add)
+        self._pipeline = Pipeline(
+            estimator,
+            cameras,
+            self._outputs,
+            self.diagnostics,
+            self.get_logger(),
+            self.get_clock(),
+            self._inputs.image_topic,
+            self._live,
+        )
+        self._worker = NewestWorker(self._pipeline.process, "depthrefl worker")
+        self._warn_of_rectified_topic()
+
+    def _warn_of_rectified_topic(self) -> None:
+        topic = self._inputs.image_topic
+        if _SOUNDS_RECTIFIED.search(topic) and not self.parameters.image_is_rectified:
+            self.get_logger().warning(
+                f"images come on {topic}, which sounds rectified, and image_is_rectified is false: "
+                "they will be undistorted again; set image_is_rectified if they are rectified"
+            )
+
+    def _stop(self) -> None:
+        if self._inputs is not None:
+            self._inputs.close()
+        if self._worker is not None and self._worker.stop() is not None:
+            self.diagnostics.drop("deactivated")
+        if self._outputs is not None:
+            self._outputs.close()
+        self._inputs = self._worker = self._outputs = self._pipeline = None
+
+    def _release(self) -> None:
+        if self._opened is not None:
+            self._opened.engine.close()
+        self._opened = self._bundle = self._live = None
+        self._lifecycle = "unconfigured"
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        if self._worker is None:  # the executor may have taken it before deactivation
+            return
+        self._last_image_s = time.monotonic()
+        self.diagnostics.count("received")
+        if not self._rate_limit.allows(self._last_image_s, self.parameters.max_rate):
+            self.diagnostics.drop("rate_limited")
+        elif self._worker.submit(Received(message, self._last_image_s)) is not None:
+            self.diagnostics.drop("superseded")
+
+    def _on_set_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
+        values = {change.name: change.value for change in changes}
+        try:
+            check_changeable(values, self._lifecycle)
+            parameters = self.parameters.changed(values)
+            live = None
+            if self._bundle is not None:
+                live = LiveSettings.of(parameters, self._bundle, self._live)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self.parameters, self._live = parameters, live
+        if self._pipeline is not None:
+            self._pipeline.live = live
+        if "diagnostics_period" in values:
+            self._diagnostics_timer.timer_period_ns = int(parameters.diagnostics_period * 1e9)
+        return SetParametersResult(successful=True)
+
+    def _publish_diagnostics(self) -> None:
+        silent_s = time.monotonic() - self._last_image_s
+        if self._lifecycle == "active" and silent_s > SILENCE_S:
+            self.diagnostics.problem(
+                "silence", f"no image on {self._inputs.image_topic} for {silent_s:.0f} s"
+            )
+        else:
+            self.diagnostics.solve("silence")
+        engine = self._opened.engine if self._opened is not None else None
+        status = self.diagnostics.status(
+            self.get_fully_qualified_name().lstrip("/"),
+            self._lifecycle,
+            engine.device if engine is not None else "",
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics_publisher.publish(message)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the node until SIGINT or SIGTERM.
+
+    Returns:
+        0 after a signal; 1 where the parameters given at start cannot be taken.
+    """
+    stop = StopSignals()
+    use_large_message_transport()
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    node = None
+    try:
+        node = DepthReflNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        node.autostart()
+        while not stop.requested:
+            executor.spin_once(timeout_sec=STOP_CHECK_S)
+    except ParameterError as error:
+        rclpy.logging.get_logger("depthrefl").fatal(str(error))
+        return 1
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+        stop.ignore()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""What every command shares: --help with an example, --json, one-line errors, clean stops."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import signal
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+HELP_WIDTH = 80
+EXIT_USER_ERROR = 2  # what argparse exits with as well
+
+
+class ToolError(Exception):
+    """What the user can put right, in one line; the command ends with exit code 2."""
+
+
+def make_parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """An argument parser whose --help ends with examples.
+
+    Args:
+        name: the command.
+        description: one or two sentences.
+        examples: command lines, one a line.
+    """
+    indented = "\n".join(f"  {line.strip()}" for line in examples.strip().splitlines())
+    return argparse.ArgumentParser(
+        prog=name,
+        description=textwrap.fill(description, HELP_WIDTH),
+        epilog=f"examples:\n{indented}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_json_argument(parser: argparse.ArgumentParser, figures: str) -> None:
+    """Adds --json FILE; ``figures`` says what is written."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help=f"write {figures} to FILE")
+
+
+def run_tool(parser: argparse.ArgumentParser, argv: list[str] | None, tool: Callable) -> int:
+    """Runs ``tool(args, ros_args)`` and turns ToolError into one line and exit code 2.
+
+    Args:
+        parser: of the command's own arguments.
+        argv: the arguments; None for the command line's. ``--ros-args ...`` are handed on.
+        tool: the command; what it returns is the exit code, None for 0.
+    """
+    own, ros_args = split_ros_args(sys.argv[1:] if argv is None else argv)
+    args = parser.parse_args(own)
+    try:
+        return tool(args, ros_args) or 0
+    except ToolError as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+
+
+def split_ros_args(argv: list[str]) -> tuple[list[str], list[str]]:
+    """Parts the command's own arguments from ``--ros-args ... [--]``."""
+    if "--ros-args" not in argv:
+        return list(argv), []
+    start = argv.index("--ros-args")
+    end = argv.index("--", start) + 1 if "--" in argv[start:] else len(argv)
+    return argv[:start] + argv[end:], argv[start:end]
+
+
+def positive_float(text: str) -> float:
+    """An argument that must be a finite number above 0; for argparse's ``type``."""
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a finite number above 0")
+    return value
+
+
+def positive_int(text: str) -> int:
+    """An argument that must be a whole number above 0; for argparse's ``type``."""
+    value = int(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number above 0")
+    return value
+
+
+def write_json(path: Path | None, figures: dict[str, Any]) -> None:
+    """Writes figures as JSON, NaN and infinite ones as null; does nothing without a path.
+
+    Raises:
+        ToolError: the file cannot be written.
+    """
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(_finite(figures), indent=2, allow_nan=False) + "\n")
+    except OSError as error:
+        raise ToolError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def progress(total: float | None, description: str, unit: str) -> tqdm:
+    """A progress bar on stderr; silent where stderr is no terminal."""
+    return tqdm(total=total, desc=description, unit=f" {unit}", disable=not sys.stderr.isatty())
+
+
+class StopRequest:
+    """Turns SIGINT and SIGTERM into a flag, so that loops end in order.
+
+    rclpy must be initialised without signal handlers of its own (``SignalHandlerOptions.NO``),
+    or it shuts the context down under the publishers. The flag is a plain attribute: a handler
+    that set a ``threading.Event`` would deadlock where it interrupts that event's own wait.
+    """
+
+    SLICE_S = 0.1  # how late a sleep may notice the flag
+
+    def __init__(self) -> None:
+        self._requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, lambda *_: self.request())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def __bool__(self) -> bool:
+        return self._requested
+
+    def request(self) -> None:
+        """Asks for the stop."""
+        self._requested = True
+
+    def sleep_until(self, monotonic_s: float) -> bool:
+        """Sleeps until ``time.monotonic()`` reaches this; True if a stop was asked for."""
+        while not self._requested and (left := monotonic_s - time.monotonic()) > 0:
+            time.sleep(min(left, self.SLICE_S))
+        return self._requested

@@ -1,0 +1,129 @@
+"""Makes a model bundle of a finished training run: ONNX files, weights, self-test, description."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from depthrefl_ros.tools.command_line import (
+    ToolError,
+    add_json_argument,
+    make_parser,
+    run_tool,
+    write_json,
+)
+
+EXAMPLES = """
+export_bundle runs/tiny models/indoor_tiny --golden a.jpg b.jpg c.jpg
+"""
+# Said in full, since these weights are the one part of the package that is not Apache-2.0.
+LICENCE = (
+    "The weights were trained on NYU Depth v2, which is for research use; use them on the same "
+    "terms (cite Silberman et al., ECCV 2012). They start from ImageNet weights of "
+    "EfficientNet-Lite (Apache-2.0). The code of the network is Apache-2.0."
+)
+CITATIONS = {"nyu": "Silberman et al., Indoor Segmentation and Support Inference, ECCV 2012"}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = make_parser("export_bundle", __doc__ or "", EXAMPLES)
+    parser.add_argument(
+        "run", type=Path, help="folder of a run on which `train finish` has been called"
+    )
+    parser.add_argument("bundle", type=Path, help="folder to write; its name is the model's")
+    parser.add_argument(
+        "--golden",
+        type=Path,
+        nargs=3,
+        required=True,
+        metavar="IMAGE",
+        help="three rendered images for the self-test; no images of data sets",
+    )
+    parser.add_argument("--min-range", type=float, default=0.4, help="metres (default 0.4)")
+    parser.add_argument("--max-range", type=float, default=10.0, help="metres (default 10)")
+    add_json_argument(parser, "the bundle's file sizes in bytes")
+    return parser
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ToolError(f"{path} cannot be read; call `train finish` first: {error}") from error
+
+
+def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> dict[str, Any]:
+    """What ``model.yaml`` tells of a run, apart from architecture, range and files.
+
+    Args:
+        metrics: the run's ``metrics.json``.
+        calibration: the run's ``calibration.json``.
+    """
+    figures = {name: round(float(value), 5) for name, value in metrics["validation"].items()}
+    validation = metrics["validation_data"]
+    return {
+        "licence": LICENCE,
+        "accuracy": {
+            **figures,
+            "images": validation["images"],
+            "data_sha256": validation["sha256"],
+            "protocol": "held-out NYU Depth v2 images, rows 45:471, columns 41:601, cap 10 m, "
+            "means of per-image values, no alignment, single pass",
+        },
+        "training": {
+            "data": [
+                {"name": name, **data, **({"cite": CITATIONS[name]} if name in CITATIONS else {})}
+                for name, data in metrics["training_data"].items()
+            ],
+            "initial_weights": "ImageNet, EfficientNet-Lite (Apache-2.0)",
+            "steps": metrics["steps"],
+            "settings": metrics["settings"],
+            "weights_sha256": metrics["weights_sha256"],
+        },
+        "calibration": calibration,
+    }
+
+
+def _export(args: argparse.Namespace, _: list[str]) -> int:
+    import cv2
+    import numpy as np
+
+    from depthrefl_ros.engine.export import export_bundle
+    from depthrefl_ros.network.checkpoints import CheckpointError, load_weights
+    from depthrefl_ros.network.model import ModelConfig, create_model
+
+    metrics = _read_json(args.run / "metrics.json")
+    calibration = _read_json(args.run / "calibration.json")
+    model = create_model(ModelConfig.from_dict(metrics["model"]))
+    try:
+        load_weights(args.run / "final.safetensors", model)
+    except CheckpointError as error:
+        raise ToolError(str(error)) from error
+    images = []
+    for path in args.golden:
+        image = cv2.imread(str(path))
+        if image is None:
+            raise ToolError(f"{path} is no image that OpenCV reads")
+        size = (model.config.width, model.config.height)
+        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        images.append(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
+    range_m = {"min": args.min_range, "max": args.max_range}
+    description = {**describe(metrics, calibration), "range_m": range_m}
+    export_bundle(model, args.bundle, description, np.stack(images))
+    sizes = {path.name: path.stat().st_size for path in sorted(args.bundle.iterdir())}
+    for name, size in sizes.items():
+        print(f"{name:20} {size / 1e6:8.2f} MB")
+    write_json(args.json, {"bundle": str(args.bundle), "bytes": sizes})
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the tool; returns the exit code."""
+    return run_tool(_parser(), argv, _export)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""The node under test as it looks from outside."""
+
+from __future__ import annotations
+
+from array import array
+
+import cv2
+import numpy as np
+from conftest import Peer
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.ros.messages import camera_to_info
+
+WIDTH, HEIGHT = 320, 240
+FRAME = "camera_optical_frame"
+MODULE = "depthrefl_ros.ros.node"
+
+
+def scene() -> np.ndarray:
+    """A picture with smooth structure: (HEIGHT, WIDTH, 3) uint8."""
+    coarse = np.random.default_rng(5).integers(0, 255, (6, 8, 3), np.uint8)
+    return cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+
+
+class Harness(Peer):
+    """The node under test seen from outside: its camera, its services, its diagnostics."""
+
+    def __init__(self, node_name: str = "depthrefl", image_topic: str = "image"):
+        super().__init__()
+        self.node_name = node_name
+        self.images = self.node.create_publisher(Image, image_topic, 1)
+        self.pictures = self.node.create_publisher(CompressedImage, f"{image_topic}/compressed", 1)
+        self.infos = self.node.create_publisher(CameraInfo, "camera_info", 1)
+        self.arrays = self.collect(DiagnosticArray, "/diagnostics")
+        self.stamp = 1000
+        self.picture = scene()
+
+    def header(self) -> Header:
+        self.stamp += 1
+        header = Header(frame_id=FRAME)
+        header.stamp.sec = self.stamp
+        return header
+
+    def image(self) -> Image:
+        message = Image(height=HEIGHT, width=WIDTH, encoding="bgr8", step=WIDTH * 3)
+        message.header = self.header()
+        message.data = array("B", self.picture.tobytes())
+        return message
+
+    def info(self, header: Header) -> CameraInfo:
+        return camera_to_info(Camera.pinhole(WIDTH, HEIGHT, 250, 250, 159.5, 119.5), header)
+
+    def send(self) -> None:
+        image = self.image()
+        self.infos.publish(self.info(image.header))
+        self.images.publish(image)
+
+    def values(self) -> dict[str, str]:
+        """The newest diagnostic's values, its level and message beside them."""
+        if not self.arrays:
+            return {}
+        (status,) = self.arrays[-1].status
+        values = {item.key: item.value for item in status.values}
+        return {**values, "level": status.level, "message": status.message}
+
+    def number(self, name: str) -> int:
+        return int(self.values().get(name, 0))
+
+    def fresh_values(self) -> dict[str, str]:
+        seen = len(self.arrays)
+        assert self.spin_until(lambda: len(self.arrays) > seen + 1)
+        return self.values()
+
+    def transition(self, number: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=number))
+        return self.call(ChangeState, f"{self.node_name}/change_state", request).success
+
+    def state(self) -> str:
+        answer = self.call(GetState, f"{self.node_name}/get_state", GetState.Request())
+        return answer.current_state.label
+
+    def set(self, name: str, value) -> str:
+        """Sets a parameter; returns the reason of a refusal, or nothing."""
+        types = {
+            bool: ("bool_value", ParameterType.PARAMETER_BOOL),
+            int: ("integer_value", ParameterType.PARAMETER_INTEGER),
+            float: ("double_value", ParameterType.PARAMETER_DOUBLE),
+            str: ("string_value", ParameterType.PARAMETER_STRING),
+        }
+        field, kind = types[type(value)]
+        parameter = Parameter(name=name, value=ParameterValue(type=kind, **{field: value}))
+        request = SetParameters.Request(parameters=[parameter])
+        (result,) = self.call(SetParameters, f"{self.node_name}/set_parameters", request).results
+        return "" if result.successful else result.reason or "refused"
+
+    def next_of(self, messages: list, send=None):
+        """The first message that comes after a frame sent now."""
+        seen = self.stamp
+        newer = lambda: [one for one in messages if one.header.stamp.sec > seen]  # noqa: E731
+        assert self.spin_until(newer, do=send or self.send), self.values()
+        return newer()[-1]
+
+
+def depth_of(message: Image) -> np.ndarray:
+    assert (message.encoding, message.step) == ("32FC1", 4 * message.width)
+    return np.frombuffer(message.data, np.float32).reshape(message.height, message.width)

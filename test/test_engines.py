@@ -1,0 +1,141 @@
+"""The engines agree with each other and with a neutral judge, on the shipped weights."""
+
+import shutil
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from depthrefl_ros.engine.base import (
+    TOLERANCES,
+    Engine,
+    EngineError,
+    relative_difference,
+    self_test,
+)
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+from depthrefl_ros.engine.torch_engine import TorchEngine
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return Bundle.load("indoor_tiny")
+
+
+@pytest.fixture(scope="module")
+def engines(bundle):
+    return {"openvino": OpenVinoEngine(bundle), "torch": TorchEngine(bundle, device="cpu")}
+
+
+def run_onnx(path, images):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    rows = [session.run(names, {"images": image[None]}) for image in images]
+    return {n: np.concatenate([row[i] for row in rows]) for i, n in enumerate(names)}
+
+
+@pytest.mark.parametrize("name", ["openvino", "torch"])
+def test_engines_agree_with_onnx_runtime_on_the_shipped_file(bundle, engines, name):
+    images = bundle.golden().images
+    judge = run_onnx(bundle.path("model.onnx"), images)
+    found = engines[name].infer(images)
+    assert found.keys() == judge.keys() == {"depth", "sigma", "relative"}
+    for plane in ("depth", "sigma"):
+        median, p99 = relative_difference(found[plane], judge[plane])
+        assert median < 0.001 and p99 < 0.005, plane
+    np.testing.assert_allclose(found["relative"], judge["relative"], atol=1e-3)
+
+
+def test_the_half_precision_file_is_close(bundle):
+    golden = bundle.golden()
+    found = run_onnx(bundle.path("model_fp16.onnx"), golden.images[:2])
+    for plane in ("depth", "sigma"):
+        median, p99 = relative_difference(found[plane], getattr(golden, plane)[:2])
+        assert median < TOLERANCES["f16"][0] and p99 < TOLERANCES["f16"][1], plane
+
+
+@pytest.mark.parametrize("name", ["openvino", "torch"])
+def test_every_engine_passes_the_self_test(bundle, engines, name):
+    report = self_test(engines[name], bundle)
+    assert report.depth_median < 0.001 and report.repeat == 0.0
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((1, 192, 256), np.uint8),
+        np.zeros((1, 100, 256, 3), np.uint8),
+        np.zeros((1, 192, 256, 3), np.float32),
+    ],
+)
+def test_other_shapes_and_types_are_refused(engines, images):
+    with pytest.raises(ValueError, match=r"\(N, 192, 256, 3\) uint8"):
+        engines["openvino"].infer(images)
+
+
+def test_results_are_not_overwritten_by_the_next_frame(bundle, engines):
+    images = bundle.golden().images
+    first = engines["openvino"].infer(images[:1])["depth"]
+    kept = first.copy()
+    engines["openvino"].infer(images[1:2])
+    np.testing.assert_array_equal(first, kept)
+
+
+class Wrapped(Engine):
+    """A real engine whose outputs are tampered with."""
+
+    name, device, precision = "wrapped", "CPU", "f32"
+
+    def __init__(self, engine, change):
+        self.engine, self.change, self.calls = engine, change, 0
+        self.height, self.width = engine.height, engine.width
+
+    def _run(self, images):
+        self.calls += 1
+        return self.change(self.engine.infer(images), self.calls)
+
+    def close(self):
+        self.engine.close()
+
+
+def drift(outputs, call):
+    return {**outputs, "depth": outputs["depth"] * (1 + 0.0015 * (call == 4))}
+
+
+def nan_pixel_rows(outputs, call):
+    outputs["sigma"][..., :4, :] = np.nan
+    return outputs
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda outputs, call: {**outputs, "depth": outputs["depth"] * 1.002},
+        lambda outputs, call: {**outputs, "sigma": outputs["sigma"] * 1.002},
+        drift,
+        nan_pixel_rows,
+    ],
+    ids=["scaled depth", "scaled sigma", "drift on the repeated image", "NaN in sigma"],
+)
+def test_a_wrong_engine_fails_the_self_test(bundle, engines, change):
+    with pytest.raises(EngineError, match="fails the self-test"):
+        self_test(Wrapped(engines["openvino"], change), bundle)
+
+
+def test_an_onnx_file_that_does_not_compile_is_named(bundle, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(bundle.folder, folder)
+    broken = Bundle.load(str(folder))
+    (folder / "model.onnx").write_bytes(b"not a network")
+    with pytest.raises(EngineError, match="model.onnx"):
+        OpenVinoEngine(broken)
+
+
+def test_weights_that_do_not_fit_are_named(bundle, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(bundle.folder, folder)
+    broken = Bundle.load(str(folder))
+    (folder / "model.safetensors").write_bytes(b"\0" * 64)
+    with pytest.raises(EngineError, match="model.safetensors"):
+        TorchEngine(broken)

@@ -1,0 +1,122 @@
+"""Exporting: what is in the files, and that a whole bundle comes out."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.export import OPSET, export_bundle
+from depthrefl_ros.engine.selection import open_engine
+from depthrefl_ros.network.backbone import BackboneConfig
+from depthrefl_ros.network.inference import InferenceModel
+from depthrefl_ros.network.model import ModelConfig, create_model
+from depthrefl_ros.network.reflector import ReflectorConfig
+
+
+def trained_like_model() -> torch.nn.Module:
+    """Random weights whose batch norms have seen data, so that folding has something to do."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        backbone=BackboneConfig(
+            bottleneck_channels=16, decoder_channels=(16, 12, 8, 8), head_channels=8
+        ),
+        reflector=ReflectorConfig(bins=16, embedding=8),
+        height=64,
+        width=96,
+    )
+    model = create_model(config).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, std=0.2)
+    with torch.no_grad():
+        for _ in range(2):
+            model(torch.rand(4, 3, 64, 96) * 255)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return trained_like_model()
+
+
+@pytest.fixture(scope="module")
+def bundle(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    images = np.random.default_rng(0).integers(0, 255, (3, 64, 96, 3), np.uint8)
+    probabilities = np.linspace(0, 1, 11)
+    description = {
+        "range_m": {"min": 0.3, "max": 8.0},
+        "calibration": {
+            "probability": probabilities.tolist(),
+            "quantile": (3 * probabilities).tolist(),
+        },
+        "licence": "for the test",
+    }
+    export_bundle(model, folder, description, images)
+    return Bundle.load(str(folder))
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_an_exported_bundle_runs_and_passes_its_self_test(bundle, engine):
+    assert open_engine(bundle, engine).report.depth_p99 < 1e-3
+    assert (bundle.name, bundle.max_range_m) == ("tiny", 8.0)
+
+
+def test_folding_and_half_storage_change_little(model):
+    images = torch.randint(0, 255, (2, 64, 96, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        depth, sigma, _ = InferenceModel(model)(images)
+        expected = model(images.float().permute(0, 3, 1, 2))
+    assert ((depth - expected.depth) / expected.depth).abs().median() < 0.002
+    assert ((sigma - expected.sigma) / expected.sigma).abs().median() < 0.002
+
+
+def test_preparing_for_inference_leaves_the_model_alone(model):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    InferenceModel(model, torch.float16)
+    assert all(torch.equal(before[n], v) for n, v in model.state_dict().items())
+
+
+def test_half_precision_keeps_the_bins_constants(model):
+    inference = InferenceModel(model, torch.float16)
+    assert inference.model.reflector.distribution.coefficients.dtype == torch.float32
+    assert inference.model.backbone.encoder._conv_stem.weight.dtype == torch.float16
+
+
+def test_only_the_norms_of_sums_remain(model):
+    norms = {
+        name
+        for name, module in InferenceModel(model).named_modules()
+        if isinstance(module, torch.nn.BatchNorm2d)
+    }
+    assert norms == {f"model.backbone.decoder.{i}.normalise_sum" for i in range(4)}
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model_fp16.onnx"])
+def test_only_bytes_cross_to_the_device_and_the_cast_comes_first(bundle, name):
+    graph = onnx.load(bundle.path(name))
+    (images,) = graph.graph.input
+    assert images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    shape = [d.dim_value for d in images.type.tensor_type.shape.dim]
+    assert shape == [1, 64, 96, 3]
+    assert [n.op_type for n in graph.graph.node if "images" in n.input] == ["Cast"]
+    assert [o.name for o in graph.graph.output] == ["depth", "sigma", "relative"]
+    assert graph.opset_import[0].version == OPSET
+
+
+def test_weights_are_stored_as_half(bundle):
+    graph = onnx.load(bundle.path("model.onnx")).graph
+    sizes = {onnx.TensorProto.FLOAT: 0, onnx.TensorProto.FLOAT16: 0}
+    for tensor in graph.initializer:
+        if tensor.data_type in sizes:
+            sizes[tensor.data_type] += int(np.prod(tensor.dims))
+    assert sizes[onnx.TensorProto.FLOAT16] > 20 * sizes[onnx.TensorProto.FLOAT]
+
+
+def test_nothing_in_the_files_tells_where_they_were_made(bundle):
+    for path in bundle.folder.glob("*.onnx"):
+        content = path.read_bytes()
+        assert b"site-packages" not in content and b".py" not in content

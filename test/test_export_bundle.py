@@ -1,0 +1,76 @@
+"""From a finished run to a bundle that the engines take."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.selection import open_engine
+from depthrefl_ros.network.backbone import BackboneConfig
+from depthrefl_ros.network.checkpoints import save_weights
+from depthrefl_ros.network.model import ModelConfig, create_model
+from depthrefl_ros.network.reflector import ReflectorConfig
+from depthrefl_ros.tools.export_bundle import main
+
+CONFIG = ModelConfig(
+    backbone=BackboneConfig(bottleneck_channels=8, decoder_channels=(8, 8, 8, 8), head_channels=8),
+    reflector=ReflectorConfig(bins=8, embedding=8),
+    height=64,
+    width=64,
+)
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    save_weights(folder / "final.safetensors", create_model(CONFIG))
+    probability = [0.0, 0.5, 1.0]
+    calibration = {"probability": probability, "quantile": [0.0, 1.0, 4.0]}
+    (folder / "calibration.json").write_text(json.dumps(calibration))
+    metrics = {
+        "validation": {"abs_rel": 0.2, "delta1": 0.7},
+        "validation_data": {"images": 3, "sha256": "ab" * 32},
+        "training_data": {"nyu": {"images": 9, "sha256": "cd" * 32}},
+        "steps": 12,
+        "settings": {"seed": 1},
+        "model": CONFIG.to_dict(),
+        "weights_sha256": "ef" * 32,
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    generator = np.random.default_rng(0)
+    paths = [tmp_path / f"{name}.png" for name in "abc"]
+    for path in paths:
+        cv2.imwrite(str(path), generator.integers(0, 255, (48, 64, 3), np.uint8))
+    return [str(path) for path in paths]
+
+
+def test_a_run_becomes_a_bundle_that_runs(run, images, tmp_path):
+    report = tmp_path / "report.json"
+    target = tmp_path / "my_model"
+    assert main([str(run), str(target), "--golden", *images, "--json", str(report)]) == 0
+    bundle = Bundle.load(str(target))
+    assert bundle.name == "my_model"
+    assert bundle.description["accuracy"]["delta1"] == 0.7
+    assert bundle.description["training"]["data"][0]["sha256"] == "cd" * 32
+    assert "research" in bundle.licence
+    assert open_engine(bundle, "openvino").engine.height == 64
+    assert json.loads(report.read_text())["bytes"]["model.onnx"] > 0
+
+
+def test_an_unfinished_run_is_named(tmp_path, images, capsys):
+    assert main([str(tmp_path), str(tmp_path / "out"), "--golden", *images]) == 2
+    assert "metrics.json cannot be read" in capsys.readouterr().err
+
+
+def test_a_golden_file_that_is_no_image_is_named(run, images, tmp_path, capsys):
+    (tmp_path / "a.png").write_text("no image")
+    assert main([str(run), str(tmp_path / "out"), "--golden", *images]) == 2
+    assert "a.png is no image" in capsys.readouterr().err

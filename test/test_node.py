@@ -1,0 +1,376 @@
+"""The real node in a process of its own, over DDS, without torch."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from array import array
+
+import cv2
+import numpy as np
+import pytest
+from conftest import RunningProcess
+from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from node_harness import FRAME, HEIGHT, MODULE, WIDTH, Harness, depth_of
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.geometry.preview import LEGEND_WIDTH
+
+
+@pytest.fixture(scope="module")
+def node(ros, tmp_path_factory, without_torch):
+    log = tmp_path_factory.mktemp("node") / "log.txt"
+    arguments = ("--ros-args", "-p", "diagnostics_period:=0.1")
+    process = RunningProcess(log, MODULE, *arguments, environment=without_torch)
+    harness = Harness()
+    harness.process = process
+    started = harness.spin_until(lambda: harness.values().get("state") == "active", 30)
+    assert started, process.output()
+    yield harness
+    harness.close()
+    assert process.stop(signal.SIGTERM) == 0, process.output()
+
+
+@pytest.fixture
+def depth_images(node):
+    """Depth images as they come; ends with the test, so that nothing listens then."""
+    messages: list = []
+    subscription = node.node.create_subscription(
+        Image, "depth/image", messages.append, qos_profile_sensor_data
+    )
+    yield messages
+    node.node.destroy_subscription(subscription)
+
+
+def test_depth_comes_where_importing_torch_fails(node, depth_images, without_torch):
+    attempt = subprocess.run(
+        [sys.executable, "-c", "import torch"],
+        env={**os.environ, **without_torch},
+        capture_output=True,
+        text=True,
+    )
+    assert "torch is not here" in attempt.stderr
+    depth = depth_of(node.next_of(depth_images))
+    assert depth.shape == (HEIGHT, WIDTH)
+    known = depth[np.isfinite(depth)]
+    assert known.size > 0 and (known > 0).all()
+
+
+def test_all_outputs_carry_the_header_of_their_image(node, depth_images):
+    kinds = {"depth/camera_info": CameraInfo, "depth/preview": Image, "points": PointCloud2}
+    received = {topic: [] for topic in kinds}
+    subscriptions = [
+        node.node.create_subscription(kind, topic, received[topic].append, 1)
+        for topic, kind in kinds.items()
+    ]
+    received["depth/image"] = depth_images
+
+    def common():
+        stamps = [{one.header.stamp.sec for one in messages} for messages in received.values()]
+        return set.intersection(*stamps)
+
+    assert node.spin_until(common, do=node.send), node.values()
+    stamp = max(common())
+    found = {
+        topic: next(one for one in messages if one.header.stamp.sec == stamp)
+        for topic, messages in received.items()
+    }
+    for subscription in subscriptions:
+        node.node.destroy_subscription(subscription)
+    assert {one.header.frame_id for one in found.values()} == {FRAME}
+    assert {(one.width, one.height) for topic, one in found.items() if "preview" not in topic} == {
+        (WIDTH, HEIGHT)
+    }
+    assert found["depth/camera_info"].k[0] == found["depth/camera_info"].p[0] == 250
+    assert not any(found["depth/camera_info"].d)
+    preview = found["depth/preview"]
+    assert (preview.encoding, preview.width) == ("bgr8", WIDTH + LEGEND_WIDTH)
+    depth = depth_of(found["depth/image"])
+    points = np.frombuffer(found["points"].data, np.float32).reshape(HEIGHT, WIDTH, 4)
+    np.testing.assert_array_equal(points[..., 2], np.where(np.isfinite(depth), depth, np.nan))
+    row, column = np.argwhere(np.isfinite(depth))[0]
+    expected_x = (column - 159.5) / 250 * depth[row, column]
+    assert points[row, column, 0] == pytest.approx(expected_x, rel=1e-5, abs=1e-6)
+    colours = np.ascontiguousarray(points[..., 3]).view(np.uint8).reshape(HEIGHT, WIDTH, 4)
+    np.testing.assert_array_equal(colours[..., :3], node.picture)
+
+
+def test_only_what_is_listened_to_is_computed(node, depth_images):
+    node.next_of(depth_images)
+    before = node.fresh_values()
+    node.next_of(depth_images)
+    after = node.fresh_values()
+    assert int(after["published_depth/image"]) > int(before["published_depth/image"])
+    for topic in ("points", "depth/preview"):
+        assert after.get(f"published_{topic}") == before.get(f"published_{topic}")
+
+
+def test_without_listeners_the_engine_rests(node):
+    dropped = node.number("dropped_no_listener")
+    assert node.spin_until(lambda: node.number("dropped_no_listener") > dropped, do=node.send)
+    node.spin_until(lambda: False, 0.3)
+    processed = node.fresh_values()["processed"]
+    dropped = node.number("dropped_no_listener")
+    assert node.spin_until(lambda: node.number("dropped_no_listener") > dropped, do=node.send)
+    assert node.fresh_values()["processed"] == processed
+
+
+def bad_image(change):
+    def make(node):
+        message = node.image()
+        for field, value in change.items():
+            setattr(message, field, value)
+        return message
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "change, complaint",
+    [
+        ({"encoding": "rgb9"}, "'rgb9'"),
+        ({"data": array("B", bytes(100))}, "data has 100 bytes"),
+        ({"width": 0, "height": 0}, "0x0"),
+        ({"step": 5}, "step is 5"),
+    ],
+)
+def test_after_a_bad_image_the_node_goes_on(node, depth_images, change, complaint):
+    node.next_of(depth_images)
+    dropped = node.number("dropped_bad_image")
+    make = bad_image(change)
+    assert node.spin_until(
+        lambda: node.number("dropped_bad_image") > dropped,
+        do=lambda: node.images.publish(make(node)),
+    )
+    values = node.fresh_values()
+    assert values["level"] == DiagnosticStatus.WARN
+    assert "/image: " in values["message"] and complaint in values["message"]
+    node.next_of(depth_images)
+
+
+def with_focal(message, focal):
+    message.k = [focal, 0.0, 160.0, 0.0, focal, 120.0, 0.0, 0.0, 1.0]
+    return message
+
+
+def other_size(message):
+    message.width = 2 * WIDTH
+    return message
+
+
+@pytest.mark.parametrize(
+    "spoil, complaint",
+    [
+        (lambda message: with_focal(message, float("nan")), "nan"),
+        (lambda message: setattr(message, "k", [0.0] * 9) or message, "K is all zero"),
+        (other_size, f"the image is {WIDTH}x{HEIGHT}"),
+    ],
+)
+def test_after_a_bad_camera_info_the_node_goes_on(node, depth_images, spoil, complaint):
+    node.next_of(depth_images)
+    dropped = node.number("dropped_bad_camera_info")
+
+    def send():
+        image = node.image()
+        node.infos.publish(spoil(node.info(image.header)))
+        node.images.publish(image)
+
+    assert node.spin_until(lambda: node.number("dropped_bad_camera_info") > dropped, do=send)
+    values = node.fresh_values()
+    assert "/camera_info: " in values["message"] and complaint in values["message"]
+    node.next_of(depth_images)
+
+
+def test_a_missing_camera_info_is_named_and_an_assumed_view_angle_helps(node, depth_images):
+    assert node.transition(Transition.TRANSITION_DEACTIVATE)
+    assert node.transition(Transition.TRANSITION_ACTIVATE)
+    send = lambda: node.images.publish(node.image())  # noqa: E731
+    dropped = node.number("dropped_no_camera_info")
+    assert node.spin_until(lambda: node.number("dropped_no_camera_info") > dropped, do=send)
+    assert "no CameraInfo on /camera_info" in node.fresh_values()["message"]
+    assert "no CameraInfo on /camera_info" in node.process.output()
+    try:
+        assert node.set("assumed_horizontal_fov", 65.0) == ""
+        node.next_of(depth_images, send)
+        values = node.fresh_values()
+        assert values["level"] == DiagnosticStatus.WARN
+        assert "assumed_horizontal_fov 65 deg" in values["camera"]
+    finally:
+        node.set("assumed_horizontal_fov", 0.0)
+    node.next_of(depth_images)
+    assert node.fresh_values()["camera"] == "/camera_info"
+
+
+def test_parameters_change_from_the_next_frame_on(node, depth_images, tmp_path):
+    node.next_of(depth_images)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[HEIGHT // 2 :] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), mask)
+    changes = {
+        "optical_frame_id": ("other_frame", ""),
+        "output_size": ("network", "input"),
+        "self_mask": (str(tmp_path / "mask.png"), ""),
+    }
+    for name, (value, _) in changes.items():
+        assert node.set(name, value) == ""
+    try:
+        message = node.next_of(depth_images)
+        assert message.header.frame_id == "other_frame"
+        bundle = Bundle.load("indoor_tiny")
+        assert (message.width, message.height) == (bundle.width, bundle.height)
+        assert np.isnan(depth_of(message)[bundle.height // 2 + 1 :]).all()
+        node.set("output_size", "input")
+        depth = depth_of(node.next_of(depth_images))
+        assert np.isnan(depth[HEIGHT // 2 :]).all() and np.isfinite(depth[: HEIGHT // 2]).any()
+    finally:
+        for name, (_, default) in changes.items():
+            assert node.set(name, default) == ""
+    assert node.next_of(depth_images).header.frame_id == FRAME
+
+
+def test_range_limits_apply(node, depth_images):
+    depth = depth_of(node.next_of(depth_images))
+    middle = float(np.median(depth[np.isfinite(depth)]))
+    assert node.set("max_range", round(middle, 3)) == ""
+    try:
+        limited = depth_of(node.next_of(depth_images))
+        assert np.isposinf(limited).any()
+        assert limited[np.isfinite(limited)].max() <= middle + 1e-3
+    finally:
+        assert node.set("max_range", 0.0) == ""
+
+
+@pytest.mark.parametrize(
+    "name, value, reason",
+    [
+        ("model", "other", "model can be changed only while the node is unconfigured"),
+        ("image_transport", "compressed", "image_transport can be changed only while .*not active"),
+        ("autostart", False, "read-only"),
+        ("max_rate", -1.0, "max_rate"),
+        ("max_rate", 5, "type"),
+        ("aspect_fit", "squash", "aspect_fit is 'squash'; it must be one of"),
+        ("min_range", 999.0, "min_range"),
+        ("self_mask", "/nowhere.png", "self_mask is '/nowhere.png'"),
+        ("camera_info_url", "/nowhere.yaml", "/nowhere.yaml"),
+    ],
+)
+def test_changes_that_cannot_be_taken_are_refused_with_a_reason(node, name, value, reason):
+    assert re.search(reason, node.set(name, value))
+    assert node.state() == "active"
+
+
+def test_a_mask_of_another_size_drops_frames_and_says_so(node, depth_images, tmp_path):
+    node.next_of(depth_images)
+    cv2.imwrite(str(tmp_path / "mask.png"), np.zeros((10, 20), np.uint8))
+    assert node.set("self_mask", str(tmp_path / "mask.png")) == ""
+    try:
+        assert node.spin_until(lambda: node.number("dropped_bad_mask") > 0, do=node.send)
+        assert "self_mask is 20x10" in node.fresh_values()["message"]
+    finally:
+        assert node.set("self_mask", "") == ""
+    node.next_of(depth_images)
+
+
+def test_the_newest_frame_wins_and_every_frame_is_accounted_for(node, depth_images):
+    node.next_of(depth_images)
+    before = node.number("dropped_superseded")
+    node.spin_until(lambda: node.number("dropped_superseded") > before, do=node.send, period=0.0)
+
+    def is_settled():
+        values = node.values()
+        return int(values["received"]) == int(values["processed"]) + int(values["dropped"])
+
+    assert node.spin_until(is_settled)
+    assert node.number("dropped_superseded") > before
+    dropped = sum(int(value) for key, value in node.values().items() if key.startswith("dropped_"))
+    assert dropped == node.number("dropped")
+
+
+def test_max_rate_limits(node, depth_images):
+    node.next_of(depth_images)
+    assert node.set("max_rate", 2.0) == ""
+    try:
+        assert node.spin_until(
+            lambda: node.number("dropped_rate_limited") > 2, do=node.send, period=0.02
+        )
+    finally:
+        assert node.set("max_rate", 0.0) == ""
+
+
+def test_old_stamps_are_dropped_only_where_asked(node, depth_images):
+    node.next_of(depth_images)  # the stamps of these tests are decades old
+    assert node.set("max_stamp_age", 1.0) == ""
+    try:
+        assert node.spin_until(lambda: node.number("dropped_too_old") > 0, do=node.send)
+    finally:
+        assert node.set("max_stamp_age", 0.0) == ""
+    node.next_of(depth_images)
+
+
+def test_timings_are_told_by_step(node, depth_images):
+    for _ in range(3):
+        node.next_of(depth_images)
+    values = node.fresh_values()
+    steps = ("decode", "to_network", "engine", "gates", "upsample", "fill", "publish")
+    medians = {step: float(values[f"step_ms_{step}_p50"]) for step in steps}
+    assert all(milliseconds > 0.0 for milliseconds in medians.values())
+    assert medians["engine"] == max(medians.values())
+    assert float(values["step_ms_outside_engine_p50"]) > 0.0
+    assert values["engine"].startswith("openvino f32 on ")
+    assert "self-test" in values["engine_selection"]
+
+
+def publishes_points(node) -> bool:
+    topics = node.node.get_publisher_names_and_types_by_node("depthrefl", "/")
+    return "/points" in dict(topics)
+
+
+def test_lifecycle_round_trip_with_diagnostics_in_every_state(node, depth_images):
+    steps = (
+        (Transition.TRANSITION_DEACTIVATE, "inactive"),
+        (Transition.TRANSITION_CLEANUP, "unconfigured"),
+        (Transition.TRANSITION_CONFIGURE, "inactive"),
+        (Transition.TRANSITION_ACTIVATE, "active"),
+    )
+    for number, state in steps:
+        assert node.transition(number)
+        assert node.state() == state
+        assert node.fresh_values()["state"] == state
+        assert node.spin_until(lambda active=state == "active": publishes_points(node) == active)
+    node.next_of(depth_images)
+
+
+def test_compressed_images(node, depth_images):
+    assert node.transition(Transition.TRANSITION_DEACTIVATE)
+    assert node.set("image_transport", "compressed") == ""
+    assert node.transition(Transition.TRANSITION_ACTIVATE)
+    try:
+
+        def send(data=None):
+            header = node.header()
+            node.infos.publish(node.info(header))
+            encoded = cv2.imencode(".jpg", node.picture)[1].tobytes() if data is None else data
+            message = CompressedImage(header=header, format="jpeg", data=array("B", encoded))
+            node.pictures.publish(message)
+
+        assert depth_of(node.next_of(depth_images, send)).shape == (HEIGHT, WIDTH)
+        dropped = node.number("dropped_bad_image")
+        assert node.spin_until(
+            lambda: node.number("dropped_bad_image") > dropped, do=lambda: send(b"no picture")
+        )
+        assert "/image/compressed: " in node.fresh_values()["message"]
+        node.next_of(depth_images, send)
+    finally:
+        assert node.transition(Transition.TRANSITION_DEACTIVATE)
+        assert node.set("image_transport", "raw") == ""
+        assert node.transition(Transition.TRANSITION_ACTIVATE)
+    node.next_of(depth_images)
+
+
+def test_silence_is_told(node):
+    assert node.spin_until(lambda: "no image on /image" in node.values()["message"], 5)
+    assert node.values()["level"] == DiagnosticStatus.WARN

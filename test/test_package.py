@@ -1,0 +1,139 @@
+"""The package as others get it: built by colcon, installed by pip."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+import depthrefl_ros
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("depthrefl_ros", "launch", "config", "resource", "setup.py", "setup.cfg", "package.xml")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A copy of the sources, so that nothing is built among them."""
+    folder = tmp_path_factory.mktemp("workspace") / "depthrefl_ros"
+    folder.mkdir()
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__", "*.part")
+            shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+        else:
+            shutil.copy(ROOT / part, folder / part)
+    return folder
+
+
+def run(*command, **options) -> str:
+    done = subprocess.run(command, text=True, capture_output=True, timeout=240, **options)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def starts_and_stops(command, environment) -> str:
+    """Runs the node until it is active, interrupts it, and returns what it said."""
+    process = subprocess.Popen(
+        command,
+        env={**environment, "ROS_DOMAIN_ID": "93", "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    said = ""
+    try:
+        for line in process.stdout:
+            said += line
+            if "self-test" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        said += process.communicate(timeout=20)[0]
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    return said
+
+
+def test_the_version_is_the_same_everywhere():
+    manifest = ElementTree.parse(ROOT / "package.xml")
+    setup = re.search(r'version="([^"]+)"', (ROOT / "setup.py").read_text())[1]
+    changelog = (ROOT / "CHANGELOG.rst").read_text()
+    assert manifest.findtext("version") == setup == depthrefl_ros.__version__
+    assert f"\n{setup} (" in changelog
+
+
+def test_the_manifest_is_ament_python_with_a_real_maintainer():
+    manifest = ElementTree.parse(ROOT / "package.xml").getroot()
+    assert manifest.get("format") == "3"
+    assert manifest.findtext("export/build_type") == "ament_python"
+    # An invalid address makes colcon take the package for plain Python.
+    assert re.fullmatch(r"[^@\s]+@[^@\s]+\.[a-z]+", manifest.find("maintainer").get("email"))
+    needed = {element.text for element in manifest.iter("exec_depend")}
+    assert {"rclpy", "sensor_msgs", "cv_bridge", "tf2_ros_py", "python3-opencv"} <= needed
+
+
+def test_colcon_builds_it_and_the_installed_executable_runs(source, tmp_path):
+    workspace = source.parent
+    colcon = (sys.executable, "-m", "colcon", "--log-base", str(tmp_path / "log"))
+    assert "ros.ament_python" in run(*colcon, "list", cwd=workspace)
+    install = tmp_path / "install"
+    bases = ("--build-base", str(tmp_path / "build"), "--install-base", str(install))
+    run(*colcon, "build", *bases, cwd=workspace)
+
+    prefix = install / "depthrefl_ros"
+    assert (prefix / "share/ament_index/resource_index/packages/depthrefl_ros").is_file()
+    assert (prefix / "share/depthrefl_ros/launch/depthrefl.launch.py").is_file()
+    assert (prefix / "share/depthrefl_ros/config/fastdds_large_clouds.xml").is_file()
+    executable = prefix / "lib/depthrefl_ros/depthrefl"
+    # The executable belongs to the environment that built it.
+    assert executable.read_text().splitlines()[0] == f"#!{sys.executable}"
+
+    script = f'. "{install}/local_setup.sh" && env -0'
+    sourced = run("sh", "-c", script, cwd=tmp_path)
+    environment = dict(item.split("=", 1) for item in sourced.split("\0") if "=" in item)
+    where = "import depthrefl_ros, os; print(os.path.dirname(depthrefl_ros.__file__))"
+    module = run(sys.executable, "-c", where, cwd=tmp_path, env=environment).strip()
+    assert Path(module).is_relative_to(prefix)
+    said = starts_and_stops([str(executable)], environment)
+    assert "openvino: chosen" in said or "torch on CUDA: chosen" in said
+
+
+def test_pip_installs_it_into_a_virtual_environment(source, tmp_path):
+    wheels = tmp_path / "wheels"
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    run(*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(source))
+    (wheel,) = wheels.glob("depthrefl_ros-*.whl")
+    home = tmp_path / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", str(home))
+    python = home / "bin/python"
+    run(*pip, "--python", str(python), "install", "-q", "--no-deps", str(wheel))
+    # What the package depends on comes from the environment that runs this test.
+    libraries = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    (home / libraries / "outer.pth").write_text(f"import site; site.addsitedir('{SITE}')\n")
+
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    where = "import depthrefl_ros; print(depthrefl_ros.__file__)"
+    module = run(str(python), "-c", where, cwd=tmp_path, env=environment).strip()
+    assert Path(module).is_relative_to(home)
+    assert (home / "share/depthrefl_ros/config/depthrefl.yaml").is_file()
+    assert "indoor_tiny" in starts_and_stops([str(home / "bin/depthrefl")], environment)
+
+
+SITE = Path(pytest.__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize(
+    "tool", ["camera_source", "record", "demo", "evaluate", "train", "export_bundle", "render"]
+)
+def test_every_tool_runs_as_a_module_and_has_an_example(tool):
+    module = f"depthrefl_ros.tools.{tool}"
+    said = run(sys.executable, "-m", module, "--help", cwd=ROOT)
+    assert "example" in said
+    assert f'"{tool}"' in (ROOT / "setup.py").read_text()
