@@ -97,7 +97,7 @@ class Bundle:
                 min_range_m=float(description["range_m"]["min"]),
                 max_range_m=float(description["range_m"]["max"]),
                 licence=str(description["licence"]),
-                calibration=np.array([calibration["probabilities"], calibration["quantiles"]]),
+                calibration=np.array([calibration["probability"], calibration["quantile"]]),
                 description=description,
             )
             files = dict(description["files"])

@@ -95,7 +95,7 @@ def export_bundle(
     Args:
         model: the trained network.
         folder: of the bundle; its name is the model's.
-        description: ``range_m`` {min, max}, ``calibration`` {probabilities, quantiles},
+        description: ``range_m`` {min, max}, ``calibration`` {probability, quantile},
             ``licence``, and whatever else ``model.yaml`` should tell.
         golden_images: (3, H, W, 3) uint8 RGB, rendered.
     """

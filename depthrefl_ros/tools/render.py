@@ -1,0 +1,135 @@
+"""Renders training rooms and the corridor drive, and packs a rendered folder as a recording."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from depthrefl_ros.tools.command_line import (
+    StopRequest,
+    ToolError,
+    add_json_argument,
+    make_parser,
+    positive_float,
+    positive_int,
+    progress,
+    run_tool,
+    write_json,
+)
+from depthrefl_ros.training.synth.folder import FolderError, PlainFolder
+
+EXAMPLES = """
+render rooms data/rooms --count 400 --seed 1000 --resume
+render corridor data/corridor --count 64
+render corridor corridor.mcap --json corridor.json
+render pack data/corridor corridor.mcap --rate 10
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    return run_tool(parser(), argv, render)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command's arguments."""
+    top = make_parser("render", "Renders synthetic indoor scenes with exact depth.", EXAMPLES)
+    commands = top.add_subparsers(dest="command", required=True)
+    rooms = commands.add_parser("rooms", help="random furnished rooms, as a dataset folder")
+    rooms.add_argument("out", type=Path, help="dataset folder")
+    _add_render_arguments(rooms, count=400, seed=1000, size=(320, 240), samples=6)
+    corridor = commands.add_parser("corridor", help="a robot's drive, as a folder or an MCAP file")
+    corridor.add_argument(
+        "out",
+        type=Path,
+        help="dataset folder, or FILE.mcap; the frames of FILE.mcap stay in FILE.frames beside it",
+    )
+    _add_render_arguments(corridor, count=64, seed=8, size=(640, 480), samples=4)
+    pack = commands.add_parser("pack", help="turn a dataset folder into an MCAP file")
+    pack.add_argument("folder", type=Path, help="dataset folder")
+    pack.add_argument("out", type=Path, help="FILE.mcap")
+    pack.add_argument("--rate", type=positive_float, default=10.0, help="frames a second")
+    add_json_argument(pack, "frames and size")
+    return top
+
+
+def _add_render_arguments(
+    command: argparse.ArgumentParser, count: int, seed: int, size: tuple[int, int], samples: int
+) -> None:
+    """Adds what rooms and corridor share; the corridor's defaults make test/data/corridor.mcap."""
+    numbers = {
+        "--count": (count, "images"),
+        "--width": (size[0], "of an image, pixels"),
+        "--height": (size[1], "of an image, pixels"),
+        "--samples": (samples, "rays a pixel, before denoising"),
+    }
+    for name, (default, text) in numbers.items():
+        text += " (%(default)s)"
+        command.add_argument(name, type=positive_int, default=default, help=text)
+    command.add_argument("--seed", type=int, default=seed, help="of the scenes (%(default)s)")
+    command.add_argument("--threads", type=int, default=1, help="CPU threads, 0 for all cores (1)")
+    command.add_argument("--resume", action="store_true", help="go on in a folder with images")
+    add_json_argument(command, "number of images and time")
+
+
+def render(args: argparse.Namespace, _: list[str]) -> int:
+    """Does what the subcommand says."""
+    if args.command == "pack":
+        figures = _pack(args.folder, args.out, args.rate)
+    elif args.command == "corridor" and args.out.suffix == ".mcap":
+        folder = args.out.with_suffix(".frames")
+        figures = _render(args, folder) | _pack(folder, args.out, 10.0)
+    else:
+        figures = _render(args, args.out)
+    write_json(args.json, figures)
+    return 0
+
+
+def _render(args: argparse.Namespace, root: Path) -> dict:
+    """Renders into the dataset folder `root` and returns the figures for --json."""
+    try:
+        from depthrefl_ros.training.synth import generate
+    except ImportError as error:
+        raise ToolError(str(error)) from error
+    folder = PlainFolder(root)
+    existing = len(folder.names())
+    if existing and not args.resume:
+        raise ToolError(f"{root} holds {existing} images already; --resume goes on with them")
+    scenes = generate.render_rooms if args.command == "rooms" else generate.render_drive
+    start = time.monotonic()
+    names: Iterator[str] = scenes(
+        folder, args.count, args.seed, args.width, args.height, args.samples, args.threads
+    )
+    made = 0
+    with progress(args.count, args.command, "images") as bar, StopRequest() as stop:
+        bar.update(min(existing, args.count))
+        for _ in names:
+            made += 1
+            bar.update()
+            if stop:
+                raise ToolError(f"stopped after {made} images; --resume goes on in {root}")
+    seconds = time.monotonic() - start
+    print(f"{root}: {made} images rendered in {seconds:.0f} s, {len(folder.names())} in all")
+    return {"images": made, "seconds": seconds, "folder": str(root)}
+
+
+def _pack(root: Path, out: Path, rate_hz: float) -> dict:
+    """Packs the dataset folder `root` as the recording `out`."""
+    from depthrefl_ros.training.synth.recording import write_recording
+
+    if not (root / "rgb").is_dir():
+        raise ToolError(f"{root}: no dataset folder; it must hold rgb/, depth/ and intrinsics.yaml")
+    try:
+        frames = write_recording(out, PlainFolder(root).frames(), rate_hz)
+    except (FolderError, OSError) as error:
+        raise ToolError(str(error)) from error
+    size_mb = out.stat().st_size / 1e6
+    print(f"{out}: {frames} frames at {rate_hz:g} Hz, {size_mb:.1f} MB")
+    return {"frames": frames, "rate_hz": rate_hz, "size_mb": size_mb, "recording": str(out)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

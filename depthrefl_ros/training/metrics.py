@@ -1,0 +1,79 @@
+"""Errors of a predicted depth image against the truth, as the depth literature defines them.
+
+Eigen, Puhrsch and Fergus, "Depth map prediction from a single image using a multi-scale deep
+network" (2014) for AbsRel, delta1, RMSE and log10; the KITTI depth benchmark for SILog.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+DELTA1_RATIO = 1.25
+
+
+def depth_metrics(
+    prediction: np.ndarray, truth: np.ndarray, cap_m: float = 10.0
+) -> dict[str, float | int]:
+    """Compares two depth images where the truth is known and the prediction is a distance.
+
+    With d the prediction and t the truth, both in metres, over the n pixels where
+    0 < t < cap_m and d is finite and positive:
+
+    * ``abs_rel``: mean(abs(d - t) / t)
+    * ``delta1``: share of pixels with max(d / t, t / d) < 1.25
+    * ``rmse``: sqrt(mean((d - t)^2)), metres
+    * ``log10``: mean(abs(log10 d - log10 t))
+    * ``silog``: 100 sqrt(mean(e^2) - mean(e)^2) with e = ln d - ln t, as KITTI has it
+    * ``pixels``: n
+    * ``coverage``: n over the number of pixels with 0 < t < cap_m: how many were believed
+
+    Args:
+        prediction: (H, W) float32 metres; NaN (unknown) and infinite values are left out.
+        truth: (H, W) float32 metres; 0 or NaN where unknown.
+        cap_m: truth from here on is left out, metres.
+
+    Returns:
+        The figures by name; all but ``pixels`` and ``coverage`` are NaN where n is 0, and
+        ``coverage`` is NaN where no truth is known.
+
+    Raises:
+        ValueError: the two images differ in shape.
+    """
+    if prediction.shape != truth.shape:
+        raise ValueError(
+            f"prediction has shape {prediction.shape} and truth {truth.shape}; they must be equal"
+        )
+    known = (truth > 0) & (truth < cap_m)
+    compared = known & np.isfinite(prediction) & (prediction > 0)
+    pixels, known_pixels = int(compared.sum()), int(known.sum())
+    coverage = pixels / known_pixels if known_pixels else float("nan")
+    if pixels == 0:
+        undefined = dict.fromkeys(("abs_rel", "delta1", "rmse", "log10", "silog"), float("nan"))
+        return {**undefined, "pixels": 0, "coverage": coverage}
+    d = prediction[compared].astype(np.float64)
+    t = truth[compared].astype(np.float64)
+    log_error = np.log(d / t)
+    return {
+        "abs_rel": float(np.mean(np.abs(d - t) / t)),
+        "delta1": float(np.mean(np.maximum(d / t, t / d) < DELTA1_RATIO)),
+        "rmse": float(np.sqrt(np.mean((d - t) ** 2))),
+        "log10": float(np.mean(np.abs(log_error)) / np.log(10.0)),
+        "silog": float(100.0 * np.std(log_error)),
+        "pixels": pixels,
+        "coverage": coverage,
+    }
+
+
+def mean_metrics(images: list[dict[str, float | int]]) -> dict[str, float]:
+    """Means of per-image figures; images without a comparable pixel are left out.
+
+    Args:
+        images: what ``depth_metrics`` returned, one an image.
+
+    Returns:
+        Each figure's mean by name; empty where no image could be compared.
+    """
+    compared = [image for image in images if image["pixels"] > 0]
+    if not compared:
+        return {}
+    return {name: float(np.mean([image[name] for image in compared])) for name in compared[0]}

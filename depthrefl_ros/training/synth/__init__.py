@@ -1,0 +1,13 @@
+"""Synthetic scenes: furnished rooms and a robot's drive, rendered with exact depth.
+
+Blender's Python module ``bpy`` builds and renders the scenes; it needs an environment of its own
+(``requirements-synth.txt``). Importing this package needs nothing: ``bpy`` is imported by
+``stage.py``, and only by the modules that build on it. ``recording.py`` and ``folder.py`` need no
+Blender and run in the project's ordinary environment.
+
+The way of one image:
+
+    shell.py, furniture.py, things.py, materials.py ─► stage.py (primitives)
+    rooms.py / drive.py (what stands where, and the views)
+      ─► render.py (image, depth, camera) ─► folder.py (dataset) ─► recording.py (MCAP)
+"""

@@ -1,0 +1,111 @@
+"""A robot's drive along a furnished corridor, past obstacles, for the shipped recording.
+
+The arrangement is fixed and made by hand, unlike the random rooms that training uses; the seed
+only chooses materials and sizes. The robot starts at x = 0.8 m and drives towards +x.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .furniture import CATALOGUE, legs
+from .materials import Materials
+from .rooms import View
+from .shell import Opening, Room, ceiling_lights, decorate, door, floor_and_ceiling, wall, window
+from .stage import Stage
+
+CORRIDOR = Room(length=12.5, width=2.7, height=2.6)
+CAMERA_HEIGHT_M = 0.5
+CAMERA_PITCH_RAD = math.radians(-4.0)
+HORIZONTAL_FOV_RAD = math.radians(70.0)
+SPEED_M_PER_S = 0.9
+RATE_HZ = 10.0
+
+# Name, x, y (m), yaw (rad) and, to keep the way free, size (m) of what stands in the corridor.
+# y = 0 is the wall on the right hand, y = 2.7 m that on the left; backs are towards +y at yaw 0.
+OBSTACLES = [
+    ("cabinet", 2.2, 2.43, 0.0, (1.2, 0.45, 0.85)),
+    ("carton", 3.1, 0.42, 0.3, (0.5, 0.4, 0.45)),
+    ("carton", 3.15, 0.40, 0.1, (0.42, 0.38, 0.82)),
+    ("plant", 3.7, 2.35, 0.0, (0.6, 0.6, 1.3)),
+    ("chair", 4.9, 0.55, 2.6, (0.45, 0.45, 0.9)),
+    ("basket", 5.4, 0.35, 0.0, (0.35, 0.35, 0.45)),
+    ("figure", 6.3, 2.1, -1.2, (0.5, 0.35, 1.75)),
+    ("shelf", 7.2, 0.19, math.pi, (1.1, 0.32, 1.7)),
+    ("office_chair", 8.2, 2.0, 1.0, (0.6, 0.6, 1.0)),
+    ("carton", 9.2, 0.7, -0.4, (0.6, 0.5, 0.5)),
+    ("bag", 9.9, 2.3, 0.4, (0.5, 0.3, 0.35)),
+    ("figure", 11.0, 0.7, 0.6, (0.5, 0.35, 1.65)),
+    ("plant", 12.1, 2.3, 0.0, (0.6, 0.6, 1.5)),
+]
+
+
+def build_corridor(stage: Stage, rng: np.random.Generator) -> None:
+    """Builds the corridor with its doors, a window at the end, lights and obstacles."""
+    materials = Materials(rng)
+    floor_and_ceiling(stage, materials, CORRIDOR)
+    side_doors = [
+        [Opening(1.0, 1.9, 0.0, 2.03), Opening(4.6, 5.5, 0.0, 2.03), Opening(9.0, 9.9, 0.0, 2.03)],
+        [Opening(0.7, 2.0, 0.9, 2.1)],
+        [Opening(1.0, 1.9, 0.0, 2.03), Opening(6.6, 7.5, 0.0, 2.03), Opening(10.3, 11.2, 0, 2.03)],
+        [],
+    ]
+    paint, skirting = materials.wall(), materials.wood()
+    for (x, y, yaw, length), openings in zip(CORRIDOR.walls(), side_doors, strict=True):
+        with stage.at(x, y, 0.0, yaw):
+            wall(stage, length, CORRIDOR.height, paint, [o for o in openings if o.low > 0])
+            for opening in openings:
+                (window if opening.low > 0 else door)(stage, materials, opening)
+            decorate(stage, materials, length, CORRIDOR.height, openings)
+            stage.block((0, -0.014, 0), (length, 0, 0.09), skirting)
+    ceiling_lights(stage, materials, CORRIDOR)
+    for name, x, y, yaw, size in OBSTACLES:
+        with stage.at(x, y, 0.0, yaw):
+            CATALOGUE[name].build(stage, materials, *size)
+    with stage.at(7.6, 2.15, 0.0, 0.2):
+        trolley(stage, materials)
+
+
+def trolley(stage: Stage, materials: Materials) -> None:
+    """Builds a service trolley: two trays on a frame with wheels and a handle, loaded."""
+    metal, tray = materials.metal(), materials.plain((0.05, 0.12, 0.3), 0.4)
+    legs(stage, metal, 0.8, 0.5, 0.85, 0.03)
+    for level in (0.22, 0.75):
+        stage.box((0, 0, level), (0.78, 0.48, 0.04), tray, rounding=0.01)
+    stage.box((-0.45, 0, 0.9), (0.03, 0.5, 0.03), metal)
+    for x in (-0.36, 0.36):
+        for y in (-0.2, 0.2):
+            stage.ellipsoid((x, y, 0.04), (0.04, 0.02, 0.04), metal)
+    stage.box((0.1, 0, 0.4), (0.35, 0.3, 0.32), materials.thing())
+    stage.box((-0.1, 0.05, 0.87), (0.3, 0.3, 0.2), materials.thing())
+
+
+def path_y(x: float) -> float:
+    """Returns the lateral position (m) of the robot at x: a gentle weave past the obstacles."""
+    return 1.35 + 0.28 * math.sin((x - 0.8) * 2 * math.pi / 5.2)
+
+
+def drive_views(count: int) -> list[View]:
+    """Returns the camera's pose at each of `count` frames, RATE_HZ apart.
+
+    The camera looks along the path's tangent and rocks a little in pitch and roll, as a robot on
+    a floor with joints does.
+    """
+    views, x = [], 0.8
+    for index in range(count):
+        slope = (path_y(x + 1e-3) - path_y(x - 1e-3)) / 2e-3
+        heading = math.atan(slope)
+        time_s = index / RATE_HZ
+        views.append(
+            View(
+                position=(x, path_y(x), CAMERA_HEIGHT_M),
+                yaw=heading,
+                pitch=CAMERA_PITCH_RAD + math.radians(0.5) * math.sin(5.1 * time_s),
+                roll=math.radians(0.6) * math.sin(3.7 * time_s + 1.0),
+                horizontal_fov=HORIZONTAL_FOV_RAD,
+            )
+        )
+        x += SPEED_M_PER_S / RATE_HZ * math.cos(heading)
+    return views

@@ -1,0 +1,91 @@
+"""The plain dataset folder: rgb/NNNN.jpg, depth/NNNN.png and intrinsics.yaml.
+
+Depth is 16-bit millimetres along the optical axis, 0 unknown. A picture appears in rgb/ last and
+by renaming, so whatever is there is complete, and an interrupted run can go on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+
+from depthrefl_ros.geometry.camera import Camera
+
+
+class FolderError(ValueError):
+    """A dataset folder lacks something; the message names the file."""
+
+
+class PlainFolder:
+    """A dataset folder that is being written or read.
+
+    Args:
+        root: the folder; made where it is missing.
+        jpeg_quality: of the pictures, 1 to 100.
+    """
+
+    def __init__(self, root: str | Path, jpeg_quality: int = 92) -> None:
+        self.root, self.jpeg_quality = Path(root), jpeg_quality
+        for name in ("rgb", "depth"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        self._intrinsics_file = self.root / "intrinsics.yaml"
+        loaded = {}
+        if self._intrinsics_file.is_file():
+            loaded = yaml.safe_load(self._intrinsics_file.read_text()) or {}
+        self._intrinsics: dict[str, dict] = loaded.get("images", {})
+
+    def names(self) -> list[str]:
+        """Returns the names of the complete images, sorted."""
+        return sorted(path.stem for path in (self.root / "rgb").glob("*.jpg"))
+
+    def __contains__(self, name: str) -> bool:
+        return (self.root / "rgb" / f"{name}.jpg").is_file()
+
+    def add(self, name: str, image: np.ndarray, depth_m: np.ndarray, camera: Camera) -> None:
+        """Writes one image: (H, W, 3) uint8 RGB, (H, W) float32 metres (0 unknown), its camera."""
+        self._write(f"depth/{name}.png", encode_depth(depth_m))
+        self._intrinsics[name] = {
+            "width": camera.width, "height": camera.height,
+            "fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy,
+        }  # fmt: skip
+        text = yaml.safe_dump({"images": self._intrinsics}, default_flow_style=None)
+        self._write("intrinsics.yaml", text.encode())
+        self._write(f"rgb/{name}.jpg", encode_image(image, self.jpeg_quality))
+
+    def frames(self) -> Iterator[tuple[bytes, bytes, Camera]]:
+        """Yields the JPEG bytes, the depth PNG's bytes and the camera of each image, by name.
+
+        Raises:
+            FolderError: an image has no depth or no intrinsics.
+        """
+        for name in self.names():
+            depth = self.root / "depth" / f"{name}.png"
+            if not depth.is_file() or name not in self._intrinsics:
+                missing = depth if not depth.is_file() else f"{self._intrinsics_file}: {name}"
+                raise FolderError(f"{missing} is missing for rgb/{name}.jpg")
+            camera = Camera.pinhole(**self._intrinsics[name])
+            yield (self.root / "rgb" / f"{name}.jpg").read_bytes(), depth.read_bytes(), camera
+
+    def _write(self, name: str, data: bytes) -> None:
+        part = self.root / f"{name}.part"
+        part.write_bytes(data)
+        os.replace(part, self.root / name)
+
+
+def encode_image(image: np.ndarray, quality: int) -> bytes:
+    """Returns (H, W, 3) uint8 RGB as JPEG."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def encode_depth(depth_m: np.ndarray) -> bytes:
+    """Returns (H, W) float metres as 16-bit PNG in millimetres; above 65.535 m becomes 0."""
+    millimetres = np.rint(np.nan_to_num(depth_m, nan=0.0, posinf=0.0, neginf=0.0) * 1000.0)
+    millimetres[(millimetres < 0) | (millimetres > 65535)] = 0
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    return cv2.imencode(".png", millimetres.astype(np.uint16), options)[1].tobytes()

@@ -1,0 +1,70 @@
+"""Fills dataset folders with rendered rooms or with a robot's drive; goes on where it stopped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from .drive import build_corridor, drive_views
+from .folder import PlainFolder
+from .render import Renderer
+from .rooms import build_room, choose_views
+from .stage import Stage
+
+VIEWS_PER_ROOM = 8
+
+
+def render_rooms(
+    folder: PlainFolder,
+    count: int,
+    seed: int,
+    width: int = 320,
+    height: int = 240,
+    samples: int = 8,
+    threads: int = 1,
+) -> Iterator[str]:
+    """Renders images 0000 to count - 1, several views of each room, and yields each new name.
+
+    Room r has the seed `seed + r`, so folders with seeds far enough apart share no room. An
+    image that exists is skipped and comes out the same if it is rendered again.
+    """
+    for room_index in range(math.ceil(count / VIEWS_PER_ROOM)):
+        first = room_index * VIEWS_PER_ROOM
+        names = [f"{index:04d}" for index in range(first, min(first + VIEWS_PER_ROOM, count))]
+        if all(name in folder for name in names):
+            continue
+        stage = Stage()
+        room, rng = build_room(stage, seed + room_index)
+        views = choose_views(stage, room, rng, VIEWS_PER_ROOM)
+        keys = rng.uniform(0.08, 0.2, VIEWS_PER_ROOM)
+        renderer = Renderer(stage, width, height, samples, threads)
+        for name, view, key in zip(names, views, keys, strict=False):
+            if name not in folder:
+                rendered = renderer.render(view, float(key))
+                folder.add(name, rendered.image, rendered.depth_m, rendered.camera)
+                yield name
+
+
+def render_drive(
+    folder: PlainFolder,
+    count: int,
+    seed: int,
+    width: int = 640,
+    height: int = 480,
+    samples: int = 8,
+    threads: int = 1,
+) -> Iterator[str]:
+    """Renders frames 0000 to count - 1 of a drive along a corridor and yields each new name."""
+    names = [f"{index:04d}" for index in range(count)]
+    if all(name in folder for name in names):
+        return
+    stage = Stage()
+    build_corridor(stage, np.random.default_rng(seed))
+    renderer = Renderer(stage, width, height, samples, threads)
+    for name, view in zip(names, drive_views(count), strict=True):
+        if name not in folder:
+            rendered = renderer.render(view, key=0.13)
+            folder.add(name, rendered.image, rendered.depth_m, rendered.camera)
+            yield name

@@ -1,0 +1,351 @@
+"""Materials: procedural surfaces for indoor scenes, all drawn from one random generator.
+
+Patterns are laid out in object coordinates, which are metres here, so that a plank is as wide on
+a cupboard as on a floor. Colours are linear RGB in 0..1.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+
+import numpy as np
+
+from .stage import bpy
+
+Colour = tuple[float, float, float]
+
+
+class Materials:
+    """Makes random materials. The same generator state gives the same materials."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+
+    def colour(
+        self,
+        hue: tuple[float, float] = (0.0, 1.0),
+        saturation: tuple[float, float] = (0.1, 0.8),
+        value: tuple[float, float] = (0.1, 0.8),
+    ) -> Colour:
+        """Returns a random linear colour within the given HSV ranges."""
+        hsv = [self.rng.uniform(*limits) for limits in (hue, saturation, value)]
+        return tuple(channel**2.2 for channel in colorsys.hsv_to_rgb(hsv[0] % 1.0, *hsv[1:]))
+
+    # What things are made of, by use -------------------------------------------------------
+
+    def wall(self) -> bpy.types.Material:
+        """Returns wall paint (mostly pale, sometimes strong), wallpaper or bare brick."""
+        kind = self.rng.random()
+        if kind < 0.55:
+            base = self.colour(saturation=(0.0, 0.22), value=(0.72, 0.96))
+            return self.mottled([base, shade(base, 0.93)], 1.5, 0.8, bump=0.03)
+        if kind < 0.78:
+            base = self.colour(saturation=(0.2, 0.6), value=(0.45, 0.9))
+            return self.mottled([base, shade(base, 0.9)], 2.0, 0.75, bump=0.04)
+        if kind < 0.9:
+            base = self.colour(saturation=(0.1, 0.5), value=(0.5, 0.9))
+            return self.stripes(base, shade(base, self.rng.uniform(0.6, 0.9)), 0.08, 0.8)
+        base = self.colour((0.0, 0.09), (0.2, 0.6), (0.4, 0.75))
+        return self.tiles([base, shade(base, 0.75)], 0.24, 0.08, 0.012, 0.9, upright=True)
+
+    def ceiling(self) -> bpy.types.Material:
+        """Returns near-white paint or square panels."""
+        base = self.colour(saturation=(0.0, 0.08), value=(0.85, 0.97))
+        if self.rng.random() < 0.3:
+            return self.tiles([base, shade(base, 0.95)], 0.6, 0.6, 0.012, 0.9, offset=0.0)
+        return self.mottled([base, shade(base, 0.95)], 2.0, 0.9)
+
+    def floor(self) -> bpy.types.Material:
+        """Returns planks, tiles, a chequerboard, carpet, linoleum or concrete."""
+        kind = self.rng.random()
+        if kind < 0.35:
+            return self.planks()
+        if kind < 0.55:
+            base = self.colour((0.0, 0.15), (0.0, 0.35), (0.35, 0.9))
+            edge, gloss = self.rng.uniform(0.2, 0.6), self.rng.uniform(0.15, 0.6)
+            return self.tiles([base, shade(base, 0.88)], edge, edge, 0.006, gloss, offset=0.0)
+        if kind < 0.62:
+            base = self.colour(saturation=(0.0, 0.4), value=(0.6, 0.9))
+            return self.checker(base, shade(base, 0.3), self.rng.uniform(0.2, 0.5), 0.4)
+        if kind < 0.85:
+            base = self.colour(saturation=(0.05, 0.5), value=(0.2, 0.75))
+            return self.mottled([base, shade(base, 0.6)], self.rng.uniform(40, 120), 1.0, 0.3)
+        base = self.colour((0.0, 0.6), (0.0, 0.15), (0.35, 0.75))
+        return self.mottled([base, shade(base, 0.7)], self.rng.uniform(1, 6), 0.5, bump=0.02)
+
+    def fabric(self) -> bpy.types.Material:
+        """Returns cloth: plain weave, stripes, check or a printed pattern."""
+        base = self.colour(saturation=(0.05, 0.6), value=(0.15, 0.9))
+        other = self.colour(saturation=(0.05, 0.6), value=(0.2, 0.9))
+        kind = self.rng.random()
+        if kind < 0.55:
+            return self.mottled([base, shade(base, 0.7)], self.rng.uniform(30, 90), 0.95, 0.25)
+        if kind < 0.7:
+            return self.stripes(base, other, self.rng.uniform(0.02, 0.12), 0.9)
+        if kind < 0.82:
+            return self.checker(base, other, self.rng.uniform(0.03, 0.12), 0.9)
+        return self.cells([base, other, shade(base, 0.5)], self.rng.uniform(5, 20), 0.9)
+
+    def furniture(self) -> bpy.types.Material:
+        """Returns wood, lacquer or a laminate for cupboards, tables and shelves."""
+        kind = self.rng.random()
+        if kind < 0.6:
+            return self.wood()
+        if kind < 0.8:
+            return self.plain(self.colour(saturation=(0.0, 0.1), value=(0.75, 0.95)), 0.4)
+        return self.plain(self.colour(saturation=(0.05, 0.55), value=(0.1, 0.8)), 0.4)
+
+    def thing(self) -> bpy.types.Material:
+        """Returns any surface a small object may have: plastic, card, cloth, print."""
+        kind = self.rng.random()
+        if kind < 0.5:
+            return self.plain(self.colour(saturation=(0.0, 0.9)), self.rng.uniform(0.15, 0.8))
+        if kind < 0.65:
+            base = self.colour((0.06, 0.1), (0.3, 0.5), (0.5, 0.75))
+            return self.mottled([base, shade(base, 0.85)], 8, 0.85)  # cardboard
+        return self.fabric() if kind < 0.8 else self.picture()
+
+    def picture(self) -> bpy.types.Material:
+        """Returns a colourful print for pictures, covers and posters."""
+        colours = [self.colour(saturation=(0.0, 0.9), value=(0.05, 0.95)) for _ in range(5)]
+        if self.rng.random() < 0.5:
+            return self.cells(colours, self.rng.uniform(2, 12), 0.4)
+        return self.mottled(colours, self.rng.uniform(1.5, 8), 0.4)
+
+    def metal(self) -> bpy.types.Material:
+        """Returns brushed or painted metal."""
+        base = self.colour(saturation=(0.0, 0.15), value=(0.4, 0.85))
+        return self.plain(base, self.rng.uniform(0.2, 0.5), metallic=float(self.rng.random() < 0.7))
+
+    def leaf(self) -> bpy.types.Material:
+        """Returns a green for plants."""
+        return self.plain(self.colour((0.2, 0.4), (0.4, 0.9), (0.15, 0.6)), 0.5)
+
+    def window_view(self, strength: float) -> bpy.types.Material:
+        """Returns a bright pane: pale sky above, blurred greenery and walls below (local z, m)."""
+        material, surface = _new("view")
+        tree, coordinates = material.node_tree, self._coordinates(material, (1, 1, 1))
+        ramp = _ramp(
+            tree,
+            [
+                self.colour((0.2, 0.4), (0.2, 0.6), (0.15, 0.5)),
+                self.colour((0.0, 0.6), (0.0, 0.3), (0.4, 0.8)),
+                self.colour((0.52, 0.62), (0.0, 0.35), (0.9, 1.0)),
+            ],
+        )
+        noise = _node(tree, "ShaderNodeTexNoise", Vector=coordinates, Scale=3.0)
+        split = _node(tree, "ShaderNodeSeparateXYZ", Vector=_object_coordinates(tree))
+        height = _node(tree, "ShaderNodeMath", 0, split.outputs["Z"], 1, noise.outputs[0])
+        tree.links.new(height.outputs[0], ramp.inputs[0])
+        surface.inputs["Base Color"].default_value = (0, 0, 0, 1)
+        tree.links.new(ramp.outputs["Color"], surface.inputs["Emission Color"])
+        surface.inputs["Emission Strength"].default_value = strength
+        return material
+
+    def glow(self, colour: Colour, strength: float) -> bpy.types.Material:
+        """Returns a surface that gives light (radiance `strength` times colour)."""
+        material, surface = _new("glow")
+        surface.inputs["Emission Color"].default_value = (*colour, 1)
+        surface.inputs["Emission Strength"].default_value = strength
+        return material
+
+    # Patterns ------------------------------------------------------------------------------
+
+    def plain(self, colour: Colour, roughness: float, metallic: float = 0.0) -> bpy.types.Material:
+        """Returns a surface of one colour."""
+        material, surface = _new("plain")
+        surface.inputs["Base Color"].default_value = (*colour, 1)
+        surface.inputs["Roughness"].default_value = roughness
+        surface.inputs["Metallic"].default_value = metallic
+        return material
+
+    def mottled(
+        self, colours: list[Colour], per_metre: float, roughness: float, bump: float = 0.0
+    ) -> bpy.types.Material:
+        """Returns noise over a colour ramp, about `per_metre` blotches a metre."""
+        material, surface = _new("mottled")
+        tree = material.node_tree
+        noise = _node(
+            tree,
+            "ShaderNodeTexNoise",
+            Vector=self._coordinates(material, (1, 1, 1)),
+            Scale=per_metre,
+            Detail=5.0,
+        )
+        return self._finish(material, surface, noise.outputs[0], colours, roughness, bump)
+
+    def wood(self, colour: Colour | None = None) -> bpy.types.Material:
+        """Returns wood with grain along one axis of the object."""
+        base = colour or self.colour((0.05, 0.11), (0.3, 0.75), (0.2, 0.8))
+        material, surface = _new("wood")
+        stretch = [1.0, 1.0, 1.0]
+        stretch[self.rng.integers(3)] = 0.08
+        noise = _node(
+            material.node_tree,
+            "ShaderNodeTexNoise",
+            Vector=self._coordinates(material, stretch),
+            Scale=self.rng.uniform(12, 40),
+            Detail=4.0,
+            Distortion=self.rng.uniform(0.2, 1.5),
+        )
+        colours = [base, shade(base, self.rng.uniform(0.5, 0.8))]
+        return self._finish(
+            material, surface, noise.outputs[0], colours, self.rng.uniform(0.25, 0.7), 0.0
+        )
+
+    def planks(self) -> bpy.types.Material:
+        """Returns floor boards in random tones of one wood."""
+        base = self.colour((0.05, 0.11), (0.25, 0.7), (0.3, 0.85))
+        return self.tiles(
+            [base, shade(base, self.rng.uniform(0.6, 0.85))],
+            self.rng.uniform(0.8, 2.0),
+            self.rng.uniform(0.07, 0.2),
+            0.003,
+            self.rng.uniform(0.15, 0.6),
+            grain=0.35,
+        )
+
+    def tiles(
+        self,
+        colours: list[Colour],
+        width: float,
+        height: float,
+        joint: float,
+        roughness: float,
+        offset: float = 0.5,
+        upright: bool = False,
+        grain: float = 0.15,
+    ) -> bpy.types.Material:
+        """Returns tiles or bricks of width x height metres with joints, in the local xy plane.
+
+        `upright` lays them in the local xz plane, as on a wall that runs along x.
+        """
+        material, surface = _new("tiles")
+        tree = material.node_tree
+        turn = (math.pi / 2, 0, 0) if upright else (0, 0, self.rng.choice([0, math.pi / 2]))
+        place = self._coordinates(material, (1, 1, 1), turn)
+        brick = _node(tree, "ShaderNodeTexBrick", Vector=place, Scale=1.0)
+        brick.offset = offset
+        named = {"Mortar Size": joint, "Brick Width": width, "Row Height": height, "Bias": 0.0}
+        for name, value in named.items():
+            brick.inputs[name].default_value = value
+        joint_colour = shade(colours[0], self.rng.uniform(0.3, 0.9))
+        names = ("Color1", "Color2", "Mortar")
+        for name, colour in zip(names, [*colours[:2], joint_colour], strict=True):
+            brick.inputs[name].default_value = (*colour, 1)
+        streaks = self._coordinates(material, (0.6, 8, 8))
+        noise = _node(tree, "ShaderNodeTexNoise", Vector=streaks, Scale=3.0, Detail=6.0)
+        mix = tree.nodes.new("ShaderNodeMixRGB")
+        mix.blend_type = "MULTIPLY"
+        mix.inputs[0].default_value = grain
+        tree.links.new(brick.outputs["Color"], mix.inputs[1])
+        tree.links.new(noise.outputs[0], mix.inputs[2])
+        tree.links.new(mix.outputs[0], surface.inputs["Base Color"])
+        surface.inputs["Roughness"].default_value = roughness
+        return material
+
+    def checker(
+        self, first: Colour, second: Colour, edge: float, roughness: float
+    ) -> bpy.types.Material:
+        """Returns a chequerboard with squares of `edge` metres."""
+        material, surface = _new("checker")
+        tree = material.node_tree
+        check = _node(
+            tree,
+            "ShaderNodeTexChecker",
+            Vector=self._coordinates(material, (1, 1, 1)),
+            Scale=1.0 / edge,
+        )
+        check.inputs["Color1"].default_value = (*first, 1)
+        check.inputs["Color2"].default_value = (*second, 1)
+        tree.links.new(check.outputs["Color"], surface.inputs["Base Color"])
+        surface.inputs["Roughness"].default_value = roughness
+        return material
+
+    def stripes(
+        self, first: Colour, second: Colour, width: float, roughness: float
+    ) -> bpy.types.Material:
+        """Returns stripes about `width` metres wide, across the local x axis."""
+        material, surface = _new("stripes")
+        wave = _node(
+            material.node_tree,
+            "ShaderNodeTexWave",
+            Vector=self._coordinates(material, (1, 1, 1)),
+            Scale=math.pi / 20 / width,
+        )
+        return self._finish(material, surface, wave.outputs[1], [first, second], roughness, 0.0)
+
+    def cells(
+        self, colours: list[Colour], per_metre: float, roughness: float
+    ) -> bpy.types.Material:
+        """Returns Voronoi cells, each in one colour of the ramp."""
+        material, surface = _new("cells")
+        cells = _node(
+            material.node_tree,
+            "ShaderNodeTexVoronoi",
+            Vector=self._coordinates(material, (1, 1, 1)),
+            Scale=per_metre,
+        )
+        return self._finish(material, surface, cells.outputs["Color"], colours, roughness, 0.0)
+
+    def _finish(self, material, surface, value, colours, roughness, bump):
+        """Joins a pattern's value over a colour ramp to the surface, with relief if asked for."""
+        tree = material.node_tree
+        ramp = _ramp(tree, colours)
+        tree.links.new(value, ramp.inputs[0])
+        tree.links.new(ramp.outputs["Color"], surface.inputs["Base Color"])
+        surface.inputs["Roughness"].default_value = roughness
+        if bump > 0:
+            relief = _node(tree, "ShaderNodeBump", Height=value, Strength=bump, Distance=0.01)
+            tree.links.new(relief.outputs["Normal"], surface.inputs["Normal"])
+        return material
+
+    def _coordinates(self, material, scale, turn=(0.0, 0.0, 0.0)):
+        """Returns object coordinates (m), shifted at random so that no two objects' grain match."""
+        tree = material.node_tree
+        mapping = _node(tree, "ShaderNodeMapping", Vector=_object_coordinates(tree))
+        mapping.inputs["Location"].default_value = self.rng.uniform(-50, 50, 3)
+        mapping.inputs["Rotation"].default_value = turn
+        mapping.inputs["Scale"].default_value = scale
+        return mapping.outputs[0]
+
+
+def shade(colour: Colour, factor: float) -> Colour:
+    """Returns the colour scaled by `factor` (0 black, 1 unchanged)."""
+    return tuple(channel * factor for channel in colour)
+
+
+def _new(name: str):
+    material = bpy.data.materials.new(name)
+    return material, material.node_tree.nodes["Principled BSDF"]
+
+
+def _object_coordinates(tree):
+    return tree.nodes.new("ShaderNodeTexCoord").outputs["Object"]
+
+
+def _node(tree, kind: str, *by_index, **inputs):
+    """Adds a node; inputs by name, or by (index, value) pairs, are linked or set."""
+    node = tree.nodes.new(kind)
+    pairs = [*zip(by_index[::2], by_index[1::2], strict=True), *inputs.items()]
+    for key, value in pairs:
+        if isinstance(value, bpy.types.NodeSocket):
+            tree.links.new(value, node.inputs[key])
+        else:
+            node.inputs[key].default_value = value
+    return node
+
+
+def _ramp(tree, colours: list[Colour]):
+    """Adds a colour ramp; noise values gather around a half, so the stops span 0.3 to 0.7."""
+    ramp = tree.nodes.new("ShaderNodeValToRGB")
+    elements = ramp.color_ramp.elements
+    while len(elements) < len(colours):
+        elements.new(0.5)
+    for index, (stop, colour) in enumerate(
+        zip(np.linspace(0.3, 0.7, len(colours)), colours, strict=True)
+    ):
+        elements[index].position = float(stop)
+        elements[index].color = (*colour, 1)
+    return ramp

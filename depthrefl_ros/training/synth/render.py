@@ -1,0 +1,154 @@
+"""Renders a view of a stage with Cycles: a photograph, exact depth, and the camera.
+
+Depth comes from a pass of its own with one sample and a pixel filter of almost no width. The
+colour pass spreads its rays over the pixel, so the depth beside it is that of a random place in
+the pixel; this one is that of its centre. Cycles' depth pass is along the optical axis already.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import OpenEXR
+
+from depthrefl_ros.geometry.camera import Camera
+
+from .rooms import View
+from .stage import Matrix, Stage, bpy
+
+UNSEEN_M = 1000.0  # Cycles gives 1e10 where a ray leaves the scene
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One rendered view.
+
+    Attributes:
+        image: (H, W, 3) uint8 sRGB.
+        depth_m: (H, W) float32 metres along the optical axis, 0 where there is nothing.
+        camera: pinhole camera of the image.
+    """
+
+    image: np.ndarray
+    depth_m: np.ndarray
+    camera: Camera
+
+
+class Renderer:
+    """Renders views of one stage; the scene is handed to Cycles once and kept there.
+
+    Args:
+        stage: the filled stage.
+        width: of the image, pixels.
+        height: of the image, pixels.
+        samples: rays a pixel for colour, denoised afterwards.
+        threads: CPU threads; 0 takes every core.
+    """
+
+    def __init__(
+        self, stage: Stage, width: int, height: int, samples: int = 8, threads: int = 1
+    ) -> None:
+        self.width, self.height, self.samples = width, height, samples
+        self._scene = stage.scene
+        self._object = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
+        self._scene.collection.objects.link(self._object)
+        self._scene.camera = self._object
+        configure(self._scene, width, height, threads)
+
+    def render(self, view: View, key: float = 0.14) -> Rendered:
+        """Renders one view, exposed so that its mean brightness comes out as `key` (0..1)."""
+        self._aim(view)
+        radiance, _ = self._passes(self.samples, filter_px=1.2, bounces=4, denoise=True)
+        _, depth = self._passes(1, filter_px=0.01, bounces=0, denoise=False)
+        depth = np.where(depth < UNSEEN_M, depth, 0).astype(np.float32)
+        camera = Camera.from_horizontal_fov(self.width, self.height, view.horizontal_fov)
+        return Rendered(photograph(radiance, key), depth, camera)
+
+    def _aim(self, view: View) -> None:
+        """Puts the Blender camera, which looks along -z with y up, where the view is."""
+        right, down, forward = view.axes()
+        pose = Matrix.Identity(4)
+        for column, axis in enumerate((right, -down, -forward, np.array(view.position))):
+            for row in range(3):
+                pose[row][column] = axis[row]
+        self._object.matrix_world = pose
+        self._object.data.sensor_fit = "HORIZONTAL"
+        self._object.data.angle = view.horizontal_fov
+        self._object.data.clip_start, self._object.data.clip_end = 0.01, UNSEEN_M
+
+    def _passes(
+        self, samples: int, filter_px: float, bounces: int, denoise: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Renders; returns linear radiance (H, W, 3) and depth (H, W) float32."""
+        cycles = self._scene.cycles
+        cycles.samples, cycles.filter_width = samples, filter_px
+        cycles.max_bounces, cycles.use_denoising = bounces, denoise
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "passes.exr"
+            self._scene.render.filepath = str(path)
+            with silence():
+                bpy.ops.render.render(write_still=True)
+            channels = {}
+            with OpenEXR.File(str(path), separate_channels=True) as exr:
+                for part in exr.parts:
+                    for name, channel in part.channels.items():
+                        channels[name.split(".", 1)[-1]] = channel.pixels.astype(np.float32)
+            radiance = np.stack([channels[f"Combined.{colour}"] for colour in "RGB"], axis=-1)
+            return radiance, channels["Depth.Z"]
+
+
+def configure(scene, width: int, height: int, threads: int) -> None:
+    """Sets Cycles for small, quick, repeatable indoor pictures and float depth in an EXR file."""
+    render, cycles = scene.render, scene.cycles
+    render.engine, cycles.device = "CYCLES", "CPU"
+    render.resolution_x, render.resolution_y, render.resolution_percentage = width, height, 100
+    render.use_persistent_data = True
+    render.threads_mode = "FIXED" if threads > 0 else "AUTO"
+    if threads > 0:
+        render.threads = threads
+    cycles.seed, cycles.use_adaptive_sampling = 0, False
+    cycles.denoising_prefilter, cycles.denoising_quality = "FAST", "BALANCED"
+    cycles.denoiser, cycles.pixel_filter_type = "OPENIMAGEDENOISE", "GAUSSIAN"
+    cycles.diffuse_bounces, cycles.glossy_bounces, cycles.transmission_bounces = 3, 2, 0
+    cycles.caustics_reflective = False
+    cycles.sample_clamp_indirect = 5.0  # fireflies
+    bpy.context.view_layer.use_pass_z = True
+    settings = render.image_settings
+    settings.media_type = "MULTI_LAYER_IMAGE"
+    settings.file_format, settings.color_depth = "OPEN_EXR_MULTILAYER", "32"
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Sends the process's standard output to nowhere: Blender prints lines for every picture."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def photograph(radiance: np.ndarray, key: float) -> np.ndarray:
+    """Develops linear radiance (H, W, 3) float32 into an sRGB picture (H, W, 3) uint8.
+
+    Exposure brings the geometric mean of luminance to `key` (Reinhard et al. 2002, eq. 1 and 2).
+    Highlights roll off by x (a x + b) / (x (c x + d) + e), Narkowicz's 2015 fit of the ACES curve.
+    """
+    luminance = radiance @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    mean = math.exp(float(np.mean(np.log(np.maximum(luminance, 0) + 1e-4))))
+    x = np.maximum(radiance, 0) * (key / mean) / 0.6  # the fit darkens mid grey by about 0.6
+    linear = np.clip(x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14), 0, 1)
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return (encoded * 255 + 0.5).astype(np.uint8)

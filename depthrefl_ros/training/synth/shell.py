@@ -1,0 +1,252 @@
+"""The shell of a room: floor, ceiling, walls with doors, windows and pictures, and its lights.
+
+A window is a bright pane in a recess: its truth depth is that of the glass, the surface that a
+robot must not run into, and not of the view behind it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .materials import Materials, shade
+from .stage import Stage, bpy
+
+WALL_THICKNESS_M = 0.12
+
+
+@dataclass(frozen=True)
+class Room:
+    """A rectangular room: x in 0..length, y in 0..width, z in 0..height, all in metres."""
+
+    length: float
+    width: float
+    height: float
+
+    def walls(self) -> list[tuple[float, float, float, float]]:
+        """Returns x, y, yaw and length of each wall's local frame.
+
+        In that frame the wall runs along x from 0 to its length, and the room lies at y < 0.
+        """
+        return [
+            (0.0, self.width, 0.0, self.length),
+            (self.length, self.width, -math.pi / 2, self.width),
+            (self.length, 0.0, math.pi, self.length),
+            (0.0, 0.0, math.pi / 2, self.width),
+        ]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A hole in a wall, in the wall's frame (m): x from `left` to `right`, z `low` to `high`."""
+
+    left: float
+    right: float
+    low: float
+    high: float
+
+
+def build_shell(stage: Stage, materials: Materials, room: Room) -> list[list[Opening]]:
+    """Builds the room, its doors, windows, pictures, skirting and lights.
+
+    Returns:
+        For each of `room.walls()`, its doors: what furniture must not stand in front of.
+    """
+    rng = materials.rng
+    floor_and_ceiling(stage, materials, room)
+    main, accent = materials.wall(), materials.wall()
+    skirting = materials.furniture() if rng.random() < 0.8 else None
+    doors = []
+    for x, y, yaw, length in room.walls():
+        paint = accent if rng.random() < 0.25 else main
+        wall_openings = choose_openings(rng, length, room.height)
+        with stage.at(x, y, 0.0, yaw):
+            wall(stage, length, room.height, paint, [o for o in wall_openings if o.low > 0])
+            for opening in wall_openings:
+                build_opening = window if opening.low > 0 else door
+                build_opening(stage, materials, opening)
+            decorate(stage, materials, length, room.height, wall_openings)
+            if skirting is not None:
+                tall = rng.uniform(0.06, 0.14)
+                stage.block((0, -0.014, 0), (length, 0, tall), skirting)
+        doors.append([opening for opening in wall_openings if opening.low == 0])
+    ceiling_lights(stage, materials, room)
+    return doors
+
+
+def floor_and_ceiling(stage: Stage, materials: Materials, room: Room) -> None:
+    """Builds the floor (its top at z = 0) and the ceiling."""
+    low, high = -WALL_THICKNESS_M, WALL_THICKNESS_M
+    end = (room.length + high, room.width + high)
+    stage.block((low, low, -0.1), (*end, 0.0), materials.floor())
+    stage.block((low, low, room.height), (*end, room.height + 0.1), materials.ceiling())
+
+
+def wall(
+    stage: Stage,
+    length: float,
+    height: float,
+    material: bpy.types.Material,
+    openings: list[Opening],
+) -> None:
+    """Builds a wall around its openings; they must be sorted along x and must not overlap."""
+    thick, x = WALL_THICKNESS_M, -WALL_THICKNESS_M
+    for opening in openings:
+        stage.block((x, 0, 0), (opening.left, thick, height), material)
+        stage.block((opening.left, 0, opening.high), (opening.right, thick, height), material)
+        if opening.low > 0:
+            stage.block((opening.left, 0, 0), (opening.right, thick, opening.low), material)
+        x = opening.right
+    stage.block((x, 0, 0), (length + thick, thick, height), material)
+
+
+def choose_openings(rng: np.random.Generator, length: float, height: float) -> list[Opening]:
+    """Chooses doors (from the floor) and windows for a wall, left to right, 0.3 m apart."""
+    openings: list[Opening] = []
+    x = rng.uniform(0.3, 1.2)
+    while x < length - 1.2:
+        kind = rng.random()
+        if kind < 0.25:
+            openings.append(Opening(x, x + rng.uniform(0.78, 0.95), 0.0, min(2.03, height - 0.2)))
+        elif kind < 0.55:
+            right = min(x + rng.uniform(0.6, 2.2), length - 0.3)
+            low = rng.uniform(0.5, 1.1)
+            openings.append(Opening(x, right, low, min(low + rng.uniform(0.8, 1.5), height - 0.2)))
+        x = (openings[-1].right if openings else x) + rng.uniform(0.3, 3.0)
+    return openings
+
+
+def door(stage: Stage, materials: Materials, opening: Opening) -> None:
+    """Builds a shut door with frame, panels and handle on the wall's face."""
+    rng, leaf, frame = materials.rng, materials.furniture(), materials.furniture()
+    left, right, high = opening.left, opening.right, opening.high
+    stage.block((left, -0.02, 0), (right, 0, high), leaf)
+    for low_x in (left - 0.07, right):
+        stage.block((low_x, -0.05, 0), (low_x + 0.07, 0, high + 0.07), frame)
+    stage.block((left, -0.05, high), (right, 0, high + 0.07), frame)
+    panels = int(rng.integers(0, 4))
+    for index in range(panels):
+        low = 0.15 + index * (high - 0.3) / panels
+        top = low + (high - 0.3) / panels - 0.1
+        stage.block((left + 0.12, -0.032, low), (right - 0.12, -0.02, top), leaf)
+    metal = materials.metal()
+    side = left + 0.08 if rng.random() < 0.5 else right - 0.08
+    inward = 0.06 if side < (left + right) / 2 else -0.06
+    stage.box((side, -0.06, 1.02), (0.02, 0.1, 0.02), metal)
+    stage.box((side + inward, -0.1, 1.02), (0.14, 0.02, 0.02), metal, rounding=0.006)
+
+
+def window(stage: Stage, materials: Materials, opening: Opening) -> None:
+    """Builds a window: bright pane in its recess, frame, bars, sill, curtains, incoming light."""
+    rng = materials.rng
+    wide, tall = opening.right - opening.left, opening.high - opening.low
+    middle = ((opening.left + opening.right) / 2, (opening.low + opening.high) / 2)
+    daylight = rng.uniform(1.0, 6.0)
+    view = materials.window_view(daylight)
+    stage.box((middle[0], 0.09, middle[1]), (wide, 0.02, tall), view)
+    frame = materials.plain(materials.colour(saturation=(0.0, 0.25), value=(0.3, 0.95)), 0.5)
+    for x in [
+        opening.left + 0.03,
+        opening.right - 0.03,
+        *([middle[0]] if rng.random() < 0.7 else []),
+    ]:
+        stage.box((x, 0.06, middle[1]), (0.06, 0.05, tall), frame)
+    for z in [
+        opening.low + 0.03,
+        opening.high - 0.03,
+        *([middle[1]] if rng.random() < 0.4 else []),
+    ]:
+        stage.box((middle[0], 0.06, z), (wide, 0.05, 0.06), frame)
+    stage.box((middle[0], -0.06, opening.low - 0.015), (wide + 0.1, 0.16, 0.03), frame)
+    sky = materials.colour((0.53, 0.65), (0.0, 0.25), (0.95, 1.0))
+    stage.area_light(
+        (middle[0], 0.0, middle[1]),
+        (wide, tall),
+        14 * daylight * wide * tall,
+        sky,
+        facing=(rng.normal(0, 0.3), -1.0, rng.uniform(-0.6, 0.0)),
+    )
+    if rng.random() < 0.5:
+        cloth = materials.fabric()
+        for side, edge in ((-1, opening.left), (1, opening.right)):
+            curtain(stage, edge + side * 0.08, rng.uniform(0.2, 0.5), opening.high + 0.15, cloth)
+        bar = opening.high + 0.16
+        stage.block(
+            (opening.left - 0.35, -0.11, bar), (opening.right + 0.35, -0.09, bar + 0.02), frame
+        )
+
+
+def curtain(stage: Stage, x: float, width: float, height: float, cloth: bpy.types.Material) -> None:
+    """Builds a hanging curtain of overlapping folds around x."""
+    folds = max(3, round(width / 0.06))
+    for index in range(folds):
+        centre = x + (index - folds / 2) * 0.05
+        stage.cylinder((centre, -0.1 + 0.015 * (-1) ** index, 0.03), 0.036, height - 0.03, cloth)
+
+
+def decorate(
+    stage: Stage, materials: Materials, length: float, height: float, openings: list[Opening]
+) -> None:
+    """Hangs pictures, clocks, boards, switches and radiators where the wall is free."""
+    rng = materials.rng
+    for _ in range(rng.integers(0, 5)):
+        wide, tall = rng.uniform(0.2, 1.0), rng.uniform(0.2, 0.8)
+        x = rng.uniform(0.2, max(length - wide - 0.2, 0.21))
+        z = rng.uniform(1.1, 1.6)
+        top = min(z + tall, height - 0.15)
+        if any(o.left - 0.1 < x + wide and x < o.right + 0.1 for o in openings):
+            continue
+        frame = materials.furniture()
+        stage.block((x, -0.03, z), (x + wide, 0, top), frame)
+        stage.block(
+            (x + 0.03, -0.034, z + 0.03), (x + wide - 0.03, -0.03, top - 0.03), materials.picture()
+        )
+        if rng.random() < 0.3:
+            radiator(stage, materials, x, wide + 0.3)
+
+
+def radiator(stage: Stage, materials: Materials, x: float, width: float) -> None:
+    """Builds a ribbed radiator low on the wall."""
+    white = materials.plain(materials.colour(saturation=(0.0, 0.05), value=(0.8, 0.95)), 0.4)
+    for index in range(int(width / 0.05)):
+        stage.box((x + 0.05 * index, -0.06, 0.42), (0.04, 0.07, 0.55), white, rounding=0.012)
+    stage.block((x, -0.05, 0.2), (x + width, -0.03, 0.25), white)
+
+
+def ceiling_lights(stage: Stage, materials: Materials, room: Room) -> None:
+    """Lights the room from the ceiling: panels in a grid, spots, or a lamp hanging in the middle.
+
+    About a fifth of the rooms have these lights off, or nearly, and live on their windows; the
+    world's ambient light never reaches a closed room, so one weak wide light stands in for it.
+    """
+    rng = materials.rng
+    tint = materials.colour((0.06, 0.16), (0.0, 0.4), (0.95, 1.0))
+    area = room.length * room.width
+    watts = area * (rng.uniform(0.2, 1.0) if rng.random() < 0.2 else rng.uniform(2.0, 8.0))
+    top = room.height - 0.005
+    stage.area_light(
+        (room.length / 2, room.width / 2, top - 0.02),
+        (room.length * 0.9, room.width * 0.9),
+        1.2 * area,
+        (1.0, 0.98, 0.95),
+    )
+    lit = materials.glow(tint, rng.uniform(1.5, 6.0))
+    if rng.random() < 0.35:  # a hanging lamp
+        x, y, drop = room.length / 2, room.width / 2, rng.uniform(0.3, 0.7)
+        stage.cylinder((x, y, top - drop), 0.01, drop, materials.metal())
+        stage.cylinder((x, y, top - drop - 0.2), rng.uniform(0.15, 0.3), 0.2, lit, 0.08)
+        stage.point_light((x, y, top - drop - 0.3), 0.12, 1.5 * watts, tint)
+        return
+    spots = rng.random() < 0.4
+    columns, rows = max(1, round(room.length / 2.2)), max(1, round(room.width / 2.2))
+    size = (0.16, 0.16) if spots else (rng.uniform(0.5, 1.2), rng.uniform(0.15, 0.6))
+    rim = materials.plain(shade((1, 1, 1), 0.8), 0.4)
+    for column in range(columns):
+        for row in range(rows):
+            x = (column + 0.5) * room.length / columns
+            y = (row + 0.5) * room.width / rows
+            stage.box((x, y, top - 0.01), (size[0] + 0.05, size[1] + 0.05, 0.03), rim)
+            stage.box((x, y, top - 0.025), (*size, 0.02), lit)
+            stage.area_light((x, y, top - 0.05), size, watts / (columns * rows), tint)

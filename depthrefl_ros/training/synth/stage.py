@@ -1,0 +1,172 @@
+"""Stage: a Blender scene filled with boxes, cylinders, leaves and lights, in metres.
+
+World frame: x and y along the floor, z up (REP-103). Everything is placed in the stage's current
+local frame, which ``Stage.at`` moves for the time of a ``with`` block, so that a piece of
+furniture is described once, around its own origin, and placed anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+try:
+    import bpy  # noqa: I001  bmesh and mathutils exist only once bpy is loaded
+    import bmesh
+    from mathutils import Matrix, Vector
+except ImportError as error:
+    raise ImportError(
+        "rendering needs Blender's Python module bpy, which is not installed here: make an "
+        "environment with Python 3.11 and `pip install -r requirements-synth.txt`"
+    ) from error
+
+Point = Sequence[float]
+
+
+class Stage:
+    """An empty Blender scene and the means to fill it. One exists at a time: bpy is global."""
+
+    def __init__(self) -> None:
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        self.scene = bpy.context.scene
+        self._frame = Matrix.Identity(4)
+
+    @contextmanager
+    def at(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> Iterator[None]:
+        """Places what is built inside the block at (x, y, z) metres, turned by yaw radians."""
+        outer = self._frame
+        self._frame = outer @ Matrix.Translation((x, y, z)) @ Matrix.Rotation(yaw, 4, "Z")
+        try:
+            yield
+        finally:
+            self._frame = outer
+
+    def box(
+        self,
+        centre: Point,
+        size: Point,
+        material: bpy.types.Material,
+        yaw: float = 0.0,
+        rounding: float = 0.0,
+    ) -> None:
+        """Adds a box of edge lengths `size` (m) at `centre`; `rounding` bevels its edges (m)."""
+        half = [max(s, 1e-4) / 2 for s in size]
+        shape = bmesh.new()
+        bmesh.ops.create_cube(shape, size=2.0)
+        bmesh.ops.scale(shape, vec=half, verts=shape.verts)
+        if rounding > 0:
+            radius = min(rounding, 0.45 * 2 * min(half))
+            bmesh.ops.bevel(
+                shape, geom=shape.edges[:], offset=radius, segments=3, profile=0.5, affect="EDGES"
+            )
+        self._add(shape, centre, material, Matrix.Rotation(yaw, 4, "Z"), smooth=rounding > 0)
+
+    def block(self, low: Point, high: Point, material: bpy.types.Material) -> None:
+        """Adds the axis-parallel box between the corners `low` and `high` (m)."""
+        centre = [(a + b) / 2 for a, b in zip(low, high, strict=True)]
+        self.box(centre, [b - a for a, b in zip(low, high, strict=True)], material)
+
+    def cylinder(
+        self,
+        base: Point,
+        radius: float,
+        height: float,
+        material: bpy.types.Material,
+        top_radius: float | None = None,
+        tilt: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        """Adds an upright cylinder or cone frustum on `base`; tilt turns it about x, then y."""
+        shape = bmesh.new()
+        bmesh.ops.create_cone(
+            shape,
+            cap_ends=True,
+            segments=24,
+            radius1=radius,
+            radius2=radius if top_radius is None else top_radius,
+            depth=height,
+        )
+        bmesh.ops.translate(shape, vec=(0, 0, height / 2), verts=shape.verts)
+        turn = Matrix.Rotation(tilt[1], 4, "Y") @ Matrix.Rotation(tilt[0], 4, "X")
+        self._add(shape, base, material, turn, smooth=False)
+
+    def ellipsoid(self, centre: Point, radii: Point, material: bpy.types.Material) -> None:
+        """Adds an ellipsoid with half axes `radii` (m)."""
+        shape = bmesh.new()
+        bmesh.ops.create_uvsphere(shape, u_segments=24, v_segments=14, radius=1.0)
+        bmesh.ops.scale(shape, vec=radii, verts=shape.verts)
+        self._add(shape, centre, material, Matrix.Identity(4), smooth=True)
+
+    def leaves(
+        self,
+        centre: Point,
+        spread: float,
+        count: int,
+        leaf: float,
+        material: bpy.types.Material,
+        rng: np.random.Generator,
+    ) -> None:
+        """Adds `count` flat leaves of length `leaf` (m) in a ball of radius `spread`, one mesh."""
+        shape = bmesh.new()
+        for _ in range(count):
+            away = Vector(rng.normal(size=3)).normalized() * spread * rng.uniform(0.2, 1) ** 0.5
+            along = (away.normalized() + Vector(rng.normal(0, 0.5, 3))).normalized()
+            across = along.cross(Vector(rng.normal(size=3))).normalized() * leaf * 0.22
+            tip, middle = away + along * leaf, away + along * leaf * 0.5
+            corners = [away, middle + across, tip, middle - across]
+            shape.faces.new([shape.verts.new(corner) for corner in corners])
+        self._add(shape, centre, material, Matrix.Identity(4), smooth=False)
+
+    def area_light(
+        self,
+        centre: Point,
+        size: tuple[float, float],
+        watts: float,
+        colour: Point,
+        facing: Point = (0.0, 0.0, -1.0),
+    ) -> None:
+        """Adds a rectangular light (m, W) that lights the scene and is itself not seen."""
+        light = bpy.data.lights.new("area", "AREA")
+        light.shape, (light.size, light.size_y) = "RECTANGLE", size
+        light.energy, light.color = watts, colour
+        self._add_light(light, centre, Vector(facing).to_track_quat("-Z", "Y").to_matrix().to_4x4())
+
+    def point_light(self, centre: Point, radius: float, watts: float, colour: Point) -> None:
+        """Adds a small round light (a bulb): radius m, power W."""
+        light = bpy.data.lights.new("bulb", "POINT")
+        light.shadow_soft_size, light.energy, light.color = radius, watts, colour
+        self._add_light(light, centre, Matrix.Identity(4))
+
+    def ambient(self, colour: Point, strength: float) -> None:
+        """Sets the world's uniform light, which reaches rooms through what is left open."""
+        world = bpy.data.worlds.new("world")
+        self.scene.world = world
+        background = world.node_tree.nodes["Background"]
+        background.inputs["Color"].default_value = (*colour, 1.0)
+        background.inputs["Strength"].default_value = strength
+
+    def distance(self, origin: Point, direction: Point) -> float:
+        """Returns the way (m) from `origin` along unit `direction` to the first surface, or inf."""
+        graph = bpy.context.evaluated_depsgraph_get()
+        hit, where, *_ = self.scene.ray_cast(graph, Vector(origin), Vector(direction))
+        return (where - Vector(origin)).length if hit else math.inf
+
+    def _add(self, shape, centre, material, turn, smooth: bool) -> None:
+        mesh = bpy.data.meshes.new("part")
+        shape.to_mesh(mesh)
+        shape.free()
+        if smooth:
+            mesh.polygons.foreach_set("use_smooth", [True] * len(mesh.polygons))
+        mesh.materials.append(material)
+        self._link(bpy.data.objects.new("part", mesh), centre, turn)
+
+    def _add_light(self, light, centre, turn) -> None:
+        lamp = bpy.data.objects.new("light", light)
+        lamp.visible_camera = False  # else its invisible rectangle would be in the picture
+        self._link(lamp, centre, turn)
+
+    def _link(self, thing, centre, turn) -> None:
+        thing.matrix_world = self._frame @ Matrix.Translation(Vector(centre)) @ turn
+        self.scene.collection.objects.link(thing)

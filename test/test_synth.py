@@ -1,0 +1,246 @@
+"""Synthetic scenes: the dataset folder, the recording that is shipped, and exact depth."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.training.synth.folder import FolderError, PlainFolder
+from depthrefl_ros.training.synth.recording import (
+    DEPTH_TOPIC,
+    FRAME_ID,
+    IMAGE_TOPIC,
+    INFO_TOPIC,
+    write_recording,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+CORRIDOR = ROOT / "test" / "data" / "corridor.mcap"
+SYNTH_PYTHON = Path(
+    os.environ.get("DEPTHREFL_SYNTH_PYTHON", ROOT / ".venv-synth" / "bin" / "python")
+)
+
+
+def read(path: Path) -> dict[str, list]:
+    """Messages of a recording by topic."""
+    messages: dict[str, list] = {}
+    with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
+        for connection, _, data in reader.messages():
+            assert connection.msgdef.data, f"{connection.topic} has no message definition"
+            message = reader.deserialize(data, connection.msgtype)
+            messages.setdefault(connection.topic, []).append(message)
+    return messages
+
+
+def decode(message) -> np.ndarray:
+    return cv2.imdecode(np.asarray(message.data), cv2.IMREAD_UNCHANGED)
+
+
+def stamp_s(message) -> float:
+    return message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+
+
+def small_folder(root: Path, count: int) -> tuple[PlainFolder, np.ndarray, np.ndarray, Camera]:
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:, :32] = (250, 10, 20)  # red in RGB
+    depth = np.linspace(0.5, 9.0, 48 * 64, dtype=np.float32).reshape(48, 64)
+    depth[0, :4] = (0.0, np.nan, np.inf, 70.0)
+    camera = Camera.from_horizontal_fov(64, 48, np.radians(70))
+    folder = PlainFolder(root)
+    for index in range(count):
+        folder.add(f"{index:04d}", image, depth, camera)
+    return folder, image, depth, camera
+
+
+def test_a_folder_keeps_images_depth_and_intrinsics(tmp_path):
+    _, image, depth, camera = small_folder(tmp_path, 2)
+    folder = PlainFolder(tmp_path)
+    assert folder.names() == ["0000", "0001"] and "0001" in folder and "0002" not in folder
+    jpeg, png, read_camera = next(folder.frames())
+    colour = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(colour[24, 8].astype(int) - image[24, 8, ::-1]).max() < 12
+    millimetres = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert millimetres.dtype == np.uint16 and not millimetres[0, :4].any()
+    assert np.abs(millimetres[1:] / 1000.0 - depth[1:]).max() <= 0.0005001
+    np.testing.assert_array_equal(read_camera.K, camera.K)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_folder_without_depth_names_the_file(tmp_path):
+    folder, *_ = small_folder(tmp_path, 1)
+    (tmp_path / "depth" / "0000.png").unlink()
+    with pytest.raises(FolderError, match="depth/0000.png"):
+        list(folder.frames())
+
+
+def test_a_recording_comes_back(tmp_path):
+    folder, _, _, camera = small_folder(tmp_path / "data", 3)
+    path = tmp_path / "drive.mcap"
+    assert write_recording(path, folder.frames(), rate_hz=20.0) == 3
+    assert {item.name for item in tmp_path.iterdir()} == {"data", "drive.mcap"}
+    messages = read(path)
+    assert {topic: len(items) for topic, items in messages.items()} == {
+        IMAGE_TOPIC: 3, INFO_TOPIC: 3, DEPTH_TOPIC: 3
+    }  # fmt: skip
+    stamps = [stamp_s(message) for message in messages[IMAGE_TOPIC]]
+    np.testing.assert_allclose(np.diff(stamps), 0.05, atol=1e-6)
+    np.testing.assert_array_equal(messages[INFO_TOPIC][2].k.reshape(3, 3), camera.K)
+    jpeg, png, _ = next(folder.frames())
+    assert messages[IMAGE_TOPIC][0].data.tobytes() == jpeg
+    assert messages[DEPTH_TOPIC][0].data.tobytes() == png
+
+
+def test_a_recording_needs_frames(tmp_path):
+    with pytest.raises(ValueError, match="no frames"):
+        write_recording(tmp_path / "empty.mcap", [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_shipped_recording_is_a_ten_hertz_drive_with_plausible_truth():
+    assert CORRIDOR.stat().st_size <= 15e6
+    messages = read(CORRIDOR)
+    assert len(messages[IMAGE_TOPIC]) >= 60
+    triples = zip(messages[IMAGE_TOPIC], messages[INFO_TOPIC], messages[DEPTH_TOPIC], strict=True)
+    stamps, medians = [], []
+    for image, info, truth in triples:
+        assert image.header == info.header == truth.header
+        assert image.header.frame_id == FRAME_ID
+        assert truth.format.startswith("16UC1; png compressed")
+        depth = decode(truth)
+        assert decode(image).shape == (480, 640, 3)
+        assert depth.shape == (480, 640) and depth.dtype == np.uint16
+        assert 200 < depth.min() and depth.max() < 13_000
+        stamps.append(stamp_s(image))
+        medians.append(np.median(depth))
+    np.testing.assert_allclose(np.diff(stamps), 0.1, atol=1e-6)
+    assert 1000 < np.median(medians) < 5000 and np.ptp(medians) > 100
+
+
+def test_the_shipped_recording_has_the_camera_that_rendered_it():
+    info = read(CORRIDOR)[INFO_TOPIC][0]
+    expected = Camera.from_horizontal_fov(640, 480, np.radians(70))
+    assert (info.width, info.height, info.distortion_model) == (640, 480, "plumb_bob")
+    np.testing.assert_allclose(info.k.reshape(3, 3), expected.K, atol=1e-9)
+    np.testing.assert_allclose(info.p.reshape(3, 4), expected.P, atol=1e-9)
+    np.testing.assert_array_equal(info.r.reshape(3, 3), np.eye(3))
+    assert info.d.tolist() == [0.0] * 5
+
+
+def test_without_blender_the_command_names_the_requirements(tmp_path):
+    code = "import sys; sys.modules['bpy'] = None\n" + (
+        "from depthrefl_ros.tools.render import main\n"
+        f"sys.exit(main(['rooms', {str(tmp_path / 'out')!r}, '--count', '1']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "requirements-synth.txt" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+EXACT_DEPTH = """
+import json, math, sys
+import numpy as np
+from depthrefl_ros.training.synth.materials import Materials
+from depthrefl_ros.training.synth.render import Renderer
+from depthrefl_ros.training.synth.rooms import View
+from depthrefl_ros.training.synth.stage import Stage
+
+stage = Stage()
+paint = Materials(np.random.default_rng(0)).plain((0.6, 0.6, 0.6), 0.9)
+stage.block((4.0, -20, -20), (4.1, 20, 20), paint)     # a wall 4 m ahead of the camera
+stage.block((2.0, -0.5, 1.0), (2.4, 0.3, 1.4), paint)  # a box, its front 2 m ahead
+stage.block((-5, -20, -0.1), (5, 20, 0.0), paint)      # the floor
+stage.area_light((0, 0, 3), (2, 2), 200, (1, 1, 1))
+level = View((0.0, 0.0, 1.0), 0.0, 0.0, 0.0, math.radians(70))
+tilted = View((0.0, 0.0, 1.0), 0.0, math.radians(-20), math.radians(10), math.radians(70))
+renderer = Renderer(stage, 64, 48, samples=1, threads=1)
+for name, view in (("level", level), ("tilted", tilted)):
+    rendered = renderer.render(view)
+    np.savez(sys.argv[1] + f"/{name}.npz", image=rendered.image, depth=rendered.depth_m,
+             K=rendered.camera.K, axes=view.axes())
+"""
+
+
+@pytest.fixture(scope="module")
+def known_scene(tmp_path_factory):
+    """A wall, a box and a floor at known places, rendered level and tilted."""
+    has_bpy = (
+        SYNTH_PYTHON.is_file()
+        and not subprocess.run(
+            [SYNTH_PYTHON, "-c", "import bpy, OpenEXR"], capture_output=True, timeout=60
+        ).returncode
+    )
+    if not has_bpy:
+        pytest.skip(f"{SYNTH_PYTHON} has no bpy: install requirements-synth.txt into .venv-synth")
+    folder = tmp_path_factory.mktemp("scene")
+    done = subprocess.run(
+        [SYNTH_PYTHON, "-c", EXACT_DEPTH, folder],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return {name: dict(np.load(folder / f"{name}.npz")) for name in ("level", "tilted")}
+
+
+def test_depth_is_along_the_optical_axis_to_a_millimetre(known_scene):
+    depth = known_scene["level"]["depth"]
+    assert np.abs(depth[2, :] - 4.0).max() < 0.001  # the whole row: no growth towards the corners
+    assert np.abs(depth[20, 32] - 2.0) < 0.001
+
+
+def test_intrinsics_project_a_known_edge_to_where_it_is_seen(known_scene):
+    """The box spans y -0.5..0.3 and z 1.0..1.4 at 2 m; image x is -y, image y is camera - z."""
+    depth, K = known_scene["level"]["depth"], known_scene["level"]["K"]
+    box = np.argwhere(np.abs(depth - 2.0) < 0.01)
+    top, left = box.min(axis=0)
+    bottom, right = box.max(axis=0)
+    edges_u = K[0, 2] + K[0, 0] * np.array([-0.3, 0.5]) / 2.0
+    edges_v = K[1, 2] + K[1, 1] * np.array([-0.4, 0.0]) / 2.0
+    assert left == np.ceil(edges_u[0]) and right == np.floor(edges_u[1])
+    assert top == np.ceil(edges_v[0]) and bottom == np.floor(edges_v[1])
+
+
+def test_every_pixel_of_a_tilted_floor_back_projects_onto_it(known_scene):
+    """Point = origin + depth * (K^-1 pixel) . axes; on the floor its z is 0."""
+    scene = known_scene["tilted"]
+    v, u = np.mgrid[0:48, 0:64]
+    pixels = np.stack([u, v, np.ones_like(u)], axis=-1).reshape(-1, 3)
+    rays = pixels @ np.linalg.inv(scene["K"]).T
+    points = (rays * scene["depth"].reshape(-1, 1)) @ scene["axes"] + (0.0, 0.0, 1.0)
+    floor = points[(points[:, 2] < 0.05) & (points[:, 0] < 3.9)]
+    assert len(floor) > 500
+    assert np.abs(floor[:, 2]).max() < 0.001
+
+
+def test_the_command_renders_a_room_resumes_and_refuses_to_mix(known_scene, tmp_path):
+    out, figures = tmp_path / "rooms", tmp_path / "figures.json"
+    command = [SYNTH_PYTHON, "-m", "depthrefl_ros.tools.render", "rooms", out, "--count", "1",
+               "--width", "64", "--height", "48", "--samples", "1", "--seed", "3"]  # fmt: skip
+
+    def run(*more):
+        return subprocess.run(
+            [*command, *more], cwd=ROOT, capture_output=True, text=True, timeout=120
+        )
+
+    first = run("--json", figures)
+    assert first.returncode == 0, first.stderr
+    assert json.loads(figures.read_text())["images"] == 1
+    jpeg, png, camera = next(PlainFolder(out).frames())
+    assert (camera.width, camera.height) == (64, 48)
+    assert 45 <= np.degrees(2 * np.arctan(32 / camera.fx)) <= 100
+    refused = run()
+    assert refused.returncode == 2 and "--resume" in refused.stderr
+    (out / "rgb" / "0000.jpg").unlink()
+    assert run("--resume").returncode == 0
+    assert next(PlainFolder(out).frames())[:2] == (jpeg, png)  # the same seed, the same picture
