@@ -50,6 +50,7 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", glob("launch/*.launch.py")),
         (f"share/{NAME}/config", glob("config/*")),
+        (f"share/{NAME}/test/data", ["test/data/corridor.mcap"]),  # what `demo` plays
     ],
     python_requires=">=3.10",
     # OpenCV 5 breaks cv_bridge's three-channel encodings.

@@ -14,7 +14,10 @@ import pytest
 import depthrefl_ros
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("depthrefl_ros", "launch", "config", "resource", "setup.py", "setup.cfg", "package.xml")
+PARTS = (
+    *("depthrefl_ros", "launch", "config", "resource", "test/data"),
+    *("setup.py", "setup.cfg", "package.xml"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +125,9 @@ def test_pip_installs_it_into_a_virtual_environment(source, tmp_path):
     where = "import depthrefl_ros; print(depthrefl_ros.__file__)"
     module = run(str(python), "-c", where, cwd=tmp_path, env=environment).strip()
     assert Path(module).is_relative_to(home)
-    assert (home / "share/depthrefl_ros/config/depthrefl.yaml").is_file()
-    assert "indoor_tiny" in starts_and_stops([str(home / "bin/depthrefl")], environment)
+    for file in ("config/depthrefl.yaml", "test/data/corridor.mcap"):
+        assert (home / "share/depthrefl_ros" / file).is_file()
+    assert "model indoor_tiny: " in starts_and_stops([str(home / "bin/depthrefl")], environment)
 
 
 SITE = Path(pytest.__file__).resolve().parents[1]

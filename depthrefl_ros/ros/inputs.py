@@ -44,9 +44,7 @@ class Inputs:
         if parameters.image_transport == "compressed":
             self.image_topic, self._image_type = f"{self.image_topic}/compressed", CompressedImage
         self.camera_info_topic = node.resolve_topic_name("camera_info")
-        self._image: Subscription | None = None
-        self._camera_info: Subscription | None = None
-        self._profiles: list[QoSProfile] = []
+        self._subscriptions: dict[str, tuple[QoSProfile, Subscription]] = {}
         self.follow_graph()
         # Steady: under use_sim_time the node's own clock may stand still.
         self._timer = node.create_timer(
@@ -55,28 +53,25 @@ class Inputs:
 
     def follow_graph(self) -> None:
         """Subscribes with the profiles that fit the publishers of this moment."""
-        profiles = [
-            image_profile(offer_on(self._node, self.image_topic), self._reliability),
-            camera_info_profile(offer_on(self._node, self.camera_info_topic)),
-        ]
-        if profiles == self._profiles:
-            return
-        self._unsubscribe()
-        self._profiles = profiles
-        self._image = self._node.create_subscription(
-            self._image_type, self.image_topic, self._on_image, profiles[0]
-        )
-        self._camera_info = self._node.create_subscription(
-            CameraInfo, self.camera_info_topic, self._on_camera_info, profiles[1]
-        )
+        offered = offer_on(self._node, self.image_topic)
+        profile = image_profile(offered, self._reliability)
+        self._subscribe(self._image_type, self.image_topic, self._on_image, profile)
+        profile = camera_info_profile(offer_on(self._node, self.camera_info_topic))
+        self._subscribe(CameraInfo, self.camera_info_topic, self._on_camera_info, profile)
 
     def close(self) -> None:
         """Ends the subscriptions."""
         self._node.destroy_timer(self._timer)
-        self._unsubscribe()
+        for _, subscription in self._subscriptions.values():
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = {}
 
-    def _unsubscribe(self) -> None:
-        for subscription in (self._image, self._camera_info):
-            if subscription is not None:
-                self._node.destroy_subscription(subscription)
-        self._image = self._camera_info = None
+    def _subscribe(self, kind: type, topic: str, callback: Callable, profile: QoSProfile) -> None:
+        """Subscribes, or subscribes anew where the profile has changed."""
+        before, subscription = self._subscriptions.get(topic, (None, None))
+        if before == profile:
+            return
+        if subscription is not None:
+            self._node.destroy_subscription(subscription)
+        subscription = self._node.create_subscription(kind, topic, callback, profile)
+        self._subscriptions[topic] = (profile, subscription)

@@ -111,6 +111,7 @@ class DepthReflNode(LifecycleNode):
         bundle = Bundle.load(self.parameters.model)
         live = LiveSettings.of(self.parameters, bundle)
         opened = open_engine(bundle, self.parameters.engine, self.parameters.engine_threads)
+        self.get_logger().info(f"model {bundle.name}: {bundle.licence}")
         for step in opened.steps:
             self.get_logger().info(f"engine {step}")
         engine = opened.engine

@@ -1,0 +1,100 @@
+"""Intrinsics from where cameras keep them: a YAML file, or a field of view."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from depthrefl_ros.geometry.camera import Camera, CameraError
+from depthrefl_ros.ros.calibration_file import CalibrationError, load_calibration
+from depthrefl_ros.ros.messages import camera_to_info
+from depthrefl_ros.tools.command_line import ToolError
+
+INTRINSICS_FILE = "intrinsics.yaml"
+
+
+class NoCameraInfoError(ToolError):
+    """Nothing is known about a source's camera."""
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """What the user says about a camera whose images come without CameraInfo.
+
+    Attributes:
+        file: YAML as camera_calibration writes it (``camera_matrix``, ``distortion_model``, ...),
+            or a plain folder's ``intrinsics.yaml``.
+        horizontal_fov_deg: used where there is no file: a pinhole of square pixels.
+    """
+
+    file: Path | None = None
+    horizontal_fov_deg: float | None = None
+
+    def camera_info(self, width: int, height: int, name: str, source: str) -> CameraInfo:
+        """The CameraInfo of an image.
+
+        Args:
+            width: of the image, pixels.
+            height: of the image, pixels.
+            name: the image's name, for files with one entry an image.
+            source: what the images come from; named in errors.
+
+        Raises:
+            ToolError: nothing is known, or what is known is not of this image.
+        """
+        try:
+            camera = self._camera(width, height, name, source)
+        except CameraError as error:
+            raise ToolError(f"{self.file or source}: {error}") from error
+        if (camera.width, camera.height) != (width, height):
+            raise ToolError(
+                f"{self.file}: is of an image of {camera.width}x{camera.height}, but {source} "
+                f"has {width}x{height}"
+            )
+        return camera_to_info(camera, Header())
+
+    def _camera(self, width: int, height: int, name: str, source: str) -> Camera:
+        if self.file is not None:
+            return read_camera(self.file, name)
+        if self.horizontal_fov_deg is not None:
+            return Camera.from_horizontal_fov(width, height, math.radians(self.horizontal_fov_deg))
+        raise NoCameraInfoError(
+            f"{source}: no camera info, and metric depth needs it; give --camera-info FILE "
+            "(YAML of camera_calibration) or --hfov DEGREES"
+        )
+
+
+def read_camera(path: Path, name: str = "") -> Camera:
+    """Reads one camera from a YAML file.
+
+    Args:
+        path: as ``Intrinsics.file``.
+        name: the image, where the file has one entry an image.
+
+    Raises:
+        ToolError: missing file, no YAML, a field missing or no numbers.
+        CameraError: the numbers describe no camera.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ToolError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not {"camera", "images"} & set(content):
+        try:
+            return load_calibration(str(path))
+        except CalibrationError as error:
+            raise ToolError(str(error)) from error
+    try:
+        entry = (content.get("images") or {}).get(name) or content["camera"]
+        values = [float(entry[key]) for key in ("width", "height", "fx", "fy", "cx", "cy")]
+    except KeyError as error:
+        image = f" for image {name!r}" if name else ""
+        raise ToolError(f"{path}: field {error} is missing{image}") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ToolError(f"{path}: malformed: {error}") from error
+    return Camera.pinhole(int(values[0]), int(values[1]), *values[2:])

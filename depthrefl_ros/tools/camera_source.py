@@ -1,0 +1,240 @@
+"""``camera_source``: a webcam, video, image folder or recording as a ROS 2 camera."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rclpy.clock import Clock
+
+from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.camera_publisher import CameraMessages, CameraPublisher
+from depthrefl_ros.tools.command_line import (
+    StopRequest,
+    ToolError,
+    add_json_argument,
+    make_parser,
+    positive_float,
+    positive_int,
+    progress,
+    run_tool,
+    write_json,
+)
+from depthrefl_ros.tools.frame_sources import FrameSource, ReadAhead, SourceFrame, open_source
+from depthrefl_ros.tools.ros_node import tool_node
+
+PUBLISHING = "camera_source: publishing"
+
+
+@dataclass
+class Report:
+    """What was published.
+
+    Attributes:
+        stamps: one entry a frame: published stamp, stamp in the source (nanoseconds), name.
+        late: frames that were published more than a period after their time.
+        seconds: from the first frame to the last.
+    """
+
+    stamps: list[dict[str, int | str]] = field(default_factory=list)
+    late: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames a second; NaN for fewer than two."""
+        return (len(self.stamps) - 1) / self.seconds if self.seconds > 0 else float("nan")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; see ``camera_source --help``."""
+    return run_tool(_parser(), argv, _run)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = make_parser(
+        "camera_source",
+        "Publish a webcam, a video file, a folder of images or a recording as a ROS 2 camera: "
+        "image_raw and camera_info, reliable.",
+        """camera_source 0 --hfov 70
+        camera_source drive.mp4 --camera-info camera.yaml --loop
+        camera_source test/data/corridor.mcap --namespace front --rate 5""",
+    )
+    parser.add_argument("source", help="webcam number, video file, image folder or recording")
+    parser.add_argument(
+        "--namespace", default="/camera", help="of the topics (default %(default)s)"
+    )
+    parser.add_argument("--rate", type=positive_float, metavar="HZ", help="default: the source's")
+    parser.add_argument("--loop", action="store_true", help="start again at the end")
+    parser.add_argument("--frames", type=positive_int, metavar="N", help="stop after N frames")
+    parser.add_argument(
+        "--keep-stamps", action="store_true", help="publish the source's stamps, not the time"
+    )
+    parser.add_argument("--image-topic", help="of a recording; default: its colour camera")
+    parser.add_argument(
+        "--camera-info", type=Path, metavar="FILE", help="YAML of camera_calibration"
+    )
+    parser.add_argument(
+        "--hfov", type=positive_float, metavar="DEGREES", help="horizontal field of view, instead"
+    )
+    parser.add_argument(
+        "--compressed", action="store_true", help="publish image_raw/compressed as well"
+    )
+    parser.add_argument(
+        "--preload", type=positive_int, metavar="N", help="decode N frames first, then loop them"
+    )
+    parser.add_argument(
+        "--wait-for-subscriber", type=positive_float, metavar="SECONDS", help="before the first"
+    )
+    parser.add_argument(
+        "--subscribers", type=positive_int, default=1, metavar="N", help="to wait for (default 1)"
+    )
+    add_json_argument(parser, "frames, rate and the stamp of every frame")
+    return parser
+
+
+def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
+    source = open_source(args.source, Intrinsics(args.camera_info, args.hfov), args.image_topic)
+    with ExitStack() as stack:
+        # The first frame before anything else: what is wrong with the source shows at once.
+        frames = stack.enter_context(_opened(source, args))
+        filled = _messages(frames, args)
+        try:
+            first = next(filled)
+        except StopIteration:
+            raise ToolError(f"{source.name}: has no frames") from None
+        stop = stack.enter_context(StopRequest())
+        node = stack.enter_context(tool_node("camera_source", ros_args, namespace=args.namespace))
+        publisher = CameraPublisher(node, args.compressed)
+        if args.wait_for_subscriber:
+            publisher.wait_for_subscribers(args.subscribers, args.wait_for_subscriber, stop)
+        print(f"{PUBLISHING} {source.name} on {publisher.topic}", flush=True)
+        report = _publish_all(
+            itertools.chain([first], filled), source, publisher, args, node.get_clock(), stop
+        )
+        publisher.wait_until_delivered()
+        topic = publisher.topic
+    print(f"camera_source: {len(report.stamps)} frames on {topic} at {report.rate_hz:.2f} Hz")
+    figures = {"source": source.name, "topic": topic, "frames": len(report.stamps)}
+    figures |= {"rate_hz": report.rate_hz, "late": report.late, "stamps": report.stamps}
+    write_json(args.json, figures)
+
+
+@contextmanager
+def _opened(source: FrameSource, args: argparse.Namespace) -> Iterator[Iterator[SourceFrame]]:
+    """The frames to publish, looped if asked for; decoded ahead where that makes sense."""
+    passes = itertools.repeat(None) if args.loop and not args.preload else [None]
+    frames = (frame for _ in passes for frame in source.frames())
+    if args.preload:
+        frames = itertools.islice(frames, args.preload)
+    if source.is_live or args.preload:
+        yield frames
+        return
+    ahead = ReadAhead(frames)
+    try:
+        yield iter(ahead)
+    finally:
+        ahead.close()
+
+
+def _messages(
+    frames: Iterator[SourceFrame], args: argparse.Namespace
+) -> Iterator[tuple[SourceFrame, CameraMessages]]:
+    """Each frame with its messages: filled one by one, or all of them first and then looped."""
+    if args.preload:
+        prepared = [(frame, CameraMessages(args.compressed).fill(frame)) for frame in frames]
+        yield from itertools.cycle(prepared) if args.loop else prepared
+        return
+    messages = CameraMessages(args.compressed)
+    for frame in frames:
+        yield frame, messages.fill(frame)
+
+
+def _publish_all(
+    filled: Iterator[tuple[SourceFrame, CameraMessages]],
+    source: FrameSource,
+    publisher: CameraPublisher,
+    args: argparse.Namespace,
+    clock: Clock,
+    stop: StopRequest,
+) -> Report:
+    """Publishes each frame at its time until the source ends, N frames are out, or a stop."""
+    report = Report()
+    rate_hz = args.rate or source.rate_hz
+    schedule = Schedule(rate_hz)
+    total = args.frames or (None if args.loop else source.count)
+    with progress(total, "publishing", "frames") as bar:
+        for frame, messages in filled:
+            if source.is_live:
+                if args.rate and not schedule.is_due():
+                    continue
+            elif schedule.wait(stop):
+                break
+            if stop:
+                break
+            keeps = args.keep_stamps or source.is_live  # a live stamp is when it was taken
+            stamp_ns = frame.stamp_ns if keeps else clock.now().nanoseconds
+            messages.stamp(stamp_ns)
+            publisher.publish(messages)
+            report.stamps.append(
+                {"stamp_ns": stamp_ns, "source_stamp_ns": frame.stamp_ns, "name": frame.name}
+            )
+            bar.update()
+            if args.frames and len(report.stamps) >= args.frames:
+                break
+    report.late, report.seconds = schedule.late, schedule.elapsed_s
+    return report
+
+
+class Schedule:
+    """When each frame is due: multiples of the period after the first, so that no delay adds up.
+
+    Attributes:
+        late: frames whose time had passed by more than a period.
+    """
+
+    def __init__(self, rate_hz: float):
+        self.late = 0
+        self._period_s = 1.0 / rate_hz
+        self._first_s: float | None = None
+        self._last_s = 0.0
+        self._due_s = 0.0
+
+    @property
+    def elapsed_s(self) -> float:
+        """From the first frame to the newest."""
+        return self._last_s - self._first_s if self._first_s is not None else 0.0
+
+    def wait(self, stop: StopRequest) -> bool:
+        """Sleeps until the next frame is due; True if a stop was asked for meanwhile."""
+        if self._first_s is not None and stop.sleep_until(self._due_s):
+            return True
+        self._passed()
+        return False
+
+    def is_due(self) -> bool:
+        """Whether a live frame that has just come is to be published at this rate."""
+        # A camera's frames never come exactly on time: half a period early still counts.
+        if self._first_s is not None and time.monotonic() < self._due_s - self._period_s / 2:
+            return False
+        self._passed()
+        return True
+
+    def _passed(self) -> None:
+        now = time.monotonic()
+        if self._first_s is None:
+            self._first_s = self._due_s = now
+        if now - self._due_s > self._period_s:
+            self.late += 1
+            self._due_s = now  # go on from here; a burst to catch up would flood the subscribers
+        self._due_s += self._period_s
+        self._last_s = now
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,153 @@
+"""Child processes that share a ROS domain of their own and never outlive their parent's block."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from depthrefl_ros.tools.command_line import ToolError
+
+STOP_WITHIN_S = 10.0  # from SIGINT to SIGKILL
+# Ports of higher domains lie in the range that systems hand out to outgoing connections.
+HIGHEST_DOMAIN = 100
+TAIL_LINES = 15
+
+
+def free_domain() -> int:
+    """A ROS domain in which no other process on this machine seems to be.
+
+    DDS-RTPS 2.5, section 9.6.2.3: the first participant of domain d takes UDP port
+    7410 + 250 d on its machine.
+    """
+    candidates = random.sample(range(1, HIGHEST_DOMAIN + 1), HIGHEST_DOMAIN)
+    for domain in candidates:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", 7410 + 250 * domain))
+            except OSError:
+                continue
+            return domain
+    return candidates[0]
+
+
+def isolated_environment() -> dict[str, str]:
+    """This process's environment, with a ROS domain of its own that stays on this machine."""
+    environment = dict(os.environ, ROS_DOMAIN_ID=str(free_domain()))
+    if environment.get("ROS_DISTRO") == "humble":
+        environment["ROS_LOCALHOST_ONLY"] = "1"
+    else:
+        environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    return environment
+
+
+class Child:
+    """A running child process whose output goes to a file.
+
+    Attributes:
+        name: for messages.
+        log: file with its stdout and stderr.
+        process: the process.
+    """
+
+    def __init__(self, name: str, command: list[str], environment: dict[str, str], log: Path):
+        self.name = name
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self.process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.process.poll() is None
+
+    def output(self) -> str:
+        """What it has written so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def failure(self, what: str) -> ToolError:
+        """An error that tells what happened, with the end of the output."""
+        tail = "\n".join(f"  | {line}" for line in self.output().splitlines()[-TAIL_LINES:])
+        return ToolError(f"{self.name} {what}; the end of {self.log}:\n{tail}")
+
+    def check(self) -> None:
+        """Raises ToolError if it has ended with another code than 0."""
+        code = self.process.poll()
+        if code:
+            raise self.failure(f"ended with code {code}")
+
+    def interrupt(self) -> None:
+        """Asks it to end, as Ctrl-C does."""
+        if self.is_running:
+            self.process.send_signal(signal.SIGINT)
+
+    def wait(self, seconds: float) -> int:
+        """Waits for its end; returns the exit code.
+
+        Raises:
+            ToolError: it did not end in time.
+        """
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise self.failure(f"did not end within {seconds:g} s") from None
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        if self.is_running:
+            self.process.kill()
+        self.process.wait()
+
+
+class Children:
+    """Starts Python modules as children in one environment; leaving the block ends them all.
+
+    Args:
+        log_folder: gets one ``NAME.txt`` a child.
+    """
+
+    def __init__(self, log_folder: Path):
+        self.environment = isolated_environment()
+        self._log_folder = log_folder
+        self._children: list[Child] = []
+        log_folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._children:
+            child.interrupt()
+        end = time.monotonic() + STOP_WITHIN_S
+        while any(child.is_running for child in self._children) and time.monotonic() < end:
+            time.sleep(0.05)
+        for child in self._children:
+            child.kill()
+
+    def start(self, name: str, *arguments: str) -> Child:
+        """Starts ``python ARGUMENTS`` with this interpreter."""
+        command = [sys.executable, "-u", *arguments]
+        child = Child(name, command, self.environment, self._log_folder / f"{name}.txt")
+        self._children.append(child)
+        return child
+
+    def check(self) -> None:
+        """Raises ToolError if one of them has failed."""
+        for child in self._children:
+            child.check()

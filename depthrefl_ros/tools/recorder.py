@@ -1,0 +1,208 @@
+"""The node's results on their way into a recording, and what their arrival tells."""
+
+from __future__ import annotations
+
+import struct
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import Image, PointCloud2
+
+from depthrefl_ros.ros.diagnostics import percentile
+from depthrefl_ros.ros.messages import image_to_array
+from depthrefl_ros.ros.qos import offer_on
+from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.jpeg import compressed_image
+from depthrefl_ros.tools.recording_writer import RecordingWriter
+
+QUEUE_DEPTH = 50
+
+
+@dataclass
+class Channel:
+    """One topic on its way into the file.
+
+    Attributes:
+        topic: fully qualified.
+        kind: message class.
+        every: of so many messages the first is stored.
+        as_jpeg: stored as CompressedImage on ``topic/compressed`` (image_transport's naming).
+        is_result: published by the node, not by the camera.
+        count: messages received.
+        last: the newest message, as CDR.
+    """
+
+    topic: str
+    kind: type
+    every: int = 1
+    as_jpeg: bool = False
+    is_result: bool = True
+    count: int = 0
+    last: bytes = b""
+
+    @property
+    def stored_topic(self) -> str:
+        """The topic's name in the file."""
+        return f"{self.topic}/compressed" if self.as_jpeg else self.topic
+
+    @property
+    def stored_type(self) -> str:
+        """The message type in the file."""
+        return f"sensor_msgs/msg/{'CompressedImage' if self.as_jpeg else self.kind.__name__}"
+
+
+@dataclass
+class Figures:
+    """What was received, by the clock of this machine.
+
+    Attributes:
+        stamps_ns: of the depth images, in the order of receipt.
+        received_ns: when each came.
+        diagnostics: the node's newest values on ``/diagnostics``.
+    """
+
+    stamps_ns: list[int] = field(default_factory=list)
+    received_ns: list[int] = field(default_factory=list)
+    diagnostics: dict[str, str] = field(default_factory=dict)
+
+    def latencies_ms(self) -> list[float]:
+        """From each depth image's stamp to its receipt."""
+        pairs = zip(self.stamps_ns, self.received_ns, strict=True)
+        return [(received - stamp) / 1e6 for stamp, received in pairs]
+
+    def as_dict(self) -> dict:
+        """Frames, rate, latency percentiles, and every frame's stamp and latency."""
+        latencies = self.latencies_ms()
+        seconds = (self.received_ns[-1] - self.received_ns[0]) / 1e9 if latencies else 0.0
+        return {
+            "frames": len(latencies),
+            "rate_hz": (len(latencies) - 1) / seconds if seconds > 0 else None,
+            "latency_ms_p50": percentile(latencies, 0.5) if latencies else None,
+            "latency_ms_p99": percentile(latencies, 0.99) if latencies else None,
+            "stamps": [
+                {"stamp_ns": stamp, "latency_ms": latency}
+                for stamp, latency in zip(self.stamps_ns, latencies, strict=True)
+            ],
+            "diagnostics": self.diagnostics,
+        }
+
+
+class Recorder:
+    """Subscribes to topics as they appear and hands their messages to the writer.
+
+    Args:
+        node: that subscribes.
+        channels: the depth image's first.
+        writer: of the file.
+        pictures: folder for every n-th preview, and n; n is 0 for none.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        channels: list[Channel],
+        writer: RecordingWriter,
+        pictures: tuple[Path, int],
+    ):
+        self.channels = channels
+        self.figures = Figures()
+        self._last_stamp_ns: int | None = None
+        self._node = node
+        self._writer = writer
+        self._picture_folder, self._picture_every = pictures
+        self._waiting = list(channels)
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    @property
+    def hears_all_results(self) -> bool:
+        """Whether every topic of the node has appeared."""
+        return not any(channel.is_result for channel in self._waiting)
+
+    def finish_frame(self) -> None:
+        """From now on only takes what belongs to the frames received so far."""
+        self._last_stamp_ns = max(self.figures.stamps_ns, default=0)
+
+    def subscribe_to_new_topics(self) -> None:
+        """Subscribes to topics that have got a publisher, as reliably as it offers.
+
+        To the camera's only when all of the node's are heard: a camera that waits for its
+        subscribers then sends nothing whose result would be missed.
+        """
+        hears_all_results = self.hears_all_results
+        for channel in list(self._waiting):
+            is_early = not channel.is_result and not hears_all_results
+            if is_early or not self._node.count_publishers(channel.topic):
+                continue
+            reliable = offer_on(self._node, channel.topic).reliable
+            profile = QoSProfile(
+                depth=QUEUE_DEPTH,
+                reliability=(
+                    ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+                ),
+            )
+            self._writer.add_topic(channel.stored_topic, channel.stored_type)
+            self._node.create_subscription(
+                channel.kind, channel.topic, partial(self._on_message, channel), profile, raw=True
+            )
+            self._waiting.remove(channel)
+
+    def _on_message(self, channel: Channel, serialised: bytes) -> None:
+        received_ns = time.time_ns()
+        if self._last_stamp_ns is not None and stamp_in(serialised) > self._last_stamp_ns:
+            return
+        if channel is self.channels[0]:
+            self.figures.stamps_ns.append(stamp_in(serialised))
+            self.figures.received_ns.append(received_ns)
+        if channel.count % channel.every == 0:
+            encode = _as_jpeg if channel.as_jpeg else None
+            self._writer.write(channel.stored_topic, received_ns, serialised, encode)
+        if channel.topic.endswith("depth/preview") and self._picture_every:
+            if channel.count % self._picture_every == 0:
+                picture = deserialize_message(serialised, Image)
+                path = self._picture_folder / f"preview_{channel.count:06d}.png"
+                cv2.imwrite(str(path), image_to_array(picture, channel.topic)[0])
+        channel.last = serialised
+        channel.count += 1
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            values = {item.key: item.value for item in status.values}
+            if "engine" in values and "model" in values:
+                self.figures.diagnostics = values
+
+
+def stamp_in(serialised: bytes) -> int:
+    """The header's stamp in a serialised message that begins with a header, nanoseconds.
+
+    CDR: four bytes of encapsulation, whose second says the byte order, then seconds (int32) and
+    nanoseconds (uint32).
+    """
+    seconds, nanoseconds = struct.unpack_from("<iI" if serialised[1] & 1 else ">iI", serialised, 4)
+    return seconds * 1_000_000_000 + nanoseconds
+
+
+def points_of(message: PointCloud2) -> np.ndarray:
+    """The points of the node's cloud: (H, W, 4) float32 x, y, z in metres and packed rgb.
+
+    Raises:
+        ToolError: a cloud of another layout.
+    """
+    layout = [(item.name, item.offset) for item in message.fields]
+    if layout[:4] != [("x", 0), ("y", 4), ("z", 8), ("rgb", 12)]:
+        raise ToolError(f"cloud with fields {layout}; x, y, z, rgb of 4 bytes each are needed")
+    rows = np.frombuffer(message.data, np.uint8).reshape(
+        message.height, message.width, message.point_step
+    )
+    return np.ascontiguousarray(rows[:, :, :16]).view(np.float32)
+
+
+def _as_jpeg(serialised: bytes) -> bytes:
+    return serialize_message(compressed_image(deserialize_message(serialised, Image)))

@@ -1,0 +1,116 @@
+"""Writes one MCAP file from serialised messages, in a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from depthrefl_ros.tools.command_line import ToolError
+
+# The newest that readers from Humble on understand; 9 writes QoS as a mapping.
+METADATA_VERSION = 8
+WAITING_MESSAGES = 64
+
+Encoder = Callable[[bytes], bytes]
+
+
+class RecordingWriter:
+    """An MCAP file with zstd chunks, message definitions, index and rosbag2's metadata.
+
+    The file takes its name when it is complete: until ``close`` it grows in a hidden folder
+    beside it. ``metadata.yaml`` beside the file makes its folder a rosbag2 recording.
+
+    Args:
+        path: of the .mcap file; one that exists is replaced on ``close``.
+
+    Raises:
+        ToolError: the folder cannot be written to.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._partial = path.parent / f".{path.stem}.partial"
+        self._store = get_typestore(Stores.LATEST)
+        self._connections: dict[str, Connection] = {}
+        self._lock = threading.Lock()  # topics are added while the thread writes
+        self._jobs: queue.Queue = queue.Queue(WAITING_MESSAGES)
+        self._error: Exception | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(self._partial, ignore_errors=True)
+            self._writer = Writer(
+                self._partial / path.stem,
+                version=METADATA_VERSION,
+                storage_plugin=StoragePlugin.MCAP,
+            )
+            self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+            self._writer.open()
+        except OSError as error:
+            raise ToolError(f"{path}: cannot be written: {error.strerror}") from error
+        self._thread = threading.Thread(target=self._write_all, name="mcap-writer", daemon=True)
+        self._thread.start()
+
+    def add_topic(self, topic: str, message_type: str) -> None:
+        """Adds a topic of a type such as ``sensor_msgs/msg/Image``."""
+        with self._lock:
+            self._connections[topic] = self._writer.add_connection(
+                topic, message_type, typestore=self._store
+            )
+
+    def write(
+        self, topic: str, time_ns: int, serialised: bytes, encode: Encoder | None = None
+    ) -> None:
+        """Queues a message; waits only where the disk falls far behind.
+
+        Args:
+            topic: one that was added.
+            time_ns: when it was received.
+            serialised: CDR, as it came.
+            encode: makes the CDR that is stored out of it, in the writer's thread.
+        """
+        self._jobs.put((topic, time_ns, serialised, encode))
+
+    def discard(self) -> None:
+        """Leaves nothing behind; does nothing after ``close``."""
+        if self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join()
+            self._writer.abort()
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def close(self) -> None:
+        """Writes what waits, the index and the metadata, and gives the file its name.
+
+        Raises:
+            ToolError: a message could not be encoded or written.
+        """
+        self._jobs.put(None)
+        self._thread.join()
+        if self._error is not None:
+            self._writer.abort()
+            raise ToolError(f"{self.path}: could not be written: {self._error}") from self._error
+        self._writer.close()
+        folder = self._partial / self.path.stem
+        os.replace(folder / f"{self.path.stem}.mcap", self.path)
+        os.replace(folder / "metadata.yaml", self.path.parent / "metadata.yaml")
+        shutil.rmtree(self._partial)
+
+    def _write_all(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if self._error is not None:
+                continue  # keep the queue moving; close() tells
+            topic, time_ns, serialised, encode = job
+            try:
+                data = encode(serialised) if encode else serialised
+                with self._lock:
+                    self._writer.write(self._connections[topic], time_ns, data)
+            except Exception as error:  # a full disk, an encoding that JPEG does not know
+                self._error = error

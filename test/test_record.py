@@ -1,0 +1,210 @@
+"""What ``record`` writes, read back by others: rosbags through the file's own schemas, OpenCV."""
+
+import json
+import signal
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from conftest import RunningProcess
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import serialize_message
+from recording_files import HEIGHT, WIDTH, camera_recording, info_message, picture
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
+
+from depthrefl_ros.ros.output_messages import CloudBuffer, ImageBuffer
+from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.frame_sources import open_source
+from depthrefl_ros.tools.recorder import points_of, stamp_in
+from depthrefl_ros.tools.recording_writer import RecordingWriter
+from depthrefl_ros.tools.recordings import Recording, depth_from_message
+
+FRAMES = 12
+
+
+class ResultsPublisher:
+    """Publishes what the node publishes: depth 2 m everywhere, a cloud and a preview."""
+
+    def __init__(self, node):
+        reliable = QoSProfile(depth=FRAMES, reliability=ReliabilityPolicy.RELIABLE)
+        self.publishers = {
+            topic: node.create_publisher(kind, topic, reliable)
+            for topic, kind in (
+                ("/results/depth/camera_info", CameraInfo),
+                ("/results/depth/image", Image),
+                ("/results/points", PointCloud2),
+                ("/results/depth/preview", Image),
+                ("/results_camera/camera_info", CameraInfo),
+                ("/results_camera/image_raw", Image),
+            )
+        }
+        self.diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
+        self.clock = node.get_clock()
+
+    def publish(self, number: int) -> None:
+        header = Header(frame_id="camera_optical_frame", stamp=self.clock.now().to_msg())
+        depth = ImageBuffer(HEIGHT, WIDTH, "32FC1", np.float32)
+        depth.pixels[:] = 2.0
+        depth.pixels[0] = np.nan
+        preview = ImageBuffer(HEIGHT, WIDTH, "bgr8", np.uint8, 3)
+        preview.pixels[:] = picture(number)
+        cloud = CloudBuffer(HEIGHT, WIDTH)
+        cloud.points[..., :3] = (0.5, 1.0, 2.0)
+        cloud.points[0] = np.nan
+        info = info_message(number)
+        messages = (info, depth.message, cloud.message, preview.message, info, preview.message)
+        for publisher, message in zip(self.publishers.values(), messages, strict=True):
+            message.header = header
+            publisher.publish(message)
+        values = [KeyValue(key="engine", value="none"), KeyValue(key="model", value="fake")]
+        self.diagnostics.publish(DiagnosticArray(status=[DiagnosticStatus(values=values)]))
+
+    def are_heard(self) -> bool:
+        return all(publisher.get_subscription_count() for publisher in self.publishers.values())
+
+
+@pytest.fixture
+def recorded(tmp_path, peer):
+    """The folder that ``record`` filled from a dozen frames, and its report."""
+    results = ResultsPublisher(peer.node)
+    tool = RunningProcess(
+        tmp_path / "log.txt",
+        "depthrefl_ros.tools.record",
+        *("--output", str(tmp_path / "out"), "--namespace", "/results"),
+        *("--image-topic", "/results_camera/image_raw", "--json", str(tmp_path / "report.json")),
+        *("--pictures-every", "5", "--points-every", "4"),
+    )
+    try:
+        assert peer.spin_until(results.are_heard, 20.0), tool.output()
+        for number in range(FRAMES):
+            results.publish(number)
+            time.sleep(0.02)
+        time.sleep(0.3)
+        assert tool.stop(signal.SIGINT) == 0, tool.output()
+    finally:
+        tool.stop()
+    return tmp_path / "out", json.loads((tmp_path / "report.json").read_text()), tool.output()
+
+
+def test_recording_pictures_cloud_and_figures(recorded):
+    folder, report, output = recorded
+    assert report["frames"] == FRAMES
+    assert set(report["topics"].values()) == {FRAMES}
+    assert 0.0 < report["latency_ms_p50"] <= report["latency_ms_p99"] < 5000.0
+    assert 10.0 < report["rate_hz"] < 50.0
+    assert report["diagnostics"] == {"engine": "none", "model": "fake"}
+    for file in report["files"]:
+        assert file in output
+    check_file(folder / "recording.mcap", report)
+    check_pictures(folder)
+    header, vertices = (folder / "cloud.ply").read_bytes().split(b"end_header\n")
+    assert f"element vertex {(HEIGHT - 1) * WIDTH}".encode() in header
+    assert np.frombuffer(vertices[:12], np.float32).tolist() == [0.5, 1.0, 2.0]
+    # The folder is a rosbag2 recording by its metadata.yaml, and a camera for camera_source.
+    assert open_source(str(folder), Intrinsics()).count == FRAMES
+
+
+def check_file(path, report):
+    """Reads with the message definitions that the file carries, none of ours."""
+    with AnyReader([path]) as reader:
+        counts = {topic: info.msgcount for topic, info in reader.topics.items()}
+        assert counts == {
+            "/results/depth/image": FRAMES,
+            "/results/depth/camera_info": FRAMES,
+            "/results/depth/preview/compressed": FRAMES,
+            "/results/points": 3,
+            "/results_camera/image_raw/compressed": FRAMES,
+            "/results_camera/camera_info": FRAMES,
+        }
+        stamps = []
+        for connection, received_ns, data in reader.messages():
+            message = reader.deserialize(data, connection.msgtype)
+            stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+            assert stamp_in(data) == stamp < received_ns
+            if connection.topic == "/results/depth/image":
+                stamps.append(stamp)
+                depth = message.data.view(np.float32).reshape(HEIGHT, WIDTH)
+                assert np.isnan(depth[0]).all() and (depth[1:] == 2.0).all()
+            if connection.topic == "/results_camera/image_raw/compressed":
+                assert cv2.imdecode(message.data, cv2.IMREAD_COLOR).shape == (HEIGHT, WIDTH, 3)
+        assert stamps == [one["stamp_ns"] for one in report["stamps"]]
+
+
+def check_pictures(folder):
+    names = sorted(path.name for path in folder.glob("*.png"))
+    assert names == [f"preview_{number:06d}.png" for number in (0, 5, 10)]
+    np.testing.assert_array_equal(cv2.imread(str(folder / names[1])), picture(5))
+
+
+def test_existing_recording_is_kept(tmp_path):
+    camera_recording(tmp_path / "recording.mcap", 1)
+    tool = RunningProcess(
+        tmp_path / "log.txt", "depthrefl_ros.tools.record", "--output", str(tmp_path)
+    )
+    assert tool.process.wait(30) == 2
+    assert "recording.mcap: exists; choose another --output or give --overwrite" in tool.output()
+    tool.stop()
+
+
+def test_no_node_says_so_and_leaves_nothing(tmp_path):
+    tool = RunningProcess(
+        tmp_path / "log.txt",
+        "depthrefl_ros.tools.record",
+        *("--output", str(tmp_path / "out"), "--namespace", "/nobody", "--wait", "0.3"),
+    )
+    assert tool.process.wait(30) == 2
+    assert "/nobody/depth/image: no depth image within 0.3 s, 0 publishers" in tool.output()
+    tool.stop()
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_message_that_cannot_be_encoded_fails_the_file(tmp_path):
+    def broken(_):
+        raise ValueError("no picture")
+
+    writer = RecordingWriter(tmp_path / "a.mcap")
+    writer.add_topic("/a", "sensor_msgs/msg/Image")
+    writer.write("/a", 1, serialize_message(Image()), broken)
+    with pytest.raises(ToolError, match=r"a\.mcap: could not be written: no picture"):
+        writer.close()
+    writer.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_depth_messages_of_every_kind():
+    millimetres = np.array([[0, 1500, 65535]], np.uint16)
+    message = Image(height=1, width=3, step=8, encoding="16UC1", is_bigendian=1)
+    message.data = millimetres.astype(">u2").tobytes() + b"\xff\xff"  # a padded row
+    expected = np.array([[np.nan, 1.5, 65.535]], np.float32)
+    np.testing.assert_array_equal(depth_from_message(message, "/t"), expected)
+    message = Image(height=1, width=2, step=6, encoding="bgr8", data=bytes(6))
+    with pytest.raises(ToolError, match="/t: encoding 'bgr8'; 32FC1 or 16UC1 is needed"):
+        depth_from_message(message, "/t")
+
+
+def test_foreign_cloud_is_refused():
+    cloud = CloudBuffer(2, 3)
+    cloud.points[:] = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    np.testing.assert_array_equal(points_of(cloud.message), cloud.points)
+    cloud.message.fields = cloud.message.fields[:3]
+    with pytest.raises(ToolError, match=r"\('z', 8\)\]; x, y, z, rgb"):
+        points_of(cloud.message)
+
+
+def test_recording_knows_its_truth(tmp_path):
+    path = camera_recording(tmp_path / "a.mcap", 2, truth_m=3.25)
+    with Recording(path) as recording:
+        topic = recording.truth_topic()
+        depths = [depth_from_message(message, topic) for _, message in recording.messages(topic)]
+    assert len(depths) == 2
+    assert np.isnan(depths[1][0]).all() and (depths[1][1:] == 3.25).all()
+    with Recording(camera_recording(tmp_path / "c.mcap", 1)) as recording:
+        assert recording.truth_topic() is None
