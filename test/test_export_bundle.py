@@ -34,6 +34,7 @@ def run(tmp_path):
         "validation": {"abs_rel": 0.2, "delta1": 0.7},
         "validation_data": {"images": 3, "sha256": "ab" * 32},
         "training_data": {"nyu": {"images": 9, "sha256": "cd" * 32}},
+        "training_history": [{"from_step": 0, "sets": {"nyu": {"images": 9}}}],
         "steps": 12,
         "settings": {"seed": 1},
         "model": CONFIG.to_dict(),

@@ -79,6 +79,7 @@ def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> di
                 for name, data in metrics["training_data"].items()
             ],
             "initial_weights": "ImageNet, EfficientNet-Lite (Apache-2.0)",
+            "history": metrics["training_history"],
             "steps": metrics["steps"],
             "settings": metrics["settings"],
             "weights_sha256": metrics["weights_sha256"],

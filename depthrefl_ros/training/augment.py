@@ -1,0 +1,234 @@
+"""Random views of a training sample: geometry first (with true focal length), then colour.
+
+Geometry is one similarity transform (zoom, crop or letterbox, small roll, mirror) from output
+to source pixels. Colour and depth use the same transform; depth is always sampled nearest, so
+no depth is invented between two surfaces. Metric depth does not change under any of them: a
+zoomed crop is what a camera with a longer focal length sees from the same place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from depthrefl_ros.training.datasets import Sample
+
+PAD_COLOUR = 127  # mid grey, as aspect_fit: pad gives it to the network at run time
+
+
+@dataclass(frozen=True)
+class View:
+    """One network input with its truth.
+
+    Attributes:
+        image: (h, w, 3) uint8 RGB.
+        depth_m: (h, w) float32 metres; 0 where unknown or padded.
+        focal_px: focal length in pixels of ``image``.
+        centre: principal point (cx, cy) in pixels of ``image``.
+    """
+
+    image: np.ndarray
+    depth_m: np.ndarray
+    focal_px: float
+    centre: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How far the random views go; each ``*_chance`` is a probability."""
+
+    letterbox_chance: float = 0.3
+    max_zoom: float = 1.6
+    flip_chance: float = 0.5
+    roll_chance: float = 0.5
+    max_roll_deg: float = 5.0
+    area_chance: float = 0.5
+    brightness: float = 0.25  # offset, fraction of full scale
+    contrast: float = 0.35
+    max_gamma: float = 1.6
+    white_balance: float = 0.15
+    saturation: float = 0.5
+    hue_deg: float = 12.0
+    colour_chance: float = 0.85
+    greyscale_chance: float = 0.05
+    blur_chance: float = 0.2
+    noise_chance: float = 0.3
+    jpeg_chance: float = 0.3
+    shrink_chance: float = 0.15
+
+
+class Augmenter:
+    """Makes random views of one size: ``augmenter(sample, generator) -> View``."""
+
+    def __init__(self, height: int, width: int, config: AugmentConfig | None = None):
+        self.height = height
+        self.width = width
+        self.config = config or AugmentConfig()
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> View:
+        """Return a random view of ``sample``."""
+        matrix, scale = self.random_geometry(sample.depth_m.shape, generator)
+        area = generator.random() < self.config.area_chance
+        view, inside = render_view(sample, matrix, scale, (self.height, self.width), area)
+        image = jitter_colour(view.image, self.config, generator)
+        image = degrade(image, self.config, generator)
+        image[~inside] = PAD_COLOUR
+        return View(image, view.depth_m, view.focal_px, view.centre)
+
+    def random_geometry(
+        self, size: tuple[int, int], generator: np.random.Generator
+    ) -> tuple[np.ndarray, float]:
+        """Return the output-to-source matrix (2, 3) and its scale (source px per output px)."""
+        config = self.config
+        fit = (size[1] / self.width, size[0] / self.height)
+        centre = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
+        if generator.random() < config.letterbox_chance:
+            scale = max(fit)
+        else:
+            scale = min(fit) / config.max_zoom ** generator.random()
+            room = np.array([size[1] - scale * self.width, size[0] - scale * self.height])
+            centre = centre + (generator.random(2) - 0.5) * room
+        roll = 0.0
+        if generator.random() < config.roll_chance:
+            roll = np.deg2rad(generator.uniform(-config.max_roll_deg, config.max_roll_deg))
+        flip = generator.random() < config.flip_chance
+        return view_matrix(centre, scale, roll, flip, (self.height, self.width)), scale
+
+
+def view_matrix(
+    centre: np.ndarray, scale: float, roll: float, flip: bool, size: tuple[int, int]
+) -> np.ndarray:
+    """Return the (2, 3) matrix from output to source pixel coordinates.
+
+    Args:
+        centre: source point (x, y) shown in the middle of the output.
+        scale: source pixels per output pixel.
+        roll: turn in radians.
+        flip: mirror left and right.
+        size: output (height, width).
+    """
+    cosine, sine = scale * np.cos(roll), scale * np.sin(roll)
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    if flip:
+        turn = turn @ np.diag([-1.0, 1.0])
+    middle = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
+    return np.column_stack([turn, np.asarray(centre) - turn @ middle])
+
+
+def letterbox_matrix(source: tuple[int, int], size: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """Return matrix and scale that fit a whole (height, width) source into ``size``, centred."""
+    scale = max(source[1] / size[1], source[0] / size[0])
+    centre = np.array([(source[1] - 1) / 2, (source[0] - 1) / 2])
+    return view_matrix(centre, scale, 0.0, False, size), scale
+
+
+def render_view(
+    sample: Sample, matrix: np.ndarray, scale: float, size: tuple[int, int], area: bool
+) -> tuple[View, np.ndarray]:
+    """Return the view of ``sample`` under ``matrix``, and the (h, w) bool mask of seen pixels.
+
+    ``area`` averages over the pixels that fall together when shrinking (INTER_AREA); otherwise
+    colour is sampled bilinearly, with the aliasing that a plain remap has.
+    """
+    flags = cv2.WARP_INVERSE_MAP
+    extent = (size[1], size[0])
+    image, image_matrix = sample.image, matrix
+    if area and scale > 1.0:
+        image, image_matrix = shrink_source(sample.image, matrix, scale)
+    image = cv2.warpAffine(
+        image, image_matrix, extent, flags=flags | cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    depth_m = cv2.warpAffine(
+        sample.depth_m, matrix, extent, flags=flags | cv2.INTER_NEAREST, borderValue=0
+    )
+    inside = inside_mask(matrix, sample.depth_m.shape, size)
+    image[~inside] = PAD_COLOUR
+    depth_m[~inside] = 0.0
+    fx, fy, cx, cy = sample.intrinsics
+    inverse = np.linalg.inv(matrix[:, :2])
+    centre = inverse @ (np.array([cx, cy]) - matrix[:, 2])
+    focal_px = float(np.sqrt(fx * fy)) / scale
+    return View(image, depth_m, focal_px, (float(centre[0]), float(centre[1]))), inside
+
+
+def shrink_source(
+    image: np.ndarray, matrix: np.ndarray, scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the image area-averaged by ``scale`` and the matrix into its pixels."""
+    height, width = image.shape[:2]
+    small = (max(1, round(width / scale)), max(1, round(height / scale)))
+    ratio = np.array([small[0] / width, small[1] / height])
+    # A pixel centre x lies at (x + 0.5) r - 0.5 after resizing by r.
+    shrunk = matrix * ratio[:, None]
+    shrunk[:, 2] += 0.5 * ratio - 0.5
+    return cv2.resize(image, small, interpolation=cv2.INTER_AREA), shrunk
+
+
+def inside_mask(matrix: np.ndarray, source: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """Return the (h, w) bool mask of output pixels whose centre lies on the source image."""
+    columns, rows = np.meshgrid(np.arange(size[1]), np.arange(size[0]))
+    x = matrix[0, 0] * columns + matrix[0, 1] * rows + matrix[0, 2]
+    y = matrix[1, 0] * columns + matrix[1, 1] * rows + matrix[1, 2]
+    return (x > -0.5) & (x < source[1] - 0.5) & (y > -0.5) & (y < source[0] - 0.5)
+
+
+def jitter_colour(
+    image: np.ndarray, config: AugmentConfig, generator: np.random.Generator
+) -> np.ndarray:
+    """Return the image (h, w, 3) uint8 under another exposure, white balance and palette."""
+    if generator.random() < config.colour_chance:
+        image = cv2.LUT(image, tone_table(config, generator))
+        image = shift_palette(image, config, generator)
+    if generator.random() < config.greyscale_chance:
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return image
+
+
+def tone_table(config: AugmentConfig, generator: np.random.Generator) -> np.ndarray:
+    """Return a (1, 256, 3) uint8 table: gamma, contrast about mid grey, brightness, balance."""
+    gamma = config.max_gamma ** generator.uniform(-1, 1)
+    contrast = 1 + generator.uniform(-config.contrast, config.contrast)
+    brightness = generator.uniform(-config.brightness, config.brightness)
+    balance = 1 + generator.uniform(-config.white_balance, config.white_balance, size=3)
+    level = (np.arange(256) / 255.0) ** gamma
+    level = (level - 0.5) * contrast + 0.5 + brightness
+    table = np.clip(level[:, None] * balance, 0, 1) * 255
+    return np.rint(table).astype(np.uint8)[None]
+
+
+def shift_palette(
+    image: np.ndarray, config: AugmentConfig, generator: np.random.Generator
+) -> np.ndarray:
+    """Return the image with its saturation scaled and its hue turned."""
+    saturation = 1 + generator.uniform(-config.saturation, config.saturation)
+    turn = generator.uniform(-config.hue_deg, config.hue_deg)
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+    levels = np.arange(256)
+    table = np.stack(
+        [(levels + turn * 256 / 360) % 256, np.clip(levels * saturation, 0, 255), levels], axis=-1
+    )
+    hsv = cv2.LUT(hsv, table.astype(np.uint8)[None])
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
+
+
+def degrade(image: np.ndarray, config: AugmentConfig, generator: np.random.Generator) -> np.ndarray:
+    """Return the image as a worse camera would give it: soft, blurred, noisy, compressed."""
+    height, width = image.shape[:2]
+    if generator.random() < config.shrink_chance:
+        factor = generator.uniform(0.5, 0.9)
+        small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    if generator.random() < config.blur_chance:
+        image = cv2.GaussianBlur(image, (0, 0), generator.uniform(0.4, 1.5))
+    if generator.random() < config.noise_chance:
+        deviation = generator.uniform(1, 12)
+        noise = generator.standard_normal(image.shape, dtype=np.float32) * deviation
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    if generator.random() < config.jpeg_chance:
+        quality = int(generator.integers(30, 95))
+        encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    return np.ascontiguousarray(image)

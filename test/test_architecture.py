@@ -1,0 +1,60 @@
+"""ROS at the rim, mathematics in the middle; nothing in the middle imports the rim."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "depthrefl_ros"
+
+# What each room may know of the others (design: no arrow runs back).
+MAY_IMPORT = {
+    "geometry": {"geometry"},
+    "network": {"network"},
+    "engine": {"engine", "network"},
+    "estimator": {"engine", "geometry"},
+    "ros": {"ros", "estimator", "engine", "geometry"},
+    "training": {"training", "network", "geometry"},
+}
+ROS_PACKAGES = {"rclpy", "sensor_msgs", "std_msgs", "cv_bridge", "diagnostic_msgs"}
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of all modules that a file imports, lazily or not."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
+def files_of(room: str) -> list[Path]:
+    single = PACKAGE / f"{room}.py"
+    return [single] if single.is_file() else sorted((PACKAGE / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_no_arrow_runs_back(room):
+    files = files_of(room)
+    assert files
+    for path in files:
+        for name in imported(path):
+            top, _, rest = name.partition(".")
+            if top == "depthrefl_ros" and rest:
+                assert rest.split(".")[0] in MAY_IMPORT[room], f"{path} imports {name}"
+            assert room == "ros" or top not in ROS_PACKAGES, f"{path} imports {name}"
+
+
+def test_the_estimator_needs_neither_torch_nor_ros():
+    code = (
+        "import sys, depthrefl_ros.estimator, depthrefl_ros.engine.selection\n"
+        "print({'torch', 'rclpy', 'openvino'} & set(sys.modules))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    assert said.stdout.strip() == "set()"

@@ -1,0 +1,148 @@
+"""Views of a sample stay true: what a pixel shows, how far it is, and the focal length."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from depthrefl_ros.geometry.camera import PADDING_GREY, Camera
+from depthrefl_ros.geometry.rectification import Rectification
+from depthrefl_ros.training.augment import (
+    PAD_COLOUR,
+    AugmentConfig,
+    Augmenter,
+    jitter_colour,
+    letterbox_matrix,
+    render_view,
+    view_matrix,
+)
+from depthrefl_ros.training.datasets import Sample
+
+INTRINSICS = (200.0, 200.0, 90.0, 70.0)
+
+
+def ramp_sample(height: int = 150, width: int = 200) -> Sample:
+    """Red is the column, green the row; depth encodes the place as well."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    image = np.stack([columns, rows, np.zeros_like(rows)], axis=-1).astype(np.uint8)
+    depth_m = (1 + columns / 100 + rows / 1000).astype(np.float32)
+    return Sample("ramp", image, depth_m, INTRINSICS)
+
+
+def places(image: np.ndarray) -> np.ndarray:
+    """The source (x, y) that each pixel of a ramp's view shows."""
+    return image[..., :2].astype(float)
+
+
+@pytest.mark.parametrize("area", [False, True])
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("roll", [0.0, 0.08])
+def test_colour_and_depth_show_the_same_place(flip, roll, area):
+    sample = ramp_sample()
+    matrix = view_matrix(np.array([100.0, 75.0]), 1.5, roll, flip, (48, 64))
+    view, inside = render_view(sample, matrix, 1.5, (48, 64), area)
+    x, y = places(view.image)[..., 0], places(view.image)[..., 1]
+    assert inside.all()
+    # Nearest depth is at most 0.71 pixel from the place; bytes are rounded.
+    assert np.abs(view.depth_m - (1 + x / 100 + y / 1000)).max() < 0.017
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_rays_keep_their_angle_to_the_optical_axis(flip):
+    sample = ramp_sample()
+    scale, roll = 1.3, 0.05
+    matrix = view_matrix(np.array([105.0, 72.0]), scale, roll, flip, (48, 64))
+    view, _ = render_view(sample, matrix, scale, (48, 64), area=False)
+    assert view.focal_px == pytest.approx(200.0 / scale)
+    for column, row in [(5, 7), (60, 40), (32, 24)]:
+        source = matrix @ [column, row, 1]
+        before = np.hypot(source[0] - 90.0, source[1] - 70.0) / 200.0
+        after = np.hypot(column - view.centre[0], row - view.centre[1]) / view.focal_px
+        assert after == pytest.approx(before)
+
+
+def test_a_mirrored_view_mirrors_picture_and_principal_point():
+    sample = ramp_sample()
+    centre, size = np.array([99.5, 74.5]), (75, 100)
+    plain, _ = render_view(sample, view_matrix(centre, 2.0, 0, False, size), 2.0, size, True)
+    mirrored, _ = render_view(sample, view_matrix(centre, 2.0, 0, True, size), 2.0, size, True)
+    assert np.abs(mirrored.image[:, ::-1].astype(int) - plain.image).max() <= 1
+    assert mirrored.centre[0] == pytest.approx(99 - plain.centre[0])
+    assert mirrored.centre[1] == pytest.approx(plain.centre[1])
+
+
+def test_depth_is_never_invented_between_two_surfaces():
+    sample = ramp_sample()
+    depth_m = np.where(np.arange(200)[None, :] < 100, 1.0, 5.0) * np.ones((150, 1))
+    sample = Sample("step", sample.image, depth_m.astype(np.float32), INTRINSICS)
+    augmenter = Augmenter(48, 64)
+    for seed in range(20):
+        view = augmenter(sample, np.random.default_rng(seed))
+        assert set(np.unique(view.depth_m)) <= {0.0, 1.0, 5.0}
+
+
+def test_letterbox_is_what_the_estimator_feeds_the_network():
+    height, width = 130, 200  # wider than 4:3, so there are bars above and below
+    sample = ramp_sample(height, width)
+    matrix, scale = letterbox_matrix((height, width), (96, 128))
+    view, inside = render_view(sample, matrix, scale, (96, 128), area=True)
+    camera = Camera.pinhole(width, height, *INTRINSICS)
+    rectification = Rectification(camera, True, (128, 96), "pad")
+    fed = rectification.to_network(sample.image)
+    assert PAD_COLOUR == PADDING_GREY
+    assert view.focal_px == pytest.approx(rectification.network_focal_px, rel=0.005)
+    assert (view.image[0] == PAD_COLOUR).all() and (fed[0] == PAD_COLOUR).all()
+    shared = inside & (fed != PAD_COLOUR).any(axis=-1)
+    assert shared.mean() > 0.8
+    assert np.abs(view.image[shared].astype(int) - fed[shared]).max() <= 3
+
+
+def test_pixels_outside_the_source_are_grey_and_have_no_truth():
+    sample = ramp_sample()
+    config = AugmentConfig(letterbox_chance=1.0, roll_chance=0.0)
+    view = Augmenter(96, 64, config)(sample, np.random.default_rng(0))  # upright: bars
+    assert (view.image[:10] == PAD_COLOUR).all() and (view.image[-10:] == PAD_COLOUR).all()
+    assert (view.depth_m[:10] == 0).all() and (view.depth_m[40:50] > 0).all()
+
+
+def test_zoom_stays_in_its_limits_and_crops_stay_inside():
+    config = AugmentConfig(letterbox_chance=0.0, roll_chance=0.0)
+    augmenter = Augmenter(48, 64, config)
+    focals = []
+    for seed in range(60):
+        view = augmenter(ramp_sample(), np.random.default_rng(seed))
+        assert (view.depth_m > 0).all()
+        focals.append(view.focal_px)
+    widest = 200.0 * 64 / 200
+    assert min(focals) >= widest * 0.999 and max(focals) <= widest * 1.6 * 1.001
+    assert max(focals) / min(focals) > 1.4
+
+
+def test_colour_changes_and_depth_does_not_depend_on_it():
+    sample = ramp_sample()
+    loud = Augmenter(48, 64, AugmentConfig(colour_chance=1.0))
+    quiet = Augmenter(
+        48, 64, AugmentConfig(colour_chance=0.0, greyscale_chance=0.0, blur_chance=0.0,
+                              noise_chance=0.0, jpeg_chance=0.0, shrink_chance=0.0),
+    )  # fmt: skip
+    first = loud(sample, np.random.default_rng(3))
+    second = quiet(sample, np.random.default_rng(3))
+    assert np.array_equal(first.depth_m, second.depth_m)
+    assert np.abs(first.image.astype(int) - second.image).mean() > 3
+
+
+def test_greyscale_has_equal_channels():
+    config = AugmentConfig(greyscale_chance=1.0)
+    image = jitter_colour(ramp_sample().image, config, np.random.default_rng(0))
+    assert np.array_equal(image[..., 0], image[..., 1])
+    assert np.array_equal(image[..., 1], image[..., 2])
+
+
+def test_neutral_settings_leave_the_colours_alone():
+    config = AugmentConfig(
+        brightness=0, contrast=0, max_gamma=1, white_balance=0, saturation=0, hue_deg=0,
+        greyscale_chance=0,
+    )  # fmt: skip
+    image = np.full((8, 8, 3), (200, 120, 60), np.uint8)
+    changed = jitter_colour(image, config, np.random.default_rng(0))
+    assert np.abs(changed.astype(int) - image).max() <= 3  # 8-bit hue
