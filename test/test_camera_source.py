@@ -172,12 +172,16 @@ def test_read_ahead_hands_on_frames_and_errors():
 
 
 def test_schedule_does_not_add_up_delays():
-    schedule, stop = Schedule(50.0), StopRequest()
-    for _ in range(21):
-        assert not schedule.wait(stop)
-        time.sleep(0.01)  # the work on a frame
-    # 20 periods of 20 ms; with the work on top of every period it would be 0.6 s.
-    assert 0.399 < schedule.elapsed_s < 0.5
+    elapsed = []
+    for _ in range(3):
+        schedule, stop = Schedule(50.0), StopRequest()
+        for _ in range(21):
+            assert not schedule.wait(stop)
+            time.sleep(0.01)  # the work on a frame
+        elapsed.append(schedule.elapsed_s)
+    # 20 periods of 20 ms; with the work on top of every period it would be at least 0.6 s. A busy
+    # machine may be late once, hence the best of three.
+    assert 0.399 < min(elapsed) < 0.6
     stop.request()
     assert schedule.wait(stop)
 
@@ -196,7 +200,8 @@ def test_published_frames_are_restamped_and_accounted_for(tmp_path, peer):
         *("--json", str(tmp_path / "report.json")),
     )
     try:
-        assert peer.spin_until(lambda: len(images) + len(compressed) == 20, 30.0), source.output()
+        everything = (images, compressed, infos)
+        assert peer.spin_until(lambda: sum(map(len, everything)) == 30, 30.0), source.output()
         assert source.process.wait(10) == 0
     finally:
         source.stop()

@@ -19,11 +19,11 @@ from depthrefl_ros.tools.command_line import (
 EXAMPLES = """
 export_bundle runs/tiny models/indoor_tiny --golden a.jpg b.jpg c.jpg
 """
-# Said in full, since these weights are the one part of the package that is not Apache-2.0.
-LICENCE = (
-    "The weights were trained on NYU Depth v2, which is for research use; use them on the same "
-    "terms (cite Silberman et al., ECCV 2012). They start from ImageNet weights of "
-    "EfficientNet-Lite (Apache-2.0). The code of the network is Apache-2.0."
+# The weights are the one part of the package that is not Apache-2.0: said wherever they load.
+LICENCE = "weights for research use only (trained on NYU Depth v2); code Apache-2.0"
+LICENCE_DETAILS = (
+    "NYU Depth v2 is for research use, and so are weights trained on it (cite Silberman et al., "
+    "ECCV 2012). They start from ImageNet weights of EfficientNet-Lite (Apache-2.0)."
 )
 CITATIONS = {"nyu": "Silberman et al., Indoor Segmentation and Support Inference, ECCV 2012"}
 
@@ -66,6 +66,7 @@ def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> di
     validation = metrics["validation_data"]
     return {
         "licence": LICENCE,
+        "licence_details": LICENCE_DETAILS,
         "accuracy": {
             **figures,
             "images": validation["images"],
