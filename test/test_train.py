@@ -187,7 +187,9 @@ def test_the_command_trains_both_stages_and_finishes(tmp_path, capsys):
     output = capsys.readouterr().out
     assert "starting from ImageNet weights" in output
     assert f"starting from {tmp_path / 'run' / 'stage1'}" in output
-    assert tool.main(["finish", *data]) == 0
+    report = tmp_path / "report.json"
+    assert tool.main(["finish", *data, "--json", str(report)]) == 0
+    assert json.loads(report.read_text())["validation"]["images"] > 0
     report = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert set(report["training_data"]) == {"nyu", "rooms"}
     rooms = report["training_data"]["rooms"]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from depthrefl_ros.tools.command_line import ToolError, add_json_argument, make_parser, run_tool
+from depthrefl_ros.tools.command_line import (
+    ToolError,
+    add_json_argument,
+    make_parser,
+    run_tool,
+    write_json,
+)
 
 EXAMPLES = """
 evaluate --model indoor_tiny --nyu nyuv2 --list nyuv2/val.txt --json accuracy.json
@@ -66,14 +71,8 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         raise ToolError(str(error)) from error
     for name, value in figures.items():
         print(f"{name:20s} {value:.4f}" if isinstance(value, float) else f"{name:20s} {value}")
-    if arguments.json is not None:
-        report = {
-            **figures,
-            "model": bundle.name,
-            "engine": opened.engine.name,
-            "data_sha256": samples.fingerprint(),
-        }
-        arguments.json.write_text(json.dumps(report, indent=1))
+    report = {"model": bundle.name, "engine": opened.engine.name, **figures}
+    write_json(arguments.json, {**report, "data_sha256": samples.fingerprint()})
     return 0
 
 

@@ -9,7 +9,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depthrefl_ros.tools.command_line import ToolError, make_parser, run_tool
+from depthrefl_ros.tools.command_line import (
+    ToolError,
+    add_json_argument,
+    make_parser,
+    run_tool,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from depthrefl_ros.training.datasets import ImageFolder
@@ -41,7 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     for name, text in texts.items():
         command = commands.add_parser(name, help=text, description=text)
         add_data_options(command)
-        if name != "finish":
+        if name == "finish":
+            add_json_argument(command, "what metrics.json holds")
+        else:
             add_training_options(command)
     return parser
 
@@ -261,7 +269,8 @@ def finish(arguments: argparse.Namespace) -> int:
         "model": state["model"],
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
     }
-    (arguments.run / "metrics.json").write_text(json.dumps(report, indent=1))
+    write_json(arguments.run / "metrics.json", report)
+    write_json(arguments.json, report)
     print(f"wrote final.safetensors, calibration.json and metrics.json in {arguments.run}")
     return 0
 
