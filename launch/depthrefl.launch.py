@@ -26,7 +26,7 @@ ARGUMENTS = {
     "params_file": (str(CONFIG / "depthrefl.yaml"), "Parameters of the node."),
     "use_sim_time": ("false", "Take the time from /clock, for simulation and bags."),
     "autostart": ("true", "Configure and activate at start; false under a lifecycle manager."),
-    "use_rviz": ("false", "Show image, depth preview and cloud in RViz."),
+    "use_rviz": ("false", "Start RViz; set its Fixed Frame to your camera's optical frame."),
     "namespace": ("", "Of the node and its results."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
 }

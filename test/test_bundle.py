@@ -76,6 +76,20 @@ def test_another_format_version_is_refused(copy):
         Bundle.load(str(copy))
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"files": {"model.onnx": None}},
+        {"files": ["model.onnx"]},
+        {"calibration": {"probability": [], "quantile": []}},
+    ],
+)
+def test_a_misstated_field_is_refused(copy, fields):
+    change_description(copy, **fields)
+    with pytest.raises(BundleError, match="model"):
+        Bundle.load(str(copy))
+
+
 @pytest.mark.parametrize("content", ["[1, 2]", "a: [", "format_version: 1\n", "\x00\xff"])
 def test_an_unreadable_description_is_refused(copy, content):
     (copy / "model.yaml").write_bytes(content.encode("latin-1"))

@@ -124,3 +124,18 @@ def test_rate_limit_under_jitter(camera_hz, limit_hz, expected_hz):
     times = [index / camera_hz + jitter[index % 5] for index in range(300)]
     passed = sum(limit.allows(now_s, limit_hz) for now_s in times)
     assert passed / 10.0 == pytest.approx(expected_hz, rel=0.03)
+
+
+def test_a_raised_rate_limit_holds_at_once():
+    limit = RateLimit()
+    assert [limit.allows(second, 0.01) for second in (0.0, 1.0, 2.0, 3.0)][-1] is False
+    assert not limit.allows(3.0, 30.0)
+    assert limit.allows(3.1, 30.0)
+
+
+def test_facts_can_be_withdrawn():
+    diagnostics = Diagnostics()
+    diagnostics.state_fact("model", "indoor_tiny")
+    diagnostics.clear_facts()
+    keys = {item.key for item in diagnostics.status("depthrefl", "unconfigured", "").values}
+    assert "model" not in keys

@@ -124,3 +124,10 @@ def test_a_full_cloud_reaches_a_best_effort_listener_with_default_settings(peer)
         lambda: listener.poll() is not None, timeout=25, do=lambda: publisher.publish(cloud)
     )
     assert listener.communicate()[0].strip() == str([480 * 640 * 16] * 5)
+
+
+def test_a_missing_profile_is_told_and_the_node_goes_on(bare_environment, capsys):
+    bare_environment.setattr(middleware, "PROFILE", "config/none.xml")
+    assert use_large_message_transport() is None
+    assert "config/none.xml is in none of" in capsys.readouterr().err
+    assert NEW not in os.environ

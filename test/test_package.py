@@ -16,7 +16,7 @@ import depthrefl_ros
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = (
     *("depthrefl_ros", "launch", "config", "resource", "test/data"),
-    *("setup.py", "setup.cfg", "package.xml"),
+    *("setup.py", "setup.cfg", "pyproject.toml", "package.xml"),
 )
 
 

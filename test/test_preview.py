@@ -39,3 +39,8 @@ def test_preview_has_the_legend_beside_it():
 def test_a_bad_range_is_refused():
     with pytest.raises(ValueError, match="near_m is 5"):
         colour_depth(np.ones((2, 2), np.float32), 5.0, 2.0)
+
+
+def test_a_tiny_range_still_has_a_preview():
+    preview = DepthPreview(0.0, 0.08)
+    assert preview.draw(np.full((40, 40), 0.05, np.float32)).shape == (40, 40 + LEGEND_WIDTH, 3)

@@ -166,17 +166,31 @@ def test_no_node_says_so_and_leaves_nothing(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_message_that_cannot_be_encoded_fails_the_file(tmp_path):
+def test_a_message_that_cannot_be_encoded_is_left_out_and_counted(tmp_path):
     def broken(_):
         raise ValueError("no picture")
 
     writer = RecordingWriter(tmp_path / "a.mcap")
     writer.add_topic("/a", "sensor_msgs/msg/Image")
-    writer.write("/a", 1, serialize_message(Image()), broken)
-    with pytest.raises(ToolError, match=r"a\.mcap: could not be written: no picture"):
-        writer.close()
-    writer.discard()
-    assert list(tmp_path.iterdir()) == []
+    writer.write("/a", 1, serialize_message(Image()))
+    writer.write("/a", 2, serialize_message(Image()), broken)
+    writer.write("/a", 3, serialize_message(Image()))
+    writer.close()
+    assert writer.not_encoded == 1 and str(writer.encode_error) == "no picture"
+    with Recording(tmp_path / "a.mcap") as recording:
+        assert recording.count("/a") == 2
+
+
+def test_a_write_error_is_told_at_once_and_leaves_nothing(tmp_path):
+    writer = RecordingWriter(tmp_path / "a.mcap")
+    writer.add_topic("/a", "sensor_msgs/msg/Image")
+    writer._writer.close()  # from here on every write fails, as on a full disk
+    writer.write("/a", 1, serialize_message(Image()))
+    deadline = time.monotonic() + 10
+    with pytest.raises(ToolError, match=r"a\.mcap: could not be written"):
+        while time.monotonic() < deadline:
+            writer.check()
+            time.sleep(0.01)
 
 
 def test_depth_messages_of_every_kind():

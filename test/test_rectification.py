@@ -148,3 +148,10 @@ def test_interpolation_is_aligned_with_the_image():
     full = rectification.from_network(np.tile(columns, (192, 1)))
     np.testing.assert_allclose(full[:, 4:-4], np.tile(np.arange(640) + 0.5, (480, 1))[:, 4:-4],
                                atol=0.02)
+
+
+@pytest.mark.parametrize("size", [1, 3, 6])
+def test_zero_distortion_of_any_length_is_no_distortion(size):
+    P = np.array([[400.0, 0, 300, 0], [0, 400, 200, 0], [0, 0, 1, 0]])
+    rectification = Rectification(Camera(640, 480, K, np.zeros(size), P=P), False, NETWORK)
+    assert rectification.to_network(np.zeros((480, 640, 3), np.uint8)).shape == (192, 256, 3)

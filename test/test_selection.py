@@ -45,3 +45,13 @@ def test_an_unknown_engine_is_named(bundle):
 def test_threads_are_passed_on(bundle):
     opened = open_engine(bundle, "openvino", threads=1)
     assert opened.engine._compiled.get_property("INFERENCE_NUM_THREADS") == 1
+
+
+def test_auto_survives_a_runtime_that_breaks_in_its_own_way(bundle, monkeypatch):
+    def breaks(bundle, threads):
+        raise OSError("libcudnn.so.9: cannot open shared object file")
+
+    monkeypatch.setattr(selection, "_torch_on_cuda", breaks)
+    opened = open_engine(bundle)
+    assert opened.engine.name == "openvino"
+    assert "libcudnn.so.9" in opened.steps[0]

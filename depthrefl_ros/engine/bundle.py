@@ -100,8 +100,10 @@ class Bundle:
                 calibration=np.array([calibration["probability"], calibration["quantile"]]),
                 description=description,
             )
-            files = dict(description["files"])
-        except (KeyError, TypeError, ValueError) as error:
+            files = {str(name): str(digest) for name, digest in description["files"].items()}
+            if bundle.calibration.ndim != 2 or bundle.calibration.shape[1] < 2:
+                raise ValueError("calibration needs two lists of at least two numbers")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BundleError(
                 f"{folder / DESCRIPTION} lacks or misstates a field: {error!r}"
             ) from error

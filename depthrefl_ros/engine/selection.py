@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depthrefl_ros.engine.base import Engine, EngineError, SelfTestReport, self_test
-from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.torch_engine import TorchEngine
 
@@ -79,7 +79,9 @@ def open_engine(bundle: Bundle, kind: str = "auto", threads: int = 0) -> OpenedE
         try:
             engine = opener(bundle, threads)
             report = self_test(engine, bundle)
-        except EngineError as error:
+        except BundleError:
+            raise
+        except Exception as error:  # a broken runtime raises anything, OSError for one
             steps.append(f"{label}: {error}")
             continue
         steps.append(f"{label}: chosen, on {engine.device}; self-test {report}")

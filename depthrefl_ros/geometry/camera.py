@@ -231,4 +231,6 @@ def undistortion_maps(
         build = cv2.fisheye.initUndistortRectifyMap
     else:
         build = cv2.initUndistortRectifyMap
-    return build(camera.K, camera.D, camera.R, matrix, size, cv2.CV_32FC1)
+    # OpenCV refuses an odd number of coefficients even where all are zero.
+    D = camera.D if camera.D.any() else np.zeros(5)
+    return build(camera.K, D, camera.R, matrix, size, cv2.CV_32FC1)

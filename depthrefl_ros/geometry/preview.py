@@ -79,11 +79,12 @@ class DepthPreview:
 
     Args:
         near_m: brightest, metres; raised to 0.1 since the scale is logarithmic.
-        far_m: darkest, metres.
+        far_m: darkest, metres; raised to twice the nearest.
     """
 
     def __init__(self, near_m: float, far_m: float):
-        self.near_m, self.far_m = max(near_m, 0.1), far_m
+        self.near_m = max(near_m, 0.1)
+        self.far_m = max(far_m, 2.0 * self.near_m)
         self._legend = np.empty((0, 0, 3), np.uint8)
 
     def draw(self, depth_m: np.ndarray) -> np.ndarray:

@@ -90,6 +90,11 @@ class Diagnostics:
         with self._lock:
             self._facts[name] = value
 
+    def clear_facts(self) -> None:
+        """Nothing that was stated holds any more."""
+        with self._lock:
+            self._facts.clear()
+
     def add_steps(self, steps_ms: Mapping[str, float]) -> None:
         """How many milliseconds each step of one frame took."""
         with self._lock:

@@ -29,7 +29,10 @@ def share_path(relative: str) -> Path:
     Raises:
         FileNotFoundError: it is in none of them; lists where was looked.
     """
-    folders = [Path(sys.prefix) / "share" / PACKAGE, Path(__file__).resolve().parents[2]]
+    parents = Path(__file__).resolve().parents[2:]
+    # The source tree; then /usr/local and ~/.local, where pip puts data outside sys.prefix.
+    folders = [Path(sys.prefix) / "share" / PACKAGE, parents[0]]
+    folders += [folder / "share" / PACKAGE for folder in parents]
     try:
         from ament_index_python.packages import get_package_share_directory
 
@@ -54,7 +57,12 @@ def use_large_message_transport() -> Path | None:
         return None
     if os.environ.get(PROFILE_VARIABLE) or os.environ.get(OLD_PROFILE_VARIABLE):
         return None
-    profile = fitting_profile(share_path(PROFILE), _free_bytes(SHARED_MEMORY))
+    try:
+        shipped = share_path(PROFILE)
+    except FileNotFoundError as error:  # a broken installation; the node works without
+        print(f"large messages may get lost between processes: {error}", file=sys.stderr)
+        return None
+    profile = fitting_profile(shipped, _free_bytes(SHARED_MEMORY))
     os.environ[PROFILE_VARIABLE] = str(profile)
     if os.environ.get("ROS_DISTRO") in OLD_DISTRIBUTIONS:
         os.environ[OLD_PROFILE_VARIABLE] = str(profile)

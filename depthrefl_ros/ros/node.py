@@ -35,6 +35,14 @@ from depthrefl_ros.ros.rate_limit import RateLimit
 from depthrefl_ros.ros.stop_signals import StopSignals
 from depthrefl_ros.ros.worker import NewestWorker
 
+USAGE = """usage: depthrefl [--ros-args ...]
+
+The lifecycle node depthrefl: image and camera_info in; depth/image, depth/camera_info,
+depth/preview and points out. Every parameter is explained in config/depthrefl.yaml.
+
+example:
+  depthrefl --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info \\
+      -p max_range:=6.0"""
 SILENCE_S = 2.0  # an active node without images for longer says so
 STOP_CHECK_S = 0.2  # how long a signal may wait until it is seen
 _SOUNDS_RECTIFIED = re.compile(r"[/_]rect")
@@ -117,6 +125,7 @@ class DepthReflNode(LifecycleNode):
         engine = opened.engine
         for name, value in (
             ("model", bundle.name),
+            ("model_path", str(bundle.folder)),
             ("model_licence", bundle.licence),
             ("engine", f"{engine.name} {engine.precision} on {engine.device}"),
             ("engine_selection", "; ".join(opened.steps)),
@@ -206,6 +215,7 @@ class DepthReflNode(LifecycleNode):
         if self._opened is not None:
             self._opened.engine.close()
         self._opened = self._bundle = self._live = None
+        self.diagnostics.clear_facts()
         self._lifecycle = "unconfigured"
 
     def _on_image(self, message: Image | CompressedImage) -> None:
@@ -255,11 +265,14 @@ class DepthReflNode(LifecycleNode):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs the node until SIGINT or SIGTERM.
+    """Runs the node until SIGINT or SIGTERM; with ``--help`` only says how it is used.
 
     Returns:
         0 after a signal; 1 where the parameters given at start cannot be taken.
     """
+    if {"-h", "--help"} & set(sys.argv[1:] if args is None else args):
+        print(USAGE)
+        return 0
     stop = StopSignals()
     use_large_message_transport()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)

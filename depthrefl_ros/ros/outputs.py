@@ -51,6 +51,7 @@ class Outputs:
         self._cloud_builder: CloudBuilder | None = None
         self._picture: ImageBuffer | None = None
         self._preview: DepthPreview | None = None
+        self._preview_range_m = (0.0, 0.0)
 
     def wanted(self) -> frozenset[str]:
         """The topics that someone listens to now."""
@@ -116,9 +117,8 @@ class Outputs:
         return self._cloud.message
 
     def _depth_preview(self, depth_m: np.ndarray, range_m: tuple[float, float]) -> Image:
-        near, far = range_m
-        if self._preview is None or (self._preview.near_m, self._preview.far_m) != range_m:
-            self._preview = DepthPreview(near, far)
+        if self._preview is None or self._preview_range_m != range_m:
+            self._preview, self._preview_range_m = DepthPreview(*range_m), range_m
         picture = self._preview.draw(depth_m)
         if self._picture is None or self._picture.pixels.shape != picture.shape:
             height, width = picture.shape[:2]

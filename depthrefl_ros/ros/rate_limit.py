@@ -23,6 +23,8 @@ class RateLimit:
         if rate_hz <= 0.0:
             return True
         period_s = 1.0 / rate_hz
+        # The limit may have been raised since; at one limit a frame is never due later than this.
+        self._due_s = min(self._due_s, now_s + 2.0 * period_s)
         if now_s < self._due_s - _LEEWAY * period_s:
             return False
         # Counted from when it was due, so that early frames do not raise the mean rate.

@@ -46,7 +46,7 @@ def add_json_argument(parser: argparse.ArgumentParser, figures: str) -> None:
 
 
 def run_tool(parser: argparse.ArgumentParser, argv: list[str] | None, tool: Callable) -> int:
-    """Runs ``tool(args, ros_args)`` and turns ToolError into one line and exit code 2.
+    """Runs ``tool(args, ros_args)``; ToolError and OSError become one line and exit code 2.
 
     Args:
         parser: of the command's own arguments.
@@ -57,7 +57,7 @@ def run_tool(parser: argparse.ArgumentParser, argv: list[str] | None, tool: Call
     args = parser.parse_args(own)
     try:
         return tool(args, ros_args) or 0
-    except ToolError as error:
+    except (ToolError, OSError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
 

@@ -93,9 +93,14 @@ def _export(args: argparse.Namespace, _: list[str]) -> int:
     import cv2
     import numpy as np
 
-    from depthrefl_ros.engine.export import export_bundle
-    from depthrefl_ros.network.checkpoints import CheckpointError, load_weights
-    from depthrefl_ros.network.model import ModelConfig, create_model
+    try:
+        from depthrefl_ros.engine.export import export_bundle
+        from depthrefl_ros.network.checkpoints import CheckpointError, load_weights
+        from depthrefl_ros.network.model import ModelConfig, create_model
+    except ImportError as error:
+        raise ToolError(
+            f"exporting needs {error.name}: in the checkout, pip install '.[train]'"
+        ) from error
 
     metrics = _read_json(args.run / "metrics.json")
     calibration = _read_json(args.run / "calibration.json")

@@ -22,7 +22,8 @@ from depthrefl_ros.tools.recordings import Recording, is_recording, stamp_ns
 
 # What is wrong is told in one line of ours; OpenCV's and FFmpeg's would come on top.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+if hasattr(cv2.utils, "logging"):  # not in the OpenCV 4.5.4 of Ubuntu 22.04
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 DEFAULT_FRAME_ID = "camera_optical_frame"

@@ -113,8 +113,9 @@ def _channels(args: argparse.Namespace) -> list[Channel]:
 
 def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
     path = args.output / f"{args.name}.mcap"
-    if path.exists() and not args.overwrite:
-        raise ToolError(f"{path}: exists; choose another --output or give --overwrite")
+    for file in (path, args.output / "metadata.yaml"):
+        if file.exists() and not args.overwrite:
+            raise ToolError(f"{file}: exists; choose another --output or give --overwrite")
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         node = stack.enter_context(tool_node("record", ros_args))
@@ -126,6 +127,9 @@ def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
             raise ToolError(f"{recorder.channels[0].topic}: no depth image came before the stop")
         writer.close()
     figures = recorder.figures.as_dict()
+    figures["not_encoded"] = writer.not_encoded
+    if writer.not_encoded:
+        print(f"record: {writer.not_encoded} pictures were left out: {writer.encode_error}")
     figures["topics"] = {channel.topic: channel.count for channel in recorder.channels}
     figures["files"] = [str(path), *_write_cloud(recorder, args.output / "cloud.ply")]
     write_json(args.json, figures)
@@ -155,6 +159,7 @@ def _listen(node: Node, recorder: Recorder, args: argparse.Namespace, stop: Stop
             if args.seconds and first_s is not None and now - first_s > args.seconds:
                 break
             executor.spin_once(timeout_sec=POLL_S)
+            recorder.check()
             bar.update(depth.count - bar.n)
     recorder.finish_frame()
     end = time.monotonic() + DRAIN_S

@@ -126,6 +126,10 @@ class Recorder:
         """Whether every topic of the node has appeared."""
         return not any(channel.is_result for channel in self._waiting)
 
+    def check(self) -> None:
+        """Raises ToolError as soon as nothing can be written any more."""
+        self._writer.check()
+
     def finish_frame(self) -> None:
         """From now on only takes what belongs to the frames received so far."""
         self._last_stamp_ns = max(self.figures.stamps_ns, default=0)

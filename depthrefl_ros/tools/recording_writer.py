@@ -31,6 +31,10 @@ class RecordingWriter:
     Args:
         path: of the .mcap file; one that exists is replaced on ``close``.
 
+    Attributes:
+        not_encoded: messages that were left out, since they could not be encoded.
+        encode_error: why the last of them could not.
+
     Raises:
         ToolError: the folder cannot be written to.
     """
@@ -43,6 +47,8 @@ class RecordingWriter:
         self._lock = threading.Lock()  # topics are added while the thread writes
         self._jobs: queue.Queue = queue.Queue(WAITING_MESSAGES)
         self._error: Exception | None = None
+        self.not_encoded = 0
+        self.encode_error: Exception | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(self._partial, ignore_errors=True)
@@ -78,6 +84,11 @@ class RecordingWriter:
         """
         self._jobs.put((topic, time_ns, serialised, encode))
 
+    def check(self) -> None:
+        """Raises ToolError as soon as nothing can be written any more, a full disk for one."""
+        if self._error is not None:
+            raise ToolError(f"{self.path}: could not be written: {self._error}") from self._error
+
     def discard(self) -> None:
         """Leaves nothing behind; does nothing after ``close``."""
         if self._thread.is_alive():
@@ -90,13 +101,13 @@ class RecordingWriter:
         """Writes what waits, the index and the metadata, and gives the file its name.
 
         Raises:
-            ToolError: a message could not be encoded or written.
+            ToolError: a message could not be written.
         """
         self._jobs.put(None)
         self._thread.join()
         if self._error is not None:
             self._writer.abort()
-            raise ToolError(f"{self.path}: could not be written: {self._error}") from self._error
+        self.check()
         self._writer.close()
         folder = self._partial / self.path.stem
         os.replace(folder / f"{self.path.stem}.mcap", self.path)
@@ -110,7 +121,11 @@ class RecordingWriter:
             topic, time_ns, serialised, encode = job
             try:
                 data = encode(serialised) if encode else serialised
+            except Exception as error:  # an encoding that JPEG does not know: one picture less
+                self.not_encoded, self.encode_error = self.not_encoded + 1, error
+                continue
+            try:
                 with self._lock:
                     self._writer.write(self._connections[topic], time_ns, data)
-            except Exception as error:  # a full disk, an encoding that JPEG does not know
+            except Exception as error:  # a full disk
                 self._error = error

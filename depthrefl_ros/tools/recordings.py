@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from rclpy.serialization import deserialize_message
-from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.rosbag2 import Reader
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depthrefl_ros.tools.command_line import ToolError
@@ -56,7 +56,7 @@ class Recording:
             self._reader = self._stack.enter_context(Reader(path))
         except FileNotFoundError as error:
             raise ToolError(f"{path}: no such recording") from error
-        except ReaderError as error:
+        except Exception as error:  # of damaged bytes rosbags makes more than ReaderError
             raise ToolError(
                 f"{path}: not a readable recording ({error}); an MCAP file whose recorder was "
                 "killed can be repaired with 'mcap recover'"
@@ -84,11 +84,16 @@ class Recording:
         wanted = [item for item in self._reader.connections if item.topic in topics]
         if not wanted:
             return
-        try:
-            for connection, _, data in self._reader.messages(connections=wanted):
-                yield connection.topic, deserialize_message(data, MESSAGE_TYPES[connection.msgtype])
-        except ReaderError as error:
-            raise ToolError(f"{self.path}: damaged recording ({error})") from error
+        stored = self._reader.messages(connections=wanted)
+        while True:
+            try:
+                connection, _, data = next(stored)
+                message = deserialize_message(data, MESSAGE_TYPES[connection.msgtype])
+            except StopIteration:
+                return
+            except Exception as error:  # as above
+                raise ToolError(f"{self.path}: damaged recording ({error})") from error
+            yield connection.topic, message
 
     def image_topic(self, chosen: str | None = None) -> str:
         """The topic of the colour camera.

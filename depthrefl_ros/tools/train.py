@@ -308,7 +308,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         from depthrefl_ros.network.checkpoints import CheckpointError
     except ImportError as error:
         raise ToolError(
-            f"training needs {error.name}: pip install 'depthrefl_ros[train]'"
+            f"training needs {error.name}: in the checkout, pip install '.[train]'"
         ) from error
     try:
         return finish(arguments) if arguments.command == "finish" else train_stage(arguments)
