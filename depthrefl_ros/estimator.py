@@ -162,17 +162,18 @@ class DepthEstimator:
         self.settings = settings
         self._key: tuple[object, ...] = ()
         self._rectification: Rectification | None = None
+        self._unseen: np.ndarray | None = None
 
     def rectification(self, camera: Camera, settings: EstimatorSettings) -> Rectification:
         """The maps of this camera, computed when camera or settings change."""
-        key = (id(camera), settings.image_is_rectified, settings.aspect_fit)
+        # Cameras compare by identity, and the key keeps this one alive.
+        key = (camera, settings.image_is_rectified, settings.aspect_fit)
         if key != self._key or self._rectification is None:
             network = (self.bundle.width, self.bundle.height)
             self._rectification = Rectification(
                 camera, settings.image_is_rectified, network, settings.aspect_fit
             )
-            # The camera is kept, so that no other one can come to have its id.
-            self._key, self._camera = key, camera
+            self._key = key
             self._unseen = self._rectification.network_unseen()
         return self._rectification
 

@@ -12,7 +12,6 @@ from depthrefl_ros.training.augment import (
     AugmentConfig,
     Augmenter,
     jitter_colour,
-    letterbox_matrix,
     render_view,
     view_matrix,
 )
@@ -79,6 +78,13 @@ def test_depth_is_never_invented_between_two_surfaces():
     for seed in range(20):
         view = augmenter(sample, np.random.default_rng(seed))
         assert set(np.unique(view.depth_m)) <= {0.0, 1.0, 5.0}
+
+
+def letterbox_matrix(source: tuple[int, int], size: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """Return matrix and scale that fit a whole (height, width) source into ``size``, centred."""
+    scale = max(source[1] / size[1], source[0] / size[0])
+    centre = np.array([(source[1] - 1) / 2, (source[0] - 1) / 2])
+    return view_matrix(centre, scale, 0.0, False, size), scale
 
 
 def test_letterbox_is_what_the_estimator_feeds_the_network():

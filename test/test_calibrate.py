@@ -7,14 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from depthrefl_ros.training.calibrate import (
-    calibrated_probability,
-    error_quantiles,
-    normalised_errors,
-)
+from depthrefl_ros.training.calibrate import error_quantiles, normalised_errors
 from depthrefl_ros.training.datasets import Sample
 
 SIZE = (64, 48)
+
+
+def calibrated_probability(ratio: np.ndarray, calibration: dict[str, list[float]]) -> np.ndarray:
+    """Return F(ratio) for any shape: the probability of an error of at most ``ratio`` sigmas."""
+    return np.interp(ratio, calibration["quantile"], calibration["probability"])
 
 
 def test_quantiles_of_normal_errors_are_those_of_the_normal_distribution():

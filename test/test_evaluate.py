@@ -95,7 +95,7 @@ def test_a_torch_model_is_evaluated_in_evaluation_mode():
             from depthrefl_ros.network.model import DepthOutput
 
             depth = image[:, :1] / 2
-            return DepthOutput(depth, depth, depth, depth, depth, depth, depth)
+            return DepthOutput(*[depth] * len(DepthOutput._fields))
 
     images = np.zeros((1, 48, 64, 3), np.uint8)
     images[..., 0] = 10

@@ -15,7 +15,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.training.synth.folder import FolderError, PlainFolder
+from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 from depthrefl_ros.training.synth.recording import (
     DEPTH_TOPIC,
     FRAME_ID,
@@ -50,13 +50,13 @@ def stamp_s(message) -> float:
     return message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
 
 
-def small_folder(root: Path, count: int) -> tuple[PlainFolder, np.ndarray, np.ndarray, Camera]:
+def small_folder(root: Path, count: int) -> tuple[RenderedFolder, np.ndarray, np.ndarray, Camera]:
     image = np.zeros((48, 64, 3), np.uint8)
     image[:, :32] = (250, 10, 20)  # red in RGB
     depth = np.linspace(0.5, 9.0, 48 * 64, dtype=np.float32).reshape(48, 64)
     depth[0, :4] = (0.0, np.nan, np.inf, 70.0)
     camera = Camera.from_horizontal_fov(64, 48, np.radians(70))
-    folder = PlainFolder(root)
+    folder = RenderedFolder(root)
     for index in range(count):
         folder.add(f"{index:04d}", image, depth, camera)
     return folder, image, depth, camera
@@ -64,7 +64,7 @@ def small_folder(root: Path, count: int) -> tuple[PlainFolder, np.ndarray, np.nd
 
 def test_a_folder_keeps_images_depth_and_intrinsics(tmp_path):
     _, image, depth, camera = small_folder(tmp_path, 2)
-    folder = PlainFolder(tmp_path)
+    folder = RenderedFolder(tmp_path)
     assert folder.names() == ["0000", "0001"] and "0001" in folder and "0002" not in folder
     jpeg, png, read_camera = next(folder.frames())
     colour = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
@@ -236,11 +236,11 @@ def test_the_command_renders_a_room_resumes_and_refuses_to_mix(known_scene, tmp_
     first = run("--json", figures)
     assert first.returncode == 0, first.stderr
     assert json.loads(figures.read_text())["images"] == 1
-    jpeg, png, camera = next(PlainFolder(out).frames())
+    jpeg, png, camera = next(RenderedFolder(out).frames())
     assert (camera.width, camera.height) == (64, 48)
     assert 45 <= np.degrees(2 * np.arctan(32 / camera.fx)) <= 100
     refused = run()
     assert refused.returncode == 2 and "--resume" in refused.stderr
     (out / "rgb" / "0000.jpg").unlink()
     assert run("--resume").returncode == 0
-    assert next(PlainFolder(out).frames())[:2] == (jpeg, png)  # the same seed, the same picture
+    assert next(RenderedFolder(out).frames())[:2] == (jpeg, png)  # the same seed, the same picture

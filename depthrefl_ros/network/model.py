@@ -85,8 +85,6 @@ class DepthOutput(NamedTuple):
         depth: (N, 1, H, W) canonical metres.
         sigma: (N, 1, H, W) standard deviation of log depth.
         relative: (N, 1, H, W) in (0, 1), near to far, ordinal only.
-        depth_stride4: (N, 1, H/4, W/4) canonical metres, before the upsampling.
-        relative_stride4: (N, 1, H/4, W/4).
         centres: (N, K, H/4, W/4) bin centres, canonical metres, ascending.
         log_q: (N, K, H/4, W/4) log-probability of each bin.
     """
@@ -94,8 +92,6 @@ class DepthOutput(NamedTuple):
     depth: Tensor
     sigma: Tensor
     relative: Tensor
-    depth_stride4: Tensor
-    relative_stride4: Tensor
     centres: Tensor
     log_q: Tensor
 
@@ -119,13 +115,10 @@ class DepthModel(nn.Module):
         """(N, 3, H, W) RGB in 0..255 of the parameters' type to ``DepthOutput`` in float32."""
         features = self.backbone(normalise(image))
         metric = self.reflector(features)
-        depth = metric.depth * self.config.z_max_m
         return DepthOutput(
-            depth=_upsample(depth, image),
+            depth=_upsample(metric.depth * self.config.z_max_m, image),
             sigma=_upsample(metric.sigma, image),
             relative=_upsample(features.relative.float(), image),
-            depth_stride4=depth,
-            relative_stride4=features.relative,
             centres=metric.centres * self.config.z_max_m,
             log_q=metric.log_probabilities,
         )

@@ -19,7 +19,7 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
-from depthrefl_ros.training.synth.folder import FolderError, PlainFolder
+from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 
 EXAMPLES = """
 render rooms data/rooms --count 400 --seed 1000 --resume
@@ -94,7 +94,7 @@ def _render(args: argparse.Namespace, root: Path) -> dict:
         from depthrefl_ros.training.synth import generate
     except ImportError as error:
         raise ToolError(str(error)) from error
-    folder = PlainFolder(root)
+    folder = RenderedFolder(root)
     existing = len(folder.names())
     if existing and not args.resume:
         raise ToolError(f"{root} holds {existing} images already; --resume goes on with them")
@@ -123,7 +123,7 @@ def _pack(root: Path, out: Path, rate_hz: float) -> dict:
     if not (root / "rgb").is_dir():
         raise ToolError(f"{root}: no dataset folder; it must hold rgb/, depth/ and intrinsics.yaml")
     try:
-        frames = write_recording(out, PlainFolder(root).frames(), rate_hz)
+        frames = write_recording(out, RenderedFolder(root).frames(), rate_hz)
     except (FolderError, OSError) as error:
         raise ToolError(str(error)) from error
     size_mb = out.stat().st_size / 1e6

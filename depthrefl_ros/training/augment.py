@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from depthrefl_ros.geometry.camera import PADDING_GREY as PAD_COLOUR
 from depthrefl_ros.training.datasets import Sample
-
-PAD_COLOUR = 127  # mid grey, as aspect_fit: pad gives it to the network at run time
 
 
 @dataclass(frozen=True)
@@ -115,13 +114,6 @@ def view_matrix(
         turn = turn @ np.diag([-1.0, 1.0])
     middle = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
     return np.column_stack([turn, np.asarray(centre) - turn @ middle])
-
-
-def letterbox_matrix(source: tuple[int, int], size: tuple[int, int]) -> tuple[np.ndarray, float]:
-    """Return matrix and scale that fit a whole (height, width) source into ``size``, centred."""
-    scale = max(source[1] / size[1], source[0] / size[0])
-    centre = np.array([(source[1] - 1) / 2, (source[0] - 1) / 2])
-    return view_matrix(centre, scale, 0.0, False, size), scale
 
 
 def render_view(

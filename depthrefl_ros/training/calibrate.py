@@ -54,8 +54,3 @@ def error_quantiles(errors: np.ndarray, points: int = POINTS) -> dict[str, list[
     step = 1e-6 * np.arange(points)
     quantile = np.maximum.accumulate(quantile) + step
     return {"probability": probability.tolist(), "quantile": quantile.tolist()}
-
-
-def calibrated_probability(ratio: np.ndarray, calibration: dict[str, list[float]]) -> np.ndarray:
-    """Return F(ratio) for any shape: the probability of an error of at most ``ratio`` sigmas."""
-    return np.interp(ratio, calibration["quantile"], calibration["probability"])

@@ -21,7 +21,7 @@ class FolderError(ValueError):
     """A dataset folder lacks something; the message names the file."""
 
 
-class PlainFolder:
+class RenderedFolder:
     """A dataset folder that is being written or read.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .drive import build_corridor, drive_views
-from .folder import PlainFolder
+from .folder import RenderedFolder
 from .render import Renderer
 from .rooms import build_room, choose_views
 from .stage import Stage
@@ -17,7 +17,7 @@ VIEWS_PER_ROOM = 8
 
 
 def render_rooms(
-    folder: PlainFolder,
+    folder: RenderedFolder,
     count: int,
     seed: int,
     width: int = 320,
@@ -48,7 +48,7 @@ def render_rooms(
 
 
 def render_drive(
-    folder: PlainFolder,
+    folder: RenderedFolder,
     count: int,
     seed: int,
     width: int = 640,
