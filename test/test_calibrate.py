@@ -7,10 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from depthrefl_ros.training.calibrate import error_quantiles, normalised_errors
-from depthrefl_ros.training.datasets import Sample
-
-SIZE = (64, 48)
+from depthrefl_ros.training.calibrate import (
+    SHARES,
+    coverage,
+    cross_fitted_coverage,
+    error_quantiles,
+    fit_calibration,
+)
 
 
 def calibrated_probability(ratio: np.ndarray, calibration: dict[str, list[float]]) -> np.ndarray:
@@ -18,9 +21,12 @@ def calibrated_probability(ratio: np.ndarray, calibration: dict[str, list[float]
     return np.interp(ratio, calibration["quantile"], calibration["probability"])
 
 
+def normal_errors(count: int, deviation: float = 1.0) -> np.ndarray:
+    return deviation * np.abs(np.random.default_rng(count).standard_normal(count))
+
+
 def test_quantiles_of_normal_errors_are_those_of_the_normal_distribution():
-    errors = np.abs(np.random.default_rng(0).standard_normal(200_000))
-    calibration = error_quantiles(errors)
+    calibration = error_quantiles(normal_errors(200_000))
     assert len(calibration["probability"]) == len(calibration["quantile"]) == 101
     for ratio in (0.25, 1.0, 2.0):
         expected = math.erf(ratio / math.sqrt(2))
@@ -38,27 +44,53 @@ def test_probability_is_0_at_no_error_and_1_beyond_all():
     assert calibrated_probability(np.array([0.0, 99.0]), calibration).tolist() == [0.0, 1.0]
 
 
-def test_errors_are_log_ratios_in_units_of_sigma():
-    truth = np.full((48, 64), 2.0, np.float32)
-    truth[:10] = 0.0
-    sample = Sample("made", np.zeros((48, 64, 3), np.uint8), truth, (60.0, 60.0, 31.5, 23.5))
+def test_data_sets_count_alike_however_large():
+    small, large = normal_errors(2_000, 0.5), normal_errors(100_000, 2.0)
+    calibration = fit_calibration([small, large])
+    for ratio in (0.3, 1.0, 2.5):
+        expected = np.mean([np.mean(errors <= ratio) for errors in (small, large)])
+        assert calibrated_probability(np.array(ratio), calibration) == pytest.approx(
+            expected, abs=0.005
+        )
+    both = np.concatenate([small, large])
+    assert calibrated_probability(np.array(1.0), error_quantiles(both)) < 0.45  # F here is 0.67
 
-    def infer(images):
-        plane = np.ones((1, 1, 48, 64), np.float32)
-        return {"depth": plane * 3, "sigma": plane * 0.2, "relative": plane}
 
-    errors = normalised_errors(infer, [sample], SIZE, focal_px=60.0)
-    assert np.allclose(errors, math.log(1.5) / 0.2, rtol=1e-5)
+def test_a_single_data_set_is_fitted_as_it_is():
+    errors = normal_errors(3_000).reshape(3, 1000)
+    assert fit_calibration([errors]) == error_quantiles(errors)
 
 
-def test_calibration_without_truth_is_refused():
-    sample = Sample(
-        "made", np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.float32), (60, 60, 31, 23)
-    )
+@pytest.mark.parametrize("data_sets", [[], [np.ones(3), np.empty(0)]])
+def test_calibration_without_errors_is_refused(data_sets):
+    with pytest.raises(ValueError, match="at least one data set"):
+        fit_calibration(data_sets)
 
-    def infer(images):
-        plane = np.ones((1, 1, 48, 64), np.float32)
-        return {"depth": plane, "sigma": plane, "relative": plane}
 
-    with pytest.raises(ValueError, match="needs truth"):
-        normalised_errors(infer, [sample], SIZE, focal_px=60.0)
+def test_coverage_by_hand():
+    calibration = {"probability": [0.0, 0.5, 1.0], "quantile": [0.0, 1.0, 3.0]}
+    errors = np.array([[0.5, 1.0, 1.5, 2.0], [0.1, 5.0, 6.0, 7.0]])
+    # The limits: F^-1(0.5) = 1 and F^-1(0.75) = 2.
+    found = coverage(errors, calibration, (0.5, 0.75))
+    assert found.tolist() == [[0.5, 1.0], [0.25, 0.25]]
+
+
+def test_calibrated_errors_are_covered_as_promised():
+    calibration = fit_calibration([normal_errors(100_000, 3.0)])
+    assert coverage(normal_errors(90_000, 3.0), calibration) == pytest.approx(SHARES, abs=0.01)
+    assert coverage(normal_errors(90_000, 6.0), calibration)[0] < 0.3  # twice too sure
+
+
+def test_cross_fitting_covers_images_by_the_others_only():
+    # The first block errs twice as much as the other two: covered by their F it falls short.
+    errors = normal_errors(60_000).reshape(6, 10_000) * np.array([[2.0], [2], [1], [1], [1], [1]])
+    blocks = [np.array([0, 1]), np.array([2, 3]), np.array([4, 5])]
+    found = cross_fitted_coverage(errors, blocks, (0.5,))
+    others = error_quantiles(errors[2:])
+    assert found[:2] == pytest.approx(coverage(errors[:2], others, (0.5,)), abs=0.01)
+    assert found.shape == (6, 1) and (found[:2] < 0.3).all() and (found[2:] > 0.55).all()
+
+
+def test_cross_fitting_needs_two_blocks():
+    with pytest.raises(ValueError, match="at least two blocks.*the 4 here make 1"):
+        cross_fitted_coverage(np.ones((4, 10)), [np.arange(4)])

@@ -31,9 +31,11 @@ def run(tmp_path):
     calibration = {"probability": probability, "quantile": [0.0, 1.0, 4.0]}
     (folder / "calibration.json").write_text(json.dumps(calibration))
     metrics = {
-        "validation": {"abs_rel": 0.2, "delta1": 0.7},
-        "validation_data": {"images": 3, "sha256": "ab" * 32},
-        "training_data": {"nyu": {"images": 9, "sha256": "cd" * 32}},
+        "validation": {"abs_rel": 0.2, "delta1": 0.7, "tau_depth_relative": None},
+        "validation_protocol": "crop none, cap 10 m, alignment none",
+        "validation_data": {"name": "nyuv2", "kind": "nyu", "images": 3, "sha256": "ab" * 32},
+        "training_data": {"nyuv2": {"kind": "nyu", "images": 9, "sha256": "cd" * 32}},
+        "initial_weights": "ImageNet weights x.pth",
         "training_history": [{"from_step": 0, "sets": {"nyu": {"images": 9}}}],
         "steps": 12,
         "settings": {"seed": 1},
@@ -61,6 +63,11 @@ def test_a_run_becomes_a_bundle_that_runs(run, images, tmp_path):
     assert bundle.name == "my_model"
     assert bundle.description["accuracy"]["delta1"] == 0.7
     assert bundle.description["training"]["data"][0]["sha256"] == "cd" * 32
+    assert "Silberman" in bundle.description["training"]["data"][0]["cite"]
+    assert bundle.description["training"]["initial_weights"] == "ImageNet weights x.pth"
+    assert bundle.description["accuracy"]["protocol"].startswith(
+        "held-out images of NYU Depth v2, rows 45:471, columns 41:601, crop none, cap 10 m"
+    )
     assert "research" in bundle.licence
     assert open_engine(bundle, "openvino").engine.height == 64
     assert json.loads(report.read_text())["bytes"]["model.onnx"] > 0

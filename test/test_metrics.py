@@ -1,9 +1,10 @@
-"""Depth errors against values worked out by hand."""
+"""Depth errors against values worked out by hand and against scikit-learn."""
 
 import math
 
 import numpy as np
 import pytest
+from sklearn import metrics as sklearn_metrics
 
 from depthrefl_ros.training.metrics import depth_metrics, mean_metrics
 
@@ -13,14 +14,39 @@ def test_figures_of_a_hand_made_pair():
     prediction = np.array([[2.2, 6.0]], np.float32)
     figures = depth_metrics(prediction, truth)
     assert figures["abs_rel"] == pytest.approx((0.1 + 0.5) / 2, rel=1e-6)
+    assert figures["sq_rel"] == pytest.approx((0.04 / 2 + 4.0 / 4) / 2, rel=1e-6)
     assert figures["delta1"] == 0.5
+    assert figures["delta2"] == figures["delta3"] == 1.0  # 1.5 < 1.5625
     assert figures["rmse"] == pytest.approx(math.sqrt((0.04 + 4.0) / 2), rel=1e-6)
     logs = [math.log(1.1), math.log(1.5)]
+    assert figures["rmse_log"] == pytest.approx(math.sqrt((logs[0] ** 2 + logs[1] ** 2) / 2))
     assert figures["log10"] == pytest.approx(sum(logs) / 2 / math.log(10), rel=1e-6)
     # Two values deviate from their mean by half their difference.
     assert figures["silog"] == pytest.approx(100 * (logs[1] - logs[0]) / 2, rel=1e-6)
     assert figures["pixels"] == 2
     assert figures["coverage"] == 1.0
+
+
+def test_errors_agree_with_scikit_learn():
+    generator = np.random.default_rng(0)
+    truth = generator.uniform(0.7, 9.9, (40, 50)).astype(np.float32)
+    prediction = (truth * np.exp(generator.normal(0.05, 0.3, truth.shape))).astype(np.float32)
+    figures = depth_metrics(prediction, truth)
+    t, d = truth.ravel().astype(np.float64), prediction.ravel().astype(np.float64)
+    expected = {
+        "abs_rel": sklearn_metrics.mean_absolute_percentage_error(t, d),
+        "sq_rel": sklearn_metrics.mean_squared_error(t, d, sample_weight=1 / t) * np.mean(1 / t),
+        "rmse": sklearn_metrics.root_mean_squared_error(t, d),
+        "rmse_log": sklearn_metrics.root_mean_squared_error(np.log(t), np.log(d)),
+        "log10": sklearn_metrics.mean_absolute_error(np.log10(t), np.log10(d)),
+        "silog": 100 * np.sqrt(
+            sklearn_metrics.mean_squared_error(np.log(t), np.log(d)) - np.mean(np.log(d / t)) ** 2
+        ),
+    }  # fmt: skip
+    for power in (1, 2, 3):
+        within = np.abs(np.log(d / t)) < power * np.log(1.25)
+        expected[f"delta{power}"] = sklearn_metrics.accuracy_score(np.ones(len(t), bool), within)
+    assert {name: figures[name] for name in expected} == pytest.approx(expected, rel=1e-6)
 
 
 def test_scale_error_is_no_silog_but_all_abs_rel():
@@ -31,10 +57,12 @@ def test_scale_error_is_no_silog_but_all_abs_rel():
     assert figures["delta1"] == 0.0
 
 
-def test_delta1_counts_errors_to_both_sides_alike():
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_delta_counts_errors_to_both_sides_alike(power):
     truth = np.full((1, 4), 4.0, np.float32)
-    prediction = np.array([[4.0 * 1.24, 4.0 / 1.24, 4.0 * 1.26, 4.0 / 1.26]], np.float32)
-    assert depth_metrics(prediction, truth)["delta1"] == 0.5
+    inside, outside = 1.24**power, 1.26**power
+    prediction = 4.0 * np.array([[inside, 1 / inside, outside, 1 / outside]], np.float32)
+    assert depth_metrics(prediction, truth)[f"delta{power}"] == 0.5
 
 
 def test_unknown_truth_cap_and_unbelieved_pixels_are_left_out():
@@ -54,6 +82,13 @@ def test_nothing_to_compare_is_nan_and_has_no_part_in_the_mean():
     half = depth_metrics(truth * 1.5, truth)
     assert mean_metrics([nothing, half])["abs_rel"] == pytest.approx(0.5)
     assert mean_metrics([nothing]) == {}
+
+
+def test_a_figure_that_one_image_lacks_is_the_mean_of_the_others():
+    images = [{"pixels": 4, "tau": 0.5, "none": math.nan}, {"pixels": 4, "tau": math.nan,
+              "none": math.nan}]  # fmt: skip
+    means = mean_metrics(images)
+    assert means["tau"] == 0.5 and math.isnan(means["none"])
 
 
 def test_shapes_must_agree():

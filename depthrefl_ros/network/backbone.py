@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,8 @@ class BackboneConfig:
         ValueError: a name or a number that no backbone can be built from.
     """
 
+    stride: ClassVar[int] = _STRIDES[-1]
+
     encoder: str = "lite0"
     bottleneck_channels: int = 256
     decoder_channels: tuple[int, int, int, int] = (160, 128, 96, 64)
@@ -66,13 +68,13 @@ class BackboneConfig:
 
 
 class BackboneFeatures(NamedTuple):
-    """What stage 1 hands to stage 2.
+    """What stage 1 hands to stage 2. Strides are those of ``Backbone``; others have their own.
 
     Attributes:
         bottleneck: (N, C, H/32, W/32).
         blocks: decoder blocks r4 .. r1, coarse to fine, strides 32, 16, 8, 4.
-        head: (N, C, H/4, W/4), the last feature of the relative head.
-        relative: (N, 1, H/4, W/4) in (0, 1), near to far, ordinal only.
+        head: (N, C, H/4, W/4), the last feature of the relative head, as large as the last block.
+        relative: (N, 1, H/4, W/4) or larger, in (0, 1), near to far, ordinal only.
     """
 
     bottleneck: Tensor
@@ -229,11 +231,11 @@ class Backbone(nn.Module):
     """Encoder, pyramid decoder and relative head.
 
     Any backbone that stage 2 can stand on has this interface: ``stride``, ``bottleneck_channels``,
-    ``block_channels`` (coarse to fine), ``head_channels``, and a ``forward`` from a normalised
-    image to ``BackboneFeatures``.
+    ``block_channels`` (coarse to fine), ``head_channels``, ``normalise`` (an image in 0..255 to
+    what its weights expect), and a ``forward`` from a normalised image to ``BackboneFeatures``.
     """
 
-    stride = 32
+    stride = BackboneConfig.stride
 
     def __init__(self, config: BackboneConfig):
         super().__init__()
@@ -263,7 +265,7 @@ class Backbone(nn.Module):
         head, relative = self.relative_head(block)
         return BackboneFeatures(bottleneck, tuple(blocks), head, relative)
 
-
-def normalise(image: Tensor) -> Tensor:
-    """RGB in 0..255 to what the ImageNet EfficientNet-Lite weights expect: (v - 127) / 128."""
-    return (image - 127.0) * torch.tensor(1.0 / 128.0, dtype=image.dtype, device=image.device)
+    @staticmethod
+    def normalise(image: Tensor) -> Tensor:
+        """RGB in 0..255 to what the ImageNet weights expect: (v - 127) / 128."""
+        return (image - 127.0) * torch.tensor(1.0 / 128.0, dtype=image.dtype, device=image.device)

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from torch.nn import functional
 
-from depthrefl_ros.network.backbone import Backbone, BackboneConfig, normalise
+from depthrefl_ros.network.backbone import Backbone, BackboneConfig, resize
+from depthrefl_ros.network.dinov2 import DinoV2Backbone, DinoV2Config
 from depthrefl_ros.network.reflector import Reflector, ReflectorConfig
 
 
@@ -32,7 +32,7 @@ class ModelConfig:
         ValueError: a size or a range that no network can have.
     """
 
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    backbone: BackboneConfig | DinoV2Config = field(default_factory=BackboneConfig)
     reflector: ReflectorConfig = field(default_factory=ReflectorConfig)
     height: int = 192
     width: int = 256
@@ -43,9 +43,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("height", "width"):
             value = getattr(self, name)
-            if value <= 0 or value % Backbone.stride:
+            if value <= 0 or value % self.backbone.stride:
                 raise ValueError(
-                    f"{name} is {value}; a positive multiple of {Backbone.stride} is needed"
+                    f"{name} is {value}; a positive multiple of {self.backbone.stride} is needed"
                 )
         if self.focal_px <= 0:
             raise ValueError(f"focal_px is {self.focal_px}; it must be positive")
@@ -55,8 +55,8 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, fit for YAML."""
         plain = asdict(self)
-        plain["backbone"]["decoder_channels"] = list(self.backbone.decoder_channels)
-        plain["reflector"]["attractors"] = list(self.reflector.attractors)
+        for part in (plain["backbone"], plain["reflector"]):
+            part.update({name: list(v) for name, v in part.items() if isinstance(v, tuple)})
         return plain
 
     @classmethod
@@ -67,14 +67,16 @@ class ModelConfig:
             ValueError: a field is unknown or its value is out of range.
         """
         try:
+            is_dinov2 = str(plain["backbone"].get("encoder")).startswith("dinov2")
+            backbone = DinoV2Config if is_dinov2 else BackboneConfig
             return cls(
                 **{
                     **plain,
-                    "backbone": BackboneConfig(**plain["backbone"]),
+                    "backbone": backbone(**plain["backbone"]),
                     "reflector": ReflectorConfig(**plain["reflector"]),
                 }
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"architecture cannot be read: {error}") from error
 
 
@@ -102,7 +104,8 @@ class DepthModel(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        self.backbone = Backbone(config.backbone)
+        build = DinoV2Backbone if isinstance(config.backbone, DinoV2Config) else Backbone
+        self.backbone = build(config.backbone)
         self.reflector = Reflector(
             config.reflector,
             self.backbone.bottleneck_channels,
@@ -113,25 +116,19 @@ class DepthModel(nn.Module):
 
     def forward(self, image: Tensor) -> DepthOutput:
         """(N, 3, H, W) RGB in 0..255 of the parameters' type to ``DepthOutput`` in float32."""
-        features = self.backbone(normalise(image))
+        features = self.backbone(self.backbone.normalise(image))
         metric = self.reflector(features)
         return DepthOutput(
-            depth=_upsample(metric.depth * self.config.z_max_m, image),
-            sigma=_upsample(metric.sigma, image),
-            relative=_upsample(features.relative.float(), image),
+            depth=resize(metric.depth * self.config.z_max_m, image),
+            sigma=resize(metric.sigma, image),
+            relative=resize(features.relative.float(), image),
             centres=metric.centres * self.config.z_max_m,
             log_q=metric.log_probabilities,
         )
 
     def relative_only(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in 0..255 to relative depth (N, 1, H, W) in (0, 1): stage 1 alone."""
-        return _upsample(self.backbone(normalise(image)).relative.float(), image)
-
-
-def _upsample(plane: Tensor, image: Tensor) -> Tensor:
-    return functional.interpolate(
-        plane, size=image.shape[2:], mode="bilinear", align_corners=False
-    )
+        return resize(self.backbone(self.backbone.normalise(image)).relative.float(), image)
 
 
 def create_model(config: ModelConfig) -> DepthModel:

@@ -84,14 +84,14 @@ class ReflectorOutput(NamedTuple):
     log_probabilities: Tensor
 
 
-def _full_precision(tensor: Tensor) -> contextlib.AbstractContextManager:
+def full_precision(tensor: Tensor) -> contextlib.AbstractContextManager:
     """Switches autocast off where it is on: depth needs float32 from the bins' sum to sigma."""
     if torch.is_autocast_enabled(tensor.device.type):
         return torch.autocast(tensor.device.type, enabled=False)
     return contextlib.nullcontext()
 
 
-def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """A two-layer perceptron at every pixel."""
     return nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1))
 
@@ -113,7 +113,7 @@ class BinsRegressor(nn.Module):
     def __init__(self, inputs: int, bins: int, near: float):
         super().__init__()
         self.near = near
-        self.logits = _mlp(inputs, 128, bins)
+        self.logits = perceptron(inputs, 128, bins)
         # Start log-spaced whatever the image: the widths sum to K before normalisation.
         widths = log_spaced_widths(bins, near) * bins
         nn.init.normal_(self.logits[-1].weight, std=0.01)
@@ -126,7 +126,7 @@ class BinsRegressor(nn.Module):
     def forward(self, bottleneck: Tensor) -> Tensor:
         """(N, C, h, w) to centres (N, K, h, w) float32, ascending over K, in units of z_max."""
         logits = self.logits(bottleneck)
-        with _full_precision(logits):
+        with full_precision(logits):
             widths = functional.softplus(logits.float()) + MINIMUM_WIDTH
             widths = widths / widths.sum(dim=1, keepdim=True)
             return self.near + (1.0 - self.near) * functional.conv2d(widths, self.cumulative)
@@ -137,7 +137,7 @@ class Projector(nn.Module):
 
     def __init__(self, inputs: int, embedding: int):
         super().__init__()
-        self.project = _mlp(inputs, embedding, embedding)
+        self.project = perceptron(inputs, embedding, embedding)
 
     def forward(self, block: Tensor, coarser: Tensor | None) -> Tensor:
         """(N, C, h, w) and the coarser embedding (or None at the coarsest) to (N, E, h, w)."""
@@ -173,12 +173,12 @@ class Attractor(nn.Module):
     def __init__(self, embedding: int, count: int, alpha: float, gamma: int):
         super().__init__()
         self.alpha, self.gamma = alpha, gamma
-        self.points = _mlp(embedding, embedding, count)
+        self.points = perceptron(embedding, embedding, count)
 
     def forward(self, centres: Tensor, embedding: Tensor) -> Tensor:
         """Centres of the coarser level (N, K, ., .) and (N, E, h, w) to (N, K, h, w)."""
         logits = self.points(embedding)
-        with _full_precision(logits):
+        with full_precision(logits):
             points = torch.sigmoid(logits.float())
             return attract(resize(centres, points), points, self.alpha, self.gamma)
 
@@ -191,7 +191,7 @@ class LogBinomial(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, bins: int):
         super().__init__()
-        self.parameters_of = _mlp(inputs, hidden, 2)
+        self.parameters_of = perceptron(inputs, hidden, 2)
         index = torch.arange(bins, dtype=torch.float64)
         last = torch.tensor(bins - 1.0, dtype=torch.float64)
         coefficients = (
@@ -204,7 +204,7 @@ class LogBinomial(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, h, w) to log q (N, K, h, w) float32."""
         logits = self.parameters_of(features)
-        with _full_precision(logits):
+        with full_precision(logits):
             p, t = torch.sigmoid(logits.float()).split(1, dim=1)
             p = p.clamp(MINIMUM_PROBABILITY, 1.0 - MINIMUM_PROBABILITY)
             coldest, hottest = TEMPERATURE_RANGE
@@ -219,12 +219,12 @@ class SoftmaxBins(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, bins: int):
         super().__init__()
-        self.logits = _mlp(inputs, hidden, bins)
+        self.logits = perceptron(inputs, hidden, bins)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, C, h, w) to log q (N, K, h, w) float32."""
         logits = self.logits(features)
-        with _full_precision(logits):
+        with full_precision(logits):
             return functional.log_softmax(logits.float(), dim=1)
 
 
@@ -287,7 +287,8 @@ class Reflector(nn.Module):
         ):
             embedding = project(block, embedding)
             centres = attractor(centres, embedding)
-        condition = torch.cat([features.head, features.relative, embedding], dim=1)
+        relative = resize(features.relative, embedding)
+        condition = torch.cat([features.head, relative, embedding], dim=1)
         log_probabilities = self.distribution(condition)
         depth, sigma = depth_and_sigma(centres, log_probabilities)
         return ReflectorOutput(depth, sigma, centres, log_probabilities)

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from depthrefl_ros.tools.command_line import (
     ToolError,
     add_json_argument,
     make_parser,
+    positive_float,
     run_tool,
     write_json,
 )
+from depthrefl_ros.training.protocol import ALIGNMENTS, CROPS, Protocol
+
+if TYPE_CHECKING:
+    from depthrefl_ros.engine.bundle import Bundle
+    from depthrefl_ros.training.datasets import ImageFolder
+    from depthrefl_ros.training.evaluate import Evaluation, Infer
 
 EXAMPLES = """
-evaluate --model indoor_tiny --nyu nyuv2 --list nyuv2/val.txt --json accuracy.json
-evaluate --model my_bundle --plain rooms --engine openvino
+evaluate --model indoor_tiny --data nyuv2 --list nyuv2/val.txt --crop eigen --json accuracy.json
+evaluate --model indoor_tiny --data kitti --list eigen_test.txt --crop garg --cap 80 --align median
+evaluate --model my_bundle --data rooms --per-image mine.csv --against theirs.csv --sheet sheet.png
 """
 
 
@@ -25,55 +37,167 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "evaluate",
         "Predicts depth for every image of a data set with a model bundle's engine and compares "
-        "it with the truth: AbsRel, delta1, RMSE, SILog (means of per-image values, no "
-        "alignment, truth below 10 m) and Kendall's tau of relative and metric depth.",
+        "it with the truth: errors (means of per-image values, single pass), what sigma is worth, "
+        "coverage of the calibrated intervals, and ordinal agreement. Intervals are by bootstrap "
+        "over blocks of neighbouring images.",
         EXAMPLES,
     )
     add = parser.add_argument
-    add("--model", default="indoor_tiny", help="a shipped model's name or a bundle's folder")
-    add("--engine", default="auto", help="auto (default), openvino or torch")
+    add("--model", default="indoor_tiny", metavar="NAME|FOLDER",
+        help="a shipped model's name or a bundle's folder (default indoor_tiny)")  # fmt: skip
+    add("--data", type=Path, required=True, metavar="FOLDER", help="images with true depth")
+    add("--list", type=Path, metavar="FILE", help="the images to use (default: all)")
+    add("--crop", choices=CROPS, default="none",
+        help="the part of an image that counts (default none)")  # fmt: skip
+    add("--cap", type=positive_float, default=10.0, metavar="METRES",
+        help="leave out truth from here on, and clamp predictions to it (default 10)")  # fmt: skip
+    add("--align", choices=ALIGNMENTS, default="none",
+        help="fit each prediction to its truth first: scale by the medians, or scale and shift by "
+        "least squares in depth (default none)")  # fmt: skip
+    add("--engine", default="auto", help="auto (default), openvino, torch or another engine")
     add("--threads", type=int, default=0, help="CPU threads, 0 (default) for the engine's choice")
-    data = parser.add_mutually_exclusive_group(required=True)
-    data.add_argument("--nyu", type=Path, metavar="FOLDER", help="labelled NYU Depth v2 images")
-    data.add_argument(
-        "--plain", type=Path, metavar="FOLDER", help="rgb/, depth/ (mm) and intrinsics.yaml"
+    add(
+        "--cross-fit",
+        action="store_true",
+        help="also measure coverage with sigma calibrated on the other blocks of these images",
     )
-    add("--list", type=Path, metavar="FILE", help="the images to use; needed for --nyu")
+    add("--per-image", type=Path, metavar="FILE.csv", help="write every image's figures")
+    add("--against", type=Path, metavar="FILE.csv",
+        help="compare, paired, with another evaluation's --per-image")  # fmt: skip
+    add("--sheet", type=Path, metavar="FILE.png",
+        help="draw the best, the median and the worst image by AbsRel")  # fmt: skip
     add_json_argument(parser, "the figures")
     return parser
 
 
+class TimedInfer:
+    """An engine's ``infer`` that notes how long each call took, in seconds."""
+
+    def __init__(self, infer: Infer):
+        self._infer = infer
+        self.seconds: list[float] = []
+
+    def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the engine; see ``Engine.infer``."""
+        start = time.perf_counter()
+        output = self._infer(images)
+        self.seconds.append(time.perf_counter() - start)
+        return output
+
+    def median_ms(self) -> float:
+        """Return the median in milliseconds."""
+        return 1000.0 * float(np.median(self.seconds))
+
+
 def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
-    """Evaluate, print a table, and write the figures if asked for.
+    """Evaluate, print tables, and write what was asked for.
 
     Raises:
-        ToolError: the bundle, an engine or the data cannot be used.
+        ToolError: the bundle, an engine, the data or another evaluation cannot be used.
     """
     from depthrefl_ros.engine.base import EngineError
     from depthrefl_ros.engine.bundle import Bundle, BundleError
-    from depthrefl_ros.engine.selection import open_engine
-    from depthrefl_ros.training.datasets import NyuFolder, PlainFolder
-    from depthrefl_ros.training.evaluate import evaluate
+    from depthrefl_ros.engine.selection import EngineChoice, open_engine
+    from depthrefl_ros.tools import evaluation_report
+    from depthrefl_ros.training.datasets import open_dataset
+    from depthrefl_ros.training.evaluate import evaluate_images
 
-    if arguments.nyu is not None and arguments.list is None:
-        raise ToolError("--nyu needs --list, the images to evaluate on")
+    # Before the minutes that evaluating takes.
+    other = evaluation_report.read_per_image(arguments.against) if arguments.against else None
     try:
-        samples = (
-            PlainFolder(arguments.plain, arguments.list)
-            if arguments.nyu is None
-            else NyuFolder(arguments.nyu, arguments.list)
-        )
+        protocol = Protocol(arguments.crop, arguments.cap, arguments.align)
+        samples = open_dataset(arguments.data, arguments.list)
         bundle = Bundle.load(arguments.model)
-        opened = open_engine(bundle, arguments.engine, arguments.threads)
-        size = (bundle.width, bundle.height)
-        figures = evaluate(opened.engine.infer, samples, size, bundle.focal_px, show_progress=True)
-    except (ValueError, OSError, BundleError, EngineError) as error:
+        choice = EngineChoice(arguments.engine, threads=arguments.threads)
+        opened = open_engine(bundle, choice)
+        infer, size = TimedInfer(opened.engine.infer), (bundle.width, bundle.height)
+        evaluation = evaluate_images(
+            infer, samples, size, bundle.focal_px, protocol, sys.stderr.isatty()
+        )
+        evaluation_report.add_coverage(evaluation, bundle.description["calibration"])
+        figures = evaluation_report.make_report(evaluation, arguments.cross_fit)
+    except (ValueError, BundleError, EngineError) as error:
         raise ToolError(str(error)) from error
-    for name, value in figures.items():
-        print(f"{name:20s} {value:.4f}" if isinstance(value, float) else f"{name:20s} {value}")
-    report = {"model": bundle.name, "engine": opened.engine.name, **figures}
-    write_json(arguments.json, {**report, "data_sha256": samples.fingerprint()})
+    report = {
+        "model": bundle.name,
+        "engine": opened.engine.name,
+        "device": opened.engine.device,
+        "precision": opened.engine.precision,
+        "engine_steps": opened.steps,
+        "engine_ms_median": infer.median_ms(),
+        "data": str(arguments.data),
+        "data_sha256": samples.fingerprint(),
+        "crop": protocol.crop,
+        "cap_m": protocol.cap_m,
+        "align": protocol.align,
+        **figures,
+    }
+    print(f"{heading(report, bundle)}\n\n{evaluation_report.table(report)}")
+    if arguments.per_image:
+        evaluation_report.write_per_image(arguments.per_image, evaluation)
+    if other is not None:
+        changes = evaluation_report.differences(evaluation, other, arguments.against)
+        print("\n" + evaluation_report.differences_table(changes, arguments.against))
+        report["against"] = {
+            "file": str(arguments.against),
+            "differences": {name: interval._asdict() for name, interval in changes.items()},
+        }
+    if arguments.sheet:
+        write_sheet(arguments.sheet, opened.engine.infer, samples, evaluation, bundle, protocol)
+    write_json(arguments.json, report)
     return 0
+
+
+def heading(report: dict, bundle: Bundle) -> str:
+    """Return what was measured and by which protocol, for people."""
+    return (
+        f"model     {bundle.name} ({bundle.licence})\n"
+        f"engine    {report['engine']} {report['precision']} on {report['device']}, "
+        f"{report['engine_ms_median']:.1f} ms an image (median)\n"
+        f"because   {'; '.join(report['engine_steps'])}\n"
+        f"data      {report['data']}, {report['images']} images in {report['blocks']} blocks\n"
+        f"protocol  crop {report['crop']}, cap {report['cap_m']:g} m, alignment "
+        f"{report['align']}; means of per-image values, single pass"
+    )
+
+
+def write_sheet(
+    path: Path,
+    infer: Infer,
+    samples: ImageFolder,
+    evaluation: Evaluation,
+    bundle: Bundle,
+    protocol: Protocol,
+) -> None:
+    """Write the picture of the best, the median and the worst image by AbsRel.
+
+    Raises:
+        ToolError: the file cannot be written.
+    """
+    import cv2
+
+    from depthrefl_ros.tools.sheet import best_median_worst, draw_sheet
+
+    places = best_median_worst(evaluation.values("abs_rel"))
+    names = [evaluation.names[place] for place in places.values()]
+    captions = [
+        f"{label}: {name}   AbsRel {evaluation.figures[place]['abs_rel']:.3f}"
+        for (label, place), name in zip(places.items(), names, strict=True)
+    ]
+    picture = draw_sheet(
+        infer,
+        [samples[samples.names.index(name)] for name in names],
+        captions,
+        (bundle.width, bundle.height),
+        bundle.focal_px,
+        protocol,
+        f"{bundle.name}: best, median and worst of {len(evaluation.names)} images ({protocol})",
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    except OSError as error:
+        raise ToolError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from depthrefl_ros.tools.command_line import (
     ToolError,
@@ -15,6 +15,9 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from depthrefl_ros.network.model import DepthModel
 
 EXAMPLES = """
 export_bundle runs/tiny models/indoor_tiny --golden a.jpg b.jpg c.jpg
@@ -25,7 +28,14 @@ LICENCE_DETAILS = (
     "NYU Depth v2 is for research use, and so are weights trained on it (cite Silberman et al., "
     "ECCV 2012). They start from ImageNet weights of EfficientNet-Lite (Apache-2.0)."
 )
-CITATIONS = {"nyu": "Silberman et al., Indoor Segmentation and Support Inference, ECCV 2012"}
+NYU = "Silberman et al., Indoor Segmentation and Support Inference, ECCV 2012"
+CITATIONS = {
+    "nyu": NYU,
+    "nyu_mat": NYU,
+    "kitti": "Uhrig et al., Sparsity Invariant CNNs, 3DV 2017",
+    "tum": "Sturm et al., A Benchmark for the Evaluation of RGB-D SLAM Systems, IROS 2012",
+}
+IMAGENET = "ImageNet, EfficientNet-Lite (Apache-2.0)"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,7 +72,11 @@ def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> di
         metrics: the run's ``metrics.json``.
         calibration: the run's ``calibration.json``.
     """
-    figures = {name: round(float(value), 5) for name, value in metrics["validation"].items()}
+    figures = {
+        name: round(float(value), 5)
+        for name, value in metrics["validation"].items()
+        if value is not None  # what cannot be told, such as the order of equal depths
+    }
     validation = metrics["validation_data"]
     return {
         "licence": LICENCE,
@@ -71,15 +85,15 @@ def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> di
             **figures,
             "images": validation["images"],
             "data_sha256": validation["sha256"],
-            "protocol": "held-out NYU Depth v2 images, rows 45:471, columns 41:601, cap 10 m, "
-            "means of per-image values, no alignment, single pass",
+            "protocol": f"held-out images of {validated_on(validation)}, "
+            f"{metrics['validation_protocol']}, means of per-image values, single pass",
         },
         "training": {
             "data": [
-                {"name": name, **data, **({"cite": CITATIONS[name]} if name in CITATIONS else {})}
+                {"name": name, **data, **citation(data.get("kind", name))}
                 for name, data in metrics["training_data"].items()
             ],
-            "initial_weights": "ImageNet, EfficientNet-Lite (Apache-2.0)",
+            "initial_weights": metrics.get("initial_weights") or IMAGENET,
             "history": metrics["training_history"],
             "steps": metrics["steps"],
             "settings": metrics["settings"],
@@ -89,12 +103,25 @@ def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> di
     }
 
 
-def _export(args: argparse.Namespace, _: list[str]) -> int:
-    import cv2
-    import numpy as np
+def citation(kind: str) -> dict[str, str]:
+    """What to cite for a kind of data set, as an entry to merge; empty for data of one's own."""
+    return {"cite": CITATIONS[kind]} if kind in CITATIONS else {}
 
+
+def validated_on(validation: dict[str, Any]) -> str:
+    """Which images the accuracy was measured on, in words."""
+    if validation.get("kind", "nyu") in ("nyu", "nyu_mat"):
+        return "NYU Depth v2, rows 45:471, columns 41:601"
+    return validation["name"]
+
+
+def load_run(run: Path) -> tuple[DepthModel, dict[str, Any]]:
+    """The network of a finished run, and what ``describe`` tells of it.
+
+    Raises:
+        ToolError: the run is not finished, or its weights do not fit.
+    """
     try:
-        from depthrefl_ros.engine.export import export_bundle
         from depthrefl_ros.network.checkpoints import CheckpointError, load_weights
         from depthrefl_ros.network.model import ModelConfig, create_model
     except ImportError as error:
@@ -102,13 +129,23 @@ def _export(args: argparse.Namespace, _: list[str]) -> int:
             f"exporting needs {error.name}: in the checkout, pip install '.[train]'"
         ) from error
 
-    metrics = _read_json(args.run / "metrics.json")
-    calibration = _read_json(args.run / "calibration.json")
+    metrics = _read_json(run / "metrics.json")
+    calibration = _read_json(run / "calibration.json")
     model = create_model(ModelConfig.from_dict(metrics["model"]))
     try:
-        load_weights(args.run / "final.safetensors", model)
+        load_weights(run / "final.safetensors", model)
     except CheckpointError as error:
         raise ToolError(str(error)) from error
+    return model, describe(metrics, calibration)
+
+
+def _export(args: argparse.Namespace, _: list[str]) -> int:
+    import cv2
+    import numpy as np
+
+    model, told = load_run(args.run)
+    from depthrefl_ros.engine.export import export_bundle
+
     images = []
     for path in args.golden:
         image = cv2.imread(str(path))
@@ -118,8 +155,7 @@ def _export(args: argparse.Namespace, _: list[str]) -> int:
         rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         images.append(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
     range_m = {"min": args.min_range, "max": args.max_range}
-    description = {**describe(metrics, calibration), "range_m": range_m}
-    export_bundle(model, args.bundle, description, np.stack(images))
+    export_bundle(model, args.bundle, {**told, "range_m": range_m}, np.stack(images))
     sizes = {path.name: path.stat().st_size for path in sorted(args.bundle.iterdir())}
     for name, size in sizes.items():
         print(f"{name:20} {size / 1e6:8.2f} MB")

@@ -41,6 +41,9 @@ def parser() -> argparse.ArgumentParser:
     rooms = commands.add_parser("rooms", help="random furnished rooms, as a dataset folder")
     rooms.add_argument("out", type=Path, help="dataset folder")
     _add_render_arguments(rooms, count=400, seed=1000, size=(320, 240), samples=6)
+    rooms.add_argument(
+        "--views", type=positive_int, default=8, help="images of each room (%(default)s)"
+    )
     corridor = commands.add_parser("corridor", help="a robot's drive, as a folder or an MCAP file")
     corridor.add_argument(
         "out",
@@ -98,10 +101,12 @@ def _render(args: argparse.Namespace, root: Path) -> dict:
     existing = len(folder.names())
     if existing and not args.resume:
         raise ToolError(f"{root} holds {existing} images already; --resume goes on with them")
-    scenes = generate.render_rooms if args.command == "rooms" else generate.render_drive
+    options = (args.count, args.seed, args.width, args.height, args.samples, args.threads)
     start = time.monotonic()
-    names: Iterator[str] = scenes(
-        folder, args.count, args.seed, args.width, args.height, args.samples, args.threads
+    names: Iterator[str] = (
+        generate.render_rooms(folder, *options, args.views)
+        if args.command == "rooms"
+        else generate.render_drive(folder, *options)
     )
     made = 0
     with progress(args.count, args.command, "images") as bar, StopRequest() as stop:

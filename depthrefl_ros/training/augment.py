@@ -1,9 +1,10 @@
 """Random views of a training sample: geometry first (with true focal length), then colour.
 
 Geometry is one similarity transform (zoom, crop or letterbox, small roll, mirror) from output
-to source pixels. Colour and depth use the same transform; depth is always sampled nearest, so
-no depth is invented between two surfaces. Metric depth does not change under any of them: a
-zoomed crop is what a camera with a longer focal length sees from the same place.
+to source pixels, and for some views a turn of the camera about its centre. Colour and depth use the
+same transform; depth is always sampled nearest, so no depth is invented between two surfaces.
+Metric depth does not change under the similarity: a zoomed crop is what a camera with a longer
+focal length sees from the same place. Under a turn it becomes depth along the new optical axis.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class AugmentConfig:
     flip_chance: float = 0.5
     roll_chance: float = 0.5
     max_roll_deg: float = 5.0
+    turn_chance: float = 0.0
+    turn_deg: float = 6.0  # standard deviation of yaw and of pitch, at most twice that
     area_chance: float = 0.5
     brightness: float = 0.25  # offset, fraction of full scale
     contrast: float = 0.35
@@ -70,7 +73,8 @@ class Augmenter:
         """Return a random view of ``sample``."""
         matrix, scale = self.random_geometry(sample.depth_m.shape, generator)
         area = generator.random() < self.config.area_chance
-        view, inside = render_view(sample, matrix, scale, (self.height, self.width), area)
+        turn = self.random_turn(generator)
+        view, inside = render_view(sample, matrix, scale, (self.height, self.width), area, turn)
         image = jitter_colour(view.image, self.config, generator)
         image = degrade(image, self.config, generator)
         image[~inside] = PAD_COLOUR
@@ -95,6 +99,14 @@ class Augmenter:
         flip = generator.random() < config.flip_chance
         return view_matrix(centre, scale, roll, flip, (self.height, self.width)), scale
 
+    def random_turn(self, generator: np.random.Generator) -> np.ndarray | None:
+        """Return a (3, 3) rotation of the camera in yaw and pitch, or None for none."""
+        if generator.random() >= self.config.turn_chance:
+            return None
+        deviation = np.deg2rad(self.config.turn_deg)
+        angles = np.clip(generator.normal(0, deviation, 2), -2 * deviation, 2 * deviation)
+        return cv2.Rodrigues(np.array([*angles, 0.0]))[0]
+
 
 def view_matrix(
     centre: np.ndarray, scale: float, roll: float, flip: bool, size: tuple[int, int]
@@ -117,54 +129,96 @@ def view_matrix(
 
 
 def render_view(
-    sample: Sample, matrix: np.ndarray, scale: float, size: tuple[int, int], area: bool
+    sample: Sample,
+    matrix: np.ndarray,
+    scale: float,
+    size: tuple[int, int],
+    area: bool,
+    turn: np.ndarray | None = None,
 ) -> tuple[View, np.ndarray]:
     """Return the view of ``sample`` under ``matrix``, and the (h, w) bool mask of seen pixels.
 
-    ``area`` averages over the pixels that fall together when shrinking (INTER_AREA); otherwise
-    colour is sampled bilinearly, with the aliasing that a plain remap has.
+    Args:
+        sample: the image with its truth.
+        matrix: (2, 3) from output to source pixel coordinates (of the turned camera, if turned).
+        scale: source pixels per output pixel.
+        size: output (height, width).
+        area: average over the pixels that fall together when shrinking (INTER_AREA); otherwise
+            colour is sampled bilinearly, with the aliasing that a plain remap has.
+        turn: (3, 3) rotation from the source camera's frame to the turned one's.
     """
-    flags = cv2.WARP_INVERSE_MAP
-    extent = (size[1], size[0])
-    image, image_matrix = sample.image, matrix
+    fx, fy, cx, cy = sample.intrinsics
+    intrinsics = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
+    similarity = np.vstack([matrix, [0.0, 0.0, 1.0]])
+    turn = np.eye(3) if turn is None else turn
+    # A ray of the turned camera is turned back and projected: K R^T K^-1.
+    to_source = intrinsics @ turn.T @ np.linalg.inv(intrinsics) @ similarity
+    image, to_image = sample.image, to_source
     if area and scale > 1.0:
-        image, image_matrix = shrink_source(sample.image, matrix, scale)
-    image = cv2.warpAffine(
-        image, image_matrix, extent, flags=flags | cv2.INTER_LINEAR,
+        image, shrink = shrink_source(sample.image, scale)
+        to_image = shrink @ to_source
+    extent = (size[1], size[0])
+    image = cv2.warpPerspective(
+        image, to_image, extent, flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
-    depth_m = cv2.warpAffine(
-        sample.depth_m, matrix, extent, flags=flags | cv2.INTER_NEAREST, borderValue=0
+    depth_m = cv2.warpPerspective(
+        sample.depth_m, to_source, extent, flags=cv2.WARP_INVERSE_MAP | cv2.INTER_NEAREST
     )
-    inside = inside_mask(matrix, sample.depth_m.shape, size)
+    # Depth along the new axis: a source ray s with s_z = 1 has z' = (R s)_z z.
+    rays = np.linalg.inv(intrinsics) @ to_source
+    depth_m = depth_m / turned_share(rays, turn, size).astype(np.float32)
+    inside = inside_mask(to_source, sample.depth_m.shape, size)
     image[~inside] = PAD_COLOUR
     depth_m[~inside] = 0.0
-    fx, fy, cx, cy = sample.intrinsics
-    inverse = np.linalg.inv(matrix[:, :2])
-    centre = inverse @ (np.array([cx, cy]) - matrix[:, 2])
+    centre = np.linalg.inv(matrix[:, :2]) @ (np.array([cx, cy]) - matrix[:, 2])
     focal_px = float(np.sqrt(fx * fy)) / scale
     return View(image, depth_m, focal_px, (float(centre[0]), float(centre[1]))), inside
 
 
-def shrink_source(
-    image: np.ndarray, matrix: np.ndarray, scale: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the image area-averaged by ``scale`` and the matrix into its pixels."""
+def turned_share(rays: np.ndarray, turn: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return (h, w) source depth over turned depth, 1 without a turn.
+
+    Args:
+        rays: (3, 3) from output pixels to rays in the source camera's frame, of any length.
+        turn: (3, 3) rotation to the turned camera's frame.
+        size: output (height, width).
+    """
+    source, turned = plane_of(rays[2], size), plane_of((turn @ rays)[2], size)
+    return source / turned
+
+
+def plane_of(row: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return (h, w) of row . (x, y, 1) at every output pixel."""
+    height, width = size
+    return row[0] * np.arange(width) + (row[1] * np.arange(height) + row[2])[:, None]
+
+
+def shrink_source(image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the image area-averaged by ``scale`` and the (3, 3) matrix into its pixels."""
     height, width = image.shape[:2]
     small = (max(1, round(width / scale)), max(1, round(height / scale)))
-    ratio = np.array([small[0] / width, small[1] / height])
-    # A pixel centre x lies at (x + 0.5) r - 0.5 after resizing by r.
-    shrunk = matrix * ratio[:, None]
-    shrunk[:, 2] += 0.5 * ratio - 0.5
-    return cv2.resize(image, small, interpolation=cv2.INTER_AREA), shrunk
+    x, y = small[0] / width, small[1] / height
+    # A pixel centre u lies at (u + 0.5) r - 0.5 after resizing by r.
+    into = np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5], [0, 0, 1.0]])
+    return cv2.resize(image, small, interpolation=cv2.INTER_AREA), into
 
 
-def inside_mask(matrix: np.ndarray, source: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """Return the (h, w) bool mask of output pixels whose centre lies on the source image."""
-    columns, rows = np.meshgrid(np.arange(size[1]), np.arange(size[0]))
-    x = matrix[0, 0] * columns + matrix[0, 1] * rows + matrix[0, 2]
-    y = matrix[1, 0] * columns + matrix[1, 1] * rows + matrix[1, 2]
-    return (x > -0.5) & (x < source[1] - 0.5) & (y > -0.5) & (y < source[0] - 0.5)
+def inside_mask(
+    to_source: np.ndarray, source: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray:
+    """Return the (h, w) bool mask of output pixels whose centre lies on the source image.
+
+    Args:
+        to_source: (3, 3) homography from output to source pixels.
+        source: (height, width) of the source image.
+        size: output (height, width).
+    """
+    x, y, depth = (plane_of(row, size) for row in to_source)
+    is_ahead = depth > 0
+    x, y = x / np.where(is_ahead, depth, 1), y / np.where(is_ahead, depth, 1)
+    on_image = (x > -0.5) & (x < source[1] - 0.5) & (y > -0.5) & (y < source[0] - 0.5)
+    return is_ahead & on_image
 
 
 def jitter_colour(

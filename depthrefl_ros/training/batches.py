@@ -1,9 +1,13 @@
 """The batches of training: a function of (seed, step), so that a run can be stopped and continued.
 
-A resumed run sees exactly the batches that an uninterrupted one would have seen.
+A resumed run sees exactly the batches that an uninterrupted one would have seen, and several
+processes share exactly the batch that one process would have had.
 """
 
 from __future__ import annotations
+
+import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,56 +16,133 @@ from torch.utils.data import Dataset
 from depthrefl_ros.training.augment import Augmenter
 from depthrefl_ros.training.datasets import ImageFolder, Sample
 
+WEIGHT_STEPS = 1000  # weights count to a thousandth
 
-class StepBatches(Dataset):
-    """Item ``step`` is the whole augmented batch of that training step.
+
+class Mixture:
+    """Says which data set each image of the endless sequence of training images comes from.
+
+    No set is ever a whole image ahead of its share, and after a period (the sum of the weights in
+    lowest terms) each has given exactly its share.
 
     Args:
-        parts: pairs (data set, images per batch); their sum is the batch size.
-        augmenter: makes one (image, depth, focal length) out of a sample.
+        weights: of the sets, relative to each other; they need not be whole numbers.
+
+    Raises:
+        ValueError: no weights, or one below a thousandth.
+    """
+
+    def __init__(self, weights: list[float]):
+        whole = [round(weight * WEIGHT_STEPS) for weight in weights]
+        if not whole or min(whole) < 1:
+            raise ValueError(f"weights are {weights}; each must be at least {1 / WEIGHT_STEPS}")
+        divisor = math.gcd(*whole)
+        self.shares = [weight // divisor for weight in whole]
+        self.period = sum(self.shares)
+        # Always the set that is furthest behind its share.
+        credits = [0] * len(whole)
+        self._order = np.empty(self.period, np.int64)
+        for position in range(self.period):
+            credits = [credit + share for credit, share in zip(credits, self.shares, strict=True)]
+            self._order[position] = chosen = max(range(len(whole)), key=credits.__getitem__)
+            credits[chosen] -= self.period
+        given = np.arange(len(whole))[:, None] == self._order
+        self._given_before = np.cumsum(given, axis=1) - given
+
+    def place(self, position: int) -> tuple[int, int]:
+        """Return the set of image ``position`` (from 0), and how many it has given before."""
+        periods, place = divmod(position, self.period)
+        part = int(self._order[place])
+        return part, periods * self.shares[part] + int(self._given_before[part, place])
+
+
+class StepBatches(Dataset):
+    """Item ``step`` is the whole augmented batch of that training step, or one process's share.
+
+    Args:
+        parts: pairs (data set, weight); see ``Mixture``.
+        augmenter: makes one view out of a sample and a random generator.
         seed: with the step it decides everything.
         steps: number of items.
+        batch: images a step, of all processes together.
+        rank: this process's number; it takes every ``world``-th image of the batch.
+        world: number of processes.
 
     A data set's images come in random order, each once before any comes again.
+
+    Raises:
+        ValueError: no image a step, or a batch that does not divide among the processes.
     """
 
     def __init__(
-        self, parts: list[tuple[ImageFolder, int]], augmenter: Augmenter, seed: int, steps: int
+        self,
+        parts: list[tuple[ImageFolder, float]],
+        augmenter: Augmenter,
+        seed: int,
+        steps: int,
+        batch: int,
+        rank: int = 0,
+        world: int = 1,
     ):
-        if sum(count for _, count in parts) < 1:
-            raise ValueError(f"images per batch must sum to at least 1, got {parts}")
-        self.parts = parts
+        if batch < 1 or batch % world:
+            raise ValueError(
+                f"batch is {batch}; a positive multiple of {world}, the number of processes, is "
+                "needed"
+            )
+        self.datasets = [dataset for dataset, _ in parts]
+        self.mixture = Mixture([weight for _, weight in parts])
         self.augmenter = augmenter
         self.seed = seed
         self.steps = steps
+        self.batch = batch
+        self.rank = rank
+        self.world = world
 
     def __len__(self) -> int:
         """Return the number of steps."""
         return self.steps
 
-    def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
-        """Return image (N, 3, H, W) uint8, depth_m (N, 1, H, W) float32, focal_px (N,) float32.
+    def __getitem__(self, step: int) -> dict[str, torch.Tensor | list[str]]:
+        """Return the images of ``step``.
 
-        Raises DatasetError for an unreadable file.
+        ``image`` (n, 3, H, W) uint8, ``depth_m`` (n, 1, H, W) float32 and ``focal_px`` (n,)
+        float32 of this process's n images, and ``names``, those of the whole batch.
+
+        Raises:
+            DatasetError: a file cannot be read.
         """
-        generator = np.random.default_rng([self.seed, step])
         views = [
-            self.augmenter(sample, generator)
-            for part, (dataset, count) in enumerate(self.parts)
-            for sample in self._draw(part, dataset, count, step)
+            self.augmenter(
+                self._sample(step, index), np.random.default_rng([self.seed, step, index])
+            )
+            for index in range(self.rank, self.batch, self.world)
         ]
         images = np.stack([view.image for view in views]).transpose(0, 3, 1, 2)
         return {
             "image": torch.from_numpy(np.ascontiguousarray(images)),
             "depth_m": torch.from_numpy(np.stack([view.depth_m for view in views])[:, None]),
             "focal_px": torch.tensor([view.focal_px for view in views], dtype=torch.float32),
+            "names": self.names(step),
         }
 
-    def _draw(self, part: int, dataset: ImageFolder, count: int, step: int) -> list[Sample]:
-        """Return the samples of one data set for ``step``: a walk through shuffled epochs."""
-        samples = []
-        for position in range(step * count, (step + 1) * count):
-            epoch, place = divmod(position, len(dataset))
-            order = np.random.default_rng([self.seed, part, epoch]).permutation(len(dataset))
-            samples.append(dataset[int(order[place])])
-        return samples
+    def names(self, step: int) -> list[str]:
+        """Return FOLDER/NAME of every image of the batch of ``step``."""
+        places = [self._place(step, index) for index in range(self.batch)]
+        return [f"{dataset.root.name}/{dataset.names[index]}" for dataset, index in places]
+
+    def _sample(self, step: int, index: int) -> Sample:
+        dataset, place = self._place(step, index)
+        return dataset[place]
+
+    def _place(self, step: int, index: int) -> tuple[ImageFolder, int]:
+        """Return data set and index within it of one image: a walk through shuffled epochs."""
+        part, count = self.mixture.place(step * self.batch + index)
+        dataset = self.datasets[part]
+        epoch, place = divmod(count, len(dataset))
+        return dataset, int(shuffled(self.seed, part, epoch, len(dataset))[place])
+
+
+@lru_cache(maxsize=16)
+def shuffled(seed: int, part: int, epoch: int, size: int) -> np.ndarray:
+    """Return the order (size,) int64 in which a data set's images come in one epoch."""
+    return np.random.default_rng([seed, part, epoch]).permutation(size)

@@ -1,5 +1,7 @@
 """Calibration of sigma: the distribution function F of |delta log z| / sigma on held-out images.
 
+The errors are ``evaluate_images(...).pixels.error_ratio``: equally many from each image.
+
 With F, an interval of probability p is z exp(+-sigma F^-1(p)), and F(log 1.25 / sigma) is the
 probability that a pixel is within the delta1 bound: the published confidence.
 """
@@ -10,47 +12,103 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from depthrefl_ros.training.datasets import Sample
-from depthrefl_ros.training.evaluate import CAP_M, Infer, predictions
-
 POINTS = 101
-PIXELS_PER_IMAGE = 20000
+SHARES = (0.5, 0.8, 0.9, 0.95)
+FINE_POINTS = 10_001
+# Fitting F needs no more than this for a third digit; cross-fitting does it once a block.
+CROSS_FIT_PIXELS = 500_000
 
 
-def normalised_errors(
-    infer: Infer, samples: Sequence[Sample], network: tuple[int, int], focal_px: float
-) -> np.ndarray:
-    """Return (n,) float64 |log z - log truth| / sigma at random known pixels, equally per image.
+def fit_calibration(
+    data_sets: Sequence[np.ndarray], points: int = POINTS
+) -> dict[str, list[float]]:
+    """Fits one F to several data sets that count alike, however many pixels each has.
+
+    F is the mean of the data sets' own distribution functions: each stands in the mixture with the
+    same number of its quantiles.
+
+    Args:
+        data_sets: of each, |log z - log truth| / sigma, any shape.
+        points: of the table.
+
+    Returns:
+        ``error_quantiles`` of the mixture.
 
     Raises:
-        ValueError: no sample has a pixel with truth.
+        ValueError: there is no data set, or one is empty.
     """
-    generator = np.random.default_rng(0)
-    errors = []
-    for sample, prediction in predictions(infer, samples, network, focal_px):
-        known = np.flatnonzero((sample.depth_m > 0) & (sample.depth_m < CAP_M))
-        if known.size == 0:
-            continue
-        chosen = generator.choice(known, PIXELS_PER_IMAGE)
-        depth_m, truth_m, sigma = (
-            plane.ravel()[chosen].astype(np.float64)
-            for plane in (prediction.depth_m, sample.depth_m, prediction.sigma)
-        )
-        errors.append(np.abs(np.log(depth_m) - np.log(truth_m)) / sigma)
-    if not errors:
-        raise ValueError("no image has a pixel with known depth; calibration needs truth")
-    return np.concatenate(errors)
+    if not data_sets or any(np.size(errors) == 0 for errors in data_sets):
+        raise ValueError("calibration needs at least one data set, and errors in each of them")
+    if len(data_sets) == 1:
+        return error_quantiles(data_sets[0], points)
+    # In the middle of each step, so that no data set's extremes count for more than their share.
+    probability = (np.arange(FINE_POINTS) + 0.5) / FINE_POINTS
+    return error_quantiles(
+        np.concatenate([np.quantile(errors, probability) for errors in data_sets]), points
+    )
 
 
 def error_quantiles(errors: np.ndarray, points: int = POINTS) -> dict[str, list[float]]:
-    """Return F as ``probability`` (0 to 1, evenly) and the ``quantile`` F^-1 at each.
+    """Returns F as ``probability`` (0 to 1, evenly) and the ``quantile`` F^-1 at each.
 
     The quantiles are made strictly increasing from exactly 0, so that both directions can be
     interpolated.
+
+    Args:
+        errors: |log z - log truth| / sigma of one data set, any shape.
+        points: of the table.
     """
     probability = np.linspace(0.0, 1.0, points)
-    quantile = np.quantile(errors, probability)
+    quantile = np.quantile(errors, probability).astype(np.float64)
     quantile[0] = 0.0
     step = 1e-6 * np.arange(points)
     quantile = np.maximum.accumulate(quantile) + step
     return {"probability": probability.tolist(), "quantile": quantile.tolist()}
+
+
+def coverage(
+    errors: np.ndarray, calibration: dict[str, list[float]], shares: Sequence[float] = SHARES
+) -> np.ndarray:
+    """Returns which share of the truth lies within the intervals z exp(+-sigma F^-1(p)).
+
+    Args:
+        errors: (..., n) |log z - log truth| / sigma, for example (images, n).
+        calibration: F, as ``fit_calibration`` returns it.
+        shares: the probabilities p.
+
+    Returns:
+        (..., len(shares)) float64 measured over n; equal to ``shares`` where sigma is calibrated.
+    """
+    limits = np.interp(shares, calibration["probability"], calibration["quantile"])
+    return np.stack([(errors <= limit).mean(axis=-1) for limit in limits], axis=-1)
+
+
+def cross_fitted_coverage(
+    errors: np.ndarray, blocks: list[np.ndarray], shares: Sequence[float] = SHARES
+) -> np.ndarray:
+    """Returns the coverage of each image under the F of all images that are not in its block.
+
+    What calibration on these images promises for images of scenes that it has not seen.
+
+    Args:
+        errors: (images, n) |log z - log truth| / sigma, in random order within an image.
+        blocks: of neighbouring images, from ``bootstrap.blocks_of``; at least two.
+        shares: the probabilities p.
+
+    Returns:
+        (images, len(shares)) float64.
+
+    Raises:
+        ValueError: fewer than two blocks.
+    """
+    if len(blocks) < 2:
+        raise ValueError(
+            f"cross-fitting needs images of at least two blocks of neighbours; the {len(errors)} "
+            f"here make {len(blocks)}"
+        )
+    fitted_on = errors[:, : max(1, CROSS_FIT_PIXELS // len(errors))]
+    result = np.empty((len(errors), len(shares)))
+    for block in blocks:
+        calibration = error_quantiles(np.delete(fitted_on, block, axis=0))
+        result[block] = coverage(errors[block], calibration, shares)
+    return result

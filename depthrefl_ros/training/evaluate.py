@@ -1,13 +1,15 @@
 """How good are the depths? One protocol for a torch model in training and for any engine.
 
 The whole image goes into the network as at run time (aspect kept, padded), the prediction comes
-back to the truth's size bilinearly, is clamped to [1e-3, 10] m and compared where the truth is
-known and below 10 m. Figures are means of per-image values; no alignment, one pass.
+back to the truth's size bilinearly and is compared by a ``Protocol``; without one: no crop, no
+alignment, clamped to [1e-3, 10] m, truth below 10 m. Figures are means of per-image values, one
+pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,13 +19,19 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.rectification import Rectification
 from depthrefl_ros.training.datasets import Sample
 from depthrefl_ros.training.metrics import depth_metrics, mean_metrics
+from depthrefl_ros.training.order import ordinal_agreements
+from depthrefl_ros.training.protocol import NEAREST_M, Protocol, fit_alignment
+from depthrefl_ros.training.uncertainty import (
+    Pixels,
+    choose_pixels,
+    pixels_per_image,
+    sparsification_areas,
+)
 
 if TYPE_CHECKING:
     from depthrefl_ros.network.model import DepthModel
 
-CAP_M = 10.0
-NEAREST_M = 1e-3
-PAIRS = 2000  # per image, for the ordinal agreement
+NEAREST_SIGMA = 1e-6  # of an aligned prediction; a flat one has none of its own
 
 # (N, h, w, 3) uint8 RGB to {"depth", "sigma", "relative"}, each (N, 1, h, w) float32, depth in
 # canonical metres: what Engine.infer does.
@@ -38,6 +46,33 @@ class Prediction(NamedTuple):
     relative: np.ndarray
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, image by image; only images with truth that counts are in it.
+
+    Attributes:
+        names: of the images.
+        figures: of each image: ``depth_metrics``, ``ordinal_agreements`` and
+            ``sparsification_areas``.
+        pixels: each (images, n): the same number of random pixels from every image.
+    """
+
+    names: list[str]
+    figures: list[dict[str, float]]
+    pixels: Pixels
+
+    def values(self, name: str) -> np.ndarray:
+        """Return one figure of all images, (images,) float64."""
+        return np.array([figures[name] for figures in self.figures], np.float64)
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of every figure over the images, and ``images``, their number."""
+        means = mean_metrics(self.figures)
+        # A mean of counts says nothing, and predictions are dense.
+        del means["pixels"], means["coverage"]
+        return {**means, "images": len(self.names)}
+
+
 def torch_infer(model: DepthModel) -> Infer:
     """Return ``Infer`` for a torch model, in float32 and evaluation mode."""
     import torch  # only here: evaluating an engine needs no torch
@@ -45,9 +80,11 @@ def torch_infer(model: DepthModel) -> Infer:
     def infer(images: np.ndarray) -> dict[str, np.ndarray]:
         model.eval()
         with torch.inference_mode():
-            batch = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+            device = next(model.parameters()).device
+            batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
             output = model(batch)
-        return {name: getattr(output, name).numpy() for name in ("depth", "sigma", "relative")}
+        names = ("depth", "sigma", "relative")
+        return {name: getattr(output, name).cpu().numpy() for name in names}
 
     return infer
 
@@ -74,69 +111,89 @@ def predictions(
         yield sample, Prediction(*(rectification.from_network(plane[0, 0]) for plane in planes))
 
 
-def evaluate(
+def evaluate_images(
     infer: Infer,
     samples: Sequence[Sample],
     network: tuple[int, int],
     focal_px: float,
+    protocol: Protocol | None = None,
     show_progress: bool = False,
-) -> dict[str, float]:
-    """Return the means over the samples of ``depth_metrics`` and of the ordinal agreements.
+) -> Evaluation:
+    """Predict every image and compare it with its truth.
 
-    The agreements (Kendall's tau over sampled pixel pairs, 1 for the same order) are
-    ``tau_relative_depth``, ``tau_relative_truth`` and ``tau_depth_truth``. Images without known
-    depth are left out; ``images`` is the number compared. Arguments as for ``predictions``.
+    What is random (pixels, pairs) depends on an image's place among the samples only, so that two
+    networks are compared on the same pixels.
+
+    Args:
+        infer: the network, and the next three as for ``predictions``.
+        samples: see there.
+        network: see there.
+        focal_px: see there.
+        protocol: crop, cap and alignment; None for ``Protocol()``.
+        show_progress: show a bar on stderr.
 
     Raises:
-        ValueError: no image has known depth.
+        ValueError: no image has truth that counts, or the crop does not fit an image.
     """
-    generator = np.random.default_rng(0)
-    images = []
+    protocol = protocol or Protocol()
+    count = pixels_per_image(len(samples))
+    names, figures, chosen = [], [], []
     pairs = predictions(infer, samples, network, focal_px)
     bar = tqdm(pairs, total=len(samples), unit="image", disable=not show_progress)
-    for sample, prediction in bar:
-        known = (sample.depth_m > 0) & (sample.depth_m < CAP_M)
-        if not known.any():
+    for index, (sample, prediction) in enumerate(bar):
+        truth_m = protocol.truth(sample.depth_m)
+        if not truth_m.any():
             continue
-        clamped = np.clip(prediction.depth_m, NEAREST_M, CAP_M)
-        images.append(
+        generator = np.random.default_rng(index)
+        prediction = aligned(prediction, truth_m, protocol.align)
+        clamped_m = np.clip(prediction.depth_m, NEAREST_M, protocol.cap_m)
+        places = choose_pixels(truth_m > 0, count, generator)
+        pixels = _pixels_at(places, prediction, clamped_m, truth_m)
+        names.append(sample.name)
+        chosen.append(pixels)
+        figures.append(
             {
-                **depth_metrics(clamped, sample.depth_m, CAP_M),
-                **ordinal_agreements(prediction.relative, clamped, sample.depth_m, generator),
+                **depth_metrics(clamped_m, truth_m, protocol.cap_m),
+                **sparsification_areas(pixels),
+                **ordinal_agreements(prediction.relative, clamped_m, truth_m, generator),
             }
         )
-    if not images:
-        raise ValueError(f"none of the {len(samples)} images has depth below {CAP_M} m")
-    figures = mean_metrics(images)
-    del figures["pixels"]  # a mean of counts says nothing
-    return {**figures, "images": len(images)}
+    if not names:
+        raise ValueError(
+            f"none of the {len(samples)} images has depth that counts ({protocol}); "
+            "evaluation and calibration need truth"
+        )
+    stacked = Pixels(*(np.stack(planes) for planes in zip(*chosen, strict=True)))
+    return Evaluation(names, figures, stacked)
 
 
-def ordinal_agreements(
-    relative: np.ndarray, depth_m: np.ndarray, truth_m: np.ndarray, generator: np.random.Generator
-) -> dict[str, float]:
-    """Return Kendall's tau between each two of relative depth, depth and truth, each (H, W)."""
-    pairs = sample_pairs((truth_m > 0) & (truth_m < CAP_M), PAIRS, generator)
-    return {
-        "tau_relative_depth": kendall_tau(relative, depth_m, pairs),
-        "tau_relative_truth": kendall_tau(relative, truth_m, pairs),
-        "tau_depth_truth": kendall_tau(depth_m, truth_m, pairs),
-    }
+def aligned(prediction: Prediction, truth_m: np.ndarray, align: str) -> Prediction:
+    """Return the prediction with its depth fitted to the truth, and sigma following it.
 
+    sigma * depth, a deviation in metres, is scaled as depth is; a shift leaves it as it is.
 
-def sample_pairs(known: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Return (2, count) flat indices of random pairs among the known pixels."""
-    return generator.choice(np.flatnonzero(known), size=(2, count))
-
-
-def kendall_tau(first: np.ndarray, second: np.ndarray, pairs: np.ndarray) -> float:
-    """Return Kendall's tau of two (H, W) images over pixel pairs.
-
-    Pairs tied in either image are left out.
-
-    1 is the same order everywhere, -1 the opposite; 0 if every pair is tied.
+    Args:
+        prediction: of an image.
+        truth_m: (H, W) float32 metres, 0 where it does not count.
+        align: one of ``protocol.ALIGNMENTS``.
     """
-    order = np.sign(np.diff(first.ravel()[pairs], axis=0))
-    order = order * np.sign(np.diff(second.ravel()[pairs], axis=0))
-    order = order[order != 0]
-    return float(order.mean()) if order.size else 0.0
+    if align == "none":
+        return prediction
+    known = truth_m > 0
+    scale, shift = fit_alignment(align, prediction.depth_m[known], truth_m[known])
+    # A least-squares plane may go through the camera and behind it.
+    depth_m = np.maximum(scale * prediction.depth_m + shift, NEAREST_M)
+    sigma = np.maximum(abs(scale) * prediction.sigma * prediction.depth_m / depth_m, NEAREST_SIGMA)
+    return prediction._replace(depth_m=depth_m.astype(np.float32), sigma=sigma.astype(np.float32))
+
+
+def _pixels_at(
+    places: np.ndarray, prediction: Prediction, clamped_m: np.ndarray, truth_m: np.ndarray
+) -> Pixels:
+    depth_m, sigma, clamped, truth = (
+        plane.ravel()[places]
+        for plane in (prediction.depth_m, prediction.sigma, clamped_m, truth_m)
+    )
+    # Of the depth before clamping, since that is what is published with its sigma.
+    error_ratio = np.abs(np.log(depth_m) - np.log(truth)) / sigma
+    return Pixels(clamped, truth, sigma, error_ratio.astype(np.float32))

@@ -102,6 +102,25 @@ def log_gradient_loss(depth: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     return gradient_loss(depth.float().clamp(min=1e-3).log() - truth.log(), valid)
 
 
+def distillation_loss(
+    depth: Tensor, sigma: Tensor, teacher_log_depth: Tensor, teacher_sigma: Tensor
+) -> Tensor:
+    """Return how far depth and sigma are from a teacher's, each as a mean absolute log ratio.
+
+    Depth counts ten times, as in SILog; sigma, which nobody measures, once. Every pixel counts: the
+    teacher has an answer where the truth is unknown.
+
+    Args:
+        depth: (N, 1, H, W) canonical metres.
+        sigma: (N, 1, H, W) standard deviation of log depth.
+        teacher_log_depth: (N, 1, H, W), log of canonical metres.
+        teacher_sigma: (N, 1, H, W).
+    """
+    log_depth = depth.float().clamp(min=1e-3).log()
+    log_ratio = sigma.float().log() - teacher_sigma.log()
+    return 10.0 * (log_depth - teacher_log_depth).abs().mean() + log_ratio.abs().mean()
+
+
 def soft_bin_targets(centres: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """Return the lower neighbouring bin (N, 1, h, w) int64 and its weight in [0, 1].
 

@@ -1,14 +1,18 @@
 """Errors of a predicted depth image against the truth, as the depth literature defines them.
 
 Eigen, Puhrsch and Fergus, "Depth map prediction from a single image using a multi-scale deep
-network" (2014) for AbsRel, delta1, RMSE and log10; the KITTI depth benchmark for SILog.
+network" (2014) for AbsRel, SqRel, delta, RMSE, RMSE log and log10; the KITTI depth benchmark for
+SILog.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-DELTA1_RATIO = 1.25
+DELTA_RATIO = 1.25
+ERRORS = (
+    "abs_rel", "sq_rel", "delta1", "delta2", "delta3", "rmse", "rmse_log", "log10", "silog",
+)  # fmt: skip
 
 
 def depth_metrics(
@@ -16,14 +20,17 @@ def depth_metrics(
 ) -> dict[str, float | int]:
     """Compares two depth images where the truth is known and the prediction is a distance.
 
-    With d the prediction and t the truth, both in metres, over the n pixels where
-    0 < t < cap_m and d is finite and positive:
+    With d the prediction and t the truth, both in metres, and e = ln d - ln t, over the n pixels
+    where 0 < t < cap_m and d is finite and positive:
 
     * ``abs_rel``: mean(abs(d - t) / t)
-    * ``delta1``: share of pixels with max(d / t, t / d) < 1.25
+    * ``sq_rel``: mean((d - t)^2 / t), metres
+    * ``delta1``, ``delta2``, ``delta3``: share of pixels with max(d / t, t / d) < 1.25,
+      1.25^2 and 1.25^3
     * ``rmse``: sqrt(mean((d - t)^2)), metres
+    * ``rmse_log``: sqrt(mean(e^2))
     * ``log10``: mean(abs(log10 d - log10 t))
-    * ``silog``: 100 sqrt(mean(e^2) - mean(e)^2) with e = ln d - ln t, as KITTI has it
+    * ``silog``: 100 sqrt(mean(e^2) - mean(e)^2), as KITTI has it
     * ``pixels``: n
     * ``coverage``: n over the number of pixels with 0 < t < cap_m: how many were believed
 
@@ -48,15 +55,19 @@ def depth_metrics(
     pixels, known_pixels = int(compared.sum()), int(known.sum())
     coverage = pixels / known_pixels if known_pixels else float("nan")
     if pixels == 0:
-        undefined = dict.fromkeys(("abs_rel", "delta1", "rmse", "log10", "silog"), float("nan"))
-        return {**undefined, "pixels": 0, "coverage": coverage}
+        return {**dict.fromkeys(ERRORS, float("nan")), "pixels": 0, "coverage": coverage}
     d = prediction[compared].astype(np.float64)
     t = truth[compared].astype(np.float64)
-    log_error = np.log(d / t)
+    difference, log_error = d - t, np.log(d / t)
+    ratio = np.exp(np.abs(log_error))  # max(d / t, t / d)
     return {
-        "abs_rel": float(np.mean(np.abs(d - t) / t)),
-        "delta1": float(np.mean(np.maximum(d / t, t / d) < DELTA1_RATIO)),
-        "rmse": float(np.sqrt(np.mean((d - t) ** 2))),
+        "abs_rel": float(np.mean(np.abs(difference) / t)),
+        "sq_rel": float(np.mean(difference**2 / t)),
+        "delta1": float(np.mean(ratio < DELTA_RATIO)),
+        "delta2": float(np.mean(ratio < DELTA_RATIO**2)),
+        "delta3": float(np.mean(ratio < DELTA_RATIO**3)),
+        "rmse": float(np.sqrt(np.mean(difference**2))),
+        "rmse_log": float(np.sqrt(np.mean(log_error**2))),
         "log10": float(np.mean(np.abs(log_error)) / np.log(10.0)),
         "silog": float(100.0 * np.std(log_error)),
         "pixels": pixels,
@@ -68,12 +79,18 @@ def mean_metrics(images: list[dict[str, float | int]]) -> dict[str, float]:
     """Means of per-image figures; images without a comparable pixel are left out.
 
     Args:
-        images: what ``depth_metrics`` returned, one an image.
+        images: what ``depth_metrics`` returned, one an image, and any other figures.
 
     Returns:
-        Each figure's mean by name; empty where no image could be compared.
+        Each figure's mean by name over the images where it is not NaN; empty where no image could
+        be compared.
     """
     compared = [image for image in images if image["pixels"] > 0]
     if not compared:
         return {}
-    return {name: float(np.mean([image[name] for image in compared])) for name in compared[0]}
+    means = {}
+    for name in compared[0]:
+        values = np.array([image[name] for image in compared], np.float64)
+        values = values[~np.isnan(values)]
+        means[name] = float(values.mean()) if values.size else float("nan")
+    return means

@@ -24,21 +24,22 @@ def render_rooms(
     height: int = 240,
     samples: int = 8,
     threads: int = 1,
+    views_per_room: int = VIEWS_PER_ROOM,
 ) -> Iterator[str]:
-    """Renders images 0000 to count - 1, several views of each room, and yields each new name.
+    """Renders images 0000 to count - 1, `views_per_room` of each room, and yields each new name.
 
     Room r has the seed `seed + r`, so folders with seeds far enough apart share no room. An
     image that exists is skipped and comes out the same if it is rendered again.
     """
-    for room_index in range(math.ceil(count / VIEWS_PER_ROOM)):
-        first = room_index * VIEWS_PER_ROOM
-        names = [f"{index:04d}" for index in range(first, min(first + VIEWS_PER_ROOM, count))]
+    for room_index in range(math.ceil(count / views_per_room)):
+        first = room_index * views_per_room
+        names = [f"{index:04d}" for index in range(first, min(first + views_per_room, count))]
         if all(name in folder for name in names):
             continue
         stage = Stage()
         room, rng = build_room(stage, seed + room_index)
-        views = choose_views(stage, room, rng, VIEWS_PER_ROOM)
-        keys = rng.uniform(0.08, 0.2, VIEWS_PER_ROOM)
+        views = choose_views(stage, room, rng, views_per_room)
+        keys = rng.uniform(0.08, 0.2, views_per_room)
         renderer = Renderer(stage, width, height, samples, threads)
         for name, view, key in zip(names, views, keys, strict=False):
             if name not in folder:

@@ -1,0 +1,182 @@
+"""The large backbone: DINOv2 (Oquab et al. 2023) under Depth Anything's DPT neck and head.
+
+The layers are those of the ``transformers`` package, which is imported only when such a backbone is
+built. Nothing of it is changed, so that Depth Anything V2's weights fit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from depthrefl_ros.network.backbone import BackboneFeatures, resize
+
+# ImageNet's colours, which DINOv2 was trained with, in units of 0..255.
+_MEAN = tuple(255.0 * value for value in (0.485, 0.456, 0.406))
+_STANDARD_DEVIATION = tuple(255.0 * value for value in (0.229, 0.224, 0.225))
+_PATCH = 14
+
+# Depth Anything V2 Small.
+_ENCODERS = {
+    "dinov2_small": {
+        "hidden_size": 384,
+        "num_attention_heads": 6,
+        "num_hidden_layers": 12,
+        "out_indices": [3, 6, 9, 12],
+        "neck_hidden_sizes": [48, 96, 192, 384],
+        "fusion_hidden_size": 64,
+        "head_hidden_size": 32,
+    }
+}
+
+
+@dataclass(frozen=True)
+class DinoV2Config:
+    """What a DINOv2 backbone is built from.
+
+    Attributes:
+        encoder: ``dinov2_small``.
+
+    Raises:
+        ValueError: the encoder is unknown.
+    """
+
+    stride: ClassVar[int] = _PATCH
+
+    encoder: str = "dinov2_small"
+
+    def __post_init__(self) -> None:
+        if self.encoder not in _ENCODERS:
+            raise ValueError(f"encoder is {self.encoder!r}; known are {sorted(_ENCODERS)}")
+
+
+class DinoV2Backbone(nn.Module):
+    """DINOv2, DPT neck and relative head, with the interface of ``backbone.Backbone``.
+
+    The blocks are the neck's at strides 28, 14, 7 and 3.5. Its last one, at stride 1.75, feeds the
+    relative head only: a reflector there would cost more than all the rest.
+
+    Raises:
+        ImportError: ``transformers`` is not installed.
+    """
+
+    stride = _PATCH
+
+    def __init__(self, config: DinoV2Config):
+        super().__init__()
+        try:
+            from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
+        except ImportError as error:
+            raise ImportError(
+                f"encoder {config.encoder} needs the package transformers ({error}): "
+                "pip install transformers"
+            ) from error
+        sizes = dict(_ENCODERS[config.encoder])
+        self.head_channels = sizes["head_hidden_size"]
+        self.bottleneck_channels = sizes["neck_hidden_sizes"][-1]
+        self.block_channels = (sizes["fusion_hidden_size"],) * 4
+        encoder = {
+            name: sizes.pop(name)
+            for name in ("hidden_size", "num_attention_heads", "num_hidden_layers", "out_indices")
+        }
+        self.depth_anything = DepthAnythingForDepthEstimation(
+            DepthAnythingConfig(
+                backbone_config={
+                    "model_type": "dinov2",
+                    "image_size": 518,
+                    "reshape_hidden_states": False,
+                    **encoder,
+                },
+                reassemble_hidden_size=encoder["hidden_size"],
+                **sizes,
+            )
+        )
+
+    def forward(self, image: Tensor) -> BackboneFeatures:
+        """(N, 3, H, W) normalised RGB, H and W multiples of 14, to ``BackboneFeatures``."""
+        bottleneck, blocks, finest = self.neck(image)
+        head, relative = self._relative(finest, image)
+        # The reflector works at the last block's stride, not at the image's.
+        return BackboneFeatures(bottleneck, blocks, resize(head, blocks[-1]), relative)
+
+    def neck(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
+        """Encoder and neck alone.
+
+        Args:
+            image: (N, 3, H, W) normalised RGB.
+
+        Returns:
+            The bottleneck at stride 28; the blocks at strides 28, 14, 7 and 3.5; the neck's finest
+            output at stride 1.75.
+        """
+        model = self.depth_anything
+        patches = (image.shape[2] // _PATCH, image.shape[3] // _PATCH)
+        tokens = model.backbone(image).feature_maps
+        maps = model.neck.reassemble_stage(list(tokens), *patches)
+        narrowed = [conv(feature) for conv, feature in zip(model.neck.convs, maps, strict=True)]
+        *fused, finest = model.neck.fusion_stage(narrowed)
+        return maps[-1], (narrowed[-1], *fused), finest
+
+    def _relative(self, finest: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Depth Anything's head to its last feature and to relative depth, at the image's size."""
+        head = self.depth_anything.head
+        widened = nn.functional.interpolate(
+            head.conv1(finest), size=image.shape[2:], mode="bilinear", align_corners=True
+        )
+        feature = head.activation1(head.conv2(widened))
+        # Its logit grows toward the camera; ours is near to far. Without the ReLU that follows in
+        # Depth Anything the far background keeps its order.
+        return feature, torch.sigmoid(-head.conv3(feature))
+
+    def fix_size(self, height: int, width: int) -> None:
+        """Resizes the position embedding once, in place, for images of this size (pixels).
+
+        In an exported graph a bicubic resize of a constant would otherwise run for every frame.
+        """
+        encoder = self.depth_anything.backbone
+        encoder.embeddings = _FixedSizeEmbeddings(encoder.embeddings, height, width)
+
+    def spell_out_attention(self) -> None:
+        """Computes attention as products and a softmax, in place, for exported graphs.
+
+        Torch's fused attention is faster in torch, but exported it becomes a softmax that guards
+        each layer against NaN: OpenVINO is 10 % slower with it.
+        """
+        self.depth_anything.backbone.set_attn_implementation("eager")
+
+    @staticmethod
+    def normalise(image: Tensor) -> Tensor:
+        """RGB in 0..255 to ImageNet's zero mean and unit deviation, channel by channel."""
+        kind = {"dtype": image.dtype, "device": image.device}
+        mean = torch.tensor(_MEAN, **kind).reshape(1, 3, 1, 1)
+        scale = 1.0 / torch.tensor(_STANDARD_DEVIATION, **kind).reshape(1, 3, 1, 1)
+        return (image - mean) * scale
+
+
+class _FixedSizeEmbeddings(nn.Module):
+    """The encoder's first step with its position embedding already resized.
+
+    Args:
+        embeddings: the encoder's own.
+        height: of the images, pixels.
+        width: of the images, pixels.
+    """
+
+    def __init__(self, embeddings: nn.Module, height: int, width: int):
+        super().__init__()
+        self.patch_embeddings = embeddings.patch_embeddings
+        whole, channels = embeddings.cls_token, embeddings.cls_token.shape[2]
+        # The method asks the tokens for their number and channels only.
+        tokens = whole.new_empty(1, 1 + (height // _PATCH) * (width // _PATCH), channels)
+        with torch.no_grad():
+            position = embeddings.interpolate_pos_encoding(tokens, height, width)
+            self.whole = nn.Parameter(whole + position[:, :1])
+            self.position = nn.Parameter(position[:, 1:].clone())
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) to tokens (N, 1 + H W / 14^2, C), that of the whole image first."""
+        patches = self.patch_embeddings(image) + self.position
+        return torch.cat([self.whole.expand(patches.shape[0], -1, -1), patches], dim=1)

@@ -1,0 +1,64 @@
+"""The heads that the reflector descends from, on its backbone and through its interface.
+
+A head is an ``nn.Module`` from ``BackboneFeatures`` to a ``HeadOutput``. What each is trained by is
+in ``training/head_losses.py``. None of them is shipped; they are here to be measured against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from depthrefl_ros.network.heads.adaptive import AdaBins, LocalBins
+from depthrefl_ros.network.heads.base import HeadModel, HeadOutput, HeadSizes
+from depthrefl_ros.network.heads.classification import LogBinClassification, OrdinalRegression
+from depthrefl_ros.network.heads.regression import DepthRegression, LogDepthRegression
+from depthrefl_ros.network.heads.variants import ReflectorHead
+
+ANCESTORS: dict[str, Callable[[HeadSizes], nn.Module]] = {
+    "log_regression": LogDepthRegression,
+    "berhu_regression": DepthRegression,
+    "classification": LogBinClassification,
+    "ordinal": OrdinalRegression,
+    "adabins": AdaBins,
+    "localbins": LocalBins,
+}
+REFLECTORS: dict[str, Callable[[HeadSizes], nn.Module]] = {
+    "reflector": ReflectorHead,
+    "reflector_softmax": partial(ReflectorHead, distribution="softmax"),
+    "reflector_no_attractors": partial(ReflectorHead, levels=()),
+    "reflector_one_level": partial(ReflectorHead, levels=(0,)),
+    "reflector_no_relative": partial(ReflectorHead, sees_relative=False),
+}
+HEADS = {**ANCESTORS, **REFLECTORS}
+
+
+def create_head(name: str, sizes: HeadSizes) -> nn.Module:
+    """A head with random weights.
+
+    Raises:
+        ValueError: the name is no key of ``HEADS``.
+    """
+    if name not in HEADS:
+        raise ValueError(f"head is {name!r}; known are {', '.join(HEADS)}")
+    return HEADS[name](sizes)
+
+
+__all__ = [
+    "ANCESTORS",
+    "HEADS",
+    "REFLECTORS",
+    "AdaBins",
+    "DepthRegression",
+    "HeadModel",
+    "HeadOutput",
+    "HeadSizes",
+    "LocalBins",
+    "LogBinClassification",
+    "LogDepthRegression",
+    "OrdinalRegression",
+    "ReflectorHead",
+    "create_head",
+]

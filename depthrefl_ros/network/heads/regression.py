@@ -1,0 +1,63 @@
+"""One number a pixel: regression of log depth and of depth."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from depthrefl_ros.network.backbone import BackboneFeatures
+from depthrefl_ros.network.heads.base import HeadSizes, Trunk
+from depthrefl_ros.network.reflector import full_precision, perceptron
+
+TYPICAL_M = 2.5  # what an untrained head says everywhere: the middle of a room
+
+
+class RegressionOutput(NamedTuple):
+    """Depth, and the prediction before it was brought into range.
+
+    Attributes:
+        depth: (N, 1, h, w) in units of z_max.
+        sigma: None.
+        raw: (N, 1, h, w) log depth or depth in units of z_max, unbounded; what is trained.
+    """
+
+    depth: Tensor
+    sigma: None
+    raw: Tensor
+
+
+class LogDepthRegression(nn.Module):
+    """Log depth, as in Eigen et al., "Depth map prediction from a single image" (2014)."""
+
+    def __init__(self, sizes: HeadSizes):
+        super().__init__()
+        self.near = sizes.near
+        self.trunk = Trunk(sizes)
+        self.predict = perceptron(self.trunk.channels, sizes.hidden, 1)
+        nn.init.constant_(self.predict[-1].bias, math.log(TYPICAL_M / sizes.z_max_m))
+
+    def forward(self, features: BackboneFeatures) -> RegressionOutput:
+        """Backbone features to depth at the finest block's stride."""
+        raw = self.predict(self.trunk(features)[1])
+        with full_precision(raw):
+            raw = raw.float()
+            return RegressionOutput(torch.exp(raw.clamp(math.log(self.near), 0.0)), None, raw)
+
+
+class DepthRegression(nn.Module):
+    """Depth itself, as in Laina et al., "Deeper depth prediction with FCRNs" (2016)."""
+
+    def __init__(self, sizes: HeadSizes):
+        super().__init__()
+        self.near = sizes.near
+        self.trunk = Trunk(sizes)
+        self.predict = perceptron(self.trunk.channels, sizes.hidden, 1)
+        nn.init.constant_(self.predict[-1].bias, TYPICAL_M / sizes.z_max_m)
+
+    def forward(self, features: BackboneFeatures) -> RegressionOutput:
+        """Backbone features to depth at the finest block's stride."""
+        raw = self.predict(self.trunk(features)[1]).float()
+        return RegressionOutput(raw.clamp(self.near, 1.0), None, raw)

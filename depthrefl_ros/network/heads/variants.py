@@ -1,0 +1,59 @@
+"""The reflector, and with its parts taken away one by one."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from depthrefl_ros.network.backbone import BackboneFeatures, resize
+from depthrefl_ros.network.heads.base import HeadSizes
+from depthrefl_ros.network.reflector import Reflector, ReflectorConfig, ReflectorOutput
+
+
+class NoAttraction(nn.Module):
+    """Takes an attractor's place and leaves the centres where they are."""
+
+    def forward(self, centres: Tensor, embedding: Tensor) -> Tensor:
+        """Centres of the coarser level, resized like the embedding."""
+        return resize(centres, embedding)
+
+
+class ReflectorHead(Reflector):
+    """The reflector with attractors at chosen levels only, and with or without relative depth.
+
+    Without relative depth the distribution does not see the relative head's last feature either,
+    of which relative depth is a function of one layer; it has the embedding alone.
+
+    Args:
+        sizes: of all heads.
+        distribution: ``log_binomial`` or ``softmax``.
+        levels: which decoder blocks have attractors, 0 the coarsest.
+        sees_relative: whether the distribution is conditioned on relative depth.
+    """
+
+    def __init__(
+        self,
+        sizes: HeadSizes,
+        distribution: str = "log_binomial",
+        levels: tuple[int, ...] = (0, 1, 2, 3),
+        sees_relative: bool = True,
+    ):
+        config = ReflectorConfig(
+            bins=sizes.bins, embedding=sizes.embedding, distribution=distribution
+        )
+        super().__init__(
+            config, sizes.bottleneck_channels, sizes.block_channels, sizes.head_channels, sizes.near
+        )
+        for level in set(range(len(self.attractors))) - set(levels):
+            self.attractors[level] = NoAttraction()
+        self.sees_relative = sees_relative
+        if not sees_relative:
+            self.distribution = type(self.distribution)(
+                config.embedding, config.embedding, config.bins
+            )
+
+    def forward(self, features: BackboneFeatures) -> ReflectorOutput:
+        """Backbone features to ``ReflectorOutput`` at the finest block's stride."""
+        if not self.sees_relative:
+            relative = resize(features.relative, features.blocks[-1])
+            features = features._replace(head=features.head[:, :0], relative=relative[:, :0])
+        return super().forward(features)

@@ -1,0 +1,192 @@
+"""What an evaluation says: figures with intervals, tables for people, and figures per image."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.training.bootstrap import (
+    Interval,
+    block_bootstrap,
+    blocks_of,
+    paired_block_bootstrap,
+)
+from depthrefl_ros.training.calibrate import SHARES, coverage, cross_fitted_coverage
+from depthrefl_ros.training.evaluate import Evaluation
+from depthrefl_ros.training.uncertainty import kept_abs_rel, sigma_deciles
+
+# Heading, decimals and unit of what the table shows.
+FIGURES = {
+    "abs_rel": ("AbsRel", 4, ""),
+    "sq_rel": ("SqRel", 4, "m"),
+    "delta1": ("delta1", 4, ""),
+    "delta2": ("delta2", 4, ""),
+    "delta3": ("delta3", 4, ""),
+    "rmse": ("RMSE", 4, "m"),
+    "rmse_log": ("RMSE log", 4, ""),
+    "log10": ("log10", 4, ""),
+    "silog": ("SILog", 2, ""),
+    "ause_abs_rel": ("AUSE AbsRel", 4, ""),
+    "aurg_abs_rel": ("AURG AbsRel", 4, ""),
+    "ause_rmse": ("AUSE RMSE", 4, "m"),
+    "aurg_rmse": ("AURG RMSE", 4, "m"),
+    "tau_depth_truth": ("tau depth, truth", 4, ""),
+    "tau_relative_truth": ("tau relative, truth", 4, ""),
+    "tau_depth_relative": ("tau depth, relative", 4, ""),
+}
+COVERAGES = tuple(f"coverage_{100 * share:g}" for share in SHARES)
+IMAGE = "image"  # the column of names
+
+
+def add_coverage(evaluation: Evaluation, calibration: dict[str, list[float]]) -> None:
+    """Adds ``coverage_50`` ... to each image's figures: truth within the calibrated intervals."""
+    measured = coverage(evaluation.pixels.error_ratio, calibration)
+    for figures, shares in zip(evaluation.figures, measured, strict=True):
+        figures.update(zip(COVERAGES, map(float, shares), strict=True))
+
+
+def make_report(evaluation: Evaluation, cross_fit: bool) -> dict[str, Any]:
+    """Figures, their intervals by bootstrap over blocks of neighbours, and what sigma is worth.
+
+    Args:
+        evaluation: with coverage.
+        cross_fit: measure coverage also under calibrations that did not see an image's block.
+
+    Raises:
+        ValueError: cross-fitting with a single block of images.
+    """
+    blocks = blocks_of(evaluation.names)
+    intervals = {
+        name: block_bootstrap(evaluation.values(name), blocks) for name in (*FIGURES, *COVERAGES)
+    }
+    report = {
+        **evaluation.means(),
+        "blocks": len(blocks),
+        "kept_abs_rel": kept_abs_rel(evaluation.pixels),
+        "sigma_deciles": sigma_deciles(evaluation.pixels),
+        "intervals": {name: _spread(interval) for name, interval in intervals.items()},
+    }
+    if cross_fit:
+        shares = cross_fitted_coverage(evaluation.pixels.error_ratio, blocks)
+        report["cross_fitted"] = {
+            name: block_bootstrap(column, blocks)._asdict()
+            for name, column in zip(COVERAGES, shares.T, strict=True)
+        }
+    return report
+
+
+def _spread(interval: Interval) -> dict[str, float]:
+    """An interval without its mean, which has a place of its own."""
+    return {key: value for key, value in interval._asdict().items() if key != "mean"}
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as a table of figures, one of coverage, and two of what sigma is worth."""
+    intervals = report["intervals"]
+    lines = [f"{'':22}{'mean':>9}{'std. error':>12}   95 % interval"]
+    for name, (heading, decimals, unit) in FIGURES.items():
+        lines.append(_row(heading, report[name], intervals[name], decimals, unit))
+    lines += ["", "truth within the calibrated interval of probability"]
+    for name in COVERAGES:
+        heading = f"  {name.partition('_')[2]} %"
+        lines.append(_row(heading, report[name], intervals[name], 4))
+    if "cross_fitted" in report:
+        lines += ["", "the same, calibrated on the other blocks of these images"]
+        for name, interval in report["cross_fitted"].items():
+            lines.append(_row(f"  {name.partition('_')[2]} %", interval["mean"], interval, 4))
+    lines += ["", "tenths of all pixels by sigma", f"  {'sigma':>8}{'RMSE log':>10}{'AbsRel':>10}"]
+    for decile in report["sigma_deciles"]:
+        lines.append("  {sigma:8.4f}{rmse_log:10.4f}{abs_rel:10.4f}".format(**decile))
+    lines += ["", "AbsRel of all pixels, least certain ones dropped"]
+    kept = report["kept_abs_rel"]
+    for share, value in kept.items():
+        change = value / kept["1"] - 1.0
+        lines.append(f"  {100 * float(share):3.0f} % kept {value:9.4f}{100 * change:+9.1f} %")
+    return "\n".join(lines)
+
+
+def _row(heading: str, mean: float, spread: dict[str, float], decimals: int, unit: str = "") -> str:
+    error, low, high = (f"{spread[key]:.{decimals}f}" for key in ("standard_error", "low", "high"))
+    return f"{heading:22}{mean:9.{decimals}f}{error:>12}   {low} .. {high} {unit}".rstrip()
+
+
+def write_per_image(path: Path, evaluation: Evaluation) -> None:
+    """Writes a CSV file of one row an image: its name and its figures.
+
+    Raises:
+        ToolError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, [IMAGE, *evaluation.figures[0]])
+            writer.writeheader()
+            for name, figures in zip(evaluation.names, evaluation.figures, strict=True):
+                writer.writerow({IMAGE: name, **figures})
+    except OSError as error:
+        raise ToolError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def read_per_image(path: Path) -> dict[str, dict[str, float]]:
+    """Reads what ``write_per_image`` wrote: figures by image.
+
+    Raises:
+        ToolError: the file is missing or of another format.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        return {row.pop(IMAGE): {name: float(value) for name, value in row.items()} for row in rows}
+    except OSError as error:
+        raise ToolError(f"{path}: cannot be read: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ToolError(
+            f"{path}: is no table of figures per image as --per-image writes it: {error!r}"
+        ) from error
+
+
+def differences(
+    evaluation: Evaluation, other: dict[str, dict[str, float]], path: Path
+) -> dict[str, Interval]:
+    """Mean of this evaluation minus another of the same images, figure by figure, paired.
+
+    Args:
+        evaluation: this one.
+        other: figures by image; figures that only one of both has are left out.
+        path: of the other, for messages.
+
+    Raises:
+        ToolError: the other lacks an image, or has no figure of these.
+    """
+    missing = [name for name in evaluation.names if name not in other]
+    if missing:
+        raise ToolError(
+            f"{path}: lacks {len(missing)} of the {len(evaluation.names)} images, for example "
+            f"{missing[0]!r}; a paired comparison needs the same images"
+        )
+    blocks = blocks_of(evaluation.names)
+    result = {}
+    for figure in FIGURES:
+        values = [other[name].get(figure, np.nan) for name in evaluation.names]
+        if not np.isnan(values).all():
+            result[figure] = paired_block_bootstrap(
+                evaluation.values(figure), np.array(values), blocks
+            )
+    if not result:
+        raise ToolError(f"{path}: has none of the figures {', '.join(FIGURES)}")
+    return result
+
+
+def differences_table(intervals: dict[str, Interval], path: Path) -> str:
+    """The differences with their intervals; a star where 0 is outside of the interval."""
+    lines = [f"difference to {path}, paired{'':7}", f"{'':22}{'mean':>9}{'std. error':>12}   95 %"]
+    for name, interval in intervals.items():
+        heading, decimals, unit = FIGURES[name]
+        is_clear = interval.low > 0 or interval.high < 0
+        row = _row(heading, interval.mean, interval._asdict(), decimals, unit)
+        lines.append(row + (" *" if is_clear else ""))
+    return "\n".join([*lines, "  * the interval excludes 0"])

@@ -1,0 +1,59 @@
+"""The best, the median and the worst image of an evaluation, in one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from depthrefl_ros.tools.overview import OverviewRow, draw_overview
+from depthrefl_ros.training.datasets import Sample
+from depthrefl_ros.training.evaluate import Infer, aligned, predictions
+from depthrefl_ros.training.protocol import NEAREST_M, Protocol
+
+
+def best_median_worst(abs_rel: np.ndarray) -> dict[str, int]:
+    """The places of the smallest, the middle (the lower of two) and the largest of (n,) values."""
+    order = np.argsort(abs_rel, kind="stable")
+    middle = order[(len(order) - 1) // 2]
+    return {"best": int(order[0]), "median": int(middle), "worst": int(order[-1])}
+
+
+def draw_sheet(
+    infer: Infer,
+    samples: Sequence[Sample],
+    captions: list[str],
+    network: tuple[int, int],
+    focal_px: float,
+    protocol: Protocol,
+    title: str,
+) -> np.ndarray:
+    """Draws image, depth, truth and error of a few samples, as they were compared.
+
+    Args:
+        infer: the network, as ``evaluate.predictions`` takes it.
+        samples: one a row.
+        captions: one for each.
+        network: (width, height) of the network's input.
+        focal_px: f_c, the canonical focal length in pixels.
+        protocol: truth that does not count is grey; depth is aligned and clamped by it.
+        title: written on top.
+
+    Returns:
+        (height, width, 3) uint8 BGR.
+    """
+    rows = []
+    pairs = predictions(infer, samples, network, focal_px)
+    for (sample, prediction), caption in zip(pairs, captions, strict=True):
+        truth_m = protocol.truth(sample.depth_m)
+        depth_m = aligned(prediction, truth_m, protocol.align).depth_m
+        rows.append(
+            OverviewRow(
+                camera_bgr=cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR),
+                depth_m=np.clip(depth_m, NEAREST_M, protocol.cap_m),
+                truth_m=np.where(truth_m > 0, truth_m, np.float32(np.nan)),
+                caption=caption,
+            )
+        )
+    return draw_overview(rows, title)

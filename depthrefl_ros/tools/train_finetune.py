@@ -1,0 +1,110 @@
+"""Fine-tuning: a bundle's weights, trained further on data of one's own, become a new bundle."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.export import export_bundle
+from depthrefl_ros.network.checkpoints import load_weights
+from depthrefl_ros.network.model import DepthModel, ModelConfig
+from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.export_bundle import load_run
+from depthrefl_ros.tools.train_finish import finish_stage
+from depthrefl_ros.tools.train_options import settings_of
+from depthrefl_ros.tools.train_run import (
+    STOPPED_EARLY,
+    Part,
+    make_trainer,
+    open_parts,
+    run_leg,
+)
+from depthrefl_ros.training.distributed import joined
+from depthrefl_ros.training.protocol import Protocol
+
+HELD_OUT_SHARE = 0.1
+STAGE = "finetune"
+
+
+def finetune(arguments: argparse.Namespace) -> int:
+    """Train, measure, calibrate and write the bundle; return the exit code.
+
+    Raises:
+        BundleError: the bundle to start from is missing or damaged.
+        ToolError: a set is too small to hold images out.
+    """
+    base = Bundle.load(shipped_or_path(arguments.model))
+    parts, held_out = open_parts(arguments.data), open_parts(arguments.val_data)
+    name = f"{base.name}_{next(iter(parts))}"
+    arguments.run = arguments.run or Path("runs") / name
+    target = arguments.bundle or arguments.run / name
+    if not held_out:
+        parts, held_out = split_off(parts)
+    with joined(arguments.device) as processes:
+        settings = settings_of(arguments, stage=2)
+        config, folder = (
+            ModelConfig.from_dict(base.description["architecture"]),
+            arguments.run / STAGE,
+        )
+        trainer = make_trainer(
+            arguments, settings, config, processes, folder,
+            start=lambda model: load_bundle_weights(base, model),
+        )  # fmt: skip
+        complete = run_leg(arguments, trainer, parts, held_out, folder)
+        if not complete:
+            return STOPPED_EARLY
+        if processes.is_main:
+            protocol = Protocol(cap_m=arguments.cap)
+            finish_stage(arguments.run, STAGE, held_out, protocol)
+            write_bundle(arguments.run, base, target)
+    return 0
+
+
+def shipped_or_path(model: str) -> str:
+    """Return the path, or for ``models/NAME`` without such a folder the shipped model's name."""
+    path = Path(model)
+    return path.name if not path.exists() and path.parent.name == "models" else model
+
+
+def split_off(parts: dict[str, Part]) -> tuple[dict[str, Part], dict[str, Part]]:
+    """Return training and held-out sets: the last tenth of every set, in one block, is held out.
+
+    Neighbours in a recording show the same place, so single images between those trained on would
+    tell too good a story.
+
+    Raises:
+        ToolError: a set has a single image.
+    """
+    training, held_out = {}, {}
+    for name, part in parts.items():
+        names = part.dataset.names
+        count = max(1, round(HELD_OUT_SHARE * len(names)))
+        if len(names) < 2:
+            raise ToolError(f"{name} has 1 image; at least 2, or --val-data, are needed")
+        training[name] = part._replace(dataset=part.dataset.subset(names[:-count]))
+        held_out[name] = part._replace(dataset=part.dataset.subset(names[-count:]))
+    return training, held_out
+
+
+def load_bundle_weights(base: Bundle, model: DepthModel) -> str:
+    """Load a bundle's weights into its network; return in words where they come from."""
+    load_weights(base.path("model.safetensors"), model)
+    digest = base.description["files"]["model.safetensors"]
+    return f"bundle {base.name}, model.safetensors with SHA-256 {digest}"
+
+
+def write_bundle(run: Path, base: Bundle, target: Path) -> None:
+    """Write the bundle of a finished run, with range and self-test images of ``base``.
+
+    The terms of the weights are those of the weights that they come from.
+    """
+    model, told = load_run(run)
+    description = {
+        **told,
+        "licence": base.licence,
+        "licence_details": base.description.get("licence_details", ""),
+        "range_m": {"min": base.min_range_m, "max": base.max_range_m},
+    }
+    export_bundle(model, target, description, base.golden().images[:3])
+    print(f"wrote the bundle {target}; run it with model:={target.resolve()}")

@@ -1,0 +1,204 @@
+"""The options of ``train``, by group, and the settings that they make."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from depthrefl_ros.tools.command_line import ToolError, positive_float, positive_int
+from depthrefl_ros.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from depthrefl_ros.network.model import ModelConfig
+    from depthrefl_ros.training.augment import AugmentConfig
+
+DATA_HELP = (
+    "PATH[,list=FILE][,weight=W][,kind=K]: a plain folder, NYU Depth v2 as a folder or .mat, KITTI "
+    "or TUM RGB-D, told apart by looking; repeat it to mix sets by weight (default 1 each)"
+)
+CANONICAL_FOCAL_AT_256 = 240.0  # pixels for a network input 256 pixels wide
+
+
+def add_run_option(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Add --run; it is required where there is no default, which is given in words."""
+    parser.add_argument(
+        "--run", type=Path, metavar="FOLDER", required=default is None,
+        help="where checkpoints and logs go" + (f" (default {default})" if default else ""),
+    )  # fmt: skip
+
+
+def add_data_options(parser: argparse.ArgumentParser, validation: str) -> None:
+    """Add --data and --val-data; ``validation`` is the help of the latter."""
+    group = parser.add_argument_group("data")
+    add = group.add_argument
+    add("--data", action="append", required=True, metavar="DATA", help=DATA_HELP)
+    add("--val-data", action="append", default=[], metavar="DATA", help=validation)
+    add_cap_option(group)
+    add("--augment", action="append", default=[], metavar="KEY=VALUE",
+        help="change a field of AugmentConfig, such as max_zoom=2; may be repeated")  # fmt: skip
+
+
+def add_cap_option(parser: argparse._ActionsContainer) -> None:
+    """Add --cap, which the accuracy is measured up to."""
+    parser.add_argument(
+        "--cap", type=positive_float, default=10.0, metavar="METRES",
+        help="truth beyond is left out of validation (default 10; KITTI has 80)",
+    )  # fmt: skip
+
+
+def add_settings_options(
+    parser: argparse.ArgumentParser, defaults: TrainSettings, steps: int | None = None
+) -> None:
+    """Add the schedule and the losses: an option for every field of ``TrainSettings``.
+
+    Args:
+        parser: of the command.
+        defaults: of the options.
+        steps: default of --steps; None makes it required.
+    """
+    schedule = parser.add_argument_group("schedule")
+    schedule.add_argument(
+        "--steps", type=int, metavar="N", required=steps is None, default=steps,
+        help="length of the schedule" + (f" (default {steps})" if steps else ""),
+    )  # fmt: skip
+    schedule.add_argument(
+        "--minutes", type=float, metavar="X", help="stop then; the same command continues"
+    )
+    schedule.add_argument(
+        "--batch", type=positive_int, default=8, metavar="N", help="images a step (default 8)"
+    )
+    losses = parser.add_argument_group("losses of stage 2")
+    for group, name, text in (
+        (schedule, "learning_rate", "peak"),
+        (schedule, "encoder_factor", "the encoder's learning rate as a fraction of it"),
+        (schedule, "weight_decay", "of AdamW"),
+        (schedule, "warmup_steps", "steps of linear warm-up"),
+        (schedule, "ema_decay", "of the weights' exponential average"),
+        (schedule, "clip_norm", "largest gradient norm"),
+        (schedule, "seed", "decides weights and batches"),
+        (losses, "balance", "lambda of SILog"),
+        (losses, "likelihood_weight", "of the bins' likelihood"),
+        (losses, "gradient_weight", "of the log gradients"),
+        (losses, "relative_weight", "of the relative loss"),
+        (losses, "distillation_weight", "of the teacher's loss"),
+    ):
+        default = getattr(defaults, name)
+        group.add_argument(
+            f"--{name.replace('_', '-')}", type=type(default), default=default, metavar="X",
+            help=f"{text} (default {default:g})",
+        )  # fmt: skip
+    schedule.add_argument(
+        "--freeze-norm", action=argparse.BooleanOptionalAction, default=defaults.freeze_norm,
+        help="keep BatchNorm's statistics as they are, for little data or small batches",
+    )  # fmt: skip
+    losses.add_argument(
+        "--teacher", type=Path, action="append", default=[], metavar="FILE",
+        help="safetensors of a trained network to learn from as well; repeat it for an ensemble",
+    )  # fmt: skip
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the network is built from."""
+    add = parser.add_argument_group("network").add_argument
+    add("--encoder", default="lite0", help="lite0 (default), lite1 or lite2")
+    add("--decoder-channels", type=positive_int, nargs=4, metavar="N",
+        help="of the decoder, strides 32 to 4 (default 160 128 96 64)")  # fmt: skip
+    add("--bins", type=positive_int, default=64, help="depth bins (default 64)")
+    add("--embedding", type=positive_int, default=64,
+        help="channels of the reflector's embedding (default 64)")  # fmt: skip
+    add("--distribution", default="log_binomial", help="log_binomial (default) or softmax")
+    add("--height", type=positive_int, default=192, help="of the input, pixels (default 192)")
+    add("--width", type=positive_int, default=256, help="of the input, pixels (default 256)")
+    add("--canonical-focal", type=positive_float, metavar="PIXELS",
+        help="focal length that depth is scaled to (default 240 for a width of 256)")  # fmt: skip
+    add("--z-min", type=positive_float, default=0.15, metavar="METRES",
+        help="nearest canonical depth (default 0.15)")  # fmt: skip
+    add(
+        "--z-max", type=positive_float, default=24.0, metavar="METRES",
+        help="farthest canonical depth: cap * canonical focal / smallest focal (default 24)",
+    )  # fmt: skip
+    add("--start-from", type=Path, metavar="FILE",
+        help="safetensors to start from instead of ImageNet's or stage 1's")  # fmt: skip
+
+
+def add_machine_options(parser: argparse.ArgumentParser) -> None:
+    """Add how the machine is used; none of it changes what is learnt."""
+    add = parser.add_argument_group("machine").add_argument
+    add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default auto")
+    add("--threads", type=positive_int, default=2,
+        help="CPU threads (default 2); on a busy machine one is faster than two")  # fmt: skip
+    add("--workers", type=int, default=1, help="processes that prepare batches (default 1)")
+    add("--validate-every", type=positive_int, default=500, metavar="STEPS", help="default 500")
+    add("--save-every", type=positive_int, default=500, metavar="STEPS", help="default 500")
+    add("--no-bf16", action="store_true", help="train in float32 only")
+
+
+def settings_of(arguments: argparse.Namespace, stage: int) -> TrainSettings:
+    """Return the settings that the options make; raises ValueError as ``TrainSettings``."""
+    names = {field.name for field in fields(TrainSettings)}
+    given = {name: value for name, value in vars(arguments).items() if name in names}
+    return TrainSettings(stage=stage, bf16=not arguments.no_bf16, **given)
+
+
+def model_config_of(arguments: argparse.Namespace) -> ModelConfig:
+    """Return the network that the options describe; raises ValueError as ``ModelConfig``."""
+    from depthrefl_ros.network.backbone import BackboneConfig
+    from depthrefl_ros.network.model import ModelConfig
+    from depthrefl_ros.network.reflector import ReflectorConfig
+
+    backbone = BackboneConfig(encoder=arguments.encoder)
+    if arguments.decoder_channels is not None:
+        backbone = replace(backbone, decoder_channels=tuple(arguments.decoder_channels))
+    return ModelConfig(
+        backbone=backbone,
+        reflector=ReflectorConfig(
+            bins=arguments.bins,
+            embedding=arguments.embedding,
+            distribution=arguments.distribution,
+        ),
+        height=arguments.height,
+        width=arguments.width,
+        focal_px=arguments.canonical_focal or CANONICAL_FOCAL_AT_256 * arguments.width / 256,
+        z_min_m=arguments.z_min,
+        z_max_m=arguments.z_max,
+    )
+
+
+def augment_changes(texts: list[str]) -> dict[str, Any]:
+    """Return the fields that ``--augment KEY=VALUE`` change.
+
+    Raises:
+        ToolError: an unknown key, or a value that is not of the field's type.
+    """
+    from depthrefl_ros.training.augment import AugmentConfig
+
+    defaults = vars(AugmentConfig())
+    changes = {}
+    for text in texts:
+        key, _, written = text.partition("=")
+        if key not in defaults:
+            raise ToolError(f"--augment {text!r}: known keys are {', '.join(sorted(defaults))}")
+        try:
+            value = yaml.safe_load(written)
+        except yaml.YAMLError:
+            value = None
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if isinstance(defaults[key], float) and is_number:
+            value = float(value)
+        elif isinstance(defaults[key], tuple) and isinstance(value, list):
+            value = tuple(value)
+        if type(value) is not type(defaults[key]):
+            raise ToolError(f"--augment {text!r}: a value such as {defaults[key]} is needed")
+        changes[key] = value
+    return changes
+
+
+def augment_config_of(texts: list[str]) -> AugmentConfig:
+    """Return the augmentation with what ``--augment`` changes; raises ToolError as above."""
+    from depthrefl_ros.training.augment import AugmentConfig
+
+    return replace(AugmentConfig(), **augment_changes(texts))

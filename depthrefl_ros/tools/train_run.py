@@ -1,0 +1,245 @@
+"""One leg of training: data sets, trainer, loop and the record of what it was trained on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from depthrefl_ros.network.checkpoints import load_imagenet_encoder, load_weights
+from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
+from depthrefl_ros.tools.command_line import StopRequest, ToolError
+from depthrefl_ros.tools.train_options import (
+    augment_changes,
+    augment_config_of,
+    model_config_of,
+    settings_of,
+)
+from depthrefl_ros.training import train
+from depthrefl_ros.training.augment import Augmenter
+from depthrefl_ros.training.batches import StepBatches
+from depthrefl_ros.training.datasets import ImageFolder, parse_data_option
+from depthrefl_ros.training.distributed import Processes, joined
+from depthrefl_ros.training.evaluate import evaluate_images, torch_infer
+from depthrefl_ros.training.previews import preview_images
+from depthrefl_ros.training.protocol import Protocol
+from depthrefl_ros.training.settings import TrainSettings
+from depthrefl_ros.training.trainer import Trainer, latest_checkpoint
+
+STOPPED_EARLY = 3  # exit code
+
+
+class Part(NamedTuple):
+    """One data set of a mixture."""
+
+    dataset: ImageFolder
+    weight: float
+
+
+def open_parts(texts: list[str]) -> dict[str, Part]:
+    """Return the data sets of ``--data`` or ``--val-data`` options by name.
+
+    A set is called as its folder or file is; a second one of that name gets ``-2`` and so on.
+
+    Raises:
+        DatasetError: an option or a data set is missing or malformed.
+    """
+    parts: dict[str, Part] = {}
+    for text in texts:
+        option = parse_data_option(text)
+        stem = option.path.resolve().stem
+        name, count = stem, 1
+        while name in parts:
+            count += 1
+            name = f"{stem}-{count}"
+        parts[name] = Part(option.open(), option.weight)
+    return parts
+
+
+def train_stage(arguments: argparse.Namespace) -> int:
+    """Run one leg of stage 1 or 2; return 0 when the schedule is complete, else STOPPED_EARLY."""
+    settings = settings_of(arguments, stage=int(arguments.command[-1]))
+    parts, held_out = open_parts(arguments.data), open_parts(arguments.val_data)
+    with joined(arguments.device) as processes:
+        config, folder = model_config_of(arguments), arguments.run / arguments.command
+        trainer = make_trainer(
+            arguments, settings, config, processes, folder,
+            start=lambda model: load_start(arguments, settings, model),
+        )  # fmt: skip
+        complete = run_leg(arguments, trainer, parts, held_out, folder)
+    return 0 if complete else STOPPED_EARLY
+
+
+def make_trainer(
+    arguments: argparse.Namespace,
+    settings: TrainSettings,
+    config: ModelConfig,
+    processes: Processes,
+    folder: Path,
+    start: Callable[[DepthModel], str],
+) -> Trainer:
+    """Return a trainer from the checkpoint in ``folder``, or from the weights that it starts with.
+
+    Args:
+        arguments: of the command.
+        settings: of the stage.
+        config: of the network.
+        processes: that train together.
+        folder: of the stage.
+        start: loads weights into a new model and says in words where they come from.
+
+    Raises:
+        CheckpointError: weights are missing or do not fit.
+    """
+    torch.manual_seed(settings.seed)
+    model = create_model(config)
+    checkpoint = latest_checkpoint(folder)
+    origin = "" if checkpoint else start(model)
+    trainer = Trainer(model, settings, processes, load_teacher(arguments.teacher), origin)
+    if checkpoint:
+        restore(trainer, checkpoint)
+    say(processes, f"{'continuing' if checkpoint else 'starting'} from {checkpoint or origin}")
+    return trainer
+
+
+def load_start(arguments: argparse.Namespace, settings: TrainSettings, model: DepthModel) -> str:
+    """Load the weights that a stage starts with; return in words where they come from."""
+    stage1 = latest_checkpoint(arguments.run / "stage1") if settings.stage == 2 else None
+    if arguments.start_from is not None:
+        load_weights(arguments.start_from, model)
+        return str(arguments.start_from)
+    if stage1 is not None:
+        load_weights(stage1 / "ema.safetensors", model)
+        state = json.loads((stage1 / "state.json").read_text())
+        return f"{stage1}, which began from {state.get('origin', 'unknown weights')}"
+    return f"ImageNet weights {load_imagenet_encoder(model)} (Apache-2.0)"
+
+
+def load_teacher(weights: list[Path]):
+    """Return the teacher of ``--teacher`` options, None without any."""
+    if not weights:
+        return None
+    from depthrefl_ros.training.distillation import Teacher
+
+    return Teacher(weights)
+
+
+def restore(trainer: Trainer, checkpoint: Path) -> None:
+    """Continue from a checkpoint.
+
+    Raises:
+        ToolError: it is of another network than the options describe, or its record is damaged.
+    """
+    try:
+        stored = json.loads((checkpoint / "state.json").read_text())["model"]
+    except (ValueError, KeyError) as error:
+        raise ToolError(f"{checkpoint / 'state.json'} is damaged: {error!r}") from error
+    wanted = trainer.model.config.to_dict()
+    differing = [name for name in wanted if wanted[name] != stored.get(name)]
+    if differing:
+        name = differing[0]
+        raise ToolError(
+            f"{checkpoint} has another network: {name} is {stored.get(name)}, and the options say "
+            f"{wanted[name]}; use another --run"
+        )
+    trainer.restore(checkpoint)
+
+
+def run_leg(
+    arguments: argparse.Namespace,
+    trainer: Trainer,
+    parts: dict[str, Part],
+    held_out: dict[str, Part],
+    folder: Path,
+) -> bool:
+    """Train until the schedule or --minutes end, or SIGINT or SIGTERM comes.
+
+    Args:
+        arguments: of the command.
+        trainer: ready to go on.
+        parts: the training sets by name.
+        held_out: the validation sets by name; the first is used.
+        folder: of the stage.
+
+    Returns:
+        Whether the schedule is complete.
+    """
+    torch.set_num_threads(arguments.threads)
+    processes, settings, config = trainer.processes, trainer.settings, trainer.model.config
+    augment = augment_config_of(arguments.augment)
+    batches = StepBatches(
+        list(parts.values()),
+        Augmenter(config.height, config.width, augment),
+        seed=settings.seed * 10 + settings.stage,  # stage 2 draws other batches than stage 1
+        steps=settings.steps,
+        batch=arguments.batch,
+        rank=processes.rank,
+        world=processes.world,
+    )
+    for name, part in parts.items():
+        part.dataset.preload()
+        share = part.weight / sum(other.weight for other in parts.values()) * arguments.batch
+        say(processes, f"{name}: {len(part.dataset)} images, {share:.3g} a step")
+    if processes.is_main:
+        changes = augment_changes(arguments.augment)
+        record_data(folder / "data.json", trainer.step, describe_parts(parts), changes)
+    validation = next((part.dataset for part in held_out.values()), None)
+    network, protocol = (config.width, config.height), Protocol(cap_m=arguments.cap)
+
+    def validate(model: DepthModel) -> dict[str, float]:
+        infer = torch_infer(model)
+        return evaluate_images(infer, validation, network, config.focal_px, protocol).means()
+
+    def preview(model: DepthModel) -> dict[str, Any]:
+        return preview_images(torch_infer(model), validation, network, config.focal_px)
+
+    with StopRequest() as request:
+        complete = train.run_stage(
+            trainer, batches, folder, minutes=arguments.minutes, workers=arguments.workers,
+            checkpoint_steps=arguments.save_every, validate_steps=arguments.validate_every,
+            validate=validate if validation is not None else None, preview=preview,
+            stop=lambda: bool(request),
+        )  # fmt: skip
+    say(processes, f"step {trainer.step} of {settings.steps}")
+    return complete
+
+
+def say(processes: Processes, text: str) -> None:
+    """Print in the first process only."""
+    if processes.is_main:
+        print(text, flush=True)
+
+
+def describe(dataset: ImageFolder) -> dict[str, int | str]:
+    """Return number of images, kind and fingerprint of a data set."""
+    return {"images": len(dataset), "kind": dataset.kind, "sha256": dataset.fingerprint()}
+
+
+def describe_parts(parts: dict[str, Part]) -> dict[str, dict[str, Any]]:
+    """Return ``describe`` and the weight of every set by name."""
+    return {name: {**describe(part.dataset), "weight": part.weight} for name, part in parts.items()}
+
+
+def record_data(
+    path: Path, step: int, sets: dict[str, dict[str, Any]], augment: dict[str, Any]
+) -> None:
+    """Note in a JSON list from which step on which data is trained on; unchanged data adds none.
+
+    Args:
+        path: of the list.
+        step: that comes next.
+        sets: the training sets as ``describe_parts`` tells them.
+        augment: fields of the augmentation that differ from its defaults.
+    """
+    history = json.loads(path.read_text()) if path.exists() else []
+    used = {"sets": sets, "augment": augment}
+    if history and {key: history[-1].get(key) for key in used} == used:
+        return
+    if history:
+        print(f"the data has changed since step {history[-1]['from_step']}: no exact continuation")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([*history, {"from_step": step, **used}], indent=1))

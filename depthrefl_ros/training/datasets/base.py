@@ -1,0 +1,194 @@
+"""What every data set has in common, and the readers that they share."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+MEMORY_LIMIT = 4 * 2**30  # bytes; a data set that decodes to more is read again at every use
+HASH_LIMIT = 20_000  # files; a larger data set's fingerprint is of names and sizes
+
+
+class DatasetError(ValueError):
+    """A data set is incomplete or malformed; the message names the file and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its truth.
+
+    Attributes:
+        name: of the image within its data set.
+        image: (H, W, 3) uint8 RGB.
+        depth_m: (H, W) float32 metres along the optical axis; 0 where unknown.
+        intrinsics: (fx, fy, cx, cy) in pixels of ``image``, pixel centres at integers.
+    """
+
+    name: str
+    image: np.ndarray
+    depth_m: np.ndarray
+    intrinsics: tuple[float, float, float, float]
+
+
+class ImageFolder(Sequence):
+    """A list of named samples, decoded on first use.
+
+    What takes at most ``MEMORY_LIMIT`` bytes when decoded (judged by the first sample) is kept in
+    memory; of a larger data set nothing is. A subclass sets ``kind`` and implements ``load`` and
+    ``files_of``.
+    """
+
+    kind = ""
+
+    def __init__(self, root: str | Path, names: list[str]):
+        self.root = Path(root)
+        self.names = names
+        self._samples: dict[int, Sample] = {}
+        self._fits_memory: bool | None = None
+        if not names:
+            raise DatasetError(f"{self.root}: no images that have colour, depth and a camera")
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sample ``index``; raises DatasetError if it cannot be read."""
+        if index in self._samples:
+            return self._samples[index]
+        sample = self.load(self.names[index])
+        if self._fits_memory is None:
+            size = sample.image.nbytes + sample.depth_m.nbytes
+            self._fits_memory = size * len(self) <= MEMORY_LIMIT
+        if self._fits_memory:
+            self._samples[index] = sample
+        return sample
+
+    def preload(self) -> None:
+        """Decode everything now, so that forked loader processes share the memory.
+
+        Only the first sample of a data set that does not fit into ``MEMORY_LIMIT``.
+        """
+        for index in range(len(self)):
+            self[index]
+            if not self._fits_memory:
+                return
+
+    def subset(self, names: list[str]) -> ImageFolder:
+        """Return the same data set with only the images called ``names``, in that order."""
+        unknown = sorted(set(names) - set(self.names))
+        if unknown or not names:
+            raise DatasetError(f"{self.root}: no subset of images {unknown or names}")
+        part = copy.copy(self)
+        part.names = list(names)
+        part._samples, part._fits_memory = {}, None
+        return part
+
+    def load(self, name: str) -> Sample:
+        """Decode the sample called ``name``; a subclass says how."""
+        raise NotImplementedError
+
+    def files_of(self, name: str) -> list[Path]:
+        """Return the files that hold the sample called ``name``; a subclass says which."""
+        raise NotImplementedError
+
+    def files(self) -> list[Path]:
+        """Return the files that define the data set, each once."""
+        return sorted({path for name in self.names for path in self.files_of(name)})
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 (hex) over the sorted paths and SHA-256 of all files of the set.
+
+        Above ``HASH_LIMIT`` files it is over paths and sizes, and starts with ``sizes:``.
+        """
+        files = self.files()
+        by_size = len(files) > HASH_LIMIT
+        combined = hashlib.sha256()
+        for path in files:
+            content = path.stat().st_size if by_size else sha256_of(path)
+            combined.update(f"{path.relative_to(self.root)} {content}\n".encode())
+        return ("sizes:" if by_size else "") + combined.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file's contents, read in pieces."""
+    with path.open("rb") as stream:
+        digest = hashlib.sha256()
+        while piece := stream.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Return the lines of a list file that are neither empty nor a ``#`` comment, stripped.
+
+    Raises:
+        DatasetError: the file is missing or lists nothing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DatasetError(f"{path}: list file missing")
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise DatasetError(f"{path}: list file is empty; it needs one image a line")
+    return lines
+
+
+def read_names(path: str | Path) -> list[str]:
+    """Return the image names in a list file, one a line; raises DatasetError as ``read_lines``."""
+    return [name for line in read_lines(path) for name in line.split()]
+
+
+def decode(path: Path, flags: int) -> np.ndarray:
+    """Return an image file decoded by OpenCV with ``flags``.
+
+    OpenCV decodes the upper part of a truncated file and fills the rest with grey; here a JPEG or
+    PNG without its end marker is an error.
+
+    Raises:
+        DatasetError: the file is missing, truncated or not an image.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+    is_jpeg, is_png = content[:2] == b"\xff\xd8", content[:4] == b"\x89PNG"
+    if (is_jpeg and not content.rstrip(b"\0").endswith(b"\xff\xd9")) or (
+        is_png and b"IEND" not in content[-12:]
+    ):
+        raise DatasetError(f"{path}: the file is truncated")
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    if image is None:
+        raise DatasetError(f"{path}: not an image, or a damaged one")
+    return image
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Return an image as (H, W, 3) uint8 RGB; raises DatasetError if it cannot be decoded."""
+    return cv2.cvtColor(decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def read_depth_png(path: Path, dtype: type) -> np.ndarray:
+    """Return a depth PNG as (H, W) of ``dtype``; raises DatasetError for another kind."""
+    depth = decode(path, cv2.IMREAD_UNCHANGED)
+    if depth.dtype != dtype or depth.ndim != 2:
+        raise DatasetError(
+            f"{path}: {depth.dtype} with shape {depth.shape}; one channel of "
+            f"{np.dtype(dtype)} is needed"
+        )
+    return depth
+
+
+def check_size(path: Path, image: np.ndarray, size: tuple[int, int]) -> None:
+    """Raise DatasetError unless ``image`` has (height, width) ``size``."""
+    if image.shape[:2] != size:
+        raise DatasetError(
+            f"{path}: {image.shape[1]}x{image.shape[0]}, {size[1]}x{size[0]} is needed"
+        )

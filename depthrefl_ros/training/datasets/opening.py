@@ -1,0 +1,124 @@
+"""Opens a data set of any known format, and reads the command line's ``--data`` options."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from depthrefl_ros.training.datasets.base import DatasetError, ImageFolder, read_depth_png
+from depthrefl_ros.training.datasets.kitti import DEPTH_PLACES, DRIVE, KittiDepth
+from depthrefl_ros.training.datasets.nyu import NyuFolder, NyuMat
+from depthrefl_ros.training.datasets.plain import INTRINSICS_FILE, PlainFolder
+from depthrefl_ros.training.datasets.tum import TumRgbd
+
+KINDS = {kind.kind: kind for kind in (NyuFolder, NyuMat, KittiDepth, TumRgbd, PlainFolder)}
+MAT_FILE = "nyu_depth_v2_labeled.mat"
+
+
+@dataclass(frozen=True)
+class DataOption:
+    """What ``PATH[,list=FILE][,weight=W][,kind=K]`` says.
+
+    Attributes:
+        path: of the folder or file.
+        list_file: the images to use; None for all.
+        weight: the share of the set in a mixture, relative to the other sets' weights.
+        kind: a key of ``KINDS``; None to find out.
+    """
+
+    path: Path
+    list_file: Path | None = None
+    weight: float = 1.0
+    kind: str | None = None
+
+    def open(self) -> ImageFolder:
+        """Return the data set; raises DatasetError as ``open_dataset``."""
+        return open_dataset(self.path, self.list_file, self.kind)
+
+
+def parse_data_option(text: str) -> DataOption:
+    """Return what a ``--data`` option says.
+
+    Raises:
+        DatasetError: an unknown or repeated key, no path, or a weight that is not positive.
+    """
+    path, *pairs = text.split(",")
+    values = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if key not in ("list", "weight", "kind") or not equals or key in values:
+            raise DatasetError(
+                f"{text!r}: {pair!r} is not one of list=FILE, weight=W and kind=K, each once"
+            )
+        values[key] = value
+    try:
+        weight = float(values.get("weight", 1.0))
+    except ValueError as error:
+        raise DatasetError(f"{text!r}: weight {values['weight']!r} is no number") from error
+    if not path or not (math.isfinite(weight) and weight > 0):
+        raise DatasetError(f"{text!r}: a path and a weight above 0 are needed")
+    list_file = Path(values["list"]) if "list" in values else None
+    return DataOption(Path(path), list_file, weight, values.get("kind"))
+
+
+def open_dataset(
+    path: str | Path, list_file: str | Path | None = None, kind: str | None = None
+) -> ImageFolder:
+    """Return a data set.
+
+    Args:
+        path: a folder, or NYU's ``.mat`` file.
+        list_file: the images to use, in the format of that kind of data set; None for all.
+        kind: a key of ``KINDS``; None to find out by looking.
+
+    Raises:
+        DatasetError: nothing is there, or it is not of a known format, or malformed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DatasetError(f"{path}: no such folder or file")
+    kind = kind or find_kind(path)
+    if kind not in KINDS:
+        raise DatasetError(f"{path}: kind {kind!r} is unknown; known are {', '.join(KINDS)}")
+    if kind == NyuMat.kind and path.is_dir():
+        path = path / MAT_FILE
+    return KINDS[kind](path, list_file)
+
+
+def find_kind(path: Path) -> str:
+    """Return which of ``KINDS`` lies at ``path``; raises DatasetError if none does."""
+    if path.is_file():
+        if path.suffix == ".mat":
+            return NyuMat.kind
+        raise DatasetError(f"{path}: a folder or a .mat file is needed")
+    if (path / "rgb.txt").is_file() and (path / "depth.txt").is_file():
+        return TumRgbd.kind
+    if (path / INTRINSICS_FILE).is_file():
+        return PlainFolder.kind
+    if (path / MAT_FILE).is_file():
+        return NyuMat.kind
+    folders = [folder for place in DEPTH_PLACES for folder in (path / place).glob("*_sync")]
+    if any(DRIVE.fullmatch(folder.name) for folder in folders):
+        return KittiDepth.kind
+    depth_file = next((path / "depth").glob("*.png"), None)
+    if depth_file is not None and (path / "rgb").is_dir():
+        if is_eight_bit(depth_file):
+            return NyuFolder.kind
+        raise DatasetError(f"{path / INTRINSICS_FILE}: missing; a plain folder needs its cameras")
+    raise DatasetError(
+        f"{path}: no known data set; one of these is needed: {INTRINSICS_FILE} with rgb/ and "
+        f"depth/ (plain folder); rgb/ and 8-bit depth/ (NYU); {MAT_FILE}; rgb.txt and depth.txt "
+        "(TUM RGB-D); train/*_sync/proj_depth/groundtruth (KITTI)"
+    )
+
+
+def is_eight_bit(depth_file: Path) -> bool:
+    """Return whether a depth PNG has 8 bits a pixel; a damaged one counts as not."""
+    try:
+        read_depth_png(depth_file, np.uint8)
+    except DatasetError:
+        return False
+    return True

@@ -1,0 +1,131 @@
+"""TUM RGB-D (Sturm et al., IROS 2012): one sequence folder with ``rgb.txt`` and ``depth.txt``.
+
+The depth images are registered to the colour images; 5000 is one metre, 0 is unknown. Freiburg 1
+and 2 have some lens distortion in colour and depth alike, which is not removed here.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from depthrefl_ros.training.datasets.base import (
+    DatasetError,
+    ImageFolder,
+    Sample,
+    check_size,
+    read_depth_png,
+    read_image,
+    read_lines,
+    read_names,
+)
+from depthrefl_ros.training.datasets.plain import INTRINSICS_FILE, CameraFile, View
+
+STEPS_PER_METRE = 5000
+LARGEST_GAP_S = 0.02  # between a colour image and its depth, as the benchmark's tool has it
+SIZE = (480, 640)
+# fx, fy, cx, cy of the colour cameras, "Intrinsic Camera Calibration of the Kinect" of the
+# benchmark's site; Freiburg 3 is published undistorted.
+PUBLISHED = {
+    "freiburg1": (517.3, 516.5, 318.6, 255.3),
+    "freiburg2": (520.9, 521.0, 325.1, 249.7),
+    "freiburg3": (535.4, 539.2, 320.1, 247.6),
+}
+
+
+class TumRgbd(ImageFolder):
+    """A sequence; names are the colour images' stamps as written in ``rgb.txt``.
+
+    The intrinsics are the published ones of the freiburg1, 2 or 3 in the folder's name, unless
+    the folder has an ``intrinsics.yaml`` as a plain folder has.
+    """
+
+    kind = "tum"
+
+    def __init__(self, root: str | Path, list_file: str | Path | None = None):
+        root = Path(root)
+        colour, depth = read_stamped(root / "rgb.txt"), read_stamped(root / "depth.txt")
+        self._pairs = {
+            colour_stamp: (root / colour[colour_stamp], root / depth[depth_stamp])
+            for colour_stamp, depth_stamp in associate(list(colour), list(depth))
+        }
+        own = root / INTRINSICS_FILE
+        self._cameras = CameraFile(own) if own.exists() else None
+        self._published = published_view(root)
+        if self._cameras is None and self._published is None:
+            raise DatasetError(
+                f"{root}: the name tells no freiburg1, 2 or 3, and there is no {INTRINSICS_FILE}"
+            )
+        super().__init__(root, read_names(list_file) if list_file else list(self._pairs))
+        for name in self.names:
+            if name not in self._pairs:
+                raise DatasetError(
+                    f"{list_file}: {name!r} is no stamp of {root / 'rgb.txt'} with a depth image "
+                    f"within {LARGEST_GAP_S} s"
+                )
+
+    def load(self, name: str) -> Sample:
+        """Decode one image with its depth in metres."""
+        view = self._cameras.of(name) if self._cameras else self._published
+        colour_file, depth_file = self._pairs[name]
+        image, steps = read_image(colour_file), read_depth_png(depth_file, np.uint16)
+        check_size(colour_file, image, view.size)
+        check_size(depth_file, steps, view.size)
+        depth_m = steps.astype(np.float32) / np.float32(STEPS_PER_METRE)
+        return Sample(name, image, depth_m, view.intrinsics)
+
+    def files_of(self, name: str) -> list[Path]:
+        """Return colour, depth, and the intrinsics if the folder has its own."""
+        return [*self._pairs[name], *([self._cameras.path] if self._cameras else [])]
+
+
+def published_view(root: Path) -> View | None:
+    """Return the published camera of a sequence folder by its name, or None."""
+    found = re.search(r"freiburg[123]", root.resolve().name)
+    return View(SIZE, PUBLISHED[found.group()]) if found else None
+
+
+def read_stamped(path: Path) -> dict[str, str]:
+    """Return stamp to relative path from ``rgb.txt`` or ``depth.txt``, in order of time.
+
+    Raises:
+        DatasetError: the file is missing or a line is not ``stamp path``.
+    """
+    entries = {}
+    for line in read_lines(path):
+        fields = line.split()
+        try:
+            float(fields[0])
+            entries[fields[0]] = fields[1]
+        except (ValueError, IndexError) as error:
+            raise DatasetError(f"{path}: {line!r} is not 'stamp path'") from error
+    return dict(sorted(entries.items(), key=lambda entry: float(entry[0])))
+
+
+def associate(
+    first: list[str], second: list[str], largest_gap_s: float = LARGEST_GAP_S
+) -> list[tuple[str, str]]:
+    """Return the pairs of stamps that belong together, in the order of ``first``.
+
+    The closest two are paired first, and each stamp at most once, as in the benchmark's
+    ``associate.py``.
+
+    Args:
+        first: stamps in seconds as text, ascending.
+        second: likewise.
+        largest_gap_s: stamps further apart are not paired.
+    """
+    times, others = np.array(first, np.float64), np.array(second, np.float64)
+    candidates = []
+    for index, time in enumerate(times):
+        low, high = np.searchsorted(others, [time - largest_gap_s, time + largest_gap_s])
+        candidates += [(abs(time - others[other]), index, other) for other in range(low, high)]
+    pairs: dict[int, int] = {}
+    taken = set()
+    for _, index, other in sorted(candidates):
+        if index not in pairs and other not in taken:
+            pairs[index] = other
+            taken.add(other)
+    return [(first[index], second[pairs[index]]) for index in sorted(pairs)]

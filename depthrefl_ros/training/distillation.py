@@ -1,0 +1,107 @@
+"""Self-distillation: what earlier networks, taken together, say about an augmented image.
+
+An ensemble errs less than its members, and it has an answer where the truth is unknown. A student
+that learns from both is one network with a part of the ensemble's gain (Hinton et al. 2015).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+import yaml
+from torch import Tensor
+from torch.nn import functional
+
+from depthrefl_ros.network.checkpoints import CheckpointError, load_weights
+from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
+
+# What says how the network of a weights file is built, and where in it.
+_RECORDS = (
+    ("state.json", "model"),
+    ("metrics.json", "model"),
+    ("model.yaml", "architecture"),
+)
+
+
+class Teacher:
+    """One or several trained networks that answer together.
+
+    Args:
+        weights: safetensors, each beside the record of its checkpoint, run or bundle.
+
+    Raises:
+        CheckpointError: a file is missing, or its architecture is not known or does not fit.
+    """
+
+    def __init__(self, weights: list[Path]):
+        self.models = [load_teacher(path) for path in weights]
+
+    @torch.no_grad()
+    def targets(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Predicts each image and its mirror image with each network.
+
+        Args:
+            image: (N, 3, H, W) uint8 RGB, as the student sees it.
+
+        Returns:
+            The mean of log canonical depth, and sigma: the root of the networks' mean variance
+            plus the variance between their answers. Both (N, 1, H, W) float32.
+        """
+        views = [
+            (log_depth.flip(3), sigma.flip(3)) if is_mirrored else (log_depth, sigma)
+            for model in self.models
+            for is_mirrored in (False, True)
+            for log_depth, sigma in [predict(model, image.flip(3) if is_mirrored else image)]
+        ]
+        log_depths = torch.stack([log_depth for log_depth, _ in views])
+        variance = torch.stack([sigma for _, sigma in views]).square().mean(dim=0)
+        variance = variance + log_depths.var(dim=0, unbiased=False)
+        return log_depths.mean(dim=0), variance.sqrt()
+
+
+def predict(model: DepthModel, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Log canonical depth and sigma of one network, at the image's size.
+
+    A network of another input size sees the image resized; canonical depth stays, since its
+    canonical focal length grows with its width.
+
+    Args:
+        model: in evaluation mode.
+        image: (N, 3, H, W) uint8 RGB.
+
+    Returns:
+        Two tensors (N, 1, H, W) float32.
+    """
+    model.to(image.device)
+    size = (model.config.height, model.config.width)
+    pixels = image.float()
+    if tuple(image.shape[2:]) != size:
+        pixels = functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+    with torch.autocast(image.device.type, torch.bfloat16):
+        output = model(pixels)
+    planes = (output.depth.float().clamp(min=1e-3).log(), output.sigma.float())
+    if tuple(image.shape[2:]) == size:
+        return planes
+    return tuple(functional.interpolate(p, size=image.shape[2:], mode="bilinear") for p in planes)
+
+
+def load_teacher(weights: Path) -> DepthModel:
+    """Returns the network of a weights file, in evaluation mode.
+
+    Raises:
+        CheckpointError: the file or its record is missing or damaged.
+    """
+    for name, key in _RECORDS:
+        record = weights.parent / name
+        if record.is_file():
+            text = record.read_text()
+            content = json.loads(text) if record.suffix == ".json" else yaml.safe_load(text)
+            model = create_model(ModelConfig.from_dict(content[key]))
+            load_weights(weights, model)
+            return model.eval().requires_grad_(False)
+    known = ", ".join(name for name, _ in _RECORDS)
+    raise CheckpointError(
+        f"{weights}: nothing beside it says how its network is built; one of {known} is needed"
+    )

@@ -1,0 +1,159 @@
+"""Trains one head: on cached features, or together with the backbone; and measures it."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from depthrefl_ros.network.heads import HeadModel, HeadSizes, create_head
+from depthrefl_ros.network.model import DepthModel
+from depthrefl_ros.training.ablation_table import FIGURES
+from depthrefl_ros.training.augment import Augmenter
+from depthrefl_ros.training.batches import StepBatches, shuffled
+from depthrefl_ros.training.datasets import ImageFolder
+from depthrefl_ros.training.depthwise import speed_up_depthwise
+from depthrefl_ros.training.evaluate import evaluate_images, torch_infer
+from depthrefl_ros.training.features import FeatureCache
+from depthrefl_ros.training.head_losses import head_loss
+from depthrefl_ros.training.losses import at_stride, canonical_truth, relative_loss
+from depthrefl_ros.training.settings import TrainSettings, rate_at
+from depthrefl_ros.training.train import TrainError
+from depthrefl_ros.training.trainer import parameter_groups, update_average
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A head with its backbone, averaged weights, and seconds a training step took (median)."""
+
+    model: HeadModel
+    step_s: float
+
+
+def new_head(name: str, model: DepthModel) -> HeadModel:
+    """Return a head of random weights on the model's own backbone."""
+    head = create_head(name, HeadSizes.of(model.backbone, model.config))
+    return HeadModel(model.config, model.backbone, head)
+
+
+def train_on_features(
+    name: str, model: DepthModel, cache: FeatureCache, settings: TrainSettings, batch: int
+) -> TrainedHead:
+    """Train a head on cached features; the backbone stays as it is.
+
+    Args:
+        name: a key of ``HEADS``.
+        model: whose backbone gave the features.
+        cache: the features; every view comes once before any comes again.
+        settings: steps, rates, seed.
+        batch: views a step.
+
+    Raises:
+        TrainError: the loss is not finite.
+    """
+    torch.manual_seed(settings.seed)
+    whole = new_head(name, model)
+    head = whole.head.to(memory_format=torch.channels_last).train()
+
+    def loss_at(step: int) -> Tensor:
+        features, truth, valid = cache.batch(_views_of(step, batch, len(cache), settings.seed))
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+            output = head(features)
+        return head_loss(head, output, truth, valid)
+
+    average, step_s = _train(head, settings, loss_at, name)
+    return TrainedHead(HeadModel(model.config, model.backbone, average), step_s)
+
+
+def _views_of(step: int, batch: int, count: int, seed: int) -> np.ndarray:
+    places = [divmod(position, count) for position in range(step * batch, (step + 1) * batch)]
+    return np.array([shuffled(seed, 0, epoch, count)[place] for epoch, place in places])
+
+
+def train_jointly(
+    name: str, model: DepthModel, dataset: ImageFolder, settings: TrainSettings, batch: int
+) -> TrainedHead:
+    """Train a head and a copy of the backbone together, by the head's loss and the relative loss.
+
+    Args:
+        name: a key of ``HEADS``.
+        model: whose backbone is started from.
+        dataset: the training images, augmented anew at every step.
+        settings: steps, rates, seed; ``relative_weight`` counts as in stage 2.
+        batch: images a step.
+
+    Raises:
+        TrainError: the loss is not finite.
+    """
+    torch.manual_seed(settings.seed)
+    config = model.config
+    whole = copy.deepcopy(new_head(name, model)).to(memory_format=torch.channels_last).train()
+    average_of = copy.deepcopy(whole)
+    speed_up_depthwise(whole)
+    augmenter = Augmenter(config.height, config.width)
+    batches = StepBatches([(dataset, 1.0)], augmenter, settings.seed, settings.steps, batch)
+
+    def loss_at(step: int) -> Tensor:
+        data = batches[step]
+        image = data["image"].float().contiguous(memory_format=torch.channels_last)
+        truth, valid = canonical_truth(
+            data["depth_m"], data["focal_px"], config.focal_px, config.z_min_m, config.z_max_m
+        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
+            features = whole.features(image)
+            output = whole.head(features)
+        coarse, known = at_stride(truth, valid, features.blocks[-1].shape[2:])
+        relative = relative_loss(features.relative.float(), coarse, known)
+        loss = head_loss(whole.head, output, coarse / config.z_max_m, known)
+        return loss + settings.relative_weight * relative
+
+    average, step_s = _train(whole, settings, loss_at, name, average_of)
+    return TrainedHead(average, step_s)
+
+
+def _train(
+    module: nn.Module,
+    settings: TrainSettings,
+    loss_at: Callable[[int], Tensor],
+    name: str,
+    average: nn.Module | None = None,
+) -> tuple[nn.Module, float]:
+    """Minimise ``loss_at(step)``; return the averaged weights and the median seconds of a step."""
+    average = (average or copy.deepcopy(module)).eval().requires_grad_(False)
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameter_groups(module, settings))
+    seconds = []
+    for step in range(settings.steps):
+        start = time.perf_counter()
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"] * rate_at(step, settings)
+        loss = loss_at(step)
+        if not torch.isfinite(loss):
+            raise TrainError(f"{name}, seed {settings.seed}, step {step}: loss is {loss.item()}")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        optimizer.step()
+        update_average(average, module, settings.ema_decay, step)
+        seconds.append(time.perf_counter() - start)
+    return average, float(np.median(seconds))
+
+
+def measure(model: HeadModel, samples: ImageFolder) -> dict:
+    """Return ``names`` of the images and, by name, the ``FIGURES`` of each.
+
+    A figure that is not a number (no truth to rank) is None.
+    """
+    config = model.config
+    size = (config.width, config.height)
+    evaluation = evaluate_images(torch_infer(model), samples, size, config.focal_px)
+    values = {
+        name: [None if np.isnan(value) else float(value) for value in evaluation.values(name)]
+        for name in FIGURES
+    }
+    return {"names": evaluation.names, "values": values}

@@ -1,0 +1,91 @@
+"""What a stage writes while it runs: ``log.csv``, ``validation.csv`` and TensorBoard's events."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+
+
+class CsvLog:
+    """A CSV file with a row a step.
+
+    Rows after ``step``, and one that was cut off, are dropped: what a run that was killed left.
+    """
+
+    def __init__(self, path: Path, step: int):
+        self._path = path
+        if path.exists():
+            with path.open(newline="") as stream:
+                rows = list(csv.DictReader(stream))
+            kept = [row for row in rows if None not in row.values() and int(row["step"]) <= step]
+            if len(kept) < len(rows):
+                self._replace(kept)
+
+    def _replace(self, rows: list[dict]) -> None:
+        """Replace the file whole by one with these rows only."""
+        part = CsvLog(self._path.with_suffix(".csv.part"), step=-1)
+        part._path.unlink(missing_ok=True)
+        for row in rows:
+            part.add(row)
+        if rows:
+            part._path.replace(self._path)
+        else:
+            self._path.unlink()
+
+    def add(self, row: dict) -> None:
+        """Append one row; the first row names the columns."""
+        is_new = not self._path.exists()
+        with self._path.open("a", newline="") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(row))
+            if is_new:
+                writer.writeheader()
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+class RunLog:
+    """The log of a stage.
+
+    Args:
+        folder: of the stage; TensorBoard's events go into its ``tensorboard/``.
+        step: the last one that counts; what was logged after it is dropped.
+    """
+
+    def __init__(self, folder: Path, step: int):
+        self._training = CsvLog(folder / "log.csv", step)
+        self._validation = CsvLog(folder / "validation.csv", step)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            print("no TensorBoard logs: pip install tensorboard", file=sys.stderr)
+            self._board = None
+        else:
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def training(self, step: int, figures: dict[str, float]) -> None:
+        """Log losses, learning rate and times of one step."""
+        self._training.add({"step": step, **figures})
+        self._scalars("training", step, figures)
+
+    def validation(
+        self, step: int, figures: dict[str, float], previews: dict[str, np.ndarray]
+    ) -> None:
+        """Log figures on held-out images, and pictures: (H, W, 3) uint8 RGB by name."""
+        self._validation.add({"step": step, **figures})
+        self._scalars("validation", step, figures)
+        if self._board is not None:
+            for name, picture in previews.items():
+                self._board.add_image(name, picture, step, dataformats="HWC")
+            self._board.flush()
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        if self._board is not None:
+            self._board.close()
+
+    def _scalars(self, group: str, step: int, figures: dict[str, float]) -> None:
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(f"{group}/{name}", value, step)

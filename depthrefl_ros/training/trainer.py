@@ -1,0 +1,276 @@
+"""The trainer: model, average, optimiser and step, one step at a time, and its checkpoints.
+
+Stage 1 trains the backbone by a scale-and-shift-invariant loss. Stage 2 trains everything: the
+scale-invariant log error, the likelihood of the bins, a log gradient loss and the relative loss
+of stage 1. Both use AdamW (the encoder slower than the rest) and an exponential average of the
+weights, which is what is evaluated and shipped.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from depthrefl_ros.network.checkpoints import load_weights, save_weights
+from depthrefl_ros.network.model import DepthModel, DepthOutput, ModelConfig
+from depthrefl_ros.training import losses
+from depthrefl_ros.training.depthwise import speed_up_depthwise
+from depthrefl_ros.training.distributed import Processes
+from depthrefl_ros.training.settings import TrainSettings, rate_at
+
+if TYPE_CHECKING:
+    from depthrefl_ros.training.distillation import Teacher
+
+
+class StageNetwork(nn.Module):
+    """What a stage runs of a model: all of it, or its relative depth alone."""
+
+    def __init__(self, model: DepthModel, stage: int):
+        super().__init__()
+        self.model = model
+        self.stage = stage
+
+    def forward(self, image: Tensor) -> DepthOutput | Tensor:
+        """(N, 3, H, W) RGB in 0..255 to relative depth (stage 1) or everything (stage 2)."""
+        return self.model.relative_only(image) if self.stage == 1 else self.model(image)
+
+
+def stage_losses(
+    output: DepthOutput | Tensor,
+    batch: dict[str, Tensor],
+    config: ModelConfig,
+    settings: TrainSettings,
+) -> dict[str, Tensor]:
+    """Return the weighted losses of a batch by name; their sum is what is minimised.
+
+    Args:
+        output: of ``StageNetwork``.
+        batch: ``depth_m`` and ``focal_px`` as ``StepBatches`` gives them; with a teacher also its
+            ``teacher_log_depth`` and ``teacher_sigma``, each (N, 1, H, W).
+        config: of the model.
+        settings: of the stage.
+    """
+    truth, valid = losses.canonical_truth(
+        batch["depth_m"], batch["focal_px"], config.focal_px, config.z_min_m, config.z_max_m
+    )
+    if settings.stage == 1:
+        return {"relative": losses.relative_loss(output, truth, valid)}
+    coarse, known = losses.at_stride(truth, valid, output.log_q.shape[-2:])
+    likelihood = losses.bin_likelihood_loss(output.centres, output.log_q, coarse, known)
+    gradient = losses.log_gradient_loss(output.depth, truth, valid)
+    relative = losses.relative_loss(output.relative, truth, valid)
+    parts = {
+        "silog": losses.silog_loss(output.depth, truth, valid, settings.balance),
+        "likelihood": settings.likelihood_weight * likelihood,
+        "gradient": settings.gradient_weight * gradient,
+        "relative": settings.relative_weight * relative,
+    }
+    if "teacher_log_depth" in batch:
+        parts["distillation"] = settings.distillation_weight * losses.distillation_loss(
+            output.depth, output.sigma, batch["teacher_log_depth"], batch["teacher_sigma"]
+        )
+    return parts
+
+
+class Trainer:
+    """Model, average, optimiser and step: all that changes while training.
+
+    Args:
+        model: to train; it is moved to the device of ``processes``.
+        settings: of the stage.
+        processes: which train together; by default this one alone, on the CPU.
+        teacher: whose predictions stage 2 learns from as well, or None.
+        origin: where the weights come from, in words, for the record.
+    """
+
+    def __init__(
+        self,
+        model: DepthModel,
+        settings: TrainSettings,
+        processes: Processes | None = None,
+        teacher: Teacher | None = None,
+        origin: str = "random weights",
+    ):
+        self.settings = settings
+        self.processes = processes or Processes()
+        self.teacher = teacher
+        self.origin = origin
+        self.ema = copy.deepcopy(model).to(self.device).eval().requires_grad_(False)
+        model = self.processes.prepare(model)
+        # oneDNN's and cuDNN's convolutions are fastest with channels innermost.
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        if self.device.type == "cpu":
+            speed_up_depthwise(self.model)
+        if settings.stage == 1:
+            self.model.reflector.requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, settings))
+        self.network = self.processes.wrap(StageNetwork(self.model, settings.stage))
+        self.step = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.processes.device
+
+    def train_step(self, batch: dict[str, Tensor | list[str]]) -> dict[str, float]:
+        """Do one step; return the losses, their ``loss`` sum, ``gradient_norm`` and ``rate``.
+
+        Args:
+            batch: of ``StepBatches``, this process's share.
+
+        Raises:
+            FloatingPointError: loss or gradient is not finite; the weights are as before.
+        """
+        factor = rate_at(self.step, self.settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        parts = self._losses(batch)
+        loss = torch.stack(list(parts.values())).sum()
+        figures = {"loss": loss.item(), **{name: part.item() for name, part in parts.items()}}
+        self._require_finite(figures, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss * self.processes.world).backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        figures["gradient_norm"] = norm.item()
+        self._require_finite(figures, batch)
+        self.optimizer.step()
+        update_average(self.ema, self.model, self.settings.ema_decay, self.step)
+        self.step += 1
+        return {**figures, "rate": self.settings.learning_rate * factor}
+
+    def _losses(self, batch: dict[str, Tensor | list[str]]) -> dict[str, Tensor]:
+        """Return the losses of the whole batch, of which this process has ``batch``."""
+        self.model.train()
+        if self.settings.freeze_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        tensors = {
+            name: tensor.to(self.device, non_blocking=True)
+            for name, tensor in batch.items()
+            if isinstance(tensor, Tensor)
+        }
+        image = tensors.pop("image")
+        if self.teacher is not None and self.settings.stage == 2:
+            log_depth, sigma = self.teacher.targets(image)
+            tensors.update(teacher_log_depth=log_depth, teacher_sigma=sigma)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
+            output = self.network(image.float().contiguous(memory_format=torch.channels_last))
+        gather = self.processes.gather
+        output = gather(output) if isinstance(output, Tensor) else DepthOutput(*map(gather, output))
+        tensors = {name: gather(tensor) for name, tensor in tensors.items()}
+        return stage_losses(output, tensors, self.model.config, self.settings)
+
+    def _require_finite(self, figures: dict[str, float], batch: dict) -> None:
+        if not all(math.isfinite(value) for value in figures.values()):
+            found = ", ".join(f"{name} {value:g}" for name, value in figures.items())
+            raise FloatingPointError(
+                f"step {self.step}: not finite: {found}; images of the batch: "
+                f"{', '.join(batch.get('names', []))}"
+            )
+
+    def save(self, folder: Path) -> Path:
+        """Write ``folder/checkpoint-STEP`` whole, then remove older ones; return its path.
+
+        Raises:
+            FloatingPointError: a weight is not finite.
+            OSError: it cannot be written; older checkpoints are still there.
+        """
+        for name, tensor in self.model.state_dict().items():
+            if not torch.isfinite(tensor).all():
+                raise FloatingPointError(f"step {self.step}: not finite: weight {name}")
+        path = folder / f"checkpoint-{self.step:08d}"
+        temporary = folder / "writing"
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir(parents=True)
+            self._write(temporary)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+        for old in folder.glob("checkpoint-*"):
+            if old != path:
+                shutil.rmtree(old)
+        return path
+
+    def _write(self, folder: Path) -> None:
+        """Write the files of a checkpoint, down to the disk."""
+        plain = copy.deepcopy(self.model).to(memory_format=torch.contiguous_format)
+        save_weights(folder / "model.safetensors", plain)
+        save_weights(folder / "ema.safetensors", self.ema)
+        state = {"optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state()}
+        buffer = io.BytesIO()  # a full disk is an OSError then; torch.save makes it another
+        torch.save(state, buffer)
+        (folder / "optimizer.pt").write_bytes(buffer.getvalue())
+        record = {
+            "step": self.step,
+            "origin": self.origin,
+            "settings": asdict(self.settings),
+            "model": self.model.config.to_dict(),
+        }
+        (folder / "state.json").write_text(json.dumps(record, indent=1))
+        for path in folder.iterdir():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+    def restore(self, path: Path) -> None:
+        """Continue from a checkpoint folder that ``save`` wrote."""
+        load_weights(path / "model.safetensors", self.model)
+        load_weights(path / "ema.safetensors", self.ema)
+        # weights_only: tensors and plain containers, nothing that could run.
+        state = torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True)
+        base = [group["base_lr"] for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, rate in zip(self.optimizer.param_groups, base, strict=True):
+            group["base_lr"] = rate  # a changed learning rate counts from here on
+        torch.set_rng_state(state["random"])
+        record = json.loads((path / "state.json").read_text())
+        self.step, self.origin = record["step"], record.get("origin", self.origin)
+
+
+def parameter_groups(model: DepthModel, settings: TrainSettings) -> list[dict]:
+    """Return AdamW's groups: the encoder slower, and no decay on biases and normalisations."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if settings.stage == 1 and name.startswith("reflector."):
+            continue
+        key = (name.startswith("backbone.encoder."), parameter.ndim > 1)
+        groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "base_lr": settings.learning_rate * (settings.encoder_factor if encoder else 1.0),
+            "weight_decay": settings.weight_decay if decays else 0.0,
+        }
+        for (encoder, decays), parameters in groups.items()
+    ]
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move the average's weights and statistics toward the model's by 1 - decay."""
+    decay = min(decay, (1 + step) / (10 + step))
+    current = model.state_dict()
+    for name, value in average.state_dict().items():
+        if value.dtype.is_floating_point:
+            value.lerp_(current[name], 1 - decay)
+        else:
+            value.copy_(current[name])
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint in a stage's folder, or None."""
+    found = sorted(folder.glob("checkpoint-*"))
+    return found[-1] if found else None

@@ -1,0 +1,177 @@
+import argparse
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from dataset_folders import write_plain_folder
+
+from depthrefl_ros.network.backbone import BackboneConfig
+from depthrefl_ros.network.checkpoints import save_weights
+from depthrefl_ros.network.model import ModelConfig, create_model
+from depthrefl_ros.training.ablation import (
+    add_ablation_options,
+    best_heads,
+    best_rate,
+    run_ablation,
+)
+from depthrefl_ros.training.ablation_table import markdown, summarise
+from depthrefl_ros.training.datasets import DatasetError
+from depthrefl_ros.training.train import TrainError
+
+HEADS = "reflector,log_regression,classification"
+
+
+def result(head: str, seed: int, errors: list[float], **more) -> dict:
+    values = {name: errors for name in ("abs_rel", "delta1", "rmse", "ause_abs_rel")}
+    names = [f"room_{index // 2}/{index}" for index in range(len(errors))]
+    return {
+        "head": head, "seed": seed, "rate": 0.002, "parameters": 1234, "has_sigma": True,
+        "step_s": 0.1, "names": names, "values": values, **more,
+    }  # fmt: skip
+
+
+def test_summary_by_hand():
+    results = [
+        result("reflector", 1, [0.1, 0.1, 0.2, 0.2]),
+        result("reflector", 2, [0.3, 0.3, 0.2, 0.2]),
+        result("other", 1, [0.3, 0.3, 0.3, 0.3], has_sigma=False),
+    ]
+    summary = summarise(results)
+    figure = summary["reflector"]["figures"]["abs_rel"]
+    assert figure["mean"] == pytest.approx(0.2)
+    assert figure["spread"] == pytest.approx(np.std([0.15, 0.25], ddof=1))
+    assert "difference" not in summary["reflector"]
+    assert summary["other"]["figures"]["abs_rel"]["spread"] is None
+    assert "ause_abs_rel" not in summary["other"]["figures"]
+    difference = summary["other"]["difference"]["abs_rel"]
+    assert difference == pytest.approx({"mean": 0.1, "low": 0.1, "high": 0.1})
+
+
+def test_the_table_has_a_row_a_head_the_best_first():
+    results = [
+        result("reflector", 1, [0.2] * 4),
+        result("other", 1, [0.1] * 4, has_sigma=False),
+    ]
+    lines = markdown(summarise(results), {"other": 12.34}).splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    assert lines[2].startswith("| other | 0.100 | 0.100 | 0.100 | - | -0.1000")
+    assert lines[2].endswith("| 1,234 | 12.3 |")
+    assert lines[3].startswith("| reflector | 0.200") and lines[3].endswith("| - | 1,234 | - |")
+
+
+def test_other_images_are_not_compared():
+    other = result("other", 1, [0.1, 0.2])
+    with pytest.raises(ValueError, match="other was measured on other images"):
+        summarise([result("reflector", 1, [0.1] * 4), other])
+
+
+def test_a_missing_figure_of_an_image_is_left_out():
+    summary = summarise([result("reflector", 1, [0.1, None])])
+    assert summary["reflector"]["figures"]["abs_rel"]["mean"] == pytest.approx(0.1)
+
+
+def test_best_rate_and_best_heads():
+    results = [
+        result("a", 1, [0.3, 0.3], rate=0.1),
+        result("a", 1, [0.2, 0.2], rate=0.01),
+        result("b", 1, [0.1, 0.1], rate=0.1),
+    ]
+    assert best_rate(results, "a") == 0.01
+    summary = summarise([result(n, 1, [e]) for n, e in (("a", 0.3), ("b", 0.1), ("c", 0.2))])
+    assert best_heads(summary, ["a", "b", "c"]) == ["b", "c"]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("ablation")
+    write_plain_folder(root / "train")
+    write_plain_folder(root / "val", count=2)
+    torch.manual_seed(0)
+    backbone = BackboneConfig(decoder_channels=(8, 8, 8, 8), bottleneck_channels=8)
+    model = create_model(ModelConfig(backbone=backbone, height=64, width=96))
+    (root / "stage1").mkdir()
+    save_weights(root / "stage1" / "ema.safetensors", model)
+    state = json.dumps({"model": model.config.to_dict()})
+    (root / "stage1" / "state.json").write_text(state)
+    return root
+
+
+def options(root, run: str, **changes) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_ablation_options(parser)
+    values = {
+        "run": root / run, "backbone": root / "stage1" / "ema.safetensors",
+        "data": root / "train", "val-data": root / "val", "heads": HEADS, "views": 1, "steps": 2,
+        "batch": 2, "seeds": 2, "jobs": 1, "joint-steps": 1, **changes,
+    }  # fmt: skip
+    return parser.parse_args([f"--{name}={value}" for name, value in values.items()])
+
+
+def test_an_ablation_leaves_tables_and_continues_where_it_stopped(inputs):
+    arguments = options(inputs, "run")
+    timed = []
+
+    def time_engines(models):
+        timed.extend(models)
+        return dict.fromkeys(models, 7.0)
+
+    assert run_ablation(arguments, time_engines) == 0
+    run = inputs / "run"
+    report = json.loads((run / "ablation.json").read_text())
+    assert timed == HEADS.split(",")
+    assert set(report["features"]) == set(HEADS.split(",")) == set(report["joint"])
+    for head, entry in report["features"].items():
+        assert entry["seeds"] == [1, 2] and entry["step_s"] > 0
+        assert math.isfinite(entry["figures"]["abs_rel"]["mean"])
+        assert ("ause_abs_rel" in entry["figures"]) == (head != "log_regression")
+    table = (run / "ablation.md").read_text()
+    assert table.count("| reflector |") == 2 and "| 7.0 |" in table
+
+    units = sorted((run / "units").glob("*.json"))
+    assert len(units) == 3 * 2 + 3
+    gone = run / "units" / "features-classification-steps2-rate0.002-seed2.json"
+    before = {path: path.stat().st_mtime_ns for path in units}
+    lost = json.loads(gone.read_text())
+    gone.unlink()
+    assert run_ablation(arguments) == 0
+    again = json.loads(gone.read_text())
+    assert again["values"] == lost["values"]
+    assert all(path.stat().st_mtime_ns == before[path] for path in units if path != gone)
+
+
+def test_results_of_another_batch_size_are_not_taken(inputs):
+    small = {"heads": "log_regression", "seeds": 1, "joint-steps": 0, "steps": 1}
+    run_ablation(options(inputs, "batches", **small))
+    unit = inputs / "batches" / "units" / "features-log_regression-steps1-rate0.002-seed1.json"
+    assert json.loads(unit.read_text())["shared"]["batch"] == 2
+    run_ablation(options(inputs, "batches", **small, **{"batch": 3}))
+    assert json.loads(unit.read_text())["shared"]["batch"] == 3
+
+
+@pytest.mark.parametrize(
+    "changes, named",
+    [
+        ({"heads": "reflector,hourglass"}, "--heads hourglass: known are"),
+        ({"rates": "fast"}, "--rates fast"),
+        ({"rates": "0"}, "above 0"),
+        ({"joint-seeds": 0}, "--joint-seeds 0"),
+    ],
+)
+def test_a_bad_option_is_named(inputs, changes, named):
+    with pytest.raises(ValueError, match=named):
+        run_ablation(options(inputs, "bad", **changes))
+
+
+def test_training_images_are_not_measured_on(inputs):
+    with pytest.raises(DatasetError, match="must be apart"):
+        run_ablation(options(inputs, "bad", **{"val-data": inputs / "train"}))
+
+
+def test_a_loss_that_is_not_finite_stops_and_is_named(inputs):
+    # At this rate the first step throws the weights out of float32's range.
+    arguments = options(inputs, "diverges", heads="log_regression", rates=1e30, steps=3)
+    with pytest.raises(TrainError, match="log_regression, seed 1, step [12]: loss is"):
+        run_ablation(arguments)
+    assert not list((inputs / "diverges" / "units").glob("*.json"))

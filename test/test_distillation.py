@@ -1,0 +1,96 @@
+"""A teacher's answer is its networks' mean, and a student is drawn to it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from small_network import CONFIG, make_trainer
+
+from depthrefl_ros.network.checkpoints import CheckpointError, save_weights
+from depthrefl_ros.network.model import create_model
+from depthrefl_ros.training import losses
+from depthrefl_ros.training.distillation import Teacher, predict
+
+
+def save_network(folder, seed):
+    torch.manual_seed(seed)
+    folder.mkdir()
+    model = create_model(CONFIG).eval()
+    save_weights(folder / "ema.safetensors", model)
+    (folder / "state.json").write_text(json.dumps({"model": CONFIG.to_dict()}))
+    return folder / "ema.safetensors"
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return [save_network(tmp_path / str(seed), seed) for seed in (1, 2)]
+
+
+@pytest.fixture
+def images():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=generator)
+
+
+def test_targets_are_the_mean_and_do_not_care_which_way_round_the_image_is(weights, images):
+    teacher = Teacher(weights)
+    log_depth, sigma = teacher.targets(images)
+    assert log_depth.shape == sigma.shape == (2, 1, 64, 64)
+    answers = [predict(model, images)[0] for model in teacher.models]
+    answers += [predict(model, images.flip(3))[0].flip(3) for model in teacher.models]
+    torch.testing.assert_close(log_depth, torch.stack(answers).mean(0))
+    mirrored, _ = teacher.targets(images.flip(3))
+    torch.testing.assert_close(mirrored.flip(3), log_depth)
+
+
+def test_disagreement_makes_the_ensemble_less_certain(weights, images):
+    answers, variances = [], []
+    teacher = Teacher(weights)
+    for model in teacher.models:
+        for view, back in ((images, lambda t: t), (images.flip(3), lambda t: t.flip(3))):
+            log_depth, sigma = predict(model, view)
+            answers.append(back(log_depth))
+            variances.append(back(sigma).square())
+    answers = torch.stack(answers)
+    between = (answers - answers.mean(0)).square().mean(0)
+    assert between.min() > 0
+    expected = (torch.stack(variances).mean(0) + between).sqrt()
+    torch.testing.assert_close(teacher.targets(images)[1], expected)
+
+
+def test_a_network_of_another_size_answers_at_the_image_s_size(weights):
+    images = torch.zeros((1, 3, 96, 128), dtype=torch.uint8)
+    log_depth, sigma = Teacher(weights).targets(images)
+    assert log_depth.shape == sigma.shape == (1, 1, 96, 128)
+
+
+def test_weights_without_a_record_are_refused(weights):
+    (weights[0].parent / "state.json").unlink()
+    with pytest.raises(CheckpointError, match=r"ema\.safetensors: nothing beside it says"):
+        Teacher(weights)
+
+
+def test_loss_is_zero_at_the_teacher_and_grows_with_the_log_ratio():
+    depth, sigma = torch.full((1, 1, 4, 4), 2.0), torch.full((1, 1, 4, 4), 0.1)
+    assert losses.distillation_loss(depth, sigma, depth.log(), sigma) == pytest.approx(0, abs=1e-6)
+    twice = losses.distillation_loss(2 * depth, 2 * sigma, depth.log(), sigma)
+    assert twice.item() == pytest.approx(11 * 0.693147, rel=1e-5)
+
+
+def test_a_trained_student_comes_closer_to_its_teacher(weights, images):
+    teacher = Teacher(weights)
+    trainer = make_trainer(
+        steps=12, teacher=teacher, distillation_weight=10.0, learning_rate=3e-3, encoder_factor=1.0
+    )
+    batch = {
+        "image": images,
+        "depth_m": torch.zeros(2, 1, 64, 64),  # no truth at all: the teacher is all there is
+        "focal_px": torch.full((2,), CONFIG.focal_px),
+        "names": ["a", "b"],
+    }
+    first = trainer.train_step(batch)["distillation"]
+    for _ in range(11):
+        last = trainer.train_step(batch)["distillation"]
+    assert last < 0.8 * first

@@ -1,0 +1,143 @@
+"""The command: figures of the shipped bundle on small folders, and one line for bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from dataset_folders import write_nyu_folder, write_plain_folder
+
+from depthrefl_ros.tools import evaluate as tool
+from depthrefl_ros.training.datasets import PlainFolder
+
+KEYS = {
+    "abs_rel", "sq_rel", "delta1", "delta2", "delta3", "rmse", "rmse_log", "log10", "silog",
+    "ause_abs_rel", "aurg_abs_rel", "ause_rmse", "aurg_rmse", "coverage_50", "coverage_80",
+    "coverage_90", "coverage_95", "kept_abs_rel", "tau_depth_truth", "tau_relative_truth",
+    "tau_depth_relative", "images", "engine_ms_median", "crop", "cap_m", "align", "model",
+    "engine", "sigma_deciles", "intervals",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory) -> Path:
+    """A plain folder of twelve images: two blocks."""
+    return write_plain_folder(tmp_path_factory.mktemp("data") / "rooms", count=12)
+
+
+def evaluate(*arguments: object) -> int:
+    return tool.main(["--threads", "1", *map(str, arguments)])
+
+
+def error_of(capsys, *arguments: object) -> str:
+    """The one line that the command ends with on bad input."""
+    assert evaluate(*arguments) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and error.startswith("evaluate: error: ")
+    return error
+
+
+def test_the_shipped_bundle_is_evaluated(rooms, tmp_path, capsys):
+    report, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
+    images = tmp_path / "images.csv"
+    files = ["--json", report, "--sheet", sheet, "--per-image", images]
+    assert evaluate("--data", rooms, "--align", "median", "--cap", 3, "--cross-fit", *files) == 0
+    figures = json.loads(report.read_text())
+    assert KEYS <= set(figures)
+    assert figures["images"] == 12 and figures["model"] == "indoor_tiny"
+    assert (figures["crop"], figures["cap_m"], figures["align"]) == ("none", 3.0, "median")
+    assert figures["data_sha256"] == PlainFolder(rooms).fingerprint()
+    assert 0 < figures["engine_ms_median"] < 10_000
+    assert set(figures["cross_fitted"]) == {f"coverage_{share}" for share in (50, 80, 90, 95)}
+    shown = capsys.readouterr().out
+    assert "crop none, cap 3 m, alignment median" in shown and "AbsRel" in shown
+    assert cv2.imread(str(sheet)).shape[1] > 1000
+    assert len(images.read_text().splitlines()) == 13
+
+
+def test_two_evaluations_are_compared_image_by_image(rooms, tmp_path, capsys):
+    images, report = tmp_path / "images.csv", tmp_path / "report.json"
+    assert evaluate("--data", rooms, "--per-image", images) == 0
+    assert evaluate("--data", rooms, "--against", images, "--json", report) == 0
+    found = json.loads(report.read_text())["against"]["differences"]
+    assert found["abs_rel"]["mean"] == 0.0 and found["abs_rel"]["high"] == 0.0
+    assert evaluate(
+        "--data", rooms, "--align", "lsq", "--against", images, "--json", report
+    ) == 0  # fmt: skip
+    found = json.loads(report.read_text())["against"]["differences"]
+    assert found["abs_rel"]["mean"] < 0.0
+    assert f"difference to {images}" in capsys.readouterr().out
+
+
+def test_a_list_chooses_images_and_nyu_is_not_cropped_twice(tmp_path, capsys):
+    root = write_nyu_folder(tmp_path / "nyu")
+    reports = {}
+    for crop in ("none", "eigen"):
+        path = tmp_path / f"{crop}.json"
+        assert evaluate(
+            "--data", root, "--list", root / "list.txt", "--crop", crop, "--json", path
+        ) == 0  # fmt: skip
+        reports[crop] = json.loads(path.read_text())
+    assert reports["eigen"]["images"] == 2
+    assert reports["eigen"]["abs_rel"] == reports["none"]["abs_rel"] > 0
+
+
+def test_data_that_is_missing_is_named(tmp_path, capsys):
+    assert "absent: no such folder" in error_of(capsys, "--data", tmp_path / "absent")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert str(empty) in error_of(capsys, "--data", empty)
+
+
+def test_a_list_that_is_missing_or_empty_is_named(rooms, tmp_path, capsys):
+    path = tmp_path / "list.txt"
+    assert "list.txt: list file missing" in error_of(capsys, "--data", rooms, "--list", path)
+    path.write_text("\n")
+    assert "list.txt: list file is empty" in error_of(capsys, "--data", rooms, "--list", path)
+
+
+def test_a_corrupt_image_is_named(tmp_path, capsys):
+    rooms = write_plain_folder(tmp_path / "rooms", count=2)
+    (rooms / "rgb" / "0001.jpg").write_bytes(b"no image")
+    assert "0001.jpg: not an image" in error_of(capsys, "--data", rooms)
+
+
+def test_a_corrupt_depth_file_is_named(tmp_path, capsys):
+    rooms = write_plain_folder(tmp_path / "rooms", count=2)
+    path = rooms / "depth" / "0001.png"
+    path.write_bytes(path.read_bytes()[:20])
+    assert "0001.png" in error_of(capsys, "--data", rooms)
+
+
+def test_depth_of_another_size_is_named(tmp_path, capsys):
+    rooms = write_plain_folder(tmp_path / "rooms", count=2)
+    cv2.imwrite(str(rooms / "depth" / "0001.png"), np.full((24, 32), 2000, np.uint16))
+    error = error_of(capsys, "--data", rooms)
+    assert "0001.png" in error and "32x24" in error and "64x48" in error
+
+
+def test_data_without_truth_is_refused(tmp_path, capsys):
+    rooms = write_plain_folder(tmp_path / "rooms", count=1)
+    cv2.imwrite(str(rooms / "depth" / "0000.png"), np.zeros((48, 64), np.uint16))
+    assert "none of the 1 images has depth that counts" in error_of(capsys, "--data", rooms)
+
+
+def test_options_that_fit_no_data_or_model_are_named(rooms, tmp_path, capsys):
+    data = ["--data", rooms]
+    assert "crop 'eigen' is defined for" in error_of(capsys, *data, "--crop", "eigen")
+    assert "engine is 'abacus'" in error_of(capsys, *data, "--engine", "abacus")
+    assert "none" in error_of(capsys, *data, "--model", tmp_path / "none")
+    assert "old.csv: cannot be read" in error_of(capsys, *data, "--against", tmp_path / "old.csv")
+    one = tmp_path / "one.txt"
+    one.write_text("0000\n")
+    assert "at least two blocks" in error_of(capsys, *data, "--list", one, "--cross-fit")
+
+
+@pytest.mark.parametrize("option", [["--cap", "0"], ["--cap", "nan"], ["--align", "affine"]])
+def test_impossible_options_are_refused(rooms, capsys, option):
+    with pytest.raises(SystemExit, match="2"):
+        evaluate("--data", rooms, *option)
+    assert option[0] in capsys.readouterr().err

@@ -1,0 +1,117 @@
+"""Figures, tables and comparisons of an evaluation that is made by hand."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.evaluation_report import (
+    COVERAGES,
+    FIGURES,
+    add_coverage,
+    differences,
+    differences_table,
+    make_report,
+    read_per_image,
+    table,
+    write_per_image,
+)
+from depthrefl_ros.training.calibrate import error_quantiles
+from depthrefl_ros.training.evaluate import Evaluation
+from depthrefl_ros.training.uncertainty import Pixels
+
+IMAGES, PIXELS = 12, 4000
+
+
+def made_evaluation(scale: float = 1.0) -> Evaluation:
+    """Three blocks of four images with normal log errors; AbsRel of image i is 0.01 i."""
+    generator = np.random.default_rng(0)
+    truth = generator.uniform(1.0, 9.0, (IMAGES, PIXELS))
+    sigma = generator.uniform(0.05, 0.4, (IMAGES, PIXELS))
+    ratio = np.abs(generator.standard_normal((IMAGES, PIXELS)))
+    pixels = Pixels(truth * np.exp(sigma * ratio), truth, sigma, ratio)
+    figures = [
+        {**dict.fromkeys(FIGURES, 0.5), "abs_rel": 0.01 * scale * index, "pixels": 10,
+         "coverage": 1.0}
+        for index in range(IMAGES)
+    ]  # fmt: skip
+    names = [f"{100 * (index // 4) + index:04d}" for index in range(IMAGES)]
+    evaluation = Evaluation(names, figures, pixels)
+    add_coverage(evaluation, error_quantiles(ratio))
+    return evaluation
+
+
+def test_the_report_has_means_intervals_and_tables():
+    report = make_report(made_evaluation(), cross_fit=True)
+    assert report["abs_rel"] == pytest.approx(0.055) and report["images"] == 12
+    assert report["blocks"] == 3 and len(report["sigma_deciles"]) == 10
+    assert list(report["kept_abs_rel"]) == ["1", "0.9", "0.8", "0.7", "0.5"]
+    spread = report["intervals"]["abs_rel"]
+    assert spread["low"] < 0.055 < spread["high"] and spread["standard_error"] > 0
+    assert report["intervals"]["delta1"]["standard_error"] == 0.0  # all images are alike
+    for name, share in zip(COVERAGES, (0.5, 0.8, 0.9, 0.95), strict=True):
+        assert report[name] == pytest.approx(share, abs=0.002)
+        assert report["cross_fitted"][name]["mean"] == pytest.approx(share, abs=0.02)
+    assert "cross_fitted" not in make_report(made_evaluation(), cross_fit=False)
+
+
+def test_the_table_shows_what_the_report_holds():
+    report = make_report(made_evaluation(), cross_fit=True)
+    lines = table(report).splitlines()
+    assert lines[1].split()[:2] == ["AbsRel", "0.0550"]
+    assert sum(line.startswith("  50 %") for line in lines) == 2
+    assert any(line.startswith("   70 % kept") for line in lines)
+    for heading, _, _ in FIGURES.values():
+        assert any(line.startswith(heading) for line in lines)
+
+
+def test_figures_of_each_image_come_back_as_they_were_written(tmp_path):
+    evaluation, path = made_evaluation(), tmp_path / "deep" / "images.csv"
+    write_per_image(path, evaluation)
+    found = read_per_image(path)
+    assert list(found) == evaluation.names
+    assert found["0001"] == evaluation.figures[1] and "coverage_95" in found["0001"]
+    with path.open(newline="") as stream:
+        assert next(csv.reader(stream))[0] == "image"
+
+
+def test_differences_are_paired_by_name_and_signed(tmp_path):
+    worse = made_evaluation(2.0)
+    other = dict(reversed(list(zip(worse.names, worse.figures, strict=True))))
+    found = differences(made_evaluation(), other, Path("other.csv"))
+    assert found["abs_rel"].mean == pytest.approx(-0.055) and found["abs_rel"].high < 0
+    assert found["delta1"].mean == 0.0
+    lines = differences_table(found, Path("other.csv")).splitlines()
+    assert "other.csv" in lines[0]
+    starred = [line.split()[0] for line in lines[2:-1] if line.endswith("*")]
+    assert starred == ["AbsRel"]
+
+
+def test_another_evaluation_must_have_the_same_images():
+    other = dict(zip(made_evaluation().names, made_evaluation().figures, strict=True))
+    del other["0003"]
+    with pytest.raises(ToolError, match=r"old.csv: lacks 1 of the 12 images, .* '0003'"):
+        differences(made_evaluation(), other, Path("old.csv"))
+    nothing = {name: {"else": 1.0} for name in made_evaluation().names}
+    with pytest.raises(ToolError, match="has none of the figures"):
+        differences(made_evaluation(), nothing, Path("old.csv"))
+
+
+@pytest.mark.parametrize("content", ["name,abs_rel\n1,2\n", "image,abs_rel\n0001,high\n"])
+def test_a_foreign_table_is_named(tmp_path, content):
+    path = tmp_path / "foreign.csv"
+    path.write_text(content)
+    with pytest.raises(ToolError, match="foreign.csv: is no table"):
+        read_per_image(path)
+
+
+def test_files_that_cannot_be_read_or_written_are_named(tmp_path):
+    with pytest.raises(ToolError, match="absent.csv: cannot be read"):
+        read_per_image(tmp_path / "absent.csv")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ToolError, match="cannot be written"):
+        write_per_image(tmp_path / "file" / "images.csv", made_evaluation())

@@ -1,0 +1,144 @@
+"""One step at a time: it learns what it should, and refuses to go on from nonsense."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from dataset_folders import write_plain_folder
+from small_network import make_trainer
+
+from depthrefl_ros.training.augment import Augmenter
+from depthrefl_ros.training.batches import StepBatches
+from depthrefl_ros.training.datasets import PlainFolder
+from depthrefl_ros.training.settings import TrainSettings, rate_at
+from depthrefl_ros.training.trainer import latest_checkpoint, update_average
+
+
+@pytest.fixture
+def batches(tmp_path):
+    dataset = PlainFolder(write_plain_folder(tmp_path / "plain", count=4))
+    return StepBatches([(dataset, 1.0)], Augmenter(64, 64), seed=1, steps=100, batch=2)
+
+
+def test_stage_2_learns_a_simple_scene(batches):
+    trainer = make_trainer(steps=40, learning_rate=3e-3, encoder_factor=1.0)
+    # One batch over and over: how well it can be learnt at all.
+    losses = [trainer.train_step(batches[0])["silog"] for _ in range(40)]
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_stage_1_trains_the_backbone_only(batches):
+    trainer = make_trainer(stage=1)
+    before = {name: tensor.clone() for name, tensor in trainer.model.named_parameters()}
+    figures = trainer.train_step(batches[0])
+    assert set(figures) == {"loss", "relative", "gradient_norm", "rate"}
+    changed = {
+        name for name, now in trainer.model.named_parameters() if not torch.equal(now, before[name])
+    }
+    assert changed and all(name.startswith("backbone.") for name in changed)
+
+
+def test_bfloat16_steps_are_finite(batches):
+    figures = make_trainer(bf16=True).train_step(batches[0])
+    assert all(math.isfinite(value) for value in figures.values())
+
+
+def test_the_encoder_learns_slower():
+    trainer = make_trainer(learning_rate=1e-2, encoder_factor=0.1)
+    encoder = {id(p) for p in trainer.model.backbone.encoder.parameters()}
+    for group in trainer.optimizer.param_groups:
+        is_encoder = {id(p) in encoder for p in group["params"]}
+        assert is_encoder == {group["base_lr"] < 5e-3}
+        assert all((p.ndim > 1) == (group["weight_decay"] > 0) for p in group["params"])
+
+
+def test_the_rate_warms_up_and_falls():
+    settings = TrainSettings(stage=1, steps=100, warmup_steps=10)
+    rates = [rate_at(step, settings) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and max(rates) == rates[10] == pytest.approx(1.0)
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[-1] < 0.02
+
+
+def test_the_average_follows_weights_and_statistics():
+    trainer = make_trainer()
+    with torch.no_grad():
+        for tensor in trainer.model.state_dict().values():
+            tensor.fill_(3)
+    before = {name: tensor.clone() for name, tensor in trainer.ema.state_dict().items()}
+    update_average(trainer.ema, trainer.model, decay=0.75, step=1000)
+    for name, tensor in trainer.ema.state_dict().items():
+        if tensor.dtype.is_floating_point:
+            assert torch.allclose(tensor, before[name] * 0.75 + 0.75), name
+        else:
+            assert (tensor == 3).all()
+
+
+@pytest.mark.parametrize("freezes", [True, False])
+def test_the_statistics_of_batch_norm_can_be_kept(batches, freezes):
+    trainer = make_trainer(freeze_norm=freezes)
+    before = {name: value.clone() for name, value in trainer.model.named_buffers()}
+    trainer.train_step(batches[0])
+    names = [name for name in before if name.endswith("running_var")]
+    now = dict(trainer.model.named_buffers())
+    assert names and all(torch.equal(now[name], before[name]) == freezes for name in names)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(batches):
+    trainer = make_trainer()
+    with torch.no_grad():
+        trainer.model.reflector.bins.logits[-1].bias.fill_(math.nan)
+    before = trainer.model.backbone.encoder._conv_stem.weight.clone()
+    names = ", ".join(batches.names(0))
+    with pytest.raises(
+        FloatingPointError, match=f"step 0: .*loss nan.*images of the batch: {names}"
+    ):
+        trainer.train_step(batches[0])
+    assert torch.equal(trainer.model.backbone.encoder._conv_stem.weight, before)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(batches):
+    trainer = make_trainer()
+    weight = trainer.model.backbone.encoder._conv_stem.weight
+    weight.register_hook(lambda gradient: gradient * math.inf)
+    before = weight.detach().clone()
+    with pytest.raises(FloatingPointError, match="step 0: .*gradient_norm (inf|nan)"):
+        trainer.train_step(batches[0])
+    assert torch.equal(weight, before)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    trainer = make_trainer()
+    kept = trainer.save(tmp_path)
+    trainer.step = 1
+    with torch.no_grad():
+        trainer.model.backbone.encoder._conv_stem.weight[0, 0, 0, 0] = math.inf
+    with pytest.raises(FloatingPointError, match="step 1: .*weight backbone.encoder._conv_stem"):
+        trainer.save(tmp_path)
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_old_checkpoints_go_and_an_unfinished_one_does_not_count(tmp_path):
+    trainer = make_trainer()
+    trainer.save(tmp_path)
+    trainer.step = 7
+    (tmp_path / "writing").mkdir()  # as a crash would leave it
+    trainer.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000007"]
+    assert latest_checkpoint(tmp_path).name == "checkpoint-00000007"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stage": 3}, "stage is 3"),
+        ({"steps": 0}, "steps is 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0; it must be above 0"),
+        ({"ema_decay": 1.5}, "ema_decay is 1.5; from 0 to 1"),
+    ],
+)
+def test_bad_settings_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        TrainSettings(**{"stage": 1, "steps": 1, **change})
