@@ -22,7 +22,7 @@ ARGUMENTS = {
     "image_topic": ("image", "The camera's images."),
     "camera_info_topic": ("camera_info", "The camera's CameraInfo."),
     "model": ("", "Name of a shipped model or path of a bundle; empty leaves it to params_file."),
-    "engine": ("", "auto, openvino or torch; empty leaves it to params_file."),
+    "engine": ("", "auto, tensorrt, tensorrt_rtx, openvino or torch; empty: params_file."),
     "params_file": (str(CONFIG / "depthrefl.yaml"), "Parameters of the node."),
     "use_sim_time": ("false", "Take the time from /clock, for simulation and bags."),
     "autostart": ("true", "Configure and activate at start; false under a lifecycle manager."),

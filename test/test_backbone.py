@@ -10,7 +10,6 @@ from depthrefl_ros.network.backbone import (
     BackboneConfig,
     EfficientNetLite,
     SameConv2d,
-    normalise,
 )
 
 
@@ -53,7 +52,7 @@ def test_same_padding_is_tensorflows(size, kernel, stride):
 
 def test_normalise_is_the_published_one():
     torch.testing.assert_close(
-        normalise(torch.tensor([0.0, 127.0, 255.0])), torch.tensor([-127 / 128, 0.0, 1.0])
+        Backbone.normalise(torch.tensor([0.0, 127.0, 255.0])), torch.tensor([-127 / 128, 0.0, 1.0])
     )
 
 

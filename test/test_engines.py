@@ -6,13 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from depthrefl_ros.engine.base import (
-    TOLERANCES,
-    Engine,
-    EngineError,
-    relative_difference,
-    self_test,
-)
+from depthrefl_ros.engine.base import TOLERANCES, EngineError, relative_difference
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.torch_engine import TorchEngine
@@ -52,13 +46,7 @@ def test_the_half_precision_file_is_close(bundle):
     found = run_onnx(bundle.path("model_fp16.onnx"), golden.images[:2])
     for plane in ("depth", "sigma"):
         median, p99 = relative_difference(found[plane], getattr(golden, plane)[:2])
-        assert median < TOLERANCES["f16"][0] and p99 < TOLERANCES["f16"][1], plane
-
-
-@pytest.mark.parametrize("name", ["openvino", "torch"])
-def test_every_engine_passes_the_self_test(bundle, engines, name):
-    report = self_test(engines[name], bundle)
-    assert report.depth_median < 0.001 and report.repeat == 0.0
+        assert median < TOLERANCES["fp16"][0] and p99 < TOLERANCES["fp16"][1], plane
 
 
 @pytest.mark.parametrize(
@@ -82,47 +70,6 @@ def test_results_are_not_overwritten_by_the_next_frame(bundle, engines):
     np.testing.assert_array_equal(first, kept)
 
 
-class Wrapped(Engine):
-    """A real engine whose outputs are tampered with."""
-
-    name, device, precision = "wrapped", "CPU", "f32"
-
-    def __init__(self, engine, change):
-        self.engine, self.change, self.calls = engine, change, 0
-        self.height, self.width = engine.height, engine.width
-
-    def _run(self, images):
-        self.calls += 1
-        return self.change(self.engine.infer(images), self.calls)
-
-    def close(self):
-        self.engine.close()
-
-
-def drift(outputs, call):
-    return {**outputs, "depth": outputs["depth"] * (1 + 0.0015 * (call == 4))}
-
-
-def nan_pixel_rows(outputs, call):
-    outputs["sigma"][..., :4, :] = np.nan
-    return outputs
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda outputs, call: {**outputs, "depth": outputs["depth"] * 1.002},
-        lambda outputs, call: {**outputs, "sigma": outputs["sigma"] * 1.002},
-        drift,
-        nan_pixel_rows,
-    ],
-    ids=["scaled depth", "scaled sigma", "drift on the repeated image", "NaN in sigma"],
-)
-def test_a_wrong_engine_fails_the_self_test(bundle, engines, change):
-    with pytest.raises(EngineError, match="fails the self-test"):
-        self_test(Wrapped(engines["openvino"], change), bundle)
-
-
 def test_an_onnx_file_that_does_not_compile_is_named(bundle, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(bundle.folder, folder)
@@ -139,3 +86,19 @@ def test_weights_that_do_not_fit_are_named(bundle, tmp_path):
     (folder / "model.safetensors").write_bytes(b"\0" * 64)
     with pytest.raises(EngineError, match="model.safetensors"):
         TorchEngine(broken)
+
+
+def test_a_precision_that_the_device_lacks_is_named(bundle):
+    with pytest.raises(EngineError, match="CPU does not compute in fp8, only .*FP32"):
+        OpenVinoEngine(bundle, precision="fp8")
+
+
+def test_openvino_in_bf16_where_the_device_has_it(bundle, engines):
+    try:
+        engine = OpenVinoEngine(bundle, precision="bf16")
+    except EngineError as error:
+        pytest.skip(str(error))
+    images = bundle.golden().images[:1]
+    found, exact = engine.infer(images)["depth"], engines["openvino"].infer(images)["depth"]
+    median, _ = relative_difference(found, exact)
+    assert 1e-5 < median < 0.05  # another arithmetic, the same network

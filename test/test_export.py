@@ -2,16 +2,21 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.engine.export import OPSET, export_bundle
+from depthrefl_ros.engine.export import OPSET, export_bundle, export_onnx
 from depthrefl_ros.engine.selection import open_engine
+from depthrefl_ros.engine.tensorrt_api import find_flavour
+from depthrefl_ros.engine.tensorrt_plan import ONNX_FILES, build_plan
 from depthrefl_ros.network.backbone import BackboneConfig
 from depthrefl_ros.network.inference import InferenceModel
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.network.reflector import ReflectorConfig
+
+RTX = find_flavour("tensorrt_rtx")
 
 
 def trained_like_model() -> torch.nn.Module:
@@ -100,11 +105,105 @@ def test_only_bytes_cross_to_the_device_and_the_cast_comes_first(bundle, name):
     graph = onnx.load(bundle.path(name))
     (images,) = graph.graph.input
     assert images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
-    shape = [d.dim_value for d in images.type.tensor_type.shape.dim]
-    assert shape == [1, 64, 96, 3]
+    assert shape_of(images) == ["batch", 64, 96, 3]
     assert [n.op_type for n in graph.graph.node if "images" in n.input] == ["Cast"]
     assert [o.name for o in graph.graph.output] == ["depth", "sigma", "relative"]
+    assert all(shape_of(output) == ["batch", 1, 64, 96] for output in graph.graph.output)
     assert graph.opset_import[0].version == OPSET
+
+
+def shape_of(value):
+    """Lengths, or the names of those that vary."""
+    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+
+
+def faults(model, bins):
+    """What a graph must not have: what engines do slowly or not at all, and wide planes."""
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    height, width = shape_of(graph.input[0])[1:3]
+    found = [
+        f"{node.domain}::{node.op_type}"
+        for node in graph.node
+        if node.domain or node.op_type in {"TopK", "Unique", "NonZero", "Loop", "Scan", "If"}
+    ]
+    shapes = {v.name: shape_of(v) for v in (*graph.value_info, *graph.output)}
+    made = {name for node in graph.node for name in node.output}
+    found += [f"{name} has no known shape" for name in made - shapes.keys()]
+    for name, shape in shapes.items():
+        if shape[-2:] == [height, width] and bins in shape[:-2]:
+            found.append(f"{name} is {shape}")
+    return found
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model_fp16.onnx"])
+def test_nothing_is_sorted_and_no_bins_exist_at_input_resolution(bundle, name):
+    assert faults(onnx.load(bundle.path(name)), bins=16) == []
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model_fp16.onnx"])
+def test_the_shipped_files_sort_nothing_and_have_no_bins_at_input_resolution(name):
+    shipped = Bundle.load("indoor_tiny")
+    bins = shipped.description["architecture"]["reflector"]["bins"]
+    assert faults(onnx.load(shipped.path(name)), bins) == []
+
+
+@pytest.mark.parametrize("model_name", ["exported", "shipped"])
+def test_the_half_file_computes_the_bins_in_float32_and_the_backbone_does_not(bundle, model_name):
+    chosen = bundle if model_name == "exported" else Bundle.load("indoor_tiny")
+    model = onnx.shape_inference.infer_shapes(onnx.load(chosen.path("model_fp16.onnx")))
+    values = (*model.graph.value_info, *model.graph.output)
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    made = [(node.op_type, types[node.output[0]]) for node in model.graph.node]
+    # The layers of widths, attractors and the distribution; the backbone has none of them.
+    for kind in ("Softplus", "Pow", "Exp", "Log", "LogSoftmax", "Sqrt", "Div"):
+        assert {t for op, t in made if op == kind} == {onnx.TensorProto.FLOAT}, kind
+    halves = [t == onnx.TensorProto.FLOAT16 for op, t in made if op == "Conv"]
+    assert np.mean(halves) > 0.95 and not all(halves)  # the cumulative sum is a convolution
+
+
+class SortsItsCentres(torch.nn.Module):
+    """What must not be exported: sorted bins, at input resolution. (``lgamma`` never exports.)"""
+
+    def forward(self, images):
+        plane = images.float().mean(dim=3, keepdim=True).permute(0, 3, 1, 2) / 255.0
+        centres = plane * torch.arange(1.0, 17.0).reshape(1, 16, 1, 1)
+        return torch.sort(centres, dim=1).values.sum(1, keepdim=True)
+
+
+def test_a_graph_that_sorts_and_widens_is_found_out():
+    images = torch.zeros(2, 64, 96, 3, dtype=torch.uint8)
+    network = SortsItsCentres().eval()
+    program = torch.onnx.export(network, (images,), opset_version=OPSET, dynamo=True)
+    found = faults(program.model_proto, bins=16)
+    assert "::TopK" in found and any("16, 64, 96]" in fault for fault in found)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model_fp16.onnx"])
+def test_a_batch_gives_what_its_images_give_alone(bundle, name):
+    session = onnxruntime.InferenceSession(str(bundle.path(name)))
+    images = bundle.golden().images
+    together = session.run(None, {"images": images})
+    alone = [session.run(None, {"images": image[None]}) for image in images]
+    for plane, parts in zip(together, zip(*alone, strict=True), strict=True):
+        np.testing.assert_allclose(plane, np.concatenate(parts), rtol=2e-3, atol=1e-3)
+
+
+@pytest.mark.skipif(not RTX.can_build, reason=f"TensorRT-RTX: {RTX.reason}")
+@pytest.mark.parametrize("precision", ONNX_FILES)
+def test_tensorrt_builds_an_export_for_batches(bundle, precision):
+    path = bundle.path(ONNX_FILES[precision])
+    built = build_plan("tensorrt_rtx", path, batch=3, precision=precision)
+    assert built.plan and built.layers[precision] > 50
+
+
+def test_a_network_that_fixes_the_batch_is_refused(model, tmp_path, monkeypatch):
+    def fixed(self, images):
+        plane = images.reshape(2, 64, 96, 3).float().mean(dim=3)
+        return plane, 2 * plane, 3 * plane
+
+    monkeypatch.setattr(InferenceModel, "forward", fixed)
+    with pytest.raises(ValueError, match="batches of 2 only"):
+        export_onnx(model, tmp_path / "model.onnx")
 
 
 def test_weights_are_stored_as_half(bundle):

@@ -183,7 +183,7 @@ def test_launch_starts_the_node_as_its_arguments_say(installed, peer, tmp_path):
     assert code == 0, running.output()
     assert "process has finished cleanly" in running.output()
     assert "Traceback" not in running.output()
-    assert "engine openvino: chosen" not in running.output()  # told at level info
+    assert "openvino fp32: chosen" not in running.output()  # told at level info
 
 
 def test_launch_without_autostart_leaves_the_node_unconfigured(installed, peer, tmp_path):

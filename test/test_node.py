@@ -320,7 +320,7 @@ def test_timings_are_told_by_step(node, depth_images):
     assert all(milliseconds > 0.0 for milliseconds in medians.values())
     assert medians["engine"] == max(medians.values())
     assert float(values["step_ms_outside_engine_p50"]) > 0.0
-    assert values["engine"].startswith("openvino f32 on ")
+    assert values["engine"].startswith("openvino fp32 on ")
     assert "self-test" in values["engine_selection"]
 
 

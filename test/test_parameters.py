@@ -59,7 +59,10 @@ def test_each_parameter_is_described():
 
 def test_choices_are_named_in_the_descriptor():
     (item,) = [item for item in fields(Parameters) if item.name == "engine"]
-    assert "One of auto, openvino, torch." in descriptor(item).additional_constraints
+    assert (
+        "One of auto, tensorrt, tensorrt_rtx, openvino, torch."
+        in descriptor(item).additional_constraints
+    )
 
 
 def test_declare_gives_defaults_and_what_the_user_set(make_node):

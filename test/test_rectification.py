@@ -146,8 +146,9 @@ def test_interpolation_is_aligned_with_the_image():
     rectification = Rectification(Camera.from_horizontal_fov(640, 480, 1.2), True, NETWORK)
     columns = (np.arange(256, dtype=np.float32) + 0.5) * 2.5
     full = rectification.from_network(np.tile(columns, (192, 1)))
-    np.testing.assert_allclose(full[:, 4:-4], np.tile(np.arange(640) + 0.5, (480, 1))[:, 4:-4],
-                               atol=0.02)
+    np.testing.assert_allclose(
+        full[:, 4:-4], np.tile(np.arange(640) + 0.5, (480, 1))[:, 4:-4], atol=0.02
+    )
 
 
 @pytest.mark.parametrize("size", [1, 3, 6])

@@ -135,13 +135,9 @@ def test_log_binomial_is_the_binomial_at_temperature_one():
     p = 0.3
     with torch.no_grad():
         final.weight.zero_()
-        final.bias.copy_(
-            torch.tensor([math.log(p / (1 - p)), math.log(share / (1 - share))])
-        )
+        final.bias.copy_(torch.tensor([math.log(p / (1 - p)), math.log(share / (1 - share))]))
     q = distribution(torch.zeros(1, 1, 1, 1)).exp().flatten()
-    expected = [
-        math.comb(bins - 1, k) * p**k * (1 - p) ** (bins - 1 - k) for k in range(bins)
-    ]
+    expected = [math.comb(bins - 1, k) * p**k * (1 - p) ** (bins - 1 - k) for k in range(bins)]
     torch.testing.assert_close(q, torch.tensor(expected), rtol=1e-4, atol=1e-6)
 
 

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from depthrefl_ros.engine.bundle import DESCRIPTION, FORMAT_VERSION, file_digest
 from depthrefl_ros.network.checkpoints import save_weights
+from depthrefl_ros.network.dinov2 import DinoV2Backbone
 from depthrefl_ros.network.inference import OUTPUT_NAMES, InferenceModel
 from depthrefl_ros.network.model import DepthModel
 
@@ -22,26 +23,36 @@ _SMALLEST_HALVED = 256  # elements; smaller constants are not worth a Cast
 
 
 def export_onnx(model: DepthModel, path: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Writes the network as one ONNX file, bytes in, three planes out.
+    """Writes the network as one ONNX file, bytes in, three planes out; any batch, one H and W.
 
     Args:
         model: the network.
         path: the file.
         dtype: float32, or float16 for a strongly typed half-precision graph whose bins stay f32.
+
+    Raises:
+        ValueError: something in the network fixes the batch.
     """
     inference = InferenceModel(model, dtype).eval()
-    images = torch.zeros(1, model.config.height, model.config.width, 3, dtype=torch.uint8)
+    if isinstance(inference.model.backbone, DinoV2Backbone):
+        inference.model.backbone.spell_out_attention()
+    # Two images, since the exporter takes an axis of length one for a constant.
+    images = torch.zeros(2, model.config.height, model.config.width, 3, dtype=torch.uint8)
     program = torch.onnx.export(
         inference,
         (images,),
         input_names=["images"],
         output_names=list(OUTPUT_NAMES),
         opset_version=OPSET,
+        dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
         dynamo=True,
         external_data=False,
         verbose=False,
     )
     graph = program.model_proto
+    (batch, *_), *_ = (value.type.tensor_type.shape.dim for value in graph.graph.input)
+    if not batch.dim_param:  # the exporter gives in silently
+        raise ValueError(f"the network works for batches of {batch.dim_value} only")
     if dtype == torch.float32:
         store_weights_as_half(graph)
     # The exporter notes where in whose files each node came from; a product does not say that.

@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
+import io
+from collections import Counter
+
 import numpy as np
 
-from depthrefl_ros.engine.base import Engine, EngineError
+from depthrefl_ros.engine.base import Engine, EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle
 
 
 class OpenVinoEngine(Engine):
-    """``model.onnx`` compiled by OpenVINO in float32, batch 1.
+    """``model.onnx`` compiled by OpenVINO, batch 1.
 
     Args:
         bundle: the model.
         threads: CPU threads, 0 for as many as OpenVINO thinks best.
         device: ``CPU``, ``GPU``...
+        precision: ``fp32``; or ``bf16`` or ``fp16`` where the device computes in it natively, which
+            is twice as fast on CPUs with AMX, but ignores the network's fp32 islands.
 
     Raises:
-        EngineError: OpenVINO is not installed, or cannot compile the model.
+        EngineMissingError: OpenVINO is not installed.
+        EngineError: it cannot compile the model, or the device has not this precision.
     """
 
     name = "openvino"
-    precision = "f32"
 
-    def __init__(self, bundle: Bundle, threads: int = 0, device: str = "CPU"):
+    def __init__(
+        self, bundle: Bundle, threads: int = 0, device: str = "CPU", precision: str = "fp32"
+    ):
         try:
             import openvino
         except ImportError as error:
-            raise EngineError(
+            raise EngineMissingError(
                 f"openvino is not installed ({error}): pip install openvino"
             ) from error
-        self.height, self.width = bundle.height, bundle.width
+        self.height, self.width, self.precision = bundle.height, bundle.width, precision
         core = openvino.Core()
         # Left to itself OpenVINO takes bf16 on AMX machines, which errs 3 % in depth.
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        hint = precision.replace("fp", "f")
+        settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             settings["INFERENCE_NUM_THREADS"] = str(threads)
         path = bundle.path("model.onnx")
         try:
+            capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+            if precision.upper() not in capabilities:
+                raise EngineError(f"{device} does not compute in {precision}, only {capabilities}")
             model = core.read_model(path)
             model.reshape([1, self.height, self.width, 3])
             self._compiled = core.compile_model(model, device, settings)
@@ -60,6 +71,21 @@ class OpenVinoEngine(Engine):
             name: values[0] if len(values) == 1 else np.concatenate(values)
             for name, values in zip(self._names, zip(*rows, strict=True), strict=True)
         }
+
+    def layers(self) -> dict[str, int]:
+        """Precision -> number of layers that compute in it, the most frequent first."""
+        kinds = Counter()
+        for node in self._compiled.get_runtime_model().get_ops():
+            facts = node.get_rt_info()
+            if facts["layerType"].astype(str) not in ("Input", "Output", "Const"):
+                kinds[facts["runtimePrecision"].astype(str)] += 1
+        return {name.replace("f", "fp", 1): count for name, count in kinds.most_common()}
+
+    def serialise(self) -> bytes:
+        """The compiled model as OpenVINO's own blob."""
+        stream = io.BytesIO()
+        self._compiled.export_model(stream)
+        return stream.getvalue()
 
     def close(self) -> None:
         """Releases the compiled model."""

@@ -3,20 +3,73 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from depthrefl_ros.engine.base import Engine, EngineError, SelfTestReport, self_test
+from depthrefl_ros.engine.base import (
+    BuildStoppedError,
+    Engine,
+    EngineError,
+    EngineMissingError,
+    SelfTestReport,
+    self_test,
+)
 from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.torch_engine import TorchEngine
 
-ENGINES = ("auto", "openvino", "torch")
+if TYPE_CHECKING:
+    from depthrefl_ros.engine.plans import PlanSource
+    from depthrefl_ros.engine.tensorrt_engine import TensorRTEngine
 
-# Device files of NVIDIA's drivers, desktop and Jetson: looked at before torch is imported, which
-# takes seconds.
-_NVIDIA_DEVICES = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu")
+ENGINES = ("auto", "tensorrt", "tensorrt_rtx", "openvino", "torch")
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+BUILDS = ("auto", "never", "force")
+
+# The ladder that ``auto`` goes down, and which rungs each kind has of it.
+_RUNGS = ("tensorrt", "tensorrt_rtx", "torch on CUDA", "openvino", "torch on CPU")
+_TENSORRT = _RUNGS[:2]
+_RUNGS_OF = {
+    "auto": _RUNGS,
+    "tensorrt": ("tensorrt",),
+    "tensorrt_rtx": ("tensorrt_rtx",),
+    "openvino": ("openvino",),
+    "torch": ("torch on CUDA", "torch on CPU"),
+}
+# Device files of NVIDIA's drivers (desktop, Jetson, WSL): looked at before TensorRT or torch are
+# imported, which takes seconds.
+_NVIDIA_DEVICES = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/dxg")
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Which engine the user wants.
+
+    Attributes:
+        kind: one of ``ENGINES``.
+        precision: one of ``PRECISIONS``; ``auto`` is fp16 for TensorRT and fp32 for the others.
+        build: one of ``BUILDS``; what becomes of TensorRT engines that the cache lacks.
+        threads: of the CPU, 0 for the runtime's own choice.
+        falls_back: where ``kind`` does not work, those that ``auto`` would try after it may run.
+
+    Raises:
+        ValueError: a value is unknown.
+    """
+
+    kind: str = "auto"
+    precision: str = "auto"
+    build: str = "auto"
+    threads: int = 0
+    falls_back: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in (("kind", ENGINES), ("precision", PRECISIONS), ("build", BUILDS)):
+            value = getattr(self, name)
+            if value not in known:
+                label = "engine" if name == "kind" else name
+                raise ValueError(f"{label} is {value!r}; known are {known}")
 
 
 @dataclass(frozen=True)
@@ -27,63 +80,193 @@ class OpenedEngine:
         engine: passed the self-test.
         report: of the self-test.
         steps: what was tried in order and how it went, for people.
+        problems: those of them that should not have happened: something that is there does not
+            work, or something else runs than what was asked for.
     """
 
     engine: Engine
     report: SelfTestReport
     steps: list[str]
+    problems: list[str] = field(default_factory=list)
 
 
-def _torch_on_cuda(bundle: Bundle, threads: int) -> Engine:
-    if importlib.util.find_spec("torch") is None:
-        raise EngineError("torch is not installed")
-    if not any(Path(device).exists() for device in _NVIDIA_DEVICES):
-        raise EngineError("no NVIDIA device file is present")
-    return TorchEngine(bundle, threads, "cuda")
-
-
-def _torch_on_cpu(bundle: Bundle, threads: int) -> Engine:
-    return TorchEngine(bundle, threads, "cpu")
-
-
-Candidate = tuple[str, Callable[[Bundle, int], Engine]]
-
-
-def _candidates(kind: str) -> tuple[Candidate, ...]:
-    if kind == "auto":
-        return (
-            ("torch on CUDA", _torch_on_cuda),
-            ("openvino", OpenVinoEngine),
-            ("torch on CPU", _torch_on_cpu),
-        )
-    return ((kind, {"openvino": OpenVinoEngine, "torch": TorchEngine}[kind]),)
-
-
-def open_engine(bundle: Bundle, kind: str = "auto", threads: int = 0) -> OpenedEngine:
+def open_engine(
+    bundle: Bundle,
+    choice: EngineChoice | str = "auto",
+    plans: PlanSource | None = None,
+    on_step: Callable[[str], None] | None = None,
+) -> OpenedEngine:
     """Opens the engine asked for, or with ``auto`` the first that works, and self-tests it.
+
+    An engine that fails in half precision is tried once more in fp32.
 
     Args:
         bundle: the model.
-        kind: one of ``ENGINES``.
-        threads: CPU threads, 0 for the runtime's own choice.
+        choice: what the user wants; a kind alone stands for a choice of that kind.
+        plans: where TensorRT plans come from; None for the user's cache and ``choice.build``.
+        on_step: told each of ``OpenedEngine.steps`` when it happens.
 
     Raises:
-        ValueError: ``kind`` is unknown.
+        ValueError: the kind is unknown.
         EngineError: none works; the message says for each why.
         BundleError: the golden outputs cannot be read.
+        BuildStoppedError: ``plans.stop`` was called.
     """
-    if kind not in ENGINES:
-        raise ValueError(f"engine is {kind!r}; known are {ENGINES}")
-    steps = []
-    for label, opener in _candidates(kind):
+    choice = EngineChoice(choice) if isinstance(choice, str) else choice
+    walk = _Walk(bundle, choice, plans, on_step or (lambda step: None))
+    for rung in _ladder(choice):
+        opened = walk.try_rung(rung)
+        if opened is not None:
+            return opened
+    raise EngineError(f"no engine works for model {bundle.name}: " + "; ".join(walk.steps))
+
+
+def _ladder(choice: EngineChoice) -> Iterator[str]:
+    wanted = _RUNGS_OF[choice.kind]
+    yield from wanted
+    if choice.falls_back:
+        after = _RUNGS[_RUNGS.index(wanted[0]) :]
+        yield from (rung for rung in after if rung not in wanted)
+
+
+class _Walk:
+    """Down the ladder, remembering what happened on each rung."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        choice: EngineChoice,
+        plans: PlanSource | None,
+        on_step: Callable[[str], None],
+    ):
+        self._bundle, self._choice, self._plans = bundle, choice, plans
+        self._on_step = on_step
+        self.steps: list[str] = []
+        self._problems: list[str] = []
+        self._kernels = b""  # that the last TensorRT engine was opened with
+
+    def try_rung(self, rung: str) -> OpenedEngine | None:
+        """The engine of this rung, in the first precision in which it works; None if in none."""
+        for precision in self._precisions(rung):
+            label = f"{rung} {precision}"
+            try:
+                engine = self._open(rung, precision)
+                report = self._proven(engine)
+            except (BundleError, BuildStoppedError):
+                raise
+            except EngineMissingError as error:
+                self._note(f"{rung}: {error}")
+                return None
+            except Exception as error:  # a broken runtime raises anything, OSError for one
+                self._note(f"{label}: {error}{_known_fault(rung)}", is_problem=True)
+                continue
+            if rung in _TENSORRT:
+                self._keep_kernels(engine, precision)
+            self._note(f"{label}: chosen, on {engine.device}; self-test {report}")
+            self._compare_with_choice(engine, precision)
+            return OpenedEngine(engine, report, self.steps, self._problems)
+        return None
+
+    def _precisions(self, rung: str) -> tuple[str, ...]:
+        precision = self._choice.precision
+        if precision == "auto":
+            precision = "fp16" if rung in _TENSORRT else "fp32"
+        return (precision,) if precision == "fp32" else (precision, "fp32")
+
+    def _open(self, rung: str, precision: str) -> Engine:
+        if rung in _TENSORRT:
+            return self._open_tensorrt(rung, precision)
+        if rung == "openvino":
+            return OpenVinoEngine(self._bundle, self._choice.threads, precision=precision)
+        if rung == "torch on CUDA":
+            _need_nvidia("torch")
+        device = rung.split()[-1].lower()
+        return TorchEngine(self._bundle, self._choice.threads, device, precision=precision)
+
+    def _open_tensorrt(self, flavour: str, precision: str) -> Engine:
+        if self._choice.kind != flavour:  # who asks for it by name gets it built in any case
+            _need_nvidia(flavour)
+            _need_gpu(flavour)
+        from depthrefl_ros.engine.plans import PlanSource
+        from depthrefl_ros.engine.tensorrt_engine import TensorRTEngine
+
+        if self._plans is None:
+            self._plans = PlanSource(self._choice.build)
+        stored = self._plans.get(self._bundle, flavour, precision)
+        origin = "from the cache" if stored.is_cached else "built"
+        self._note(f"{flavour} {precision}: {origin}, {len(stored.data) / 1e6:.1f} MB")
+        for note in stored.notes:
+            self._note(f"{flavour} {precision}: {note}", is_problem=True)
+        _need_gpu(flavour)
+        self._kernels = self._plans.kernels(self._bundle, flavour, precision)
+        return TensorRTEngine(
+            stored.data,
+            flavour,
+            self._bundle.height,
+            self._bundle.width,
+            precision=precision,
+            runtime_cache=self._kernels,
+        )
+
+    def _keep_kernels(self, engine: TensorRTEngine, precision: str) -> None:
+        """Stores what the runtime compiled for this GPU while the engine proved itself."""
+        if self._kernels:
+            return
         try:
-            engine = opener(bundle, threads)
-            report = self_test(engine, bundle)
-        except BundleError:
+            kernels = engine.runtime_cache()
+            if kernels:
+                self._plans.keep_kernels(self._bundle, engine.name, precision, kernels)
+        except Exception as error:  # the next start takes longer, and that is all
+            self._note(f"{engine.name} {precision}: kernels not kept: {error}", is_problem=True)
+
+    def _proven(self, engine: Engine) -> SelfTestReport:
+        try:
+            return self_test(engine, self._bundle)
+        except Exception:
+            engine.close()
             raise
-        except Exception as error:  # a broken runtime raises anything, OSError for one
-            steps.append(f"{label}: {error}")
-            continue
-        steps.append(f"{label}: chosen, on {engine.device}; self-test {report}")
-        return OpenedEngine(engine, report, steps)
-    raise EngineError(f"no engine works for model {bundle.name}: " + "; ".join(steps))
+
+    def _compare_with_choice(self, engine: Engine, precision: str) -> None:
+        kind, wanted = self._choice.kind, self._choice.precision
+        if kind not in ("auto", engine.name):
+            self._problems.append(f"engine {kind} was asked for; {engine.name} runs")
+        if wanted not in ("auto", precision):
+            self._problems.append(f"precision {wanted} was asked for; {precision} runs")
+
+    def _note(self, step: str, is_problem: bool = False) -> None:
+        self.steps.append(step)
+        if is_problem:
+            self._problems.append(step)
+        self._on_step(step)
+
+
+def _need_nvidia(module: str) -> None:
+    """Whether it is worth importing a module that needs CUDA.
+
+    Raises:
+        EngineMissingError: the module is not installed, or no NVIDIA device is there.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise EngineMissingError(f"{module} is not installed")
+    if not any(Path(device).exists() for device in _NVIDIA_DEVICES):
+        raise EngineMissingError("no NVIDIA device file is present")
+
+
+def _need_gpu(flavour: str) -> None:
+    """Raises EngineMissingError where the runtime, CUDA or a GPU is missing."""
+    from depthrefl_ros.engine.tensorrt_api import find_flavour
+
+    found = find_flavour(flavour)
+    if not found.can_run:
+        raise EngineMissingError(found.reason)
+
+
+def _known_fault(rung: str) -> str:
+    """A hint where this version of TensorRT is known to compute wrongly, else nothing."""
+    if rung not in _TENSORRT:
+        return ""
+    from depthrefl_ros.engine.tensorrt_api import find_flavour
+
+    found = find_flavour(rung)
+    fault = f"; {found.known_fault}" if found.known_fault else ""
+    return f" ({rung} {found.version}{fault})"

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
+import logging
+from types import ModuleType
+from typing import Any
+
 import numpy as np
 
-from depthrefl_ros.engine.base import Engine, EngineError
+from depthrefl_ros.engine.base import Engine, EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle
+
+PRECISIONS = ("fp32", "fp16")
+_WARM_UP_RUNS = 3  # before a graph is captured: kernels are chosen and memory is taken in these
+
+_log = logging.getLogger(__name__)
 
 
 class TorchEngine(Engine):
-    """``model.safetensors`` run by torch in float32.
+    """``model.safetensors`` run by torch.
 
     Args:
         bundle: the model.
         threads: CPU threads, 0 for torch's own choice.
         device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
+        precision: ``fp32``, or on CUDA ``fp16``, in which the bins stay float32.
+        compiles: let ``torch.compile`` fuse the layers; takes a minute at the first frame.
+        replays: on CUDA, replay each batch size as one CUDA graph.
 
     Raises:
-        EngineError: torch is not installed, the device is missing, or the weights do not fit.
+        EngineMissingError: torch is not installed, or there is no such device.
+        EngineError: the weights do not fit, or the device does not compute in this precision.
     """
 
     name = "torch"
-    precision = "f32"
 
-    def __init__(self, bundle: Bundle, threads: int = 0, device: str | None = None):
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: int = 0,
+        device: str | None = None,
+        *,
+        precision: str = "fp32",
+        compiles: bool = False,
+        replays: bool = True,
+    ):
         try:
             import torch
 
@@ -31,13 +52,12 @@ class TorchEngine(Engine):
             from depthrefl_ros.network.inference import OUTPUT_NAMES, InferenceModel
             from depthrefl_ros.network.model import ModelConfig, create_model
         except ImportError as error:
-            raise EngineError(
+            raise EngineMissingError(
                 f"torch or safetensors is not installed ({error}): pip install torch safetensors"
             ) from error
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        elif device.startswith("cuda") and not torch.cuda.is_available():
-            raise EngineError(f"device is {device!r} but torch finds no CUDA device")
+        _check(torch, device, precision)
         if threads and device == "cpu":
             torch.set_num_threads(threads)
         # TF32 keeps ten bits of mantissa: not the float32 that the self-test asks for.
@@ -48,20 +68,87 @@ class TorchEngine(Engine):
             load_weights(bundle.path("model.safetensors"), model)
         except (CheckpointError, ValueError) as error:
             raise EngineError(str(error)) from error
+        dtype = torch.float16 if precision == "fp16" else torch.float32
+        model = InferenceModel(model, dtype).to(device)
         self._torch, self._names = torch, OUTPUT_NAMES
-        self._model = InferenceModel(model).to(device)
-        self.device = torch.cuda.get_device_name(device) if "cuda" in device else "CPU"
+        self._model = torch.compile(model) if compiles else model
+        self._is_cuda = device.startswith("cuda")
+        self._replays = replays and self._is_cuda
+        self._graphs: dict[int, _GraphReplay] = {}  # by batch size
+        self.device = torch.cuda.get_device_name(device) if self._is_cuda else "CPU"
         self._device = device
+        self.precision = precision
         self.height, self.width = bundle.height, bundle.width
 
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         try:
             with self._torch.inference_mode():
-                outputs = self._model(self._torch.from_numpy(images).to(self._device))
+                planes = self._replay(images) if self._replays else self._forward(images)
         except RuntimeError as error:
             raise EngineError(f"torch failed to run on {self.device}: {error}") from error
-        return {n: o.cpu().numpy() for n, o in zip(self._names, outputs, strict=True)}
+        return dict(zip(self._names, planes, strict=True))
+
+    def _forward(self, images: np.ndarray) -> np.ndarray:
+        """All planes, (3, N, 1, H, W); stacked, so that they come down in one copy."""
+        outputs = self._model(self._torch.from_numpy(images).to(self._device))
+        return self._torch.stack(outputs).cpu().numpy()
+
+    def _replay(self, images: np.ndarray) -> np.ndarray:
+        count = len(images)
+        if count not in self._graphs:
+            try:
+                graph = _GraphReplay(self._torch, self._model, images.shape, self._device)
+            except RuntimeError as error:
+                _log.warning("torch runs without CUDA graphs: %s", error)
+                self._replays = False
+                return self._forward(images)
+            self._graphs[count] = graph
+        return self._graphs[count](images)
 
     def close(self) -> None:
         """Releases the model."""
+        self._graphs.clear()
         self._model = None
+
+
+class _GraphReplay:
+    """One batch size: pinned memory on the host, fixed memory on the GPU, a graph between them.
+
+    Raises:
+        RuntimeError: something in the network cannot be captured.
+    """
+
+    def __init__(self, torch: ModuleType, model: Any, shape: tuple[int, ...], device: str):
+        self._torch = torch
+        self._sent = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        self._images = torch.zeros(shape, dtype=torch.uint8, device=device)
+        self._stream = torch.cuda.Stream(device)
+        self._stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(self._stream):
+            for _ in range(_WARM_UP_RUNS):
+                model(self._images)
+        self._stream.synchronize()
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, stream=self._stream):
+            self._planes = torch.stack(model(self._images))
+        self._received = torch.empty(self._planes.shape, dtype=torch.float32, pin_memory=True)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """(N, H, W, 3) uint8 to all planes, (3, N, 1, H, W) float32, the caller's own."""
+        self._sent.copy_(self._torch.from_numpy(images))
+        with self._torch.cuda.stream(self._stream):
+            self._images.copy_(self._sent, non_blocking=True)
+            self._graph.replay()
+            self._received.copy_(self._planes, non_blocking=True)
+        self._stream.synchronize()
+        return self._received.numpy().copy()
+
+
+def _check(torch: ModuleType, device: str, precision: str) -> None:
+    """Raises EngineError where torch cannot run on this device in this precision."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise EngineMissingError(f"device is {device!r} but torch finds no CUDA device")
+    if precision not in PRECISIONS:
+        raise EngineError(f"the torch engine does not compute in {precision}, only {PRECISIONS}")
+    if precision == "fp16" and device == "cpu":
+        raise EngineError("the torch engine computes in fp16 on CUDA only")

@@ -106,16 +106,13 @@ class Camera:
             )
         if self.D.any() and self.D.size not in allowed:
             raise CameraError(
-                f"D has {self.D.size} coefficients; {self.distortion_model} takes one of "
-                f"{allowed}"
+                f"D has {self.D.size} coefficients; {self.distortion_model} takes one of {allowed}"
             )
         put("binning_x", self.binning_x or 1)
         put("binning_y", self.binning_y or 1)
 
     @classmethod
-    def pinhole(
-        cls, width: int, height: int, fx: float, fy: float, cx: float, cy: float
-    ) -> Camera:
+    def pinhole(cls, width: int, height: int, fx: float, fy: float, cx: float, cy: float) -> Camera:
         """A camera without distortion; lengths in pixels."""
         return cls(width, height, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64))
 

@@ -21,9 +21,7 @@ class CloudBuilder:
         self.shape = (camera.height, camera.width)
         columns = (np.arange(camera.width, dtype=np.float64) - camera.cx) / camera.fx
         rows = (np.arange(camera.height, dtype=np.float64) - camera.cy) / camera.fy
-        self._ray_x = np.ascontiguousarray(
-            np.broadcast_to(columns.astype(np.float32), self.shape)
-        )
+        self._ray_x = np.ascontiguousarray(np.broadcast_to(columns.astype(np.float32), self.shape))
         self._ray_y = np.ascontiguousarray(
             np.broadcast_to(rows.astype(np.float32)[:, None], self.shape)
         )

@@ -20,6 +20,7 @@ DROP_REASONS = {
     "superseded": "a newer frame came before the worker was free",
     "rate_limited": "came faster than max_rate",
     "too_old": "waited longer than max_age, or its stamp is older than max_stamp_age",
+    "no_engine": "the engine is still being opened or built, or none works",
     "no_listener": "nobody subscribes to any result",
     "bad_image": "the image message cannot be read",
     "no_camera_info": "no CameraInfo has come and nothing stands in for it",

@@ -21,10 +21,11 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import Bundle, BundleError
-from depthrefl_ros.engine.selection import OpenedEngine, open_engine
+from depthrefl_ros.engine.selection import OpenedEngine
 from depthrefl_ros.estimator import DepthEstimator
 from depthrefl_ros.ros.cameras import CameraSources
 from depthrefl_ros.ros.diagnostics import ERROR, Diagnostics
+from depthrefl_ros.ros.engine_opening import PROBLEM, EngineOpening
 from depthrefl_ros.ros.inputs import Inputs
 from depthrefl_ros.ros.live_settings import LiveSettings
 from depthrefl_ros.ros.middleware import use_large_message_transport
@@ -43,12 +44,20 @@ depth/preview and points out. Every parameter is explained in config/depthrefl.y
 example:
   depthrefl --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info \\
       -p max_range:=6.0"""
+CONFIGURE_S = 3.0  # that the transition may take; Nav2 waits 5 s for its answer
 SILENCE_S = 2.0  # an active node without images for longer says so
 STOP_CHECK_S = 0.2  # how long a signal may wait until it is seen
 _SOUNDS_RECTIFIED = re.compile(r"[/_]rect")
 
 # What a user's setting or a file can cause: told in one line, without a traceback.
 _EXPECTED_ERRORS = (BundleError, EngineError, ValueError)
+
+
+def _told(error: Exception) -> str:
+    """The error in one line where a user can have caused it, else with its traceback."""
+    if isinstance(error, _EXPECTED_ERRORS):
+        return str(error)
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
 def _transition(
@@ -61,9 +70,7 @@ def _transition(
         try:
             work(node)
         except Exception as error:
-            is_expected = isinstance(error, _EXPECTED_ERRORS)
-            details = str(error) if is_expected else traceback.format_exc()
-            node.get_logger().error(f"{work.__name__} failed: {details}")
+            node.get_logger().error(f"{work.__name__} failed: {_told(error)}")
             node.get_logger().debug(traceback.format_exc())
             node.diagnostics.problem("transition", str(error), ERROR, lasting=True)
             return TransitionCallbackReturn.FAILURE
@@ -87,8 +94,10 @@ class DepthReflNode(LifecycleNode):
         self.diagnostics = Diagnostics()
         self._lifecycle = "unconfigured"
         self._bundle: Bundle | None = None
+        self._opening: EngineOpening | None = None
         self._opened: OpenedEngine | None = None
         self._live: LiveSettings | None = None
+        self._cameras: CameraSources | None = None
         self._inputs: Inputs | None = None
         self._outputs: Outputs | None = None
         self._pipeline: Pipeline | None = None
@@ -104,6 +113,7 @@ class DepthReflNode(LifecycleNode):
             self._publish_diagnostics,
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
+        self._opening_ended = self.create_guard_condition(self._on_opening_ended)
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
     def autostart(self) -> None:
@@ -115,28 +125,27 @@ class DepthReflNode(LifecycleNode):
 
     @_transition
     def on_configure(self) -> None:
-        """Loads the model and opens the engine, which has to pass its self-test."""
-        bundle = Bundle.load(self.parameters.model)
-        live = LiveSettings.of(self.parameters, bundle)
-        opened = open_engine(bundle, self.parameters.engine, self.parameters.engine_threads)
-        self.get_logger().info(f"model {bundle.name}: {bundle.licence}")
-        for step in opened.steps:
-            self.get_logger().info(f"engine {step}")
-        engine = opened.engine
-        for name, value in (
-            ("model", bundle.name),
-            ("model_path", str(bundle.folder)),
-            ("model_licence", bundle.licence),
-            ("engine", f"{engine.name} {engine.precision} on {engine.device}"),
-            ("engine_selection", "; ".join(opened.steps)),
-        ):
-            self.diagnostics.state_fact(name, value)
-        self._bundle, self._opened, self._live = bundle, opened, live
+        """Loads the model and opens the engine, which has to pass its self-test.
+
+        What takes longer than ``CONFIGURE_S``, such as a build, goes on beside the node.
+        """
+        start_s = time.monotonic()
+        try:
+            self._bundle = Bundle.load(self.parameters.model)
+            self._live = LiveSettings.of(self.parameters, self._bundle)
+            self._tell_model()
+            self._open_engine()
+            self._opening.wait(CONFIGURE_S - (time.monotonic() - start_s))
+            self._take_engine()
+        except Exception:
+            self._stop()
+            self._release()
+            raise
         self._lifecycle = "inactive"
 
     @_transition
     def on_activate(self) -> None:
-        """Starts to publish, to work and to listen, in this order."""
+        """Starts to publish, to listen and, as soon as there is an engine, to work."""
         try:
             self._start()
         except Exception:
@@ -153,6 +162,7 @@ class DepthReflNode(LifecycleNode):
     @_transition
     def on_cleanup(self) -> None:
         """Gives model and engine back."""
+        self._stop()
         self._release()
 
     @_transition
@@ -174,16 +184,61 @@ class DepthReflNode(LifecycleNode):
         self._release()
         super().destroy_node()
 
+    def _tell_model(self) -> None:
+        bundle = self._bundle
+        self.get_logger().info(f"model {bundle.name}: {bundle.licence}")
+        self.diagnostics.state_fact("model", bundle.name)
+        self.diagnostics.state_fact("model_path", str(bundle.folder))
+        self.diagnostics.state_fact("model_licence", bundle.licence)
+
+    def _open_engine(self) -> None:
+        """Begins to look for a working engine."""
+        self._opening = EngineOpening(
+            self._bundle,
+            self.parameters.engine_choice(),
+            self.diagnostics,
+            self.get_logger(),
+            self._opening_ended.trigger,
+        )
+
+    def _take_engine(self) -> None:
+        """Takes the engine over if the search for it has ended.
+
+        Raises:
+            Exception: the search has ended without one.
+        """
+        if self._opening is not None and self._opening.has_ended:
+            opening, self._opening = self._opening, None
+            self._opened = opening.take()
+
+    def _on_opening_ended(self) -> None:
+        """Goes on with an engine that took longer than the transition that asked for it."""
+        try:
+            self._take_engine()
+            if self._outputs is not None and self._opened is not None and self._worker is None:
+                self._work()
+        except Exception as error:
+            self.get_logger().error(f"nothing will be published: {_told(error)}")
+            self.diagnostics.problem(PROBLEM, str(error), ERROR, lasting=True)
+
     def _start(self) -> None:
         self._outputs = Outputs(self)
         self._rate_limit = RateLimit()
         self._last_image_s = time.monotonic()
-        cameras = CameraSources(self.resolve_topic_name("camera_info"))
-        estimator = DepthEstimator(self._opened.engine, self._bundle, self._live.estimator)
-        self._inputs = Inputs(self, self.parameters, self._on_image, cameras.add)
+        self._cameras = CameraSources(self.resolve_topic_name("camera_info"))
+        self._inputs = Inputs(self, self.parameters, self._on_image, self._cameras.add)
+        self._warn_of_rectified_topic()
+        self._take_engine()
+        if self._opened is not None:
+            self._work()
+        elif self._opening is None:  # deactivation gave the last search up
+            self._open_engine()
+
+    def _work(self) -> None:
+        """Starts the worker: from now on frames are processed."""
         self._pipeline = Pipeline(
-            estimator,
-            cameras,
+            DepthEstimator(self._opened.engine, self._bundle, self._live.estimator),
+            self._cameras,
             self._outputs,
             self.diagnostics,
             self.get_logger(),
@@ -192,7 +247,6 @@ class DepthReflNode(LifecycleNode):
             self._live,
         )
         self._worker = NewestWorker(self._pipeline.process, "depthrefl worker")
-        self._warn_of_rectified_topic()
 
     def _warn_of_rectified_topic(self) -> None:
         topic = self._inputs.image_topic
@@ -203,6 +257,10 @@ class DepthReflNode(LifecycleNode):
             )
 
     def _stop(self) -> None:
+        """Also gives up the search for an engine: the next activation begins it anew."""
+        if self._opening is not None:
+            self._opening.stop()
+            self._opening = None
         if self._inputs is not None:
             self._inputs.close()
         if self._worker is not None and self._worker.stop() is not None:
@@ -216,14 +274,17 @@ class DepthReflNode(LifecycleNode):
             self._opened.engine.close()
         self._opened = self._bundle = self._live = None
         self.diagnostics.clear_facts()
+        self.diagnostics.solve(PROBLEM)
         self._lifecycle = "unconfigured"
 
     def _on_image(self, message: Image | CompressedImage) -> None:
-        if self._worker is None:  # the executor may have taken it before deactivation
+        if self._inputs is None:  # the executor may have taken it before deactivation
             return
         self._last_image_s = time.monotonic()
         self.diagnostics.count("received")
-        if not self._rate_limit.allows(self._last_image_s, self.parameters.max_rate):
+        if self._worker is None:
+            self.diagnostics.drop("no_engine")
+        elif not self._rate_limit.allows(self._last_image_s, self.parameters.max_rate):
             self.diagnostics.drop("rate_limited")
         elif self._worker.submit(Received(message, self._last_image_s)) is not None:
             self.diagnostics.drop("superseded")

@@ -13,7 +13,7 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType
 from rclpy.node import Node
 
-from depthrefl_ros.engine.selection import ENGINES
+from depthrefl_ros.engine.selection import BUILDS, ENGINES, PRECISIONS, EngineChoice
 from depthrefl_ros.estimator import OUTPUT_SIZES, EstimatorSettings
 from depthrefl_ros.geometry.camera import ASPECT_FITS
 
@@ -76,6 +76,18 @@ class Parameters:
         "Runtime of the network; auto takes the first that works and passes its self-test.",
         Changeable.UNCONFIGURED,
         choices=ENGINES,
+    )
+    precision: str = _parameter(
+        "auto",
+        "Of the network's arithmetic; auto is fp16 for TensorRT and fp32 for the others.",
+        Changeable.UNCONFIGURED,
+        choices=PRECISIONS,
+    )
+    build: str = _parameter(
+        "auto",
+        "TensorRT engines: auto builds what the cache lacks, never nothing, force all anew.",
+        Changeable.UNCONFIGURED,
+        choices=BUILDS,
     )
     engine_threads: int = _parameter(
         0,
@@ -191,6 +203,12 @@ class Parameters:
                 f"min_range is {self.min_range} m and max_range {self.max_range} m; min_range "
                 "must be the smaller"
             )
+
+    def engine_choice(self) -> EngineChoice:
+        """Which engine the user wants; on a robot any that works is better than none."""
+        return EngineChoice(
+            self.engine, self.precision, self.build, self.engine_threads, falls_back=True
+        )
 
     def changed(self, changes: Mapping[str, Any]) -> Parameters:
         """These values with some changed; names that are not ours are ignored.

@@ -1,0 +1,343 @@
+"""Built engines on disk. An engine is code that runs on the GPU, so nothing is trusted unproven.
+
+Each engine lies in ``$XDG_CACHE_HOME/depthrefl_ros/`` (``~/.cache/depthrefl_ros/``) as
+``DIGEST.engine`` with a record ``DIGEST.json`` beside it: the key in words and the SHA-256 of the
+engine. Folder and files must belong to this user and be writable by nobody else; the hash is
+checked on the very bytes that are handed out; everything else is built again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from depthrefl_ros.engine.private_files import (
+    PART_SUFFIX,
+    NotPrivateError,
+    check_private,
+    read_private,
+    write_whole,
+)
+
+ENGINE_SUFFIX = ".engine"
+RECORD_SUFFIX = ".json"
+_LOCK_SUFFIX = ".lock"
+_IN_MEMORY = "the engine is used from memory and not stored: {}"
+_OURS = re.compile(r"[0-9a-f]{64}\.\S+")
+
+
+class CacheError(Exception):
+    """An engine of the cache, or all of it, that cannot be used; names the file and says why."""
+
+
+@dataclass(frozen=True)
+class EngineKey:
+    """What an engine was built from, by what, and for what: another value, another engine.
+
+    Attributes:
+        model: name of the bundle; for people, it does not make another engine.
+        onnx_sha256: of the ONNX file's bytes, hexadecimal.
+        engine: ``tensorrt`` or ``tensorrt_rtx``.
+        engine_version: of that library.
+        driver: version of the GPU's driver; empty where it was built without one.
+        gpu: name of the GPU; empty where it was built without one.
+        compute_capability: such as ``8.7``; several where it was built for several.
+        precision: ``fp32``, ``fp16``...
+        height: of the input, pixels.
+        width: of the input, pixels.
+        batch: the largest.
+        options: of the builder, in words; their order counts.
+    """
+
+    model: str
+    onnx_sha256: str
+    engine: str
+    engine_version: str
+    driver: str
+    gpu: str
+    compute_capability: str
+    precision: str
+    height: int
+    width: int
+    batch: int
+    options: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """SHA-256 over everything that makes another engine, hexadecimal."""
+        content = asdict(self)
+        del content["model"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        target = self.gpu or "no GPU"
+        if self.compute_capability:
+            target += f" (compute capability {self.compute_capability})"
+        words = [
+            f"{self.model} {self.width}x{self.height} {self.precision}",
+            f"batch {self.batch}",
+            f"{self.engine} {self.engine_version}",
+            target,
+        ]
+        words += [f"driver {self.driver}"] if self.driver else []
+        return ", ".join([*words, *self.options, f"ONNX {self.onnx_sha256[:12]}"])
+
+
+@dataclass(frozen=True)
+class StoredEngine:
+    """A serialised engine that may be deserialised.
+
+    Attributes:
+        data: the engine, whose hash was checked or which was just built.
+        is_cached: it came from the cache and was not built now.
+        notes: what was wrong with the cache, for people; empty where all is well.
+    """
+
+    data: bytes
+    is_cached: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One engine of the cache, for people.
+
+    Attributes:
+        path: of the engine.
+        key: None where the record cannot be read.
+        size: bytes.
+        built: UTC, ISO 8601; empty where the record cannot be read.
+        problem: why it would not be used; empty where it would be.
+    """
+
+    path: Path
+    key: EngineKey | None
+    size: int
+    built: str
+    problem: str
+
+
+def default_folder() -> Path:
+    """Where engines are kept, by the XDG base directory specification.
+
+    A user without a home, as in some containers, gets a folder of their own among the temporary
+    files; it is checked like any other.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if base.is_absolute():  # as the specification wants it: relative paths are ignored
+        return base / "depthrefl_ros"
+    try:
+        return Path.home() / ".cache" / "depthrefl_ros"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"depthrefl_ros-{os.geteuid()}"
+
+
+class EngineCache:
+    """Engines that were built once. Several processes may use one folder at the same time.
+
+    Args:
+        folder: made with mode 700 when the first engine is stored; None takes
+            ``default_folder()``.
+    """
+
+    def __init__(self, folder: Path | None = None):
+        self.folder = default_folder() if folder is None else folder
+
+    def path(self, key: EngineKey) -> Path:
+        """Where the engine lies, or would."""
+        return self.folder / (key.digest() + ENGINE_SUFFIX)
+
+    def find(self, key: EngineKey) -> bytes | None:
+        """The engine's bytes, checked; None where there is none.
+
+        Raises:
+            CacheError: there is one, but it must not be used.
+        """
+        if not self.folder.is_dir():
+            return None
+        self._check_folder()
+        path = self.path(key)
+        try:
+            record = _read_record(path.with_suffix(RECORD_SUFFIX))
+            data = read_private(path)
+        except FileNotFoundError:
+            return None
+        except (NotPrivateError, OSError) as error:
+            raise CacheError(str(error)) from error
+        if _key_of(record).digest() != path.stem:
+            raise CacheError(f"{path} is an engine of another key: {_key_of(record)}")
+        if hashlib.sha256(data).hexdigest() != record["sha256"]:
+            raise CacheError(f"{path} is truncated or altered: its SHA-256 is not its record's")
+        return data
+
+    def find_or_build(
+        self,
+        key: EngineKey,
+        build: Callable[[], bytes],
+        force: bool = False,
+        on_wait: Callable[[], None] | None = None,
+    ) -> StoredEngine:
+        """The engine from the cache, else built and stored.
+
+        Where two processes want the same engine one builds it and the other waits for it. A cache
+        that cannot be used or written costs the next start a build, and nothing else.
+
+        Args:
+            key: of the engine.
+            build: makes the serialised engine; what it raises passes through.
+            force: build even where the engine is there.
+            on_wait: called once where another process is building this engine.
+        """
+        data, note = (None, "") if force else self._look(key)
+        if data is not None:
+            return StoredEngine(data, True)
+        notes = [note] if note else []
+        with ExitStack() as held:
+            try:
+                self._make_folder()
+                had_to_wait = held.enter_context(self._locked(key, on_wait))
+            except (OSError, NotImplementedError, CacheError) as error:
+                return StoredEngine(build(), False, (*notes, _IN_MEMORY.format(error)))
+            # Another process may have built it since this one looked.
+            data = self._look(key)[0] if had_to_wait or not force else None
+            if data is not None:
+                return StoredEngine(data, True)
+            started_s = time.monotonic()
+            data = build()
+            try:
+                self._store(key, data, time.monotonic() - started_s)
+            except OSError as error:
+                notes.append(_IN_MEMORY.format(error))
+            return StoredEngine(data, False, tuple(notes))
+
+    def entries(self) -> list[CacheEntry]:
+        """Everything in the cache, the newest first.
+
+        Raises:
+            CacheError: the folder cannot be trusted or read.
+        """
+        if not self.folder.is_dir():
+            return []
+        self._check_folder()
+        found = [self._entry(path) for path in self._files(ENGINE_SUFFIX)]
+        return sorted(found, key=lambda entry: entry.built, reverse=True)
+
+    def clear(self) -> int:
+        """Removes every engine, and what interrupted builds left.
+
+        Returns:
+            How many engines there were.
+
+        Raises:
+            CacheError: a file cannot be removed.
+        """
+        removed = 0
+        for suffix in (ENGINE_SUFFIX, RECORD_SUFFIX, PART_SUFFIX, _LOCK_SUFFIX):
+            for path in self._files(suffix):
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise CacheError(f"{path} cannot be removed: {error}") from error
+                removed += suffix == ENGINE_SUFFIX
+        return removed
+
+    def _look(self, key: EngineKey) -> tuple[bytes | None, str]:
+        """What ``find`` returns, and why it must not be used."""
+        try:
+            return self.find(key), ""
+        except CacheError as error:
+            return None, f"the engine is built again: {error}"
+
+    def _files(self, suffix: str) -> list[Path]:
+        """Our files of a kind: whatever else lies in the folder is none of our business."""
+        return [path for path in self.folder.glob(f"*{suffix}") if _OURS.fullmatch(path.name)]
+
+    def _check_folder(self) -> None:
+        try:
+            check_private(os.stat(self.folder), self.folder)
+        except (NotPrivateError, OSError) as error:
+            raise CacheError(str(error)) from error
+
+    def _make_folder(self) -> None:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            self.folder.mkdir(mode=0o700)
+        self._check_folder()
+
+    @contextmanager
+    def _locked(self, key: EngineKey, on_wait: Callable[[], None] | None) -> Iterator[bool]:
+        """Only one process at a time builds a key; says whether this one had to wait.
+
+        The system drops the lock of a process that dies, however it dies.
+        """
+        from filelock import FileLock, Timeout  # a tenth of a second; only builds need it
+
+        lock = FileLock(str(self.path(key).with_suffix(_LOCK_SUFFIX)))
+        had_to_wait = False
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            had_to_wait = True
+            if on_wait is not None:
+                on_wait()
+            lock.acquire()
+        try:
+            yield had_to_wait
+        finally:
+            lock.release()
+
+    def _store(self, key: EngineKey, data: bytes, build_s: float) -> None:
+        path = self.path(key)
+        # Under the lock nobody else writes this key: what lies here was left by a killed build.
+        for part in self.folder.glob(f"{path.stem}.*{PART_SUFFIX}"):
+            part.unlink(missing_ok=True)
+        record = {
+            "key": asdict(key),
+            "words": str(key),
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "build_s": round(build_s, 2),
+        }
+        # Between the two renames the pair does not fit together, and is not used.
+        write_whole(path, data)
+        write_whole(path.with_suffix(RECORD_SUFFIX), json.dumps(record, indent=1).encode())
+
+    def _entry(self, path: Path) -> CacheEntry:
+        key, built, size, problem = None, "", 0, ""
+        try:
+            size = path.stat().st_size
+            record = _read_record(path.with_suffix(RECORD_SUFFIX))
+            key, built = _key_of(record), record["built"]
+            if self.path(key) == path:
+                self.find(key)
+            else:
+                problem = f"{path} is an engine of another key: {key}"
+        except (CacheError, NotPrivateError, OSError) as error:
+            problem = str(error)
+        return CacheEntry(path, key, size, built, problem)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(read_private(path))
+        _key_of(record)
+        if not (isinstance(record["sha256"], str) and isinstance(record["built"], str)):
+            raise ValueError("sha256 and built must be text")
+    except (KeyError, TypeError, ValueError) as error:
+        raise CacheError(f"{path} cannot be read: {error!r}") from error
+    return record
+
+
+def _key_of(record: dict[str, Any]) -> EngineKey:
+    values = record["key"]
+    return EngineKey(**{**values, "options": tuple(values["options"])})

@@ -1,0 +1,194 @@
+"""CUDA for one engine: its stream, pinned and device memory, graphs; by NVIDIA's ``cuda-python``.
+
+Nothing else of CUDA is needed: one block of bytes goes up and one comes down per frame.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from depthrefl_ros.engine.base import EngineError, EngineMissingError
+
+# CUDA's errors where there is no GPU to be used, and what they mean.
+_NO_GPU = {35: ": no NVIDIA driver, or one older than this CUDA", 100: ""}
+_DRIVER_FILE = Path("/proc/driver/nvidia/version")
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The GPU that engines run on, the first that CUDA shows.
+
+    Attributes:
+        name: ``NVIDIA GeForce RTX 4070``...
+        compute_capability: ``8.9``...
+        memory_bytes: in all.
+        driver: version of the driver, with CUDA's newest version that it knows.
+    """
+
+    name: str
+    compute_capability: str
+    memory_bytes: int
+    driver: str
+
+
+def load_cuda() -> ModuleType:
+    """CUDA's runtime API as ``cuda-python`` has it.
+
+    Before 12.9.1 its calls kept all other Python threads waiting.
+
+    Raises:
+        EngineMissingError: it is not installed, or too old.
+    """
+    try:
+        from cuda.bindings import (
+            runtime,
+            utils,  # noqa: F401, it came with 12.9.1
+        )
+    except ImportError as error:
+        raise EngineMissingError(
+            f"cuda-python 12.9.1 or later is not installed ({error}): pip install cuda-python"
+        ) from error
+    return runtime
+
+
+def check(result: tuple, doing: str) -> Any:
+    """The value of a CUDA call, or several as a list.
+
+    Raises:
+        EngineError: the call failed; names CUDA's error and its number.
+    """
+    error, *values = result
+    if int(error) != 0:
+        raise EngineError(f"CUDA cannot {doing}: {error.name} (error {int(error)})")
+    return values[0] if len(values) == 1 else values
+
+
+def find_gpu() -> Gpu:
+    """The GPU that engines run on.
+
+    Raises:
+        EngineMissingError: ``cuda-python``, the driver or a GPU is missing.
+        EngineError: the GPU does not answer.
+    """
+    cuda = load_cuda()
+    error, count = cuda.cudaGetDeviceCount()
+    if int(error) in _NO_GPU or count == 0:
+        why = _NO_GPU.get(int(error), "")
+        raise EngineMissingError(f"CUDA finds no GPU{why} (error {int(error)})")
+    check((error,), "find a GPU")
+    properties = check(cuda.cudaGetDeviceProperties(0), "read the GPU's properties")
+    newest = check(cuda.cudaDriverGetVersion(), "read the driver's version")
+    driver = f"CUDA {newest // 1000}.{newest % 1000 // 10}"
+    if _DRIVER_FILE.is_file():  # desktops and servers; Jetsons may not have it
+        version = re.search(r"\d+\.\d+[.\d]*", _DRIVER_FILE.read_text())
+        driver = f"{version.group()}; {driver}" if version else driver
+    name = properties.name
+    return Gpu(
+        name=(name.decode() if isinstance(name, bytes) else str(name)).rstrip("\0"),
+        compute_capability=f"{properties.major}.{properties.minor}",
+        memory_bytes=int(properties.totalGlobalMem),
+        driver=driver,
+    )
+
+
+class MirroredMemory:
+    """Pinned host memory and as much on the device.
+
+    Attributes:
+        host: (bytes,) uint8, pinned: copies to and from it do not wait for the CPU.
+        address: of the device's memory.
+    """
+
+    def __init__(self, cuda: ModuleType, size: int):
+        self._cuda = cuda
+        self.host = np.zeros(size, np.uint8)
+        self.address = int(check(cuda.cudaMalloc(size), f"allocate {size} bytes on the GPU"))
+        pinned = cuda.cudaHostRegister(self.host.ctypes.data, size, cuda.cudaHostRegisterDefault)
+        try:
+            check(pinned, f"pin {size} bytes of host memory")
+        except EngineError:
+            cuda.cudaFree(self.address)
+            raise
+
+    def close(self) -> None:
+        """Gives both memories back."""
+        self._cuda.cudaFree(self.address)
+        self._cuda.cudaHostUnregister(self.host.ctypes.data)
+
+
+class CudaStream:
+    """One stream of work on the GPU; calls return at once, ``synchronise`` waits.
+
+    Attributes:
+        handle: for TensorRT.
+    """
+
+    def __init__(self) -> None:
+        self._cuda = load_cuda()
+        from cuda.bindings.utils import get_cuda_native_handle
+
+        self._stream = check(
+            self._cuda.cudaStreamCreateWithFlags(self._cuda.cudaStreamNonBlocking),
+            "create a stream",
+        )
+        self.handle = get_cuda_native_handle(self._stream)
+        self._memories: list[MirroredMemory] = []
+        self._graphs: list[Any] = []
+
+    def allocate(self, size: int) -> MirroredMemory:
+        """Memory of this many bytes, freed with the stream."""
+        self._memories.append(MirroredMemory(self._cuda, size))
+        return self._memories[-1]
+
+    def upload(self, memory: MirroredMemory, size: int) -> None:
+        """Copies the first ``size`` bytes to the device."""
+        to_device = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self._copy(memory.address, memory.host.ctypes.data, size, to_device)
+
+    def download(self, memory: MirroredMemory, size: int) -> None:
+        """Copies the first ``size`` bytes to the host."""
+        to_host = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self._copy(memory.host.ctypes.data, memory.address, size, to_host)
+
+    def _copy(self, target: int, source: int, size: int, kind: Any) -> None:
+        check(self._cuda.cudaMemcpyAsync(target, source, size, kind, self._stream), "copy")
+
+    def synchronise(self) -> None:
+        """Waits until all work is done."""
+        check(self._cuda.cudaStreamSynchronize(self._stream), "finish its work")
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Records what ``work`` puts on the stream as a CUDA graph; returns its replay.
+
+        Raises:
+            EngineError: something in it cannot be captured; the stream can be used as before.
+        """
+        cuda = self._cuda
+        mode = cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        check(cuda.cudaStreamBeginCapture(self._stream, mode), "begin to capture a graph")
+        try:
+            work()
+        finally:
+            ended = cuda.cudaStreamEndCapture(self._stream)  # or the stream stays unusable
+        graph = check(ended, "capture a graph")
+        executable = check(cuda.cudaGraphInstantiate(graph, 0), "instantiate a graph")
+        cuda.cudaGraphDestroy(graph)
+        self._graphs.append(executable)
+        return lambda: check(cuda.cudaGraphLaunch(executable, self._stream), "replay a graph")
+
+    def close(self) -> None:
+        """Waits, and gives everything back that came from this stream."""
+        self._cuda.cudaStreamSynchronize(self._stream)
+        for graph in self._graphs:
+            self._cuda.cudaGraphExecDestroy(graph)
+        for memory in self._memories:
+            memory.close()
+        self._cuda.cudaStreamDestroy(self._stream)
+        self._graphs, self._memories = [], []

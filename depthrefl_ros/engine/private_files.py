@@ -1,0 +1,70 @@
+"""Files that nobody but this user can have written."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+PART_SUFFIX = ".part"  # of files that are being written
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+class NotPrivateError(Exception):
+    """A file or folder that somebody else could have written; names it and says why."""
+
+
+def check_private(status: os.stat_result, path: Path) -> None:
+    """Checks owner and mode.
+
+    Raises:
+        NotPrivateError: somebody else could have written it.
+    """
+    user = os.geteuid()
+    if status.st_uid != user:
+        raise NotPrivateError(
+            f"{path} belongs to user {status.st_uid} and this process runs as user {user}: an "
+            "engine is code, and foreign code is not run"
+        )
+    if status.st_mode & _OTHERS_MAY_WRITE:
+        mode = stat.S_IMODE(status.st_mode)
+        raise NotPrivateError(
+            f"{path} may be written by others (mode {mode:o}): an engine is code; chmod go-w it "
+            "if you trust what is in it"
+        )
+
+
+def read_private(path: Path) -> bytes:
+    """The bytes of a regular file that only this user can have written.
+
+    Raises:
+        NotPrivateError: somebody else could have.
+        OSError: it cannot be read.
+    """
+    # Checked on the open file: the name could be given to another between check and reading.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise NotPrivateError(f"{path} is not a regular file")
+        check_private(status, path)
+        return file.read()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file of mode 600 that is there as a whole or not at all.
+
+    Raises:
+        OSError: it could not be written; nothing is left behind.
+    """
+    descriptor, part = tempfile.mkstemp(PART_SUFFIX, f"{path.stem}.", path.parent)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise

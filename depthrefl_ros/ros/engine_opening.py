@@ -1,0 +1,127 @@
+"""Opens the engine in a thread: a TensorRT build takes minutes, and the node must answer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.plans import PlanSource
+from depthrefl_ros.engine.selection import EngineChoice, OpenedEngine, open_engine
+from depthrefl_ros.ros.diagnostics import Diagnostics
+
+PROBLEM = "engine"  # under this kind diagnostics have the build, and what went wrong
+_STOP_S = 2.0  # how long stop() waits for a runtime that cannot be interrupted
+
+
+class EngineOpening:
+    """One search for a working engine, which starts at once and tells each step of it.
+
+    Args:
+        bundle: the model.
+        choice: which engine the user wants.
+        diagnostics: told the steps and the progress of a build.
+        logger: of the node; told the steps.
+        on_end: called in the thread when the search has ended and was not stopped; must return at
+            once.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        choice: EngineChoice,
+        diagnostics: Diagnostics,
+        logger,
+        on_end: Callable[[], None],
+    ):
+        self._bundle, self._choice = bundle, choice
+        self._diagnostics, self._logger, self._on_end = diagnostics, logger, on_end
+        self._steps: list[str] = []
+        self._opened: OpenedEngine | None = None
+        self._error: Exception | None = None
+        self._changed = threading.Condition(threading.RLock())
+        self._is_building = self._is_stopped = False
+        self._plans = PlanSource(choice.build, self._tell_build)
+        diagnostics.state_fact("engine", "being opened")
+        self._thread = threading.Thread(target=self._run, name="engine opening", daemon=True)
+        self._thread.start()
+
+    @property
+    def has_ended(self) -> bool:
+        """An engine was found, or that none works."""
+        return self._opened is not None or self._error is not None
+
+    def wait(self, timeout_s: float) -> None:
+        """Waits until it has ended, or a build has begun, or the time is over."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.has_ended or self._is_building, timeout_s):
+                message = "the engine is still being opened; nothing is published until it is"
+                self._diagnostics.problem(PROBLEM, message, lasting=True)
+
+    def take(self) -> OpenedEngine:
+        """What was found, once it has ended; the caller closes it.
+
+        Raises:
+            Exception: why no engine works.
+        """
+        self._diagnostics.solve(PROBLEM)
+        if self._error is not None:
+            self._diagnostics.state_fact("engine", "none")
+            raise self._error
+        opened, self._opened = self._opened, None
+        engine = opened.engine
+        name = f"{engine.name} {engine.precision} on {engine.device}"
+        self._diagnostics.state_fact("engine", name)
+        if opened.problems:
+            self._diagnostics.problem(PROBLEM, "; ".join(opened.problems), lasting=True)
+        for problem in opened.problems:
+            self._logger.warning(f"engine: {problem}")
+        return opened
+
+    def stop(self) -> None:
+        """Gives the search up: ends a build that is under way, closes what was found after all."""
+        with self._changed:
+            self._is_stopped = True
+            self._close()
+        self._plans.stop()
+        self._thread.join(_STOP_S)
+        self._diagnostics.solve(PROBLEM)
+        self._diagnostics.state_fact("engine", "none yet")
+
+    def _run(self) -> None:
+        opened = error = None
+        try:
+            opened = open_engine(self._bundle, self._choice, self._plans, self._tell_step)
+        except Exception as caught:  # whatever it is, the node tells it
+            error = caught
+        with self._changed:
+            self._opened, self._error = opened, error
+            if self._is_stopped:
+                self._close()
+                return
+            self._changed.notify_all()
+            self._on_end()
+
+    def _close(self) -> None:
+        if self._opened is not None:
+            self._opened.engine.close()
+            self._opened = None
+
+    def _tell_step(self, step: str) -> None:
+        with self._changed:
+            if self._is_stopped:
+                return
+            self._logger.info(f"engine {step}")
+            self._steps.append(step)
+            self._diagnostics.state_fact("engine_selection", "; ".join(self._steps))
+
+    def _tell_build(self, phase: str, share: float) -> None:
+        with self._changed:
+            if self._is_stopped:
+                return
+            self._is_building = True
+            self._changed.notify_all()
+            progress = f"building {phase} ({share:.0%})"
+            self._diagnostics.state_fact("engine", progress)
+            message = f"{progress}; nothing is published until it is done"
+            self._diagnostics.problem(PROBLEM, message, lasting=True)

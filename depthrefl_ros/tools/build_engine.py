@@ -1,0 +1,240 @@
+"""Builds an engine ahead of time, so that the node starts at once; shows and clears the cache."""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from depthrefl_ros.engine.base import TOLERANCES, EngineError, self_test
+from depthrefl_ros.engine.bundle import Bundle, BundleError
+from depthrefl_ros.engine.cache import CacheError, EngineCache
+from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+from depthrefl_ros.engine.plan_key import engine_key
+from depthrefl_ros.engine.tensorrt_api import find_flavour
+from depthrefl_ros.engine.tensorrt_engine import TensorRTEngine
+from depthrefl_ros.engine.tensorrt_plan import ONNX_FILES, BuiltPlan, build_plan
+from depthrefl_ros.tools.command_line import (
+    StopRequest,
+    ToolError,
+    add_json_argument,
+    make_parser,
+    positive_int,
+    progress,
+    run_tool,
+    write_json,
+)
+
+EXAMPLES = """
+build_engine --engine tensorrt --model indoor_tiny
+build_engine --engine tensorrt_rtx --model indoor_tiny --precision fp16 --batch 3 --target sm86,sm89
+build_engine --list
+"""
+ENGINES = ("tensorrt", "tensorrt_rtx", "openvino")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = make_parser("build_engine", __doc__ or "", EXAMPLES)
+    parser.add_argument("--engine", choices=ENGINES, help="what to build for")
+    parser.add_argument("--model", default="indoor_tiny", help="a shipped model, or a folder")
+    parser.add_argument(
+        "--precision",
+        choices=tuple(TOLERANCES),
+        help="default fp16 for TensorRT, fp32 for OpenVINO",
+    )
+    parser.add_argument("--batch", type=positive_int, default=1, help="most images at once")
+    parser.add_argument(
+        "--target",
+        type=lambda text: tuple(text.lower().split(",")),
+        default=(),
+        metavar="sm86,...",
+        help="tensorrt_rtx: compute capabilities to build for; default all from 8.0 up",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the engine to FILE too")
+    parser.add_argument("--force", action="store_true", help="build even what the cache has")
+    parser.add_argument(
+        "--timing-cache",
+        type=Path,
+        metavar="FILE",
+        help="tensorrt: kernel times, read if there and written back; makes later builds faster",
+    )
+    parser.add_argument("--list", action="store_true", help="show what the cache holds, and end")
+    parser.add_argument("--clear", action="store_true", help="empty the cache, and end")
+    add_json_argument(parser, "the figures")
+    return parser
+
+
+def _main(args: argparse.Namespace, _: list[str]) -> int:
+    try:
+        if args.list:
+            figures = _list(EngineCache())
+        elif args.clear:
+            figures = _clear(EngineCache())
+        elif args.engine is None:
+            raise ToolError(f"--engine is missing; known are {', '.join(ENGINES)}")
+        elif args.engine == "openvino":
+            figures = _compile_openvino(Bundle.load(args.model), args)
+        else:
+            figures = _build_plan(Bundle.load(args.model), args)
+    except (BundleError, CacheError, EngineError) as error:
+        raise ToolError(str(error)) from error
+    write_json(args.json, figures)
+    return 0
+
+
+def _list(cache: EngineCache) -> dict[str, Any]:
+    entries = cache.entries()
+    print(f"{len(entries)} engines in {cache.folder}")
+    for entry in entries:
+        print(f"{entry.size / 1e6:8.1f} MB  {entry.built or 'unknown when'}  {entry.key or '?'}")
+        if entry.problem:
+            print(f"{'':13}will be built again: {entry.problem}")
+    engines = [
+        {"path": str(e.path), "key": str(e.key or ""), "bytes": e.size, "problem": e.problem}
+        for e in entries
+    ]
+    return {"folder": str(cache.folder), "engines": engines}
+
+
+def _clear(cache: EngineCache) -> dict[str, Any]:
+    removed = cache.clear()
+    print(f"{removed} engines removed from {cache.folder}")
+    return {"folder": str(cache.folder), "removed": removed}
+
+
+def _build_plan(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any]:
+    """A TensorRT plan, built or found in the cache, and tested where there is a GPU."""
+    precision = args.precision or "fp16"
+    if precision not in ONNX_FILES:
+        raise ToolError(f"--precision is {precision}; TensorRT has {', '.join(ONNX_FILES)}")
+    key = engine_key(bundle, args.engine, precision, args.batch, args.target)
+    details: dict[str, Any] = {}
+
+    def build() -> bytes:
+        built = _build_with_bar(str(key), bundle.path(ONNX_FILES[precision]), precision, args)
+        details.update(
+            build_s=round(built.seconds, 3), layers=built.layers, memory_bytes=built.memory_bytes
+        )
+        return built.plan
+
+    cache = EngineCache()
+    waiting = "another process is building this engine; waiting for it"
+    stored = cache.find_or_build(key, build, args.force, lambda: print(waiting, file=sys.stderr))
+    if stored.is_cached:
+        print(key)
+    for note in stored.notes:
+        print(f"build_engine: warning: {note}", file=sys.stderr)
+    if args.output:
+        args.output.write_bytes(stored.data)
+    figures = {
+        "engine": str(key),
+        "bytes": len(stored.data),
+        "is_cached": stored.is_cached,
+        **details,
+        "self_test": _test_plan(bundle, args, precision, stored.data),
+    }
+    _show(figures, str(cache.path(key)))
+    return figures
+
+
+def _build_with_bar(words: str, path: Path, precision: str, args: argparse.Namespace) -> BuiltPlan:
+    times = args.timing_cache
+    with StopRequest() as stop, progress(100, "building", "%") as bar:
+        print(words, flush=True)  # at once, since it may take minutes
+
+        def show(phase: str, share: float) -> None:
+            bar.update(round(100 * share) - bar.n)
+            if stop:
+                raise ToolError("stopped")
+
+        built = build_plan(
+            args.engine,
+            path,
+            batch=args.batch,
+            precision=precision,
+            targets=args.target,
+            timing_cache=times.read_bytes() if times and times.is_file() else b"",
+            progress=show,
+        )
+    if times and built.timing_cache:
+        times.write_bytes(built.timing_cache)
+    return built
+
+
+def _test_plan(bundle: Bundle, args: argparse.Namespace, precision: str, plan: bytes) -> str:
+    """What the self-test found, or why it could not be made.
+
+    Raises:
+        EngineError: the GPU's runtime refuses the plan, or the plan computes wrongly.
+    """
+    if args.target:
+        return "not made: built for other GPUs"
+    flavour = find_flavour(args.engine)
+    if not flavour.can_run:
+        return f"not made: {flavour.reason}"
+    size = (bundle.height, bundle.width, args.batch)
+    engine = TensorRTEngine(plan, args.engine, *size, precision=precision)
+    try:
+        return str(self_test(engine, bundle))
+    finally:
+        engine.close()
+
+
+def _compile_openvino(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any]:
+    """What OpenVINO would do at the node's start; it compiles in about a second, uncached."""
+    if args.batch != 1 or args.target:
+        raise ToolError("--batch and --target are for TensorRT; OpenVINO compiles for one image")
+    memory, start = _peak_memory(), time.monotonic()
+    engine = OpenVinoEngine(bundle, precision=args.precision or "fp32")
+    seconds = time.monotonic() - start
+    words = f"{bundle.name} {bundle.width}x{bundle.height} {engine.precision}, batch 1, openvino, "
+    words += engine.device
+    print(words)
+    try:
+        blob = engine.serialise()
+        if args.output:
+            args.output.write_bytes(blob)
+        figures = {
+            "engine": words,
+            "bytes": len(blob),
+            "is_cached": False,
+            "build_s": round(seconds, 3),
+            "layers": engine.layers(),
+            "self_test": str(self_test(engine, bundle)),
+            # After the self-test, which makes it allocate what it needs to run.
+            "memory_bytes": _peak_memory() - memory,
+        }
+    finally:
+        engine.close()
+    _show(figures, "none: it is compiled at every start")
+    return figures
+
+
+def _peak_memory() -> int:
+    """The largest resident size of this process so far, bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Linux counts in KiB
+
+
+def _show(figures: dict[str, Any], cache: str) -> None:
+    if "build_s" in figures:
+        layers = (f"{count} in {name}" for name, count in figures["layers"].items())
+        print(f"  built in   {figures['build_s']:.1f} s")
+        print(f"  layers     {', '.join(layers)}")
+        print(f"  memory     about {figures['memory_bytes'] / 1e6:.0f} MB")
+    else:
+        print("  built      before; it is in the cache (--force builds again)")
+    print(f"  size       {figures['bytes'] / 1e6:.1f} MB")
+    print(f"  self-test  {figures['self_test']}")
+    print(f"  cache      {cache}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the tool; returns the exit code."""
+    return run_tool(_parser(), argv, _main)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""CUDA and TensorRT's runtime on the host, for machines without a GPU.
+
+Memory is the host's, a "plan" is an ONNX file that ONNX Runtime computes, and a stream does its
+work at once, except while a graph is being captured: then it only takes notes, as CUDA does. What
+TensorRT and CUDA themselves do is not proven by this; what we ask of them, and in which order, is.
+"""
+
+import ctypes
+from types import SimpleNamespace
+
+import numpy as np
+import onnxruntime
+from cuda.bindings import runtime as real
+
+OK, BAD_VALUE = real.cudaError_t.cudaSuccess, real.cudaError_t.cudaErrorInvalidValue
+
+
+def array_at(address, shape, dtype):
+    """Host memory as an array, without a copy."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_uint8 * size).from_address(address), dtype).reshape(shape)
+
+
+class StandInCuda:
+    """What we call of ``cuda.bindings.runtime``; names and numbers of arguments are its own.
+
+    Attributes:
+        copies: (kind, bytes) of every copy that was done.
+        calls: how often each function was called.
+        live: what was taken and not given back.
+        can_capture: False lets the capture fail at its end, as forbidden work does.
+    """
+
+    def __init__(self):
+        self.copies, self.calls, self.live = [], {}, set()
+        self.can_capture = True
+        self._memories, self._recording, self._graphs = {}, None, {}
+
+    def __getattribute__(self, name):
+        if name.startswith("cuda"):
+            if name not in type(self).__dict__:
+                return getattr(real, name)  # its constants
+            calls = object.__getattribute__(self, "calls")
+            calls[name] = calls.get(name, 0) + 1
+        return object.__getattribute__(self, name)
+
+    def enqueue(self, work):
+        """Puts work on the one stream."""
+        if self._recording is None:
+            work()
+        else:
+            self._recording.append(work)
+
+    def cudaGetDeviceCount(self):
+        return OK, 1
+
+    def cudaGetDeviceProperties(self, device):
+        return OK, SimpleNamespace(name=b"Stand-in\0\0", major=8, minor=7, totalGlobalMem=1 << 33)
+
+    def cudaDriverGetVersion(self):
+        return OK, 12060
+
+    def cudaMalloc(self, size):
+        memory = np.zeros(size, np.uint8)
+        address = memory.ctypes.data
+        self._memories[address] = memory
+        self.live.add(address)
+        return OK, address
+
+    def cudaFree(self, devPtr):
+        self.live.remove(devPtr)
+        return (OK,)
+
+    def cudaHostRegister(self, ptr, size, flags):
+        self.live.add(("pinned", ptr))
+        return (OK,)
+
+    def cudaHostUnregister(self, ptr):
+        self.live.remove(("pinned", ptr))
+        return (OK,)
+
+    def cudaStreamCreateWithFlags(self, flags):
+        self.live.add("stream")
+        return OK, real.cudaStream_t(1)
+
+    def cudaStreamDestroy(self, stream):
+        self.live.remove("stream")
+        return (OK,)
+
+    def cudaStreamSynchronize(self, stream):
+        return (BAD_VALUE if self._recording is not None else OK,)
+
+    def cudaMemcpyAsync(self, dst, src, count, kind, stream):
+        def copy():
+            self.copies.append((kind.name.removeprefix("cudaMemcpy"), count))
+            ctypes.memmove(dst, src, count)
+
+        self.enqueue(copy)
+        return (OK,)
+
+    def cudaStreamBeginCapture(self, stream, mode):
+        self._recording = []
+        return (OK,)
+
+    def cudaStreamEndCapture(self, stream):
+        work, self._recording = self._recording, None
+        if not self.can_capture:
+            return real.cudaError_t.cudaErrorStreamCaptureInvalidated, None
+        return OK, work
+
+    def cudaGraphInstantiate(self, graph, flags):
+        self.live.add("graph")
+        self._graphs[len(self._graphs)] = graph
+        return OK, len(self._graphs) - 1
+
+    def cudaGraphDestroy(self, graph):
+        return (OK,)
+
+    def cudaGraphLaunch(self, graphExec, stream):
+        for work in self._graphs[graphExec]:
+            work()
+        return (OK,)
+
+    def cudaGraphExecDestroy(self, graphExec):
+        self.live.discard("graph")
+        return (OK,)
+
+
+class StandInTensorRT:
+    """The runtime half of ``tensorrt`` 10.3 or of ``tensorrt_rtx``; a plan is an ONNX file."""
+
+    CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole graph")
+    DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")
+
+    def __init__(self, cuda, name, max_batch):
+        self.cuda, self.max_batch = cuda, max_batch
+        self.__name__ = name
+        self.__version__ = {"tensorrt": "10.3.0", "tensorrt_rtx": "1.7.1"}[name]
+
+    class ILogger:
+        ERROR, WARNING = 1, 2
+
+        def __init__(self):
+            pass
+
+    def Runtime(self, logger):
+        return SimpleNamespace(deserialize_cuda_engine=lambda plan: _Plan(self, plan))
+
+
+class _RuntimeCache:
+    def __init__(self):
+        self.content = b"kernels of "
+
+    def deserialize(self, content):
+        self.content = content
+        return True
+
+    def serialize(self):
+        return self.content + b"!"
+
+
+class _RuntimeConfig:
+    cuda_graph_strategy = dynamic_shapes_kernel_specialization_strategy = None
+
+    def create_runtime_cache(self):
+        return _RuntimeCache()
+
+    def set_runtime_cache(self, cache):
+        self._cache = cache
+        return True
+
+
+class _Plan:
+    device_memory_size = 1 << 20  # as TensorRT 10.0 has it
+
+    def __init__(self, runtime, plan):
+        self.runtime = runtime
+        self.session = onnxruntime.InferenceSession(plan)
+        self.names = [v.name for v in (*self.session.get_inputs(), *self.session.get_outputs())]
+        self.num_io_tensors = len(self.names)
+
+    def get_tensor_name(self, index):
+        return self.names[index]
+
+    def get_tensor_shape(self, name):
+        """-1 where the batch varies, as in a plan with a profile."""
+        size = self.session.get_inputs()[0].shape[1:]
+        return (1 if self.runtime.max_batch == 1 else -1, *size)
+
+    def get_tensor_profile_shape(self, name, profile):
+        size = self.session.get_inputs()[0].shape[1:]
+        most = self.runtime.max_batch
+        return [(1, *size), (most, *size), (most, *size)]
+
+    def create_runtime_config(self):
+        return _RuntimeConfig()
+
+    def create_execution_context(self, runtime_config=None):
+        if self.runtime.__name__ == "tensorrt_rtx":
+            assert isinstance(runtime_config._cache, _RuntimeCache)
+            assert runtime_config.cuda_graph_strategy == "whole graph"
+            assert runtime_config.dynamic_shapes_kernel_specialization_strategy == "eager"
+        return _Context(self)
+
+
+class _Context:
+    def __init__(self, plan):
+        self.plan, self.shape, self.addresses = plan, None, {}
+
+    def set_input_shape(self, name, shape):
+        self.shape = shape
+        return name == "images" and 1 <= shape[0] <= self.plan.runtime.max_batch
+
+    def set_tensor_address(self, name, address):
+        self.addresses[name] = address
+        return name in self.plan.names
+
+    def execute_async_v3(self, stream):
+        shape, addresses = self.shape, dict(self.addresses)
+
+        def work():
+            images = array_at(addresses["images"], shape, np.uint8)
+            names = self.plan.names[1:]
+            # One at a time: the shipped files may be for one image only.
+            rows = [self.plan.session.run(names, {"images": image[None]}) for image in images]
+            for name, parts in zip(names, zip(*rows, strict=True), strict=True):
+                plane = np.concatenate(parts)
+                array_at(addresses[name], plane.shape, np.float32)[:] = plane
+
+        self.plan.runtime.cuda.enqueue(work)
+        return stream == 1

@@ -1,0 +1,124 @@
+"""The engine benchmarks run and their figures add up; how fast things are, an idle machine says."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("openvino")
+
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmark"))
+
+import engines
+import flagship_overhead
+
+
+def run_benchmark(name: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmark" / f"{name}.py"), *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """The figures and the Markdown of a short run on the small model."""
+    folder = tmp_path_factory.mktemp("engines")
+    figures, markdown = folder / "engines.json", folder / "engines.md"
+    options = ["--models", "indoor_tiny", "--flagship", "--frames", "3"]
+    options += ["--rounds", "20", "--seconds", "1"]
+    run_benchmark("engines", *options, "--json", str(figures), "--markdown", str(markdown))
+    return json.loads(figures.read_text()), markdown.read_text()
+
+
+def row(figures: dict, engine: str, precision: str) -> dict:
+    (found,) = (
+        one for one in figures["rows"] if (one["engine"], one["precision"]) == (engine, precision)
+    )
+    return found
+
+
+def test_every_engine_has_a_row_that_measures_or_says_why_not(measured):
+    figures, markdown = measured
+    assert [(one["engine"], one["precision"]) for one in figures["rows"]] == list(
+        engines.CANDIDATES
+    )
+    for one in figures["rows"]:
+        assert ("median_ms" in one) != ("refused" in one), one
+        assert f"{one['engine']} {one['precision']}" in markdown
+    assert markdown.count("| indoor_tiny |") == sum("median_ms" in r for r in figures["rows"])
+
+
+def test_openvino_is_measured_and_judged_by_torch(measured):
+    figures, _ = measured
+    fp32 = row(figures, "openvino", "fp32")
+    assert 0.0 < fp32["median_ms"] <= fp32["p99_ms"]
+    assert fp32["timed_frames"] == 20
+    assert 50.0 < fp32["memory_mb"] < 2000.0
+    # Each step is a part of the whole start.
+    assert fp32["import_s"] + fp32["open_s"] + fp32["self_test_s"] < fp32["first_depth_s"]
+    assert "self_test_failure" not in fp32
+    # Not exactly equal, or it would be torch that was measured.
+    assert 0.0 < fp32["error"]["depth_median"] < 1e-4
+    assert fp32["error"]["sigma_p99"] < 1e-2
+    judge = row(figures, *engines.REFERENCE)["error"]
+    assert set(judge.values()) == {0.0}
+
+
+def test_half_the_precision_costs_accuracy(measured):
+    fp32, bf16 = (row(measured[0], "openvino", name) for name in ("fp32", "bf16"))
+    if "refused" in bf16:
+        pytest.skip(bf16["refused"])
+    assert bf16["error"]["depth_median"] > 100 * fp32["error"]["depth_median"]
+
+
+def test_what_builds_without_a_gpu_is_built(measured):
+    pytest.importorskip("tensorrt_rtx")
+    found = row(measured[0], "tensorrt_rtx", "fp16")
+    if "refused" not in found:
+        assert found["first_depth_cached_s"] < found["first_depth_s"]
+    assert found["build_s"] > 0.0 and found["size_mb"] > 1.0
+
+
+def test_the_frames_are_the_recordings():
+    frames = engines.recorded_frames(engines.RECORDING, 3)
+    assert frames.shape == (3, 480, 640, 3) and frames.dtype == np.uint8
+    assert np.abs(frames[0].astype(int) - frames[2]).mean() > 1.0
+    with pytest.raises(engines.ToolError, match="64 frames; --frames is 65"):
+        engines.recorded_frames(engines.RECORDING, 65)
+
+
+def test_the_reflectors_share_is_what_it_adds_within_a_round():
+    rng = np.random.default_rng(0)
+    # A machine that is up to three times slower in some rounds: the columns' medians would do, but
+    # only differences within a round find the 5 ms.
+    slowness = rng.uniform(1.0, 3.0, (200, 1))
+    times = slowness * np.array([[80.0, 100.0, 105.0]]) + rng.normal(0.0, 0.5, (200, 3))
+    figures = flagship_overhead.summarise(times)
+    assert figures["over_neck"] == pytest.approx(5.0 / 80.0, rel=0.1)
+    assert figures["over_stage1"] == pytest.approx(5.0 / 100.0, rel=0.1)
+    assert figures["over_neck_low"] < figures["over_neck"] < figures["over_neck_high"]
+
+
+def test_the_flagships_overhead_is_measured(tmp_path):
+    pytest.importorskip("transformers")
+    report = tmp_path / "overhead.json"
+    said = run_benchmark(
+        "flagship_overhead", "--rounds", "3", "--sizes", "84x112", "--json", str(report)
+    )
+    figures = json.loads(report.read_text())
+    assert list(figures["sizes"]["84x112"]) == flagship_overhead.precisions()
+    for one in figures["sizes"]["84x112"].values():
+        assert all(one[f"{name}_ms"] > 0.0 for name in flagship_overhead.GRAPHS)
+        assert one["over_neck"] == pytest.approx(one["added_ms"] / one["neck_ms"])
+    assert said.count("| 84x112 |") == len(flagship_overhead.precisions())

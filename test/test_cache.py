@@ -1,0 +1,374 @@
+"""The engine cache: with a real engine, and every way in which what lies there can be wrong."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.cache import CacheError, EngineCache, default_folder
+
+pytest.importorskip("tensorrt_rtx", reason="real engines need: pip install tensorrt-rtx")
+
+from filelock import FileLock  # noqa: E402
+
+from depthrefl_ros.engine.plan_key import engine_key  # noqa: E402
+from depthrefl_ros.engine.tensorrt_plan import build_plan  # noqa: E402
+
+# A process of its own that wants an engine, and says what it does.
+WANTS_ENGINE = """
+import os, signal, sys, time
+from pathlib import Path
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.cache import EngineCache
+from depthrefl_ros.engine.plan_key import engine_key
+from depthrefl_ros.engine.tensorrt_plan import build_plan
+
+dies = sys.argv[2] if len(sys.argv) > 2 else ""
+bundle = Bundle.load("indoor_tiny")
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def build():
+    print("builds", flush=True)
+    progress = (lambda phase, share: die()) if dies == "building" else None
+    path = bundle.path("model_fp16.onnx")
+    return build_plan("tensorrt_rtx", path, precision="fp16", progress=progress).plan
+
+renames, rename = [], os.replace
+def dying_rename(source, target):
+    if dies == ["before the engine", "before the record"][len(renames)]:
+        die()
+    renames.append(target)
+    rename(source, target)
+if dies:
+    os.replace = dying_rename
+
+cache = EngineCache(Path(sys.argv[1]))
+stored = cache.find_or_build(
+    engine_key(bundle, "tensorrt_rtx", "fp16"), build, on_wait=lambda: print("waits", flush=True))
+print("has", len(stored.data), stored.is_cached, *stored.notes, flush=True)
+"""
+
+
+def start(folder, dies=""):
+    return subprocess.Popen(
+        [sys.executable, "-c", WANTS_ENGINE, str(folder), dies],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).resolve().parents[1],
+    )
+
+
+@pytest.fixture(scope="module")
+def key():
+    return engine_key(Bundle.load("indoor_tiny"), "tensorrt_rtx", "fp16")
+
+
+@pytest.fixture(scope="module")
+def plan():
+    path = Bundle.load("indoor_tiny").path("model_fp16.onnx")
+    return build_plan("tensorrt_rtx", path, precision="fp16").plan
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return EngineCache(tmp_path / "cache" / "depthrefl_ros")
+
+
+@pytest.fixture
+def filled(cache, key, plan):
+    assert not cache.find_or_build(key, lambda: plan).is_cached
+    return cache
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of 4 MB, less than an engine needs."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("mounting a file system needs root's rights")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def never():
+    raise AssertionError("the engine is there and must not be built")
+
+
+def rebuilt(cache, key, plan):
+    """Builds again where ``find`` refuses; returns what was said of it."""
+    stored = cache.find_or_build(key, lambda: plan)
+    assert not stored.is_cached and stored.data == plan
+    return "; ".join(stored.notes)
+
+
+def test_an_engine_is_built_once(filled, key, plan):
+    stored = filled.find_or_build(key, never)
+    assert stored.is_cached and stored.data == plan and stored.notes == ()
+    assert stored.data == filled.find(key)
+    assert oct(filled.folder.stat().st_mode & 0o777) == "0o700"
+    assert oct(filled.path(key).stat().st_mode & 0o777) == "0o600"
+
+
+def test_the_record_tells_people_what_the_engine_is(filled, key, plan):
+    record = json.loads(filled.path(key).with_suffix(".json").read_text())
+    assert record["words"] == str(key)
+    for word in ("indoor_tiny 256x192 fp16", "tensorrt_rtx", "batch 1", "no GPU"):
+        assert word in str(key)
+    (entry,) = filled.entries()
+    assert (entry.key, entry.size, entry.problem) == (key, len(plan), "")
+    assert entry.built.endswith("+00:00")
+
+
+def test_force_builds_what_is_there(filled, key):
+    assert filled.find_or_build(key, lambda: b"another engine", force=True).data != b""
+    assert filled.find(key) == b"another engine"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"onnx_sha256": "0" * 64},
+        {"engine": "tensorrt"},
+        {"engine_version": "1.8"},
+        {"driver": "580.1"},
+        {"gpu": "NVIDIA GeForce RTX 4070"},
+        {"compute_capability": "8.9"},
+        {"precision": "fp32"},
+        {"height": 288},
+        {"width": 384},
+        {"batch": 2},
+        {"options": ("targets sm86",)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_another_key_is_another_engine(filled, key, plan, change):
+    other = replace(key, **change)
+    assert filled.find(other) is None
+    assert rebuilt(filled, other, plan) == ""
+    assert filled.find(key) == filled.find(other) == plan
+
+
+def test_the_models_name_makes_no_other_engine(filled, key):
+    assert filled.find_or_build(replace(key, model="copy"), never).is_cached
+
+
+def test_other_bytes_of_the_network_are_another_engine(tmp_path, key):
+    folder = tmp_path / "model"
+    shutil.copytree(Bundle.load("indoor_tiny").folder, folder)
+    description = (folder / "model.yaml").read_text()
+    onnx = folder / "model_fp16.onnx"
+    onnx.write_bytes(onnx.read_bytes() + b"\x72\x00")  # an empty field: the same network
+    digest = hashlib.sha256(onnx.read_bytes()).hexdigest()
+    (folder / "model.yaml").write_text(description.replace(key.onnx_sha256, digest))
+    other = engine_key(Bundle.load(str(folder)), "tensorrt_rtx", "fp16")
+    assert other.digest() != key.digest()
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path):
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def let_group_write(path):
+    path.chmod(0o660)
+
+
+def link(path):
+    real = path.rename(path.with_name("elsewhere"))
+    path.symlink_to(real)
+
+
+def give_away(path):
+    if os.geteuid() != 0:
+        pytest.skip("giving a file away needs root's rights")
+    os.chown(path, 12345, -1)
+
+
+@pytest.mark.parametrize(
+    "spoil, complaint",
+    [
+        (truncate, "truncated or altered"),
+        (flip, "truncated or altered"),
+        (let_group_write, "may be written by others"),
+        (link, "symbolic link"),
+        (give_away, "belongs to user 12345"),
+    ],
+)
+def test_a_spoiled_engine_is_refused_and_built_again(filled, key, plan, spoil, complaint):
+    path = filled.path(key)
+    spoil(path)
+    with pytest.raises(CacheError, match=f"{path.name}.*{complaint}|{complaint}.*{path.name}"):
+        filled.find(key)
+    (entry,) = filled.entries()
+    assert complaint in entry.problem
+    note = rebuilt(filled, key, plan)
+    assert path.name in note and complaint in note
+    assert filled.find_or_build(key, never).is_cached
+    assert not path.is_symlink()
+
+
+def test_an_engine_under_a_foreign_name_is_refused(filled, key, plan):
+    other = replace(key, engine_version="1.8")
+    for suffix in (".engine", ".json"):
+        path = filled.path(key).with_suffix(suffix)
+        path.rename(filled.path(other).with_suffix(suffix))
+    with pytest.raises(CacheError, match="an engine of another key: indoor_tiny"):
+        filled.find(other)
+    assert "another key" in filled.entries()[0].problem
+    assert "another key" in rebuilt(filled, other, plan)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"{}", b'{"key": {"gpu": 1}}'])
+def test_an_unreadable_record_is_refused(filled, key, plan, content):
+    filled.path(key).with_suffix(".json").write_bytes(content)
+    assert filled.entries()[0].key is None
+    assert "cannot be read" in rebuilt(filled, key, plan)
+
+
+def test_an_engine_without_a_record_is_not_used(filled, key, plan):
+    filled.path(key).with_suffix(".json").unlink()
+    assert filled.find(key) is None
+    assert rebuilt(filled, key, plan) == ""
+
+
+@pytest.mark.parametrize(
+    "spoil, complaint",
+    [
+        (lambda folder: folder.chmod(0o770), "may be written by others"),
+        (lambda folder: folder.chmod(0o707), "may be written by others"),
+        (give_away, "belongs to user 12345"),
+    ],
+    ids=["group-writable", "world-writable", "other owner"],
+)
+def test_a_folder_that_others_may_write_is_left_alone(filled, key, plan, spoil, complaint):
+    before = sorted(filled.folder.iterdir())
+    spoil(filled.folder)
+    with pytest.raises(CacheError, match=complaint):
+        filled.find(key)
+    note = rebuilt(filled, key, plan)
+    assert complaint in note and "used from memory" in note
+    with pytest.raises(CacheError, match=complaint):
+        filled.entries()
+    assert sorted(filled.folder.iterdir()) == before
+
+
+def test_of_two_processes_one_builds_and_the_other_waits(tmp_path, plan):
+    processes = [start(tmp_path / "cache") for _ in range(2)]
+    said = sorted(process.communicate(timeout=60)[0].split("\n")[:-1] for process in processes)
+    assert [process.returncode for process in processes] == [0, 0]
+    assert said[0][0] == "builds" and said[0][1].endswith("False")
+    # The other came while it was building, or after.
+    assert said[1][-1].endswith("True") and "builds" not in said[1]
+
+
+def test_who_waited_takes_what_the_other_built_even_if_forced(filled, key, plan):
+    waits, found = threading.Event(), []
+    lock = FileLock(str(filled.path(key).with_suffix(".lock")))
+    with lock:
+        waiter = threading.Thread(
+            target=lambda: found.append(filled.find_or_build(key, never, True, waits.set))
+        )
+        waiter.start()
+        assert waits.wait(10)
+    waiter.join(10)
+    assert found[0].is_cached and found[0].data == plan
+
+
+@pytest.mark.parametrize("dies", ["building", "before the engine", "before the record"])
+def test_a_build_killed_at_any_point_leaves_nothing_that_is_used(tmp_path, key, dies):
+    cache = EngineCache(tmp_path / "cache")
+    process = start(cache.folder, dies)
+    assert process.communicate(timeout=60)[0] == "builds\n"
+    assert process.returncode == -signal.SIGKILL
+    assert cache.find(key) is None
+    after = start(cache.folder)
+    said = after.communicate(timeout=60)[0].splitlines()
+    assert said[0] == "builds" and said[1].startswith("has") and after.returncode == 0
+    assert cache.find_or_build(key, never).is_cached
+    assert {path.suffix for path in cache.folder.iterdir()} <= {".engine", ".json", ".lock"}
+
+
+def test_a_forced_build_killed_between_its_two_files_is_not_used(filled, key, plan):
+    # The new engine lies there beside the old record.
+    filled.path(key).write_bytes(plan[::-1])
+    with pytest.raises(CacheError, match="truncated or altered"):
+        filled.find(key)
+
+
+def test_on_a_full_disk_the_engine_is_used_from_memory(tiny_disk, key, plan):
+    cache = EngineCache(tiny_disk / "cache")
+    note = rebuilt(cache, key, plan)
+    assert "used from memory and not stored" in note and "No space left" in note
+    # Nothing that fills the disk further is left behind.
+    assert {path.suffix for path in cache.folder.iterdir()} <= {".lock"}
+
+
+def test_a_read_only_cache_is_read_and_not_written(tiny_disk, key, plan):
+    cache = EngineCache(tiny_disk / "cache")
+    small = plan[: 1 << 20]
+    cache.find_or_build(key, lambda: small)
+    remount = ["mount", "-o", "remount,ro", str(tiny_disk)]
+    subprocess.run(remount, check=True)
+    assert cache.find_or_build(key, never).data == small
+    note = rebuilt(cache, replace(key, batch=2), plan)
+    assert "used from memory and not stored" in note and "Read-only" in note
+    assert not EngineCache(tiny_disk / "other").find_or_build(key, lambda: plan).is_cached
+
+
+def test_a_failing_build_stores_nothing(cache, key, plan):
+    def fails():
+        raise RuntimeError("no such layer")
+
+    with pytest.raises(RuntimeError, match="no such layer"):
+        cache.find_or_build(key, fails)
+    assert cache.entries() == []
+    assert rebuilt(cache, key, plan) == ""
+
+
+def test_clear_removes_engines_and_nothing_else(filled, key):
+    other = filled.folder / "notes.json"
+    other.write_text("{}")
+    assert filled.clear() == 1
+    assert list(filled.folder.iterdir()) == [other]
+    assert filled.entries() == [] and filled.clear() == 0
+    assert filled.find(key) is None
+
+
+def test_the_folder_follows_the_xdg_specification(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "depthrefl_ros"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for ignored in ("", "relative/path"):
+        monkeypatch.setenv("XDG_CACHE_HOME", ignored)
+        assert default_folder() == tmp_path / "home" / ".cache" / "depthrefl_ros"
+
+
+def test_a_user_without_a_home_gets_a_private_folder(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert default_folder().name == f"depthrefl_ros-{os.geteuid()}"

@@ -1,0 +1,112 @@
+"""The large backbone: shapes, agreement with Depth Anything's own forward pass, fixed sizes."""
+
+import copy
+import sys
+
+import pytest
+import torch
+
+from depthrefl_ros.network.dinov2 import DinoV2Backbone, DinoV2Config
+from depthrefl_ros.network.flagship import random_flagship
+from depthrefl_ros.network.model import ModelConfig
+
+pytest.importorskip("transformers")
+
+HEIGHT, WIDTH = 84, 112
+
+
+@pytest.fixture(scope="module")
+def backbone() -> DinoV2Backbone:
+    return random_flagship(HEIGHT, WIDTH).backbone
+
+
+def image(count: int = 1, seed: int = 0) -> torch.Tensor:
+    """(count, 3, HEIGHT, WIDTH), smooth as pictures are."""
+    coarse = torch.randn(count, 3, 6, 8, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(coarse, size=(HEIGHT, WIDTH), mode="bicubic")
+
+
+def test_features_have_the_promised_strides_and_channels(backbone):
+    with torch.no_grad():
+        features = backbone(image(2))
+    assert features.bottleneck.shape == (2, backbone.bottleneck_channels, 3, 4)
+    sizes = [(3, 4), (6, 8), (12, 16), (24, 32)]
+    expected = [(2, c, *size) for c, size in zip(backbone.block_channels, sizes, strict=True)]
+    assert [tuple(block.shape) for block in features.blocks] == expected
+    assert features.head.shape == (2, backbone.head_channels, 24, 32)
+    assert features.relative.shape == (2, 1, HEIGHT, WIDTH)
+    assert ((features.relative > 0) & (features.relative < 1)).all()
+
+
+def test_relative_depth_is_depth_anythings_disparity_turned_near_to_far(backbone):
+    backbone, images = copy.deepcopy(backbone), image(2)
+    with torch.no_grad():
+        logits = torch.logit(backbone(images).relative)
+        # Depth Anything cuts negative disparities off; let about half of the pixels be positive.
+        backbone.depth_anything.head.conv3.bias += logits.median()
+        relative = backbone(images).relative[:, 0]
+        disparity = backbone.depth_anything(images).predicted_depth
+    seen = disparity > 0
+    assert 0.3 < seen.float().mean() < 0.7 and disparity[seen].std() > 0.1
+    torch.testing.assert_close(relative[seen], torch.sigmoid(-disparity[seen]))
+    assert (relative[~seen] >= 0.5).all()
+
+
+def test_fixing_the_size_changes_no_feature(backbone):
+    fixed = copy.deepcopy(backbone)
+    fixed.fix_size(HEIGHT, WIDTH)
+    with torch.no_grad():
+        expected, found = backbone(image(2)), fixed(image(2))
+    torch.testing.assert_close(found.relative, expected.relative)
+    torch.testing.assert_close(found.blocks[-1], expected.blocks[-1])
+    names = {name for name, _ in fixed.named_parameters() if "position" in name}
+    assert names == {"depth_anything.backbone.embeddings.position"}
+
+
+def test_spelling_out_attention_changes_no_feature(backbone):
+    spelled = copy.deepcopy(backbone)
+    spelled.spell_out_attention()
+    with torch.no_grad():
+        expected, found = backbone(image()), spelled(image())
+    torch.testing.assert_close(found.relative, expected.relative, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.blocks[-1], expected.blocks[-1], rtol=1e-3, atol=1e-4)
+
+
+def test_normalise_is_imagenets():
+    grey = torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1) * 255
+    deviation = torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1) * 255
+    both = torch.cat([grey, grey + deviation])
+    expected = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1).expand(2, 3, 1, 1)
+    torch.testing.assert_close(DinoV2Backbone.normalise(both), expected, rtol=0, atol=1e-5)
+    assert DinoV2Backbone.normalise(both.half()).dtype == torch.float16
+
+
+def test_gradients_reach_every_parameter_that_is_used():
+    model = random_flagship(56, 56).train()
+    output = model(torch.rand(2, 3, 56, 56) * 255)
+    (output.depth.log().mean() + output.sigma.mean() + output.relative.mean()).backward()
+    idle = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    # The mask token serves the encoder's own training, and the coarsest level fuses nothing.
+    start, unused = "backbone.depth_anything.", "neck.fusion_stage.layers.0.residual_layer1."
+    assert f"{start}backbone.embeddings.mask_token" in idle
+    idle.remove(f"{start}backbone.embeddings.mask_token")
+    assert idle and all(name.startswith(start + unused) for name in idle)
+
+
+def test_config_survives_plain_values_and_has_a_stride_of_its_own():
+    config = ModelConfig(backbone=DinoV2Config(), height=252, width=336)
+    assert ModelConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(ValueError, match="height is 256; a positive multiple of 14"):
+        ModelConfig(backbone=DinoV2Config(), height=256, width=336)
+
+
+@pytest.mark.parametrize("encoder", ["dinov2_giant", "lite0"])
+def test_a_bad_config_names_the_value(encoder):
+    with pytest.raises(ValueError, match=encoder):
+        DinoV2Config(encoder=encoder)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ImportError, match="pip install transformers"):
+        DinoV2Backbone(DinoV2Config())

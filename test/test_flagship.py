@@ -1,0 +1,120 @@
+"""The flagship's shape exports, builds with TensorRT-RTX at every size, and runs."""
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from depthrefl_ros.engine.base import relative_difference
+from depthrefl_ros.engine.export import export_onnx
+from depthrefl_ros.network.dinov2 import DinoV2Config
+from depthrefl_ros.network.flagship import SHAPES, flagship_config, random_flagship
+from depthrefl_ros.network.inference import OUTPUT_NAMES, InferenceModel
+
+pytest.importorskip("transformers")
+
+SMALLEST = SHAPES[0]
+
+
+def pictures(count: int) -> np.ndarray:
+    """(count, H, W, 3) uint8 of the smallest shape: smooth, and none like another."""
+    height, width = SMALLEST
+    coarse = np.random.default_rng(0).integers(0, 255, (count, 9, 12, 3), np.uint8)
+    return np.stack(
+        [cv2.resize(one, (width, height), interpolation=cv2.INTER_CUBIC) for one in coarse]
+    )
+
+
+@pytest.fixture(scope="module")
+def flagship():
+    return random_flagship(*SMALLEST)
+
+
+@pytest.fixture(scope="module")
+def exported(flagship, tmp_path_factory):
+    path = tmp_path_factory.mktemp("flagship") / "model.onnx"
+    export_onnx(flagship, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(flagship) -> list[dict[str, np.ndarray]]:
+    model = InferenceModel(flagship)
+    with torch.inference_mode():
+        outputs = [model(torch.from_numpy(one[None])) for one in pictures(2)]
+    return [dict(zip(OUTPUT_NAMES, (o.numpy() for o in one), strict=True)) for one in outputs]
+
+
+def test_it_is_vit_small_with_32_bins():
+    config = flagship_config()
+    assert (config.backbone, config.reflector.bins) == (DinoV2Config("dinov2_small"), 32)
+    assert SHAPES == ((252, 336), (308, 308), (392, 518), (518, 518))
+
+
+def test_most_parameters_are_the_backbones(flagship):
+    backbone = sum(p.numel() for p in flagship.backbone.parameters())
+    reflector = sum(p.numel() for p in flagship.reflector.parameters())
+    # The published size of Depth Anything V2 Small.
+    assert backbone / 1e6 == pytest.approx(24.8, abs=0.1)
+    assert reflector < 0.01 * backbone
+
+
+def test_its_random_outputs_vary_within_and_between_images(expected):
+    for name in OUTPUT_NAMES:
+        first, second = (one[name] for one in expected)
+        assert first.std() > 0.05 and np.abs(first - second).mean() > 0.01
+
+
+def check(outputs: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    for name in OUTPUT_NAMES:
+        assert outputs[name].shape == (1, 1, *SMALLEST)
+        median, p99 = relative_difference(outputs[name], expected[name])
+        assert median < 1e-4 and p99 < 1e-3, (name, median, p99)
+
+
+def test_openvino_agrees_with_torch(exported, expected):
+    openvino = pytest.importorskip("openvino")
+    compiled = openvino.Core().compile_model(exported, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for picture, truth in zip(pictures(2), expected, strict=True):
+        results = compiled([picture[None]])
+        check({name: results[name] for name in OUTPUT_NAMES}, truth)
+
+
+def test_onnx_runtime_agrees_with_torch(exported, expected):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    for picture, truth in zip(pictures(2), expected, strict=True):
+        outputs = session.run(list(OUTPUT_NAMES), {"images": picture[None]})
+        check(dict(zip(OUTPUT_NAMES, outputs, strict=True)), truth)
+
+
+def test_the_position_embedding_and_attention_are_plain_in_the_graph(exported):
+    graph = onnx.load(exported).graph
+    resizes = [node for node in graph.node if node.op_type == "Resize"]
+    modes = {a.s.decode() for node in resizes for a in node.attribute if a.name == "mode"}
+    assert modes == {"linear"}  # the embedding's resize is bicubic
+    assert "IsNaN" not in {node.op_type for node in graph.node}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_builds_with_tensorrt_rtx(shape, tmp_path):
+    pytest.importorskip("tensorrt_rtx")
+    from depthrefl_ros.engine.tensorrt_plan import build_plan
+
+    path = tmp_path / "model_fp16.onnx"
+    export_onnx(random_flagship(*shape), path, torch.float16)
+    (images,) = onnx.load(path).graph.input
+    assert [d.dim_value for d in images.type.tensor_type.shape.dim][1:] == [*shape, 3]
+    built = build_plan("tensorrt_rtx", path, precision="fp16")
+    # Half precision: the plan holds the 25 M weights in two bytes each, the bins stay in f32.
+    assert 45e6 < len(built.plan) < 80e6
+    assert built.layers["fp16"] > 5 * built.layers["fp32"] > 0
+
+
+def test_it_builds_in_single_precision(exported):
+    pytest.importorskip("tensorrt_rtx")
+    from depthrefl_ros.engine.tensorrt_plan import build_plan
+
+    built = build_plan("tensorrt_rtx", exported, precision="fp32")
+    assert len(built.plan) > 95e6 and "fp16" not in built.layers

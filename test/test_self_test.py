@@ -1,0 +1,149 @@
+"""The self-test refuses engines that compute wrongly, in whatever way."""
+
+import hashlib
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from depthrefl_ros.engine.base import Engine, EngineError, relative_difference, self_test
+from depthrefl_ros.engine.bundle import Bundle, BundleError
+from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+from depthrefl_ros.engine.selection import open_engine
+from depthrefl_ros.engine.torch_engine import TorchEngine
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return Bundle.load("indoor_tiny")
+
+
+@pytest.fixture(scope="module")
+def engines(bundle):
+    return {"openvino": OpenVinoEngine(bundle), "torch": TorchEngine(bundle, device="cpu")}
+
+
+class Wrapped(Engine):
+    """A real engine whose outputs are tampered with."""
+
+    name, device, precision = "wrapped", "CPU", "fp32"
+
+    def __init__(self, engine, change):
+        self.engine, self.change, self.calls = engine, change, 0
+        self.height, self.width = engine.height, engine.width
+
+    def _run(self, images):
+        self.calls += 1
+        return self.change(self.engine.infer(images), self.calls)
+
+    def close(self):
+        self.engine.close()
+
+
+@pytest.mark.parametrize("name", ["openvino", "torch"])
+def test_every_engine_passes(bundle, engines, name):
+    report = self_test(engines[name], bundle)
+    assert report.depth_median < 0.001 and report.repeat == 0.0
+
+
+def drift(plane):
+    """The repeated image differs in so few pixels that depth and sigma are right by themselves."""
+
+    def change(outputs, call):
+        outputs[plane][..., 100, :20] *= 1 + 0.003 * (call == 4)
+        return outputs
+
+    return change
+
+
+def one_image(outputs, call):
+    return {**outputs, "depth": outputs["depth"] * (1 + 0.002 * (call == 2))}
+
+
+def nan_pixel_rows(outputs, call):
+    outputs["sigma"][..., :4, :] = np.nan
+    return outputs
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda outputs, call: {**outputs, "depth": outputs["depth"] * 1.002},
+        lambda outputs, call: {**outputs, "sigma": outputs["sigma"] * 1.002},
+        one_image,
+        drift("depth"),
+        drift("sigma"),
+        nan_pixel_rows,
+    ],
+    ids=[
+        "scaled depth",
+        "scaled sigma",
+        "one image of four",
+        "drift on the repeated image",
+        "drift of sigma",
+        "NaN in sigma",
+    ],
+)
+def test_a_wrong_engine_is_refused(bundle, engines, change):
+    with pytest.raises(EngineError, match="fails the self-test"):
+        self_test(Wrapped(engines["openvino"], change), bundle)
+
+
+def test_half_precision_is_allowed_more(bundle, engines):
+    def scaled(outputs, call):
+        return {**outputs, "depth": outputs["depth"] * 1.003}
+
+    engine = Wrapped(engines["openvino"], scaled)
+    with pytest.raises(EngineError, match=r"depth 3\.00e-03.*allowed are 0.001 \(p99 0.005\)"):
+        self_test(engine, bundle)
+    engine.precision = "fp16"
+    assert self_test(engine, bundle).depth_median == pytest.approx(0.003, rel=1e-3)
+
+
+@pytest.fixture
+def wrong_weights(tmp_path, bundle):
+    """A bundle whose ONNX file has one early weight tensor times 1.5; all hashes are right."""
+    folder = tmp_path / "wrong_weights"
+    shutil.copytree(bundle.folder, folder)
+    path = folder / "model.onnx"
+    model = onnx.load(path)
+    # The depthwise convolution of the first block.
+    kernels = [tensor for tensor in model.graph.initializer if len(tensor.dims) == 4]
+    kernel = next(tensor for tensor in kernels if tensor.dims[1] == 1)
+    kernel.CopyFrom(numpy_helper.from_array(1.5 * numpy_helper.to_array(kernel), kernel.name))
+    onnx.save(model, path)
+    text = (folder / "model.yaml").read_text()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    before = bundle.description["files"]["model.onnx"]
+    (folder / "model.yaml").write_text(text.replace(before, digest))
+    return folder
+
+
+def test_one_wrong_weight_tensor_is_refused_and_the_next_engine_taken(wrong_weights):
+    bundle = Bundle.load(str(wrong_weights))
+    with pytest.raises(EngineError, match="openvino on .* fails the self-test: depth"):
+        open_engine(bundle, "openvino")
+    # Its weights for torch are still right.
+    opened = open_engine(bundle)
+    assert opened.engine.name == "torch"
+    (problem,) = opened.problems
+    assert problem in opened.steps and "openvino fp32: openvino on" in problem
+
+
+def test_a_flipped_byte_is_refused_by_its_hash(wrong_weights):
+    path = wrong_weights / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(BundleError, match="model.onnx has SHA-256 .* truncated or altered"):
+        Bundle.load(str(wrong_weights))
+
+
+def test_relative_difference_counts_nan_as_infinite():
+    truth = np.full(100, 2.0, np.float32)
+    found = truth * 1.01
+    assert relative_difference(found, truth) == pytest.approx((0.01, 0.01), rel=1e-4)
+    found[:2] = np.nan
+    assert relative_difference(found, truth) == (pytest.approx(0.01, rel=1e-4), np.inf)

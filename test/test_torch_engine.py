@@ -1,0 +1,73 @@
+"""The torch engine where there is no GPU: numbers, batches, and what it refuses.
+
+CUDA graphs, fp16 and pinned memory need CUDA; these tests run where there is one and skip else.
+"""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from depthrefl_ros.engine.base import EngineError, EngineMissingError, self_test
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.torch_engine import TorchEngine
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return Bundle.load("indoor_tiny")
+
+
+def test_a_batch_gives_what_its_images_give_alone(bundle):
+    engine = TorchEngine(bundle, device="cpu")
+    images = bundle.golden().images[:2]
+    together = engine.infer(images)
+    alone = [engine.infer(image[None]) for image in images]
+    for name, plane in together.items():
+        parts = np.concatenate([outputs[name] for outputs in alone])
+        assert plane.shape == (2, 1, 192, 256) and plane.dtype == np.float32
+        np.testing.assert_allclose(plane, parts, rtol=1e-4)
+
+
+def test_results_are_not_overwritten_by_the_next_frame(bundle):
+    engine = TorchEngine(bundle, device="cpu")
+    images = bundle.golden().images
+    first = engine.infer(images[:1])["depth"]
+    kept = first.copy()
+    engine.infer(images[1:2])
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("precision, words", [("fp16", "on CUDA only"), ("int8", "int8, only")])
+def test_a_precision_that_the_device_does_not_have_is_refused(bundle, precision, words):
+    with pytest.raises(EngineError, match=words):
+        TorchEngine(bundle, device="cpu", precision=precision)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_missing(bundle):
+    with pytest.raises(EngineMissingError, match="no CUDA device"):
+        TorchEngine(bundle, device="cuda")
+
+
+def test_a_machine_without_torch_is_told_what_to_install(bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(EngineMissingError, match="pip install torch"):
+        TorchEngine(bundle)
+
+
+@needs_cuda
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("replays", [False, True], ids=["eager", "graph"])
+def test_cuda_passes_the_self_test(bundle, precision, replays):
+    engine = TorchEngine(bundle, device="cuda", precision=precision, replays=replays)
+    assert self_test(engine, bundle).repeat == 0.0
+    assert bool(engine._graphs) == replays
+
+
+@needs_cuda
+def test_compiled_cuda_passes_the_self_test(bundle):
+    assert self_test(TorchEngine(bundle, device="cuda", precision="fp16", compiles=True), bundle)
