@@ -34,6 +34,7 @@ def run(tmp_path):
         "validation": {"abs_rel": 0.2, "delta1": 0.7, "tau_depth_relative": None},
         "validation_protocol": "crop none, cap 10 m, alignment none",
         "validation_data": {"name": "nyuv2", "kind": "nyu", "images": 3, "sha256": "ab" * 32},
+        "calibration_data": {"nyuv2": {"kind": "nyu", "images": 3, "sha256": "ab" * 32}},
         "training_data": {"nyuv2": {"kind": "nyu", "images": 9, "sha256": "cd" * 32}},
         "initial_weights": "ImageNet weights x.pth",
         "training_history": [{"from_step": 0, "sets": {"nyu": {"images": 9}}}],

@@ -99,7 +99,7 @@ def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> di
             "settings": metrics["settings"],
             "weights_sha256": metrics["weights_sha256"],
         },
-        "calibration": calibration,
+        "calibration": {"data": metrics["calibration_data"], **calibration},
     }
 
 
