@@ -12,6 +12,8 @@ import numpy as np
 import onnxruntime
 from cuda.bindings import runtime as real
 
+from depthrefl_ros.engine import device_memory, tensorrt_api, tensorrt_engine
+
 OK, BAD_VALUE = real.cudaError_t.cudaSuccess, real.cudaError_t.cudaErrorInvalidValue
 
 
@@ -126,6 +128,19 @@ class StandInCuda:
         return (OK,)
 
 
+def stand_in(monkeypatch, flavour: str, max_batch: int) -> StandInCuda:
+    """Until the test's end this machine has a GPU and one TensorRT, both stood in for."""
+    cuda = StandInCuda()
+    runtime = StandInTensorRT(cuda, flavour, max_batch)
+    log = tensorrt_api.RuntimeLog(runtime)
+    monkeypatch.setattr(device_memory, "load_cuda", lambda: cuda)
+    for module in (tensorrt_api, tensorrt_engine):
+        monkeypatch.setattr(module, "load_runtime", lambda name: runtime)
+        monkeypatch.setattr(module, "runtime_log", lambda name: log)
+    cuda.flavour = flavour
+    return cuda
+
+
 class StandInTensorRT:
     """The runtime half of ``tensorrt`` 10.3 or of ``tensorrt_rtx``; a plan is an ONNX file."""
 
@@ -144,7 +159,13 @@ class StandInTensorRT:
             pass
 
     def Runtime(self, logger):
-        return SimpleNamespace(deserialize_cuda_engine=lambda plan: _Plan(self, plan))
+        return SimpleNamespace(deserialize_cuda_engine=self._open)
+
+    def _open(self, plan):
+        try:
+            return _Plan(self, plan)
+        except Exception:  # TensorRT answers nothing where it refuses a plan
+            return None
 
 
 class _RuntimeCache:

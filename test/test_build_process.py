@@ -1,14 +1,14 @@
 """Builds in child processes: real ones, and every way in which they end."""
 
-import hashlib
 import os
-import shutil
 import signal
 import socket
 import threading
+from pathlib import Path
 
 import psutil
 import pytest
+from bundle_copies import copy_bundle
 
 from depthrefl_ros.engine.base import BuildStoppedError, EngineError
 from depthrefl_ros.engine.bundle import Bundle
@@ -92,17 +92,36 @@ def test_a_build_tells_its_progress_and_is_cached(bundle, cache):
     assert again.is_cached and again.data == stored.data
 
 
-def test_a_network_that_the_builder_refuses_is_told_in_its_words(bundle, cache, tmp_path):
-    folder = tmp_path / "model"
-    shutil.copytree(bundle.folder, folder)
-    (folder / "model_fp16.onnx").write_bytes(b"no network")
-    text = (folder / "model.yaml").read_text()
-    digest = hashlib.sha256(b"no network").hexdigest()
-    before = bundle.description["files"]["model_fp16.onnx"]
-    (folder / "model.yaml").write_text(text.replace(before, digest))
+@pytest.fixture
+def broken_half(tmp_path):
+    """A bundle called as the shipped one whose half-precision file is no network."""
+    return copy_bundle(tmp_path / "indoor_tiny", {"model_fp16.onnx": b"no network"})
+
+
+def test_a_network_that_the_builder_refuses_is_told_in_its_words(broken_half, cache):
     with pytest.raises(EngineError, match=r"refuses .*model_fp16\.onnx"):
-        BuildProcess(folder, *RTX, cache.folder).result()
+        BuildProcess(broken_half.folder, *RTX, cache.folder).result()
     assert cache.entries() == []
+
+
+def test_relative_paths_are_the_parents_and_not_a_shipped_model(broken_half, monkeypatch):
+    folder = broken_half.folder
+    monkeypatch.chdir(folder.parent)
+    bundle = Bundle.load("./indoor_tiny")
+    assert str(bundle.folder) == "indoor_tiny"
+    source = PlanSource(cache=EngineCache(Path("engines")))
+    with pytest.raises(EngineError, match=f"refuses {folder}/model_fp16"):
+        source.get(bundle, *RTX)
+    assert [path.suffix for path in (folder.parent / "engines").iterdir()] in ([], [".lock"])
+
+
+def test_modules_in_the_working_directory_are_not_imported(broken_half, cache, monkeypatch):
+    here = broken_half.folder.parent
+    for name in ("yaml", "numpy", "depthrefl_ros", "json"):
+        (here / f"{name}.py").write_text("raise SystemExit('imported what lies around')")
+    monkeypatch.chdir(here)
+    with pytest.raises(EngineError, match="refuses"):  # the child came as far as the builder
+        BuildProcess(broken_half.folder, *RTX, cache.folder).result()
 
 
 def test_stop_ends_the_child_and_stores_nothing(bundle, cache, held):
@@ -162,7 +181,8 @@ def test_a_cache_that_cannot_be_used_costs_a_build_only(bundle, cache):
     cache.folder.chmod(0o777)
     stored = PlanSource(cache=cache).get(bundle, *RTX)
     assert len(stored.data) > 1e6
-    assert any("used from memory" in note for note in stored.notes)
+    (note,) = stored.notes  # said once
+    assert "used from memory" in note and "may be written by others" in note
     assert list(cache.folder.iterdir()) == []
 
 
@@ -174,7 +194,7 @@ def test_a_precision_without_a_file_is_named(bundle, cache):
 def test_compiled_kernels_are_kept_beside_the_engine_and_checked_like_it(bundle, cache):
     source = PlanSource(cache=cache)
     assert source.kernels(bundle, *RTX) == b""
-    source.keep_kernels(bundle, *RTX, b"kernels")
+    assert source.keep_kernels(bundle, *RTX, b"kernels") == ()
     assert source.kernels(bundle, *RTX) == b"kernels"
     assert source.kernels(bundle, "tensorrt_rtx", "fp32") == b""
     assert cache.find(engine_key(bundle, *RTX)) is None
@@ -183,3 +203,6 @@ def test_compiled_kernels_are_kept_beside_the_engine_and_checked_like_it(bundle,
     assert "kernels compiled for this GPU" in str(entry.key)
     entry.path.write_bytes(b"kernelz")
     assert source.kernels(bundle, *RTX) == b""
+    cache.folder.chmod(0o777)
+    (note,) = source.keep_kernels(bundle, *RTX, b"kernels")
+    assert "used from memory" in note and "may be written by others" in note

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from depthrefl_ros.engine.bundle import LOG_DELTA1, Bundle, BundleError
+from depthrefl_ros.engine.bundle import LOG_DELTA1, Bundle, BundleError, file_digest
 
 
 @pytest.fixture
@@ -15,6 +15,14 @@ def copy(tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(Bundle.load("indoor_tiny").folder, folder)
     return folder
+
+
+def change_golden(folder, **arrays):
+    """Replaces arrays of ``golden.npz``; its hash is right again."""
+    path = folder / "golden.npz"
+    np.savez(path, **{**dict(np.load(path)), **arrays})
+    files = yaml.safe_load((folder / "model.yaml").read_text())["files"]
+    change_description(folder, files={**files, "golden.npz": file_digest(path)})
 
 
 def change_description(folder, **fields):
@@ -95,6 +103,39 @@ def test_an_unreadable_description_is_refused(copy, content):
     (copy / "model.yaml").write_bytes(content.encode("latin-1"))
     with pytest.raises(BundleError, match=r"model\.yaml"):
         Bundle.load(str(copy))
+
+
+@pytest.mark.parametrize(
+    "arrays, complaint",
+    [
+        ({"images": np.zeros((3, 192, 256, 3), np.uint8)}, r"images \(3, 192, 256, 3\) uint8"),
+        ({"images": np.zeros((4, 192, 256, 3), np.float32)}, r"images .* float32; .* uint8"),
+        ({"images": np.zeros((4, 96, 256, 3), np.uint8)}, r"images \(4, 96, 256, 3\)"),
+        ({"depth": np.ones((4, 192, 256), np.float32)}, r"depth \(4, 192, 256\) float32"),
+        ({"sigma": np.ones((1, 1, 192, 256), np.float32)}, r"sigma \(1, 1, 192, 256\)"),
+        ({"sigma": np.ones((4, 1, 192, 256))}, r"sigma .* float64; .* float32"),
+    ],
+)
+def test_golden_outputs_that_would_prove_nothing_are_refused(copy, arrays, complaint):
+    change_golden(copy, **arrays)
+    with pytest.raises(BundleError, match=f"golden.npz holds {complaint}"):
+        Bundle.load(str(copy)).golden()
+
+
+def test_golden_images_of_which_none_is_repeated_are_refused(copy):
+    images = Bundle.load(str(copy)).golden().images.copy()
+    images[3, 0, 0, 0] ^= 1
+    change_golden(copy, images=images)
+    with pytest.raises(BundleError, match="golden.npz has 4 different images; the last must"):
+        Bundle.load(str(copy)).golden()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK nothing"])
+def test_unreadable_golden_outputs_are_named(copy, content):
+    bundle = Bundle.load(str(copy))
+    (copy / "golden.npz").write_bytes(content)
+    with pytest.raises(BundleError, match="golden.npz cannot be read"):
+        bundle.golden()
 
 
 def test_confidence_is_the_calibrated_probability():

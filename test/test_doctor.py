@@ -2,14 +2,21 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+from depthrefl_ros.engine import device_memory, selection, tensorrt_api, tensorrt_engine
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.cache import EngineCache
+from depthrefl_ros.engine.plan_key import engine_key
 from depthrefl_ros.ros import middleware
-from depthrefl_ros.tools import machine, machine_ros
+from depthrefl_ros.tools import doctor, machine, machine_ros
 
 NAMES = {
     "processor",
@@ -27,10 +34,17 @@ NAMES = {
 }
 
 
-def run_doctor(folder, *arguments: str, broken=(), modules=None, **variables: str):
-    """Exit code, output and JSON of the real tool; importing ``broken`` fails in it."""
+def run_doctor(folder, *arguments: str, missing=(), broken=(), modules=None, **variables: str):
+    """Output and JSON of the real tool.
+
+    ``missing`` packages are not installed for it, importing ``broken`` ones fails, and ``modules``
+    have the code that is given.
+    """
     shadows = folder / "shadows"
     shadows.mkdir()
+    # Python runs it at every start; None in sys.modules hides a package from find_spec as well.
+    hide = f"import sys\nsys.modules.update(dict.fromkeys({list(missing)}))\n"
+    (shadows / "sitecustomize.py").write_text(hide)
     for name in broken:
         (shadows / f"{name}.py").write_text(f"raise ImportError('{name} is broken here')\n")
     for name, text in (modules or {}).items():
@@ -49,15 +63,15 @@ def run_doctor(folder, *arguments: str, broken=(), modules=None, **variables: st
         timeout=120,
     )
     assert "Traceback" not in done.stdout + done.stderr
-    figures = json.loads(report.read_text()) if report.is_file() else {}
-    found = {one["name"]: one for one in figures.get("findings", [])}
-    return done, found, figures.get("auto")
+    figures = json.loads(report.read_text())
+    found = {one["name"]: one for one in figures["findings"]}
+    assert set(found) == NAMES
+    return done, found, figures["auto"]
 
 
 def test_here_it_finds_everything_and_lets_auto_choose(tmp_path):
     done, found, auto = run_doctor(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert set(found) == NAMES
     assert {one["state"] for one in found.values()} <= set(machine.STATES)
     assert found["libraries"]["facts"]["numpy"] == np.__version__
     assert found["processor"]["facts"]["cores"] == len(os.sched_getaffinity(0))
@@ -72,23 +86,68 @@ def test_here_it_finds_everything_and_lets_auto_choose(tmp_path):
 
 
 def test_what_is_missing_is_a_line_each(tmp_path):
-    broken = ("torch", "rclpy", "sensor_msgs", "cv_bridge", "cuda", "tensorrt_rtx", "tensorrt")
-    done, found, auto = run_doctor(tmp_path, broken=broken, RMW_IMPLEMENTATION="")
     pytest.importorskip("openvino")
+    missing = ("torch", "rclpy", "cv_bridge", "cuda", "tensorrt_rtx", "tensorrt")
+    done, found, auto = run_doctor(tmp_path, missing=missing, RMW_IMPLEMENTATION="")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert set(found) == NAMES
-    for name in ("GPU", "tensorrt", "tensorrt_rtx", "ROS", "large clouds"):
+    for name in ("tensorrt", "tensorrt_rtx", "torch", "ROS", "large clouds", "cv_bridge"):
         assert found[name]["state"] == "missing", found[name]
-    assert "the node cannot run (rclpy is broken here)" in found["ROS"]["text"]
-    assert (found["cv_bridge"]["state"], auto["engine"]) == ("warning", "openvino")
+    assert "the node cannot run without rclpy" in found["ROS"]["text"]
+    assert "pip install cuda-python" in found["GPU"]["text"]
+    assert auto["engine"] == "openvino"
+
+
+def test_what_is_broken_is_no_longer_called_missing(tmp_path):
+    broken = ("tensorrt", "cv_bridge", "openvino")
+    modules = {"tensorrt_rtx": "__version__ = '1.0.0'\n"}
+    _, found, _ = run_doctor(tmp_path, broken=broken, modules=modules)
+    for name in ("tensorrt", "tensorrt_rtx", "openvino"):
+        assert found[name]["state"] == "error", found[name]
+    assert "tensorrt is broken here" in found["tensorrt"]["text"]
+    assert "is version 1.0.0; 1.2 or later is needed" in found["tensorrt_rtx"]["text"]
+    assert found["cv_bridge"]["state"] == "warning"  # the node does without
+    assert "cv_bridge is broken here" in found["cv_bridge"]["text"]
 
 
 def test_it_fails_where_no_engine_runs(tmp_path):
-    done, found, auto = run_doctor(tmp_path, broken=("torch", "openvino", "tensorrt_rtx"))
+    broken = ("torch", "openvino", "tensorrt_rtx", "tensorrt")
+    done, found, auto = run_doctor(tmp_path, broken=broken)
     assert done.returncode == 1
     assert found["openvino"]["state"] == "error"
     assert not auto["can_run"] and "no engine works for model indoor_tiny" in auto["says"]
     assert "openvino is broken here" in auto["says"] and "ERROR auto" in done.stdout
+
+
+@pytest.mark.parametrize("name, library", [("libraries", "cv2"), ("ROS", "rclpy")])
+def test_it_fails_where_the_node_cannot_run(tmp_path, name, library):
+    done, found, auto = run_doctor(tmp_path, broken=(library,))
+    assert done.returncode == 1
+    assert found[name]["state"] == "error" and f"{library} is broken here" in found[name]["text"]
+    assert not auto["can_run"]
+    assert auto["says"].startswith(f"the node cannot run, {name} must be mended; ")
+
+
+def test_a_middleware_that_is_not_installed_is_named(tmp_path):
+    pytest.importorskip("rclpy")
+    # rcl ends the process: no try can catch that.
+    done, found, auto = run_doctor(tmp_path, RMW_IMPLEMENTATION="rmw_nobodys_cpp")
+    assert done.returncode == 1 and not auto["can_run"]
+    assert found["ROS"]["state"] == "error"
+    assert "RMW_IMPLEMENTATION=rmw_nobodys_cpp" in found["ROS"]["text"]
+    assert found["large clouds"]["facts"]["rmw"] == "rmw_nobodys_cpp"
+
+
+def test_a_cv_bridge_that_crashes_takes_nothing_with_it(tmp_path):
+    crash = "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n"
+    done, found, _ = run_doctor(tmp_path, modules={"cv_bridge": crash})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert found["cv_bridge"]["state"] == "error" and "SIGSEGV" in found["cv_bridge"]["text"]
+
+
+def test_a_probe_that_hangs_is_an_error(monkeypatch):
+    monkeypatch.setattr(machine_ros, "_PROBE_S", 0.01)
+    found = machine_ros.probed("cv_bridge")
+    assert found.state == "error" and "does not answer within 0.01 s" in found.text
 
 
 def test_even_without_numpy_it_says_what_is_wrong(tmp_path):
@@ -96,7 +155,7 @@ def test_even_without_numpy_it_says_what_is_wrong(tmp_path):
     assert done.returncode == 1
     assert found["processor"]["state"] == "ok"
     assert "numpy is broken here" in found["libraries"]["text"]
-    assert not auto["can_run"] and auto["says"].startswith("no engine")
+    assert not auto["can_run"] and "no engine: numpy is broken here" in auto["says"]
 
 
 def test_a_tensorrt_with_a_known_fault_is_warned_about(tmp_path):
@@ -107,14 +166,84 @@ def test_a_tensorrt_with_a_known_fault_is_warned_about(tmp_path):
     assert "DINOv2" in found["tensorrt"]["text"] and "10.14" in found["tensorrt"]["text"]
 
 
-def test_an_unknown_model_is_one_line(tmp_path):
-    done, _, _ = run_doctor(tmp_path, "--model", "outdoor_huge")
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "outdoor_huge" in done.stderr
+def test_a_model_that_cannot_be_used_is_told_like_the_rest(tmp_path):
+    damaged = shutil.copytree(Bundle.load("indoor_tiny").folder, tmp_path / "damaged")
+    with (damaged / "golden.npz").open("r+b") as file:
+        file.write(b"nonsense")
+    for name, why in ((str(damaged), "golden.npz"), ("outdoor_huge", "outdoor_huge")):
+        auto = doctor.choose(name)
+        assert not auto["can_run"] and why in auto["says"]
+    done, _, auto = run_doctor(tmp_path, "--model", str(damaged))
+    assert done.returncode == 1
+    assert "golden.npz" in auto["says"] and "ERROR auto" in done.stdout
 
 
-def large_clouds() -> machine.Finding:
-    return next(one for one in machine_ros.findings() if one.name == "large clouds")
+@pytest.fixture
+def tensorrt_machine(monkeypatch, tmp_path):
+    """A machine with a GPU and TensorRT, both stood in for, and no other engine."""
+    pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
+    pytest.importorskip("onnxruntime")
+    from cuda_stand_in import StandInCuda, StandInTensorRT
+
+    cuda = StandInCuda()
+    runtime = StandInTensorRT(cuda, "tensorrt", max_batch=1)
+    monkeypatch.setattr(device_memory, "load_cuda", lambda: cuda)
+    log = tensorrt_api.RuntimeLog(runtime)
+    for module in (tensorrt_api, tensorrt_engine):
+        monkeypatch.setattr(module, "load_runtime", lambda name: runtime)
+        monkeypatch.setattr(module, "runtime_log", lambda name: log)
+    installed = ModuleType("tensorrt")
+    installed.__spec__ = ModuleSpec("tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt", installed)
+    for name in ("tensorrt_rtx", "openvino", "torch"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(selection, "_NVIDIA_DEVICES", ("/dev/null",))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def test_an_engine_that_is_still_to_be_built_can_run(tensorrt_machine):
+    auto = doctor.choose("indoor_tiny")
+    assert auto["can_run"] and (auto["engine"], auto["needs_build"]) == ("", "tensorrt")
+    assert "build_engine --engine tensorrt --model indoor_tiny" in auto["says"]
+    assert auto["says"].endswith("until then nothing runs") and auto["problems"] == []
+    assert auto["steps"][0] == "tensorrt: fp16 is not built yet"
+    assert EngineCache().entries() == []
+
+
+def test_beside_one_that_is_to_be_built_another_runs_until_then(tensorrt_machine, monkeypatch):
+    monkeypatch.delitem(sys.modules, "openvino")
+    pytest.importorskip("openvino")
+    auto = doctor.choose("indoor_tiny")
+    assert (auto["engine"], auto["needs_build"]) == ("openvino", "tensorrt")
+    assert "if that fails, openvino in fp32" in auto["says"]
+
+
+def test_a_built_engine_is_chosen(tensorrt_machine):
+    bundle = Bundle.load("indoor_tiny")
+    plan = bundle.path("model.onnx").read_bytes()  # which the stand-in computes
+    EngineCache().find_or_build(engine_key(bundle, "tensorrt", "fp16"), lambda: plan)
+    auto = doctor.choose("indoor_tiny")
+    assert (auto["engine"], auto["precision"], auto["needs_build"]) == ("tensorrt", "fp16", "")
+    assert auto["device"] == "Stand-in" and "from the cache" in auto["steps"][0]
+
+
+def gpu() -> machine.Finding:
+    return next(one for one in machine.findings() if one.name == "GPU")
+
+
+def test_a_gpu_without_cuda_python_is_not_called_missing(monkeypatch, tmp_path):
+    file = tmp_path / "version"
+    monkeypatch.setattr(device_memory, "_DRIVER_FILE", file)
+    monkeypatch.setattr(selection, "_NVIDIA_DEVICES", ())
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    assert gpu().state == "missing"
+    file.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22\n")
+    found = gpu()
+    assert found.state == "warning" and found.facts == {"driver": "550.54.14"}
+    assert "550.54.14" in found.text and "pip install cuda-python" in found.text
+    file.unlink()
+    monkeypatch.setattr(selection, "_NVIDIA_DEVICES", ("/dev/null",))  # as on a Jetson
+    assert gpu().state == "warning"
 
 
 @pytest.fixture
@@ -122,9 +251,11 @@ def fast_dds(monkeypatch):
     """Fast DDS with nothing set."""
     for name in (middleware.PROFILE_VARIABLE, middleware.OLD_PROFILE_VARIABLE):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setitem(sys.modules, "rclpy.utilities", None)  # the variable then tells
-    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
     return monkeypatch
+
+
+def large_clouds(rmw: str = "rmw_fastrtps_cpp") -> machine.Finding:
+    return machine_ros.large_clouds(rmw)
 
 
 def test_large_clouds_pass_with_our_profile_where_shared_memory_is_ample(fast_dds, tmp_path):
@@ -143,6 +274,7 @@ def test_scarce_shared_memory_is_warned_about(fast_dds, tmp_path):
 
 @pytest.mark.parametrize("size, passes", [(64 << 20, True), (512 << 10, False)])
 def test_a_users_own_profile_is_judged_by_its_sizes(fast_dds, tmp_path, size, passes):
+    fast_dds.setattr(middleware, "SHARED_MEMORY", tmp_path)
     profile = tmp_path / "mine.xml"
     profile.write_text(
         f"<segment_size>{size}</segment_size><maxMessageSize>{size}</maxMessageSize>"
@@ -159,17 +291,65 @@ def test_a_users_profile_that_is_not_there_is_warned_about(fast_dds):
     assert found.state == "warning" and "/none/mine.xml, which is no file" in found.text
 
 
-def test_another_middleware_is_named_and_not_judged(fast_dds):
-    fast_dds.setenv("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")
+def test_a_users_profile_must_fit_into_shared_memory(fast_dds, tmp_path):
+    fast_dds.setattr(middleware, "free_bytes", lambda folder: 63 << 20)
+    fast_dds.setenv(middleware.PROFILE_VARIABLE, str(middleware.share_path(middleware.PROFILE)))
     found = large_clouds()
-    assert found.state == "ok" and "rmw_cyclonedds_cpp" in found.text
+    assert found.state == "warning" and not found.facts["passes"]
+    assert "64 MiB of shared memory, 63 MiB are free" in found.text
+
+
+def test_a_profile_without_shared_memory_is_warned_about(fast_dds, tmp_path):
+    profile = tmp_path / "mine.xml"
+    profile.write_text("<type>UDPv4</type>")
+    fast_dds.setenv(middleware.PROFILE_VARIABLE, str(profile))
+    found = large_clouds()
+    assert found.state == "warning" and found.facts["segment_size"] == 0
+
+
+@pytest.mark.parametrize(
+    "allowed, uri, advice",
+    [
+        ("212992\n", "", ("net.core.rmem_max=2147483647", "SocketReceiveBufferSize")),
+        ("2147483647\n", "", ("SocketReceiveBufferSize",)),
+        (None, "file:///etc/cyclone.xml", ("net.core.rmem_max=2147483647", "not shown")),
+        ("2147483647\n", "file:///etc/cyclone.xml", ()),
+    ],
+)
+def test_cyclone_needs_a_large_receive_buffer(monkeypatch, tmp_path, allowed, uri, advice):
+    limit = tmp_path / "rmem_max"
+    if allowed:
+        limit.write_text(allowed)
+    monkeypatch.setattr(machine_ros, "_RECEIVE_BUFFER_LIMIT", limit)
+    monkeypatch.setenv("CYCLONEDDS_URI", uri)
+    found = large_clouds("rmw_cyclonedds_cpp")
+    assert found.state == ("warning" if advice else "ok")
+    assert ("may get lost" in found.text) == bool(advice)
+    for words in advice:
+        assert words in found.text
+
+
+def test_another_middleware_is_named_and_not_judged():
+    found = large_clouds("rmw_zenoh_cpp")
+    assert found.state == "warning" and "rmw_zenoh_cpp" in found.text
     assert "passes" not in found.facts
+
+
+def test_the_distribution_of_wheels_is_known(monkeypatch):
+    pytest.importorskip("rclpy")
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
+    monkeypatch.delenv("RMW_IMPLEMENTATION", raising=False)
+    found = machine_ros.probed("ROS")
+    if "from PyPI" not in found.text:
+        pytest.skip("ROS is not from PyPI")
+    assert found.facts["distribution"].isalpha() and found.facts["distribution"] in found.text
+    assert found.facts["rmw"].startswith("rmw_")
 
 
 def test_cv_bridges_faults_are_found_by_trying():
     pytest.importorskip("cv_bridge")
     pytest.importorskip("sensor_msgs")
-    found = next(one for one in machine_ros.findings() if one.name == "cv_bridge")
+    found = machine_ros.probed("cv_bridge")
     # bgr8 in packed rows is read correctly by every cv_bridge beside OpenCV 4.
     assert "bgr8" not in found.facts["faults"]
     if found.facts["version"].startswith("1.13"):

@@ -1,13 +1,14 @@
-"""The node while its engine is built: real builds in real child processes, over DDS."""
+"""The node while its engine is opened and built: real builds in real child processes, over DDS."""
 
-import hashlib
+import logging
 import os
-import shutil
 import signal
+import threading
 import time
 
 import psutil
 import pytest
+from bundle_copies import copy_bundle, onnx_with_wrong_weights
 from conftest import RunningProcess
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
@@ -15,8 +16,12 @@ from node_harness import MODULE, Harness, depth_of
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
+from depthrefl_ros.engine import selection
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.cache import EngineCache
+from depthrefl_ros.engine.selection import EngineChoice
+from depthrefl_ros.ros.diagnostics import Diagnostics
+from depthrefl_ros.ros.engine_opening import EngineOpening
 
 pytest.importorskip("tensorrt_rtx", reason="real builds need: pip install tensorrt-rtx")
 
@@ -24,6 +29,7 @@ from filelock import FileLock  # noqa: E402
 
 from depthrefl_ros.engine.plan_key import engine_key  # noqa: E402
 from depthrefl_ros.engine.tensorrt_api import find_flavour  # noqa: E402
+from depthrefl_ros.engine.tensorrt_plan import ONNX_FILES  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     find_flavour("tensorrt_rtx").can_run, reason="with a GPU the engine that was built runs"
@@ -79,22 +85,6 @@ def start(ros, tmp_path, without_torch):
     for harness in harnesses:
         harness.process.process.kill()
         harness.close()
-
-
-@pytest.fixture
-def broken_half(tmp_path):
-    """The shipped bundle with a half-precision file that is no network, by its own description."""
-    shipped = Bundle.load("indoor_tiny")
-    folder = tmp_path / "broken_half"
-    shutil.copytree(shipped.folder, folder, copy_function=os.symlink)
-    for name in ("model_fp16.onnx", "model.yaml"):
-        (folder / name).unlink()
-    (folder / "model_fp16.onnx").write_bytes(b"no network")
-    text = (shipped.folder / "model.yaml").read_text()
-    before = shipped.description["files"]["model_fp16.onnx"]
-    after = hashlib.sha256(b"no network").hexdigest()
-    (folder / "model.yaml").write_text(text.replace(before, after))
-    return folder
 
 
 def children(harness) -> list[psutil.Process]:
@@ -189,47 +179,11 @@ def test_the_build_ends_with_the_node(start, slow_build, number):
     assert "Traceback" not in node.process.output()
 
 
-def test_configure_does_not_wait_for_a_runtime_that_takes_long_to_load(start):
-    slow = "import time\ntime.sleep(6.0)\nraise ImportError('not here')"
-    node = start("autostart:=false", "engine:=torch", module="torch", source=slow)
-    assert node.state() == "unconfigured"
-    start_s = time.monotonic()
-    assert node.transition(Transition.TRANSITION_CONFIGURE)
-    assert 2.5 < time.monotonic() - start_s < 4.0
-    assert node.transition(Transition.TRANSITION_ACTIVATE)
-    assert says(node, "the engine is still being opened; nothing is published until it is")
-    assert node.fresh_values()["engine"] == "being opened"
-    assert node.spin_until(lambda: node.depth, 30, do=node.send), node.process.output()
-    assert says(node, "engine torch was asked for; openvino runs")
-
-
-def test_never_builds_nothing(start, cache):
-    node = start("build:=never")
-    assert_works(node, f"not in the cache {cache.folder}, and build is never")
-    assert cache.entries() == []
-
-
 def test_force_builds_what_is_there(start, cache, key):
     cache.find_or_build(key, lambda: b"an engine of yesterday")
     node = start("build:=force")
     assert_works(node, NO_GPU)
     assert len(cache.find(key)) > 1e6
-
-
-def test_what_is_cached_is_not_built(start, cache, key):
-    cache.find_or_build(key, lambda: b"an engine of yesterday")
-    node = start("build:=auto")
-    assert_works(node, NO_GPU)
-    assert cache.find(key) == b"an engine of yesterday"
-    assert "tensorrt_rtx fp16: from the cache" in node.process.output()
-
-
-def test_a_build_that_fails_falls_to_the_next(start, cache, broken_half):
-    node = start(f"model:={broken_half}")
-    assert_works(node, "model_fp16.onnx")
-    selection = node.values()["engine_selection"]
-    assert "tensorrt_rtx fp16: tensorrt_rtx" in selection and "refuses" in selection
-    assert selection.index("tensorrt_rtx fp16") < selection.index("tensorrt_rtx fp32: built")
 
 
 def test_where_nothing_works_after_all_the_node_says_so_and_stays_up(start, slow_build):
@@ -243,3 +197,128 @@ def test_where_nothing_works_after_all_the_node_says_so_and_stays_up(start, slow
     assert node.transition(Transition.TRANSITION_DEACTIVATE)
     assert node.transition(Transition.TRANSITION_CLEANUP)
     assert node.fresh_values()["level"] == DiagnosticStatus.OK
+
+
+# The search for an engine by itself, without a node.
+
+
+@pytest.fixture
+def bundle():
+    return Bundle.load("indoor_tiny")
+
+
+@pytest.fixture
+def diagnostics():
+    return Diagnostics()
+
+
+@pytest.fixture
+def open_in_background(cache, diagnostics, caplog):
+    """Starts a search; what it finds is closed with the test."""
+    caplog.set_level(logging.INFO)
+    opened = []
+
+    def open_in_background(bundle, kind, **choice):
+        opening = EngineOpening(
+            bundle,
+            EngineChoice(kind, falls_back=True, **choice),
+            diagnostics,
+            logging.getLogger("node"),
+            lambda: None,
+        )
+        opened.append(opening)
+        return opening
+
+    yield open_in_background
+    for opening in opened:
+        opening.stop()
+
+
+def told(diagnostics) -> dict[str, str]:
+    status = diagnostics.status("depthrefl", "active", "")
+    return {**{item.key: item.value for item in status.values}, "message": status.message}
+
+
+def end(opening, within_s=20.0):
+    """What was found."""
+    end_s = time.monotonic() + within_s
+    while not opening.has_ended:
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    return opening.take()
+
+
+@pytest.fixture
+def slow_openvino(monkeypatch, diagnostics):
+    """OpenVINO opens when the test says so; ``seen`` is what diagnostics told then."""
+    may_open, engine = threading.Event(), selection.OpenVinoEngine
+    may_open.seen = []
+
+    def slow(*arguments, **more):
+        may_open.seen.append(told(diagnostics))
+        assert may_open.wait(20)
+        return engine(*arguments, **more)
+
+    monkeypatch.setattr(selection, "OpenVinoEngine", slow)
+    yield may_open
+    may_open.set()
+
+
+def test_nobody_waits_longer_for_a_runtime_than_they_want(
+    open_in_background, slow_openvino, bundle, diagnostics
+):
+    opening = open_in_background(bundle, "openvino")
+    start_s = time.monotonic()
+    opening.wait(0.2)
+    assert 0.2 <= time.monotonic() - start_s < 2.0 and not opening.has_ended
+    values = told(diagnostics)
+    assert values["engine"] == "being opened"
+    assert values["message"] == "the engine is still being opened; nothing is published until it is"
+    slow_openvino.set()
+    found = end(opening)
+    assert told(diagnostics)["engine"] == f"openvino fp32 on {found.engine.device}"
+    assert told(diagnostics)["message"] == "active"
+    found.engine.close()
+
+
+def test_a_build_that_is_over_is_not_told_of_any_longer(
+    open_in_background, slow_openvino, tmp_path, diagnostics
+):
+    broken = copy_bundle(tmp_path / "broken", {"model_fp16.onnx": b"no network"})
+    slow_openvino.set()
+    found = end(open_in_background(broken, "tensorrt_rtx"))
+    (seen,) = slow_openvino.seen
+    assert seen["engine"] == "being opened" and "building" not in seen["message"]
+    failed, built, *_ = found.steps
+    assert failed.startswith("tensorrt_rtx fp16: ") and "refuses" in failed
+    assert built.startswith("tensorrt_rtx fp32: built")
+    values = told(diagnostics)
+    assert values["engine_selection"] == "; ".join(found.steps)
+    assert "model_fp16.onnx" in values["message"]
+    found.engine.close()
+
+
+def test_tensorrt_that_computes_wrongly_is_told_of_with_its_version_and_a_hint(
+    open_in_background, bundle, diagnostics, caplog, monkeypatch
+):
+    pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
+    from cuda_stand_in import stand_in
+
+    stand_in(monkeypatch, "tensorrt", max_batch=1)
+    for precision, file in ONNX_FILES.items():
+        wrong = onnx_with_wrong_weights(bundle.path(file))
+        EngineCache().find_or_build(engine_key(bundle, "tensorrt", precision), lambda p=wrong: p)
+    found = end(open_in_background(bundle, "tensorrt"))
+    assert found.engine.name == "openvino"
+    values = told(diagnostics)
+    for precision in ("fp16", "fp32"):
+        (problem,) = (one for one in found.problems if one.startswith(f"tensorrt {precision}"))
+        assert "fails the self-test" in problem and "(tensorrt 10.3.0; TensorRT 10.3" in problem
+        assert problem in values["engine_selection"] and problem in values["message"]
+        (record,) = (one for one in caplog.records if problem in one.message)  # logged once
+        assert record.levelno == logging.WARNING
+    for step in found.steps:
+        assert sum(step in record.message for record in caplog.records) == 1
+    (other,) = (one for one in caplog.records if "was asked for" in one.message)
+    assert other.levelno == logging.WARNING
+    found.engine.close()

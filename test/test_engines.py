@@ -8,7 +8,7 @@ import pytest
 
 from depthrefl_ros.engine.base import TOLERANCES, EngineError, relative_difference
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+from depthrefl_ros.engine.openvino_engine import OpenVinoEngine, _our_name
 from depthrefl_ros.engine.torch_engine import TorchEngine
 
 
@@ -93,6 +93,13 @@ def test_a_precision_that_the_device_lacks_is_named(bundle):
         OpenVinoEngine(bundle, precision="fp8")
 
 
+def test_precisions_of_layers_are_called_as_ours_are(engines):
+    layers = engines["openvino"].layers()
+    assert layers["fp32"] > 50 and "f32" not in layers
+    ours = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "i8"}
+    assert {name: _our_name(name) for name in ours} == ours
+
+
 def test_openvino_in_bf16_where_the_device_has_it(bundle, engines):
     try:
         engine = OpenVinoEngine(bundle, precision="bf16")
@@ -101,4 +108,5 @@ def test_openvino_in_bf16_where_the_device_has_it(bundle, engines):
     images = bundle.golden().images[:1]
     found, exact = engine.infer(images)["depth"], engines["openvino"].infer(images)["depth"]
     median, _ = relative_difference(found, exact)
+    assert engine.layers()["bf16"] > 10
     assert 1e-5 < median < 0.05  # another arithmetic, the same network

@@ -1,15 +1,20 @@
 """Which engine is taken, and what is said about those that are not."""
 
+import errno
 import sys
+from pathlib import Path
 
 import pytest
+from bundle_copies import copy_bundle, onnx_with_wrong_weights
 
-from depthrefl_ros.engine import selection, tensorrt_api
-from depthrefl_ros.engine.base import EngineError
-from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine import cache, selection
+from depthrefl_ros.engine.base import EngineError, EngineMissingError
+from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.cache import EngineCache
+from depthrefl_ros.engine.plan_key import engine_key
 from depthrefl_ros.engine.selection import EngineChoice, open_engine
 from depthrefl_ros.engine.tensorrt_api import find_flavour
+from depthrefl_ros.engine.tensorrt_plan import ONNX_FILES
 
 _rtx = find_flavour("tensorrt_rtx")
 needs_rtx = pytest.mark.skipif(
@@ -53,14 +58,14 @@ def test_auto_builds_nothing_where_the_device_has_no_driver(bundle, monkeypatch)
 def test_an_engine_asked_for_by_name_is_built_and_the_next_one_taken(bundle):
     told = []
     choice = EngineChoice("tensorrt_rtx", falls_back=True)
-    opened = open_engine(bundle, choice, on_step=told.append)
+    opened = open_engine(bundle, choice, on_step=lambda *step: told.append(step))
     assert opened.engine.name == "openvino"
     built, refused, torch, chosen = opened.steps
     assert built.startswith("tensorrt_rtx fp16: built, 11.")
     assert refused.startswith("tensorrt_rtx: CUDA")
     assert torch.startswith("torch on CUDA: ") and chosen.startswith("openvino fp32: chosen")
     assert opened.problems == ["engine tensorrt_rtx was asked for; openvino runs"]
-    assert told == opened.steps
+    assert told == [(step, False) for step in opened.steps]
     assert "tensorrt_rtx fp16: from the cache" in open_engine(bundle, choice).steps[0]
 
 
@@ -69,7 +74,8 @@ def test_what_is_wrong_with_the_cache_is_told(bundle):
     EngineCache().folder.mkdir(mode=0o700)
     EngineCache().folder.chmod(0o777)
     opened = open_engine(bundle, EngineChoice("tensorrt_rtx", falls_back=True))
-    assert any("used from memory" in problem for problem in opened.problems)
+    (problem, _) = opened.problems
+    assert "used from memory" in problem and "may be written by others" in problem
 
 
 @needs_rtx
@@ -154,9 +160,130 @@ def test_auto_survives_a_runtime_that_breaks_in_its_own_way(bundle, monkeypatch)
     assert opened.problems == [opened.steps[3]]
 
 
-@needs_rtx
-def test_a_version_with_a_known_fault_is_named_where_it_fails(monkeypatch):
-    version = find_flavour("tensorrt_rtx").version
-    monkeypatch.setitem(tensorrt_api._KNOWN_FAULTS, f"tensorrt_rtx {version}", "it drifts")
-    assert selection._known_fault("tensorrt_rtx") == f" (tensorrt_rtx {version}; it drifts)"
-    assert selection._known_fault("openvino") == ""
+@pytest.mark.parametrize("device", ["/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/dxg"])
+def test_any_of_nvidias_device_files_will_do(bundle, monkeypatch, device):
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) == device)
+    selection._need_nvidia("json")
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    with pytest.raises(EngineMissingError, match="no NVIDIA device file"):
+        selection._need_nvidia("json")
+
+
+def test_a_file_that_one_engine_lacks_is_no_matter_to_the_others(bundle, tmp_path):
+    model = copy_bundle(tmp_path / "model", {})
+    del model.description["files"]["model.safetensors"]
+    opened = open_engine(model, EngineChoice("torch", falls_back=True))
+    assert opened.engine.name == "openvino"
+    assert "model.yaml lists no model.safetensors" in opened.problems[0]
+    del model.description["files"]["golden.npz"]
+    with pytest.raises(BundleError, match="golden.npz"):
+        open_engine(model)
+
+
+# TensorRT that runs, against the stand-in: a plan is an ONNX file.
+
+
+@pytest.fixture
+def gpu(monkeypatch, request):
+    pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
+    from cuda_stand_in import stand_in
+
+    return stand_in(monkeypatch, getattr(request, "param", "tensorrt"), max_batch=1)
+
+
+@pytest.fixture
+def keep(gpu, bundle):
+    """Puts a plan into the cache, or what goes for one."""
+
+    def keep(precision, plan):
+        key = engine_key(bundle, gpu.flavour, precision)
+        EngineCache().find_or_build(key, lambda: plan)
+
+    return keep
+
+
+@pytest.fixture(scope="module")
+def plans(bundle):
+    return {name: bundle.path(file).read_bytes() for name, file in ONNX_FILES.items()}
+
+
+@pytest.fixture(scope="module")
+def wrong(bundle):
+    return {name: onnx_with_wrong_weights(bundle.path(file)) for name, file in ONNX_FILES.items()}
+
+
+@pytest.mark.parametrize("gpu", ["tensorrt", "tensorrt_rtx"], indirect=True)
+def test_a_plan_that_passes_is_taken_and_its_version_told(bundle, gpu, keep, plans):
+    keep("fp16", plans["fp16"])
+    opened = open_engine(bundle, gpu.flavour)
+    version = {"tensorrt": "10.3.0", "tensorrt_rtx": "1.7.1"}[gpu.flavour]
+    cached, chosen = opened.steps
+    assert cached.startswith(f"{gpu.flavour} fp16: from the cache, ")
+    assert chosen.startswith(
+        f"{gpu.flavour} fp16: chosen, on Stand-in ({gpu.flavour} {version}); self-test depth "
+    )
+    assert opened.problems == [] and "10.14" not in chosen
+    opened.engine.close()
+    assert not gpu.live
+
+
+def test_fp16_that_fails_the_self_test_gives_way_to_fp32(bundle, gpu, keep, plans, wrong):
+    keep("fp16", wrong["fp16"])
+    keep("fp32", plans["fp32"])
+    opened = open_engine(bundle, "tensorrt")
+    assert (opened.engine.name, opened.engine.precision) == ("tensorrt", "fp32")
+    opened.engine.close()
+    assert not gpu.live  # the refused engine was closed
+    cached, failed, cached_32, chosen = opened.steps
+    assert failed.startswith("tensorrt fp16: tensorrt on Stand-in fails the self-test: depth ")
+    assert "(tensorrt 10.3.0; TensorRT 10.3 (JetPack 6.1" in failed
+    assert chosen.startswith("tensorrt fp32: chosen") and "JetPack" not in chosen
+    assert opened.problems == [failed]
+
+
+def test_tensorrt_that_fails_in_both_precisions_gives_way_to_the_next(bundle, gpu, keep, wrong):
+    keep("fp16", wrong["fp16"])
+    keep("fp32", wrong["fp32"])
+    told = []
+    choice = EngineChoice("tensorrt", falls_back=True)
+    opened = open_engine(bundle, choice, on_step=lambda *step: told.append(step))
+    assert opened.engine.name == "openvino" and not gpu.live
+    assert [step.split(": ")[0] for step in opened.steps] == [
+        *("tensorrt fp16", "tensorrt fp16", "tensorrt fp32", "tensorrt fp32"),
+        *("tensorrt_rtx", "torch on CUDA", "openvino fp32"),
+    ]
+    half, single, other = opened.problems
+    for problem in (half, single):
+        assert "fails the self-test" in problem and "10.14 and later are right" in problem
+    assert other == "engine tensorrt was asked for; openvino runs"
+    assert [step for step, is_problem in told if is_problem] == [half, single]
+
+
+def test_the_hint_is_not_given_where_nothing_has_run(bundle, gpu):
+    with pytest.raises(EngineError, match=r"build is never \(tensorrt 10\.3\.0\)") as caught:
+        open_engine(bundle, EngineChoice("tensorrt", build="never"))
+    assert "10.14" not in str(caught.value)
+
+
+def test_a_cached_plan_that_the_runtime_refuses_can_be_forced(bundle, gpu, keep, plans):
+    keep("fp16", b"a plan of another world")
+    keep("fp32", plans["fp32"])
+    opened = open_engine(bundle, "tensorrt")
+    (problem,) = opened.problems
+    assert problem.startswith("tensorrt fp16: ") and "from the cache: try build:=force" in problem
+    assert opened.engine.precision == "fp32"
+
+
+@pytest.mark.parametrize("gpu", ["tensorrt_rtx"], indirect=True)
+def test_kernels_that_cannot_be_kept_are_told_of_once(bundle, gpu, keep, plans, monkeypatch):
+    keep("fp16", plans["fp16"])
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache, "write_whole", full)
+    opened = open_engine(bundle, "tensorrt_rtx")
+    (problem,) = opened.problems
+    assert problem.startswith("tensorrt_rtx fp16: ") and "No space left" in problem
+    assert opened.engine.name == "tensorrt_rtx"

@@ -1,17 +1,16 @@
 """The self-test refuses engines that compute wrongly, in whatever way."""
 
-import hashlib
-import shutil
+import io
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
+from bundle_copies import copy_bundle, onnx_with_wrong_weights
+from safetensors.numpy import load, save
 
 from depthrefl_ros.engine.base import Engine, EngineError, relative_difference, self_test
 from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
-from depthrefl_ros.engine.selection import open_engine
+from depthrefl_ros.engine.selection import EngineChoice, open_engine
 from depthrefl_ros.engine.torch_engine import TorchEngine
 
 
@@ -105,40 +104,51 @@ def test_half_precision_is_allowed_more(bundle, engines):
 @pytest.fixture
 def wrong_weights(tmp_path, bundle):
     """A bundle whose ONNX file has one early weight tensor times 1.5; all hashes are right."""
-    folder = tmp_path / "wrong_weights"
-    shutil.copytree(bundle.folder, folder)
-    path = folder / "model.onnx"
-    model = onnx.load(path)
-    # The depthwise convolution of the first block.
-    kernels = [tensor for tensor in model.graph.initializer if len(tensor.dims) == 4]
-    kernel = next(tensor for tensor in kernels if tensor.dims[1] == 1)
-    kernel.CopyFrom(numpy_helper.from_array(1.5 * numpy_helper.to_array(kernel), kernel.name))
-    onnx.save(model, path)
-    text = (folder / "model.yaml").read_text()
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    before = bundle.description["files"]["model.onnx"]
-    (folder / "model.yaml").write_text(text.replace(before, digest))
-    return folder
+    onnx = onnx_with_wrong_weights(bundle.path("model.onnx"))
+    return copy_bundle(tmp_path / "wrong_weights", {"model.onnx": onnx})
 
 
 def test_one_wrong_weight_tensor_is_refused_and_the_next_engine_taken(wrong_weights):
-    bundle = Bundle.load(str(wrong_weights))
     with pytest.raises(EngineError, match="openvino on .* fails the self-test: depth"):
-        open_engine(bundle, "openvino")
+        open_engine(wrong_weights, "openvino")
     # Its weights for torch are still right.
-    opened = open_engine(bundle)
+    opened = open_engine(wrong_weights)
     assert opened.engine.name == "torch"
     (problem,) = opened.problems
     assert problem in opened.steps and "openvino fp32: openvino on" in problem
 
 
+def test_one_wrong_weight_tensor_of_torch_is_refused(bundle, tmp_path):
+    weights = load(bundle.path("model.safetensors").read_bytes())
+    # The depthwise convolution of the first block, as in the ONNX file.
+    name = next(name for name, one in weights.items() if one.ndim == 4 and one.shape[1] == 1)
+    weights[name] = 1.5 * weights[name]
+    wrong = copy_bundle(tmp_path / "wrong_weights", {"model.safetensors": save(weights)})
+    with pytest.raises(EngineError, match="torch on CPU fails the self-test: depth"):
+        open_engine(wrong, "torch")
+    opened = open_engine(wrong, EngineChoice("torch", falls_back=True))
+    assert opened.engine.name == "openvino"
+
+
 def test_a_flipped_byte_is_refused_by_its_hash(wrong_weights):
-    path = wrong_weights / "model.onnx"
+    path = wrong_weights.folder / "model.onnx"
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 1
     path.write_bytes(bytes(content))
     with pytest.raises(BundleError, match="model.onnx has SHA-256 .* truncated or altered"):
-        Bundle.load(str(wrong_weights))
+        Bundle.load(str(wrong_weights.folder))
+
+
+def test_whichever_image_is_repeated_is_compared(bundle, tmp_path):
+    order = [1, 0, 2, 0]
+    content = io.BytesIO()
+    np.savez(content, **{name: one[order] for name, one in bundle.golden()._asdict().items()})
+    other = copy_bundle(tmp_path / "model", {"golden.npz": content.getvalue()})
+    assert other.golden().repeated() == 1
+    engine = OpenVinoEngine(other)
+    assert self_test(engine, other).repeat == 0.0
+    with pytest.raises(EngineError, match="fails the self-test"):
+        self_test(Wrapped(engine, drift("depth")), other)
 
 
 def test_relative_difference_counts_nan_as_infinite():

@@ -24,8 +24,8 @@ from depthrefl_ros.engine.cache import EngineCache, StoredEngine
 from depthrefl_ros.engine.plan_key import engine_key
 from depthrefl_ros.engine.tensorrt_plan import ONNX_FILES, build_plan
 
-_STOP_S = 2.0  # that a child may take to end before it is killed
 _PROGRESS_PERIOD_S = 0.2
+_IMPORT_FOLDER = Path(__file__).resolve().parents[2]  # the one that holds this package
 
 
 class BuildProcess:
@@ -53,16 +53,20 @@ class BuildProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
+            # `-m` puts the working directory in front of all modules: not the user's, in which
+            # anything may lie.
+            cwd=_IMPORT_FOLDER,
             stdin=subprocess.DEVNULL,
             # Ctrl-C goes to the whole process group; the child ends when its parent says so.
             start_new_session=True,
         )
         theirs.close()
         self._request = {
-            "bundle_folder": str(bundle_folder),
+            # Absolute: a bare name would be taken for a shipped model's.
+            "bundle_folder": str(bundle_folder.resolve()),
             "flavour": flavour,
             "precision": precision,
-            "cache_folder": str(cache_folder),
+            "cache_folder": str(cache_folder.resolve()),
             "force": force,
         }
 
@@ -103,12 +107,8 @@ class BuildProcess:
     def stop(self) -> None:
         """Ends the child if it still runs; may be called more than once and by any thread."""
         self._is_stopped = True
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()  # a build cannot be interrupted otherwise; the cache withstands it
+        self._process.wait()
 
 
 def main(descriptor: int) -> None:

@@ -19,6 +19,7 @@ FORMAT_VERSION = 1
 DESCRIPTION = "model.yaml"
 SHIPPED = Path(__file__).resolve().parents[1] / "models"
 LOG_DELTA1 = math.log(1.25)
+GOLDEN_IMAGES = 4
 
 
 class BundleError(Exception):
@@ -29,7 +30,7 @@ class Golden(NamedTuple):
     """What the engine must reproduce (see ``base.self_test``).
 
     Attributes:
-        images: (4, H, W, 3) uint8 RGB; the last repeats the first.
+        images: (4, H, W, 3) uint8 RGB; the last repeats one of the others.
         depth: (4, 1, H, W) float32, canonical metres.
         sigma: (4, 1, H, W) float32.
     """
@@ -37,6 +38,11 @@ class Golden(NamedTuple):
     images: np.ndarray
     depth: np.ndarray
     sigma: np.ndarray
+
+    def repeated(self) -> int | None:
+        """Which image the last one repeats; None where it repeats none."""
+        same = (i for i, image in enumerate(self.images[:-1]) if (image == self.images[-1]).all())
+        return next(same, None)
 
 
 @dataclass(frozen=True)
@@ -131,13 +137,19 @@ class Bundle:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 golden = Golden(*(arrays[name] for name in Golden._fields))
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise BundleError(f"{path} cannot be read: {error}") from error
-        expected = (len(golden.images), self.height, self.width, 3)
-        if golden.images.shape != expected or golden.images.dtype != np.uint8:
+        planes = ((GOLDEN_IMAGES, 1, self.height, self.width), "float32")
+        needed = (((GOLDEN_IMAGES, self.height, self.width, 3), "uint8"), planes, planes)
+        for name, array, (shape, kind) in zip(Golden._fields, golden, needed, strict=True):
+            if array.shape != shape or array.dtype != kind:
+                raise BundleError(
+                    f"{path} holds {name} {array.shape} {array.dtype}; {shape} {kind} are needed"
+                )
+        if golden.repeated() is None:
             raise BundleError(
-                f"{path} holds images {golden.images.shape} {golden.images.dtype}; "
-                f"{expected} uint8 are needed"
+                f"{path} has {GOLDEN_IMAGES} different images; the last must repeat one of the "
+                "others, or drift from frame to frame goes unseen"
             )
         return golden
 

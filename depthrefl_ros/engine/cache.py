@@ -162,9 +162,8 @@ class EngineCache:
         Raises:
             CacheError: there is one, but it must not be used.
         """
-        if not self.folder.is_dir():
+        if not self._has_folder():
             return None
-        self._check_folder()
         path = self.path(key)
         try:
             record = _read_record(path.with_suffix(RECORD_SUFFIX))
@@ -194,23 +193,28 @@ class EngineCache:
         Args:
             key: of the engine.
             build: makes the serialised engine; what it raises passes through.
-            force: build even where the engine is there.
+            force: build even where the engine is there, unless another process has built it since
+                this was called.
             on_wait: called once where another process is building this engine.
         """
+        try:
+            self._make_folder()
+        except (OSError, CacheError) as error:
+            return StoredEngine(build(), False, (_IN_MEMORY.format(error),))
+        version = self._version(key)
         data, note = (None, "") if force else self._look(key)
         if data is not None:
             return StoredEngine(data, True)
         notes = [note] if note else []
         with ExitStack() as held:
             try:
-                self._make_folder()
-                had_to_wait = held.enter_context(self._locked(key, on_wait))
-            except (OSError, NotImplementedError, CacheError) as error:
+                held.enter_context(self._locked(key, on_wait))
+            except (OSError, NotImplementedError) as error:
                 return StoredEngine(build(), False, (*notes, _IN_MEMORY.format(error)))
-            # Another process may have built it since this one looked.
-            data = self._look(key)[0] if had_to_wait or not force else None
-            if data is not None:
-                return StoredEngine(data, True)
+            if self._version(key) != version:  # another process built it meanwhile
+                data = self._look(key)[0]
+                if data is not None:
+                    return StoredEngine(data, True)
             started_s = time.monotonic()
             data = build()
             try:
@@ -225,14 +229,15 @@ class EngineCache:
         Raises:
             CacheError: the folder cannot be trusted or read.
         """
-        if not self.folder.is_dir():
+        if not self._has_folder():
             return []
-        self._check_folder()
         found = [self._entry(path) for path in self._files(ENGINE_SUFFIX)]
         return sorted(found, key=lambda entry: entry.built, reverse=True)
 
     def clear(self) -> int:
         """Removes every engine, and what interrupted builds left.
+
+        Lock files stay: who removes one that is held lets two processes build the same engine.
 
         Returns:
             How many engines there were.
@@ -241,7 +246,7 @@ class EngineCache:
             CacheError: a file cannot be removed.
         """
         removed = 0
-        for suffix in (ENGINE_SUFFIX, RECORD_SUFFIX, PART_SUFFIX, _LOCK_SUFFIX):
+        for suffix in (ENGINE_SUFFIX, RECORD_SUFFIX, PART_SUFFIX):
             for path in self._files(suffix):
                 try:
                     path.unlink(missing_ok=True)
@@ -261,37 +266,53 @@ class EngineCache:
         """Our files of a kind: whatever else lies in the folder is none of our business."""
         return [path for path in self.folder.glob(f"*{suffix}") if _OURS.fullmatch(path.name)]
 
-    def _check_folder(self) -> None:
+    def _has_folder(self) -> bool:
+        """Whether the folder is there, and may be used.
+
+        Raises:
+            CacheError: it is there but must not be used, or cannot be looked at.
+        """
         try:
             check_private(os.stat(self.folder), self.folder)
+        except FileNotFoundError:
+            return False
         except (NotPrivateError, OSError) as error:
             raise CacheError(str(error)) from error
+        return True
 
     def _make_folder(self) -> None:
+        if self._has_folder():
+            return
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             self.folder.mkdir(mode=0o700)
-        self._check_folder()
+        self._has_folder()
+
+    def _version(self, key: EngineKey) -> tuple[int, int] | None:
+        """Changes whenever the engine is stored; None where there is none."""
+        try:
+            status = os.stat(self.path(key).with_suffix(RECORD_SUFFIX))
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     @contextmanager
-    def _locked(self, key: EngineKey, on_wait: Callable[[], None] | None) -> Iterator[bool]:
-        """Only one process at a time builds a key; says whether this one had to wait.
+    def _locked(self, key: EngineKey, on_wait: Callable[[], None] | None) -> Iterator[None]:
+        """Only one process at a time builds a key.
 
         The system drops the lock of a process that dies, however it dies.
         """
         from filelock import FileLock, Timeout  # a tenth of a second; only builds need it
 
         lock = FileLock(str(self.path(key).with_suffix(_LOCK_SUFFIX)))
-        had_to_wait = False
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            had_to_wait = True
             if on_wait is not None:
                 on_wait()
             lock.acquire()
         try:
-            yield had_to_wait
+            yield
         finally:
             lock.release()
 

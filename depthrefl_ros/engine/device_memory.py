@@ -86,9 +86,8 @@ def find_gpu() -> Gpu:
     properties = check(cuda.cudaGetDeviceProperties(0), "read the GPU's properties")
     newest = check(cuda.cudaDriverGetVersion(), "read the driver's version")
     driver = f"CUDA {newest // 1000}.{newest % 1000 // 10}"
-    if _DRIVER_FILE.is_file():  # desktops and servers; Jetsons may not have it
-        version = re.search(r"\d+\.\d+[.\d]*", _DRIVER_FILE.read_text())
-        driver = f"{version.group()}; {driver}" if version else driver
+    version = driver_version()
+    driver = f"{version}; {driver}" if version else driver
     name = properties.name
     return Gpu(
         name=(name.decode() if isinstance(name, bytes) else str(name)).rstrip("\0"),
@@ -96,6 +95,14 @@ def find_gpu() -> Gpu:
         memory_bytes=int(properties.totalGlobalMem),
         driver=driver,
     )
+
+
+def driver_version() -> str:
+    """Version of NVIDIA's driver, found without CUDA; empty where it is not told."""
+    if not _DRIVER_FILE.is_file():  # desktops and servers have it; Jetsons may not
+        return ""
+    version = re.search(r"\d+\.\d+[.\d]*", _DRIVER_FILE.read_text())
+    return version.group() if version else ""
 
 
 class MirroredMemory:

@@ -79,7 +79,7 @@ class OpenVinoEngine(Engine):
             facts = node.get_rt_info()
             if facts["layerType"].astype(str) not in ("Input", "Output", "Const"):
                 kinds[facts["runtimePrecision"].astype(str)] += 1
-        return {name.replace("f", "fp", 1): count for name, count in kinds.most_common()}
+        return {_our_name(name): count for name, count in kinds.most_common()}
 
     def serialise(self) -> bytes:
         """The compiled model as OpenVINO's own blob."""
@@ -90,3 +90,8 @@ class OpenVinoEngine(Engine):
     def close(self) -> None:
         """Releases the compiled model."""
         self._request = self._compiled = None
+
+
+def _our_name(precision: str) -> str:
+    """``fp32`` for OpenVINO's ``f32``; ``bf16`` and ``i8`` are called the same."""
+    return f"fp{precision[1:]}" if precision.startswith("f") else precision

@@ -84,15 +84,20 @@ class PlanSource:
         except CacheError:  # they are compiled again, as is the engine that lies beside them
             return b""
 
-    def keep_kernels(self, bundle: Bundle, flavour: str, precision: str, kernels: bytes) -> None:
+    def keep_kernels(
+        self, bundle: Bundle, flavour: str, precision: str, kernels: bytes
+    ) -> tuple[str, ...]:
         """Stores the kernels that a runtime compiled for this GPU, which saves the next start time.
 
         They are code like an engine, and are stored and checked like one.
+
+        Returns:
+            What was wrong with the cache, for people.
         """
         from depthrefl_ros.engine.cache import EngineCache
 
-        key = _kernels_key(bundle, flavour, precision)
-        (self._cache or EngineCache()).find_or_build(key, lambda: kernels, force=True)
+        key, cache = _kernels_key(bundle, flavour, precision), self._cache or EngineCache()
+        return cache.find_or_build(key, lambda: kernels, force=True).notes
 
     def stop(self) -> None:
         """Ends a build that is under way, and all later ones before they begin."""

@@ -39,8 +39,9 @@ _RUNGS_OF = {
     "torch": ("torch on CUDA", "torch on CPU"),
 }
 # Device files of NVIDIA's drivers (desktop, Jetson, WSL): looked at before TensorRT or torch are
-# imported, which takes seconds.
-_NVIDIA_DEVICES = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/dxg")
+# imported, which takes seconds. A container may have been given any GPU of several, but always has
+# nvidiactl.
+_NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu", "/dev/dxg")
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def open_engine(
     bundle: Bundle,
     choice: EngineChoice | str = "auto",
     plans: PlanSource | None = None,
-    on_step: Callable[[str], None] | None = None,
+    on_step: Callable[[str, bool], None] | None = None,
 ) -> OpenedEngine:
     """Opens the engine asked for, or with ``auto`` the first that works, and self-tests it.
 
@@ -104,7 +105,7 @@ def open_engine(
         bundle: the model.
         choice: what the user wants; a kind alone stands for a choice of that kind.
         plans: where TensorRT plans come from; None for the user's cache and ``choice.build``.
-        on_step: told each of ``OpenedEngine.steps`` when it happens.
+        on_step: told each of ``OpenedEngine.steps`` when it happens, and whether it is a problem.
 
     Raises:
         ValueError: the kind is unknown.
@@ -113,7 +114,7 @@ def open_engine(
         BuildStoppedError: ``plans.stop`` was called.
     """
     choice = EngineChoice(choice) if isinstance(choice, str) else choice
-    walk = _Walk(bundle, choice, plans, on_step or (lambda step: None))
+    walk = _Walk(bundle, choice, plans, on_step or (lambda step, is_problem: None))
     for rung in _ladder(choice):
         opened = walk.try_rung(rung)
         if opened is not None:
@@ -137,7 +138,7 @@ class _Walk:
         bundle: Bundle,
         choice: EngineChoice,
         plans: PlanSource | None,
-        on_step: Callable[[str], None],
+        on_step: Callable[[str, bool], None],
     ):
         self._bundle, self._choice, self._plans = bundle, choice, plans
         self._on_step = on_step
@@ -148,7 +149,7 @@ class _Walk:
     def try_rung(self, rung: str) -> OpenedEngine | None:
         """The engine of this rung, in the first precision in which it works; None if in none."""
         for precision in self._precisions(rung):
-            label = f"{rung} {precision}"
+            label, engine = f"{rung} {precision}", None
             try:
                 engine = self._open(rung, precision)
                 report = self._proven(engine)
@@ -158,11 +159,13 @@ class _Walk:
                 self._note(f"{rung}: {error}")
                 return None
             except Exception as error:  # a broken runtime raises anything, OSError for one
-                self._note(f"{label}: {error}{_known_fault(rung)}", is_problem=True)
+                runtime = _runtime_words(rung, has_run=engine is not None)
+                self._note(f"{label}: {error}{runtime}", is_problem=True)
                 continue
             if rung in _TENSORRT:
                 self._keep_kernels(engine, precision)
-            self._note(f"{label}: chosen, on {engine.device}; self-test {report}")
+            runtime = _runtime_words(rung)
+            self._note(f"{label}: chosen, on {engine.device}{runtime}; self-test {report}")
             self._compare_with_choice(engine, precision)
             return OpenedEngine(engine, report, self.steps, self._problems)
         return None
@@ -174,6 +177,12 @@ class _Walk:
         return (precision,) if precision == "fp32" else (precision, "fp32")
 
     def _open(self, rung: str, precision: str) -> Engine:
+        try:
+            return self._open_rung(rung, precision)
+        except BundleError as error:  # a file that the other rungs do not need
+            raise EngineError(str(error)) from error
+
+    def _open_rung(self, rung: str, precision: str) -> Engine:
         if rung in _TENSORRT:
             return self._open_tensorrt(rung, precision)
         if rung == "openvino":
@@ -195,18 +204,22 @@ class _Walk:
         stored = self._plans.get(self._bundle, flavour, precision)
         origin = "from the cache" if stored.is_cached else "built"
         self._note(f"{flavour} {precision}: {origin}, {len(stored.data) / 1e6:.1f} MB")
-        for note in stored.notes:
-            self._note(f"{flavour} {precision}: {note}", is_problem=True)
+        self._note_cache(flavour, precision, stored.notes)
         _need_gpu(flavour)
         self._kernels = self._plans.kernels(self._bundle, flavour, precision)
-        return TensorRTEngine(
-            stored.data,
-            flavour,
-            self._bundle.height,
-            self._bundle.width,
-            precision=precision,
-            runtime_cache=self._kernels,
-        )
+        try:
+            return TensorRTEngine(
+                stored.data,
+                flavour,
+                self._bundle.height,
+                self._bundle.width,
+                precision=precision,
+                runtime_cache=self._kernels,
+            )
+        except EngineError as error:
+            if not stored.is_cached:
+                raise
+            raise EngineError(f"{error}; it is from the cache: try build:=force") from error
 
     def _keep_kernels(self, engine: TensorRTEngine, precision: str) -> None:
         """Stores what the runtime compiled for this GPU while the engine proved itself."""
@@ -215,7 +228,8 @@ class _Walk:
         try:
             kernels = engine.runtime_cache()
             if kernels:
-                self._plans.keep_kernels(self._bundle, engine.name, precision, kernels)
+                notes = self._plans.keep_kernels(self._bundle, engine.name, precision, kernels)
+                self._note_cache(engine.name, precision, notes)
         except Exception as error:  # the next start takes longer, and that is all
             self._note(f"{engine.name} {precision}: kernels not kept: {error}", is_problem=True)
 
@@ -233,11 +247,17 @@ class _Walk:
         if wanted not in ("auto", precision):
             self._problems.append(f"precision {wanted} was asked for; {precision} runs")
 
+    def _note_cache(self, flavour: str, precision: str, notes: tuple[str, ...]) -> None:
+        for note in notes:
+            step = f"{flavour} {precision}: {note}"
+            if step not in self.steps:  # plan and kernels meet the same full disk
+                self._note(step, is_problem=True)
+
     def _note(self, step: str, is_problem: bool = False) -> None:
         self.steps.append(step)
         if is_problem:
             self._problems.append(step)
-        self._on_step(step)
+        self._on_step(step, is_problem)
 
 
 def _need_nvidia(module: str) -> None:
@@ -248,8 +268,13 @@ def _need_nvidia(module: str) -> None:
     """
     if importlib.util.find_spec(module) is None:
         raise EngineMissingError(f"{module} is not installed")
-    if not any(Path(device).exists() for device in _NVIDIA_DEVICES):
+    if not has_nvidia_device():
         raise EngineMissingError("no NVIDIA device file is present")
+
+
+def has_nvidia_device() -> bool:
+    """Whether a device file of one of NVIDIA's drivers is there."""
+    return any(Path(device).exists() for device in _NVIDIA_DEVICES)
 
 
 def _need_gpu(flavour: str) -> None:
@@ -261,12 +286,17 @@ def _need_gpu(flavour: str) -> None:
         raise EngineMissingError(found.reason)
 
 
-def _known_fault(rung: str) -> str:
-    """A hint where this version of TensorRT is known to compute wrongly, else nothing."""
+def _runtime_words(rung: str, has_run: bool = False) -> str:
+    """Which TensorRT it was, nothing for the others.
+
+    Args:
+        rung: of the ladder.
+        has_run: an engine computed wrongly: versions that are known for it get a hint.
+    """
     if rung not in _TENSORRT:
         return ""
     from depthrefl_ros.engine.tensorrt_api import find_flavour
 
     found = find_flavour(rung)
-    fault = f"; {found.known_fault}" if found.known_fault else ""
-    return f" ({rung} {found.version}{fault})"
+    hint = f"; {found.known_fault}" if has_run and found.known_fault else ""
+    return f" ({rung} {found.version}{hint})"

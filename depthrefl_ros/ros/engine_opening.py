@@ -11,6 +11,8 @@ from depthrefl_ros.engine.selection import EngineChoice, OpenedEngine, open_engi
 from depthrefl_ros.ros.diagnostics import Diagnostics
 
 PROBLEM = "engine"  # under this kind diagnostics have the build, and what went wrong
+_OPENING = "being opened"
+_STILL_OPENING = "the engine is still being opened; nothing is published until it is"
 _STOP_S = 2.0  # how long stop() waits for a runtime that cannot be interrupted
 
 
@@ -40,9 +42,9 @@ class EngineOpening:
         self._opened: OpenedEngine | None = None
         self._error: Exception | None = None
         self._changed = threading.Condition(threading.RLock())
-        self._is_building = self._is_stopped = False
+        self._has_begun_build = self._is_stopped = False
         self._plans = PlanSource(choice.build, self._tell_build)
-        diagnostics.state_fact("engine", "being opened")
+        diagnostics.state_fact("engine", _OPENING)
         self._thread = threading.Thread(target=self._run, name="engine opening", daemon=True)
         self._thread.start()
 
@@ -54,9 +56,10 @@ class EngineOpening:
     def wait(self, timeout_s: float) -> None:
         """Waits until it has ended, or a build has begun, or the time is over."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self.has_ended or self._is_building, timeout_s):
-                message = "the engine is still being opened; nothing is published until it is"
-                self._diagnostics.problem(PROBLEM, message, lasting=True)
+            if not self._changed.wait_for(
+                lambda: self.has_ended or self._has_begun_build, timeout_s
+            ):
+                self._diagnostics.problem(PROBLEM, _STILL_OPENING, lasting=True)
 
     def take(self) -> OpenedEngine:
         """What was found, once it has ended; the caller closes it.
@@ -75,7 +78,8 @@ class EngineOpening:
         if opened.problems:
             self._diagnostics.problem(PROBLEM, "; ".join(opened.problems), lasting=True)
         for problem in opened.problems:
-            self._logger.warning(f"engine: {problem}")
+            if problem not in opened.steps:  # those were logged when they happened
+                self._logger.warning(f"engine: {problem}")
         return opened
 
     def stop(self) -> None:
@@ -107,11 +111,17 @@ class EngineOpening:
             self._opened.engine.close()
             self._opened = None
 
-    def _tell_step(self, step: str) -> None:
+    def _tell_step(self, step: str, is_problem: bool) -> None:
         with self._changed:
             if self._is_stopped:
                 return
-            self._logger.info(f"engine {step}")
+            if is_problem:
+                self._logger.warning(f"engine {step}")
+            else:
+                self._logger.info(f"engine {step}")
+            if self._has_begun_build:  # and ended it: a step is told after its build
+                self._diagnostics.state_fact("engine", _OPENING)
+                self._diagnostics.problem(PROBLEM, _STILL_OPENING, lasting=True)
             self._steps.append(step)
             self._diagnostics.state_fact("engine_selection", "; ".join(self._steps))
 
@@ -119,7 +129,7 @@ class EngineOpening:
         with self._changed:
             if self._is_stopped:
                 return
-            self._is_building = True
+            self._has_begun_build = True
             self._changed.notify_all()
             progress = f"building {phase} ({share:.0%})"
             self._diagnostics.state_fact("engine", progress)

@@ -62,7 +62,7 @@ def use_large_message_transport() -> Path | None:
     except FileNotFoundError as error:  # a broken installation; the node works without
         print(f"large messages may get lost between processes: {error}", file=sys.stderr)
         return None
-    profile = fitting_profile(shipped, _free_bytes(SHARED_MEMORY))
+    profile = fitting_profile(shipped, free_bytes(SHARED_MEMORY))
     os.environ[PROFILE_VARIABLE] = str(profile)
     if os.environ.get("ROS_DISTRO") in OLD_DISTRIBUTIONS:
         os.environ[OLD_PROFILE_VARIABLE] = str(profile)
@@ -85,11 +85,11 @@ def fitting_profile(profile: Path, free_bytes: int) -> Path:
     """
     text = profile.read_text(encoding="utf-8")
     allowed = free_bytes // 4
-    if _size_in(text, "segment_size") <= allowed:
+    if size_in(text, "segment_size") <= allowed:
         return profile
     text = _with_size(text, "segment_size", allowed)
     # A message cannot be larger than the segment that it lies in.
-    text = _with_size(text, "maxMessageSize", min(_size_in(text, "maxMessageSize"), allowed))
+    text = _with_size(text, "maxMessageSize", min(size_in(text, "maxMessageSize"), allowed))
     folder = Path(tempfile.mkdtemp(prefix=f"{PACKAGE}-fastdds-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     adapted = folder / profile.name
@@ -97,15 +97,18 @@ def fitting_profile(profile: Path, free_bytes: int) -> Path:
     return adapted
 
 
-def _free_bytes(folder: Path) -> int:
+def free_bytes(folder: Path) -> int:
+    """Free space of the file system that a folder lies on; 0 where there is no such folder."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:
         return 0
 
 
-def _size_in(text: str, tag: str) -> int:
-    return int(re.search(rf"<{tag}>\s*(\d+)\s*</{tag}>", text).group(1))
+def size_in(text: str, tag: str) -> int:
+    """The largest number in an XML text's tags of this name, bytes; 0 where there is none."""
+    sizes = re.findall(rf"<{tag}>\s*(\d+)\s*</{tag}>", text)
+    return max(map(int, sizes), default=0)
 
 
 def _with_size(text: str, tag: str, size: int) -> str:

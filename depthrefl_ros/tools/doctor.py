@@ -11,7 +11,6 @@ from typing import Any
 
 from depthrefl_ros.tools import machine, machine_ros
 from depthrefl_ros.tools.command_line import (
-    ToolError,
     add_json_argument,
     make_parser,
     run_tool,
@@ -21,20 +20,17 @@ from depthrefl_ros.tools.command_line import (
 EXAMPLES = """
 doctor
 doctor --model my_models/outdoor --json doctor.json
-doctor --build
 """
 NOTHING_RUNS = 1
 _MARKS = {"ok": "ok", "missing": "--", "warning": "WARN", "error": "ERROR"}
-_FLAVOURS = ("tensorrt", "tensorrt_rtx")
+# Without ROS the tools run; with a ROS that is broken something was wanted that does not.
+_NEEDED = ("libraries", "ROS")
 
 
 def _parser() -> argparse.ArgumentParser:
-    description = f"{__doc__} Ends with exit code {NOTHING_RUNS} if no engine runs."
+    description = f"{__doc__} Ends with exit code {NOTHING_RUNS} if nothing can run."
     parser = make_parser("doctor", description, EXAMPLES)
     parser.add_argument("--model", default="indoor_tiny", help="a shipped model, or a folder")
-    parser.add_argument(
-        "--build", action="store_true", help="build the TensorRT engine now if it is missing"
-    )
     add_json_argument(parser, "everything found")
     return parser
 
@@ -45,7 +41,11 @@ def _main(args: argparse.Namespace, _: list[str]) -> int:
     for finding in (*machine.findings(), *machine_ros.findings()):
         found.append(finding)
         _print_row(_MARKS[finding.state], finding.name, finding.text, width)
-    choice = choose(args.model, args.build)
+    choice = choose(args.model)
+    broken = [one.name for one in found if one.name in _NEEDED and one.state == "error"]
+    if broken:
+        says = f"the node cannot run, {' and '.join(broken)} must be mended; {choice['says']}"
+        choice |= {"can_run": False, "says": says}
     print()
     for step in choice["steps"]:
         _print_row("", "auto", step, width)
@@ -59,19 +59,17 @@ def _print_row(mark: str, name: str, text: str, width: int) -> None:
     print(textwrap.fill(text, width, initial_indent=head, subsequent_indent=" " * len(head)))
 
 
-def choose(model: str, build: bool) -> dict[str, Any]:
+def choose(model: str) -> dict[str, Any]:
     """What ``auto`` does on this machine, by letting it: every engine tried is self-tested.
+
+    Nothing is built.
 
     Args:
         model: name or folder of the bundle.
-        build: build a TensorRT engine that is not in the cache.
 
     Returns:
         ``can_run``; ``engine``, ``precision`` and ``device`` of what runs now; ``needs_build``, the
         engine that ``auto`` will build first; ``steps``; ``problems``; ``says``, a sentence.
-
-    Raises:
-        ToolError: there is no such model, or its files are damaged.
     """
     chosen: dict[str, Any] = {
         "can_run": False,
@@ -85,58 +83,43 @@ def choose(model: str, build: bool) -> dict[str, Any]:
     try:
         from depthrefl_ros.engine.base import EngineError
         from depthrefl_ros.engine.bundle import Bundle, BundleError
-        from depthrefl_ros.engine.selection import EngineChoice, open_engine
-    except ImportError as error:
-        return {**chosen, "says": f"no engine: {error.name} is not installed"}
+        from depthrefl_ros.engine.selection import open_engine
+        from depthrefl_ros.tools.stored_plans import StoredPlans
+    except Exception as error:  # a broken numpy raises anything
+        return {**chosen, "says": f"no engine: {error}"}
+    plans = StoredPlans()
     try:
         bundle = Bundle.load(model)
-        unbuilt = "" if build else _unbuilt(bundle)
         opened = open_engine(
-            bundle,
-            EngineChoice(build="auto" if build else "never"),
-            on_step=chosen["steps"].append,
+            bundle, plans=plans, on_step=lambda step, is_problem: chosen["steps"].append(step)
         )
     except BundleError as error:
-        raise ToolError(str(error)) from error
-    except EngineError as error:
         return {**chosen, "says": str(error)}
+    except EngineError as error:
+        if not plans.unbuilt:
+            return {**chosen, "says": str(error)}
+        says = f"{_will_build(plans.unbuilt, model)}; until then nothing runs"
+        return {**chosen, "can_run": True, "needs_build": plans.unbuilt, "says": says}
     engine = opened.engine
+    says = f"{engine.name} in {engine.precision} on {engine.device} runs model {bundle.name}"
+    if plans.unbuilt:
+        says = f"{_will_build(plans.unbuilt, model)}; if that fails, {says}"
     chosen |= {
         "can_run": True,
         "engine": engine.name,
         "precision": engine.precision,
         "device": engine.device,
-        "needs_build": unbuilt,
+        "needs_build": plans.unbuilt,
         "problems": opened.problems,
+        "says": says,
     }
-    says = f"{engine.name} in {engine.precision} on {engine.device} runs model {bundle.name}"
-    if unbuilt:
-        says = (
-            f"{unbuilt} will be built and tested at the first start (or now, with --build); "
-            f"if that fails, {says}"
-        )
     engine.close()
-    return {**chosen, "says": says}
+    return chosen
 
 
-def _unbuilt(bundle: Any) -> str:
-    """The TensorRT flavour that ``auto`` would build first here; empty where none is missing."""
-    from depthrefl_ros.engine.base import EngineError
-    from depthrefl_ros.engine.cache import CacheError, EngineCache
-    from depthrefl_ros.engine.plan_key import engine_key
-    from depthrefl_ros.engine.tensorrt_api import find_flavour
-
-    for flavour in _FLAVOURS:
-        if not find_flavour(flavour).can_run:
-            continue
-        try:
-            is_built = EngineCache().find(engine_key(bundle, flavour, "fp16")) is not None
-        except EngineError:  # it cannot be built either
-            continue
-        except CacheError:
-            is_built = False
-        return "" if is_built else flavour
-    return ""
+def _will_build(flavour: str, model: str) -> str:
+    command = f"build_engine --engine {flavour} --model {model}"
+    return f"the first start builds and tests {flavour} (or now: {command})"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -51,6 +51,7 @@ def findings() -> Iterator[Finding]:
     yield guarded("processor", _processor)
     yield guarded("libraries", _libraries)
     yield guarded("GPU", _gpu)
+    # tensorrt_api.FLAVOURS, which cannot be imported where numpy is broken.
     for flavour in ("tensorrt", "tensorrt_rtx"):
         yield guarded(flavour, lambda flavour=flavour: _tensorrt(flavour))
     yield guarded("torch", _torch)
@@ -110,12 +111,17 @@ def _libraries() -> Finding:
 
 def _gpu() -> Finding:
     from depthrefl_ros.engine.base import EngineError, EngineMissingError
-    from depthrefl_ros.engine.device_memory import find_gpu
+    from depthrefl_ros.engine.device_memory import driver_version, find_gpu
+    from depthrefl_ros.engine.selection import has_nvidia_device
 
     try:
         gpu = find_gpu()
     except EngineMissingError as error:
-        return Finding("GPU", "missing", str(error))
+        driver = driver_version()
+        if not (driver or has_nvidia_device()):
+            return Finding("GPU", "missing", str(error))
+        text = f"not usable, although NVIDIA's driver {driver} is here: {error}"
+        return Finding("GPU", "warning", text, {"driver": driver})
     except EngineError as error:
         return Finding("GPU", "error", str(error))
     facts = {
@@ -132,8 +138,15 @@ def _gpu() -> Finding:
 
 
 def _tensorrt(flavour: str) -> Finding:
-    from depthrefl_ros.engine.tensorrt_api import find_flavour
+    from depthrefl_ros.engine.base import EngineError, EngineMissingError
+    from depthrefl_ros.engine.tensorrt_api import find_flavour, load_runtime
 
+    try:
+        load_runtime(flavour)
+    except EngineMissingError as error:
+        return Finding(flavour, "missing", str(error))
+    except EngineError as error:
+        return Finding(flavour, "error", str(error))
     found = find_flavour(flavour)
     facts = {
         "version": found.version,
@@ -141,8 +154,6 @@ def _tensorrt(flavour: str) -> Finding:
         "can_run": found.can_run,
         "known_fault": found.known_fault,
     }
-    if not found.version:
-        return Finding(flavour, "missing", found.reason, facts)
     abilities = [f"{found.version}, {'builds' if found.can_build else 'cannot build'} here"]
     abilities.append("runs here" if found.can_run else f"cannot run here: {found.reason}")
     if found.known_fault:

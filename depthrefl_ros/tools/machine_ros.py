@@ -2,161 +2,140 @@
 
 from __future__ import annotations
 
-import importlib.util
+import json
 import os
-import re
-import shutil
-from collections.abc import Callable, Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from depthrefl_ros.ros import middleware
-from depthrefl_ros.tools.machine import Finding, guarded, package_version
+from depthrefl_ros.tools.machine import Finding, guarded
 
 # An organised cloud of 640x480 points, 16 bytes each; and one more while it is being read.
 _CLOUD_BYTES = 640 * 480 * 16
 _NEEDED_BYTES = 2 * _CLOUD_BYTES
+# ROS 2's guide "DDS tuning": for messages of 9 MB, Cyclone DDS needs a receive buffer of 10 MB,
+# which the kernel must allow and the configuration ask for.
+_CYCLONE_BUFFER_BYTES = 10 << 20
+_CYCLONE_ADVICE = "docs.ros.org, DDS tuning"
+_RECEIVE_BUFFER_LIMIT = Path("/proc/sys/net/core/rmem_max")
+_IMPORT_FOLDER = Path(__file__).resolve().parents[2]
+_PROBE_S = 60  # an import from a slow card takes seconds
+_MENDS = {
+    "ROS": "install the middleware that RMW_IMPLEMENTATION names, or unset the variable",
+    "cv_bridge": "pip uninstall cv-bridge, or install the numpy that it was built for",
+}
 
 
 def findings() -> Iterator[Finding]:
     """Everything about ROS."""
-    yield guarded("ROS", _ros)
-    yield guarded("large clouds", _large_clouds)
-    yield guarded("cv_bridge", _cv_bridge)
+    ros = probed("ROS")
+    yield ros
+    rmw = ros.facts.get("rmw", "")
+    yield guarded("large clouds", lambda: large_clouds(rmw))
+    yield probed("cv_bridge")
 
 
-def _ros() -> Finding:
-    distribution = os.environ.get("ROS_DISTRO", "")
-    facts = {"distribution": distribution, "domain": os.environ.get("ROS_DOMAIN_ID", "0")}
+def probed(name: str) -> Finding:
+    """What ``ros_probes`` finds; where its process ends in any other way, that is an error.
+
+    Args:
+        name: ``ROS`` or ``cv_bridge``.
+    """
+    command = [sys.executable, "-m", "depthrefl_ros.tools.ros_probes", name]
     try:
-        import rclpy  # noqa: F401  what the node needs is that it can be imported
-        import sensor_msgs.msg  # noqa: F401
-    except Exception as error:  # a workspace half sourced raises anything
-        hint = "source a ROS 2 workspace, or in the checkout pip install '.[ros]'"
-        return Finding("ROS", "missing", f"the node cannot run ({error}): {hint}", facts)
-    wheel = package_version(*(f"ros-{name}-rclpy" for name in ("kilted", "jazzy", "humble")))
-    facts["rclpy"] = wheel or package_version("rclpy")
-    origin = distribution or ("from PyPI" if wheel else "not sourced")
-    return Finding("ROS", "ok", f"rclpy {facts['rclpy']}, {origin}", facts)
+        done = subprocess.run(
+            command,
+            cwd=_IMPORT_FOLDER,  # `-m` puts it in front of all modules: not the user's
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PROBE_S,
+        )
+        if done.returncode == 0:
+            return Finding(**json.loads(done.stdout.splitlines()[-1]))
+        how, said = _ending(done.returncode), done.stderr.strip().splitlines()[-1:]
+    except subprocess.TimeoutExpired:
+        how, said = f"does not answer within {_PROBE_S} s", []
+    except (OSError, ValueError, TypeError, IndexError) as error:
+        how, said = "gives no answer", [str(error)]
+    rmw = os.environ.get("RMW_IMPLEMENTATION", "")
+    chosen = f" with RMW_IMPLEMENTATION={rmw}" if rmw else ""
+    text = f"the process that imports it{chosen} {': '.join([how, *said])} ({_MENDS[name]})"
+    return Finding(name, "error", text, {"rmw": rmw})
 
 
-def _rmw() -> str:
-    """The middleware that a node would use; empty where ROS is missing."""
-    try:
-        from rclpy.utilities import get_rmw_implementation_identifier
-
-        return get_rmw_implementation_identifier()
-    except Exception:
-        return os.environ.get("RMW_IMPLEMENTATION", "")
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ends with exit code {code}"
+    return f"is killed by {signal.Signals(-code).name}"
 
 
-def _large_clouds() -> Finding:
-    rmw = _rmw()
+def large_clouds(rmw: str) -> Finding:
+    """Whether a 640x480 cloud reaches a best-effort subscriber in another process.
+
+    Args:
+        rmw: the middleware, ``rmw_fastrtps_cpp``...; empty without ROS.
+    """
     facts: dict[str, Any] = {"rmw": rmw}
     if not rmw:
         return Finding("large clouds", "missing", "no middleware without ROS", facts)
+    if rmw.startswith("rmw_cyclonedds"):
+        return _cyclone(rmw, facts)
     if not rmw.startswith("rmw_fastrtps"):
         text = f"{rmw}: nothing is set for it, and it was not measured with this package"
-        return Finding("large clouds", "ok", text, facts)
+        return Finding("large clouds", "warning", text, facts)
+    facts["shared_memory_free_bytes"] = middleware.free_bytes(middleware.SHARED_MEMORY)
     # The old name too: Fast DDS 2 reads it, and the executables leave either alone.
     variables = (middleware.PROFILE_VARIABLE, middleware.OLD_PROFILE_VARIABLE)
-    chosen = [(name, os.environ[name]) for name in variables if os.environ.get(name)]
-    if chosen:
-        return _users_profile(rmw, *chosen[0], facts)
-    try:
-        free = shutil.disk_usage(middleware.SHARED_MEMORY).free
-    except OSError:
-        free = 0
+    chosen = [name for name in variables if os.environ.get(name)]
     shipped = middleware.share_path(middleware.PROFILE)
-    profile = middleware.fitting_profile(shipped, free)
-    facts |= {"profile": str(shipped), **_sizes(profile), "shared_memory_free_bytes": free}
-    text = f"{rmw} with {shipped.name}: {facts['segment_size'] / 2**20:.0f} MiB of shared memory"
-    return _judge(text, facts, "give it more shared memory (docker run --shm-size=512m)")
-
-
-def _users_profile(rmw: str, variable: str, path: str, facts: dict[str, Any]) -> Finding:
-    text = f"{rmw} with your own {variable}={path}"
-    facts["profile"] = path
-    if not Path(path).is_file():
+    if not chosen:
+        profile = middleware.fitting_profile(shipped, facts["shared_memory_free_bytes"])
+        mend = "give it more shared memory (docker run --shm-size=512m)"
+        return _fast_dds(f"{rmw} with {shipped.name}", profile, facts, mend)
+    profile = Path(os.environ[chosen[0]])
+    text = f"{rmw} with your own {chosen[0]}={profile}"
+    if not profile.is_file():
         return Finding("large clouds", "warning", f"{text}, which is no file", facts)
-    facts |= _sizes(Path(path))
-    return _judge(text, facts, f"compare it with {middleware.share_path(middleware.PROFILE)}")
+    return _fast_dds(text, profile, facts, f"compare it with {shipped}")
 
 
-def _sizes(profile: Path) -> dict[str, int]:
-    """``segment_size`` and ``maxMessageSize`` of shared memory in a Fast DDS profile, bytes."""
-    text = profile.read_text(encoding="utf-8")
-    found = {
-        tag: [int(size) for size in re.findall(rf"<{tag}>\s*(\d+)\s*</{tag}>", text)]
-        for tag in ("segment_size", "maxMessageSize")
+def _fast_dds(text: str, profile: Path, facts: dict[str, Any], mend: str) -> Finding:
+    content = profile.read_text(encoding="utf-8")
+    segment = middleware.size_in(content, "segment_size")
+    message = middleware.size_in(content, "maxMessageSize")
+    free = facts["shared_memory_free_bytes"]
+    passes = _NEEDED_BYTES <= segment <= free and message >= _CLOUD_BYTES
+    facts |= {
+        "profile": str(profile),
+        "segment_size": segment,
+        "maxMessageSize": message,
+        "passes": passes,
     }
-    return {tag: max(sizes, default=0) for tag, sizes in found.items()}
-
-
-def _judge(text: str, facts: dict[str, Any], mend: str) -> Finding:
-    passes = facts["segment_size"] >= _NEEDED_BYTES and facts["maxMessageSize"] >= _CLOUD_BYTES
-    facts["passes"] = passes
+    text += f": {segment / 2**20:.0f} MiB of shared memory, {free / 2**20:.0f} MiB are free"
     if passes:
         return Finding("large clouds", "ok", f"{text}; a 640x480 cloud passes", facts)
     lost = f"a 640x480 cloud ({_CLOUD_BYTES / 1e6:.1f} MB) may get lost: {mend}"
     return Finding("large clouds", "warning", f"{text}; {lost}", facts)
 
 
-def _cv_bridge() -> Finding:
-    if importlib.util.find_spec("cv_bridge") is None:
-        text = "not installed; plain encodings are read without it, YUV and Bayer by OpenCV"
-        return Finding("cv_bridge", "missing", text)
+def _cyclone(rmw: str, facts: dict[str, Any]) -> Finding:
     try:
-        import cv2
-        import numpy as np
-        from cv_bridge import CvBridge
-        from sensor_msgs.msg import Image
-    except Exception as error:  # one built for numpy 1 raises anything under numpy 2
-        text = f"cannot be imported ({type(error).__name__}: {error}); the node does without it"
-        return Finding("cv_bridge", "warning", text)
-    known = package_version("cv-bridge", "cv_bridge") or "of unknown version"
-    faults = _faults(CvBridge(), np, Image)
-    facts = {"version": known, "numpy": np.__version__, "opencv": cv2.__version__, "faults": faults}
-    text = f"{known} with numpy {np.__version__} and OpenCV {cv2.__version__}"
-    if not faults:
-        return Finding("cv_bridge", "ok", text, facts)
-    listed = "; ".join(f"{name}: {why}" for name, why in faults.items())
-    hint = "the node works around these, other nodes in this environment may not"
-    return Finding("cv_bridge", "warning", f"{text} fails on {listed} ({hint})", facts)
-
-
-def _faults(bridge: Any, np: Any, image: type) -> dict[str, str]:
-    """What this very cv_bridge does wrong, tried out on small images."""
-    grey = np.arange(24, dtype=np.uint8).reshape(4, 6)
-
-    def message(encoding: str, pixels: Any, step: int | None = None, big: int = 0) -> Any:
-        made = image(height=4, width=6, encoding=encoding, is_bigendian=big)
-        made.step = step or pixels.nbytes // 4
-        made.data = pixels.tobytes()
-        return made
-
-    def reads(made: Any, expected: Any) -> None:
-        found = bridge.imgmsg_to_cv2(made, "passthrough")
-        if not np.array_equal(found, expected):
-            raise ValueError("comes out wrong")
-
-    colour = np.repeat(grey[..., None], 3, axis=2)
-    deep = grey.astype(np.uint16) * 100
-    padded = np.pad(grey, ((0, 0), (0, 2)))
-    tries: dict[str, Callable[[], Any]] = {
-        "bgr8": lambda: reads(message("bgr8", colour), colour),
-        "padded rows": lambda: reads(message("mono8", padded, step=8), grey),
-        "16UC1": lambda: reads(message("16UC1", deep), deep),
-        "big-endian 16UC1": lambda: reads(message("16UC1", deep.byteswap(), big=1), deep),
-        "yuv422_yuy2": lambda: bridge.imgmsg_to_cv2(
-            message("yuv422_yuy2", np.full((4, 6, 2), 128, np.uint8)), "bgr8"
-        ),
-        "writing messages": lambda: bridge.cv2_to_imgmsg(colour, "bgr8"),
-    }
-    faults = {}
-    for name, attempt in tries.items():
-        try:
-            attempt()
-        except Exception as error:
-            faults[name] = f"{type(error).__name__}: {error}"
-    return faults
+        allowed = int(_RECEIVE_BUFFER_LIMIT.read_text())
+    except OSError:  # containers with a network of their own may not show it
+        allowed = 0
+    facts |= {"rmem_max": allowed, "profile": os.environ.get("CYCLONEDDS_URI", "")}
+    mends = []
+    if allowed < _CYCLONE_BUFFER_BYTES:
+        mends.append("sudo sysctl -w net.core.rmem_max=2147483647")
+    if not facts["profile"]:
+        mends.append('CYCLONEDDS_URI with <SocketReceiveBufferSize min="10MB"/>')
+    text = f"{rmw}: not measured with this package; net.core.rmem_max is {allowed or 'not shown'}"
+    if not mends:
+        return Finding("large clouds", "ok", f"{text}, as ROS 2 advises", facts)
+    text += f"; a 640x480 cloud may get lost: {' and '.join(mends)} ({_CYCLONE_ADVICE})"
+    return Finding("large clouds", "warning", text, facts)

@@ -1,0 +1,116 @@
+"""Looks at ROS or cv_bridge, in a process of its own: either can end the process that imports it.
+
+rcl exits where the middleware that was chosen is not installed, and a cv_bridge that was built for
+another numpy may crash. ``python -m depthrefl_ros.tools.ros_probes ROS`` (or ``cv_bridge``) prints
+one finding as JSON, in its last line.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import distributions
+from typing import Any
+
+from depthrefl_ros.tools.machine import Finding, guarded, package_version
+
+
+def _ros() -> Finding:
+    wheel = next(filter(None, map(_distribution_of, distributions())), "")
+    distribution = os.environ.get("ROS_DISTRO") or wheel
+    facts = {"distribution": distribution, "domain": os.environ.get("ROS_DOMAIN_ID", "0")}
+    if importlib.util.find_spec("rclpy") is None:
+        hint = "source a ROS 2 workspace, or in the checkout pip install '.[ros]'"
+        return Finding("ROS", "missing", f"the node cannot run without rclpy: {hint}", facts)
+    try:
+        import rclpy  # noqa: F401  what the node needs is that it can be imported
+        import sensor_msgs.msg  # noqa: F401
+        from rclpy.utilities import get_rmw_implementation_identifier
+
+        facts["rmw"] = get_rmw_implementation_identifier()
+    except Exception as error:  # a workspace half sourced raises anything
+        facts["rmw"] = os.environ.get("RMW_IMPLEMENTATION", "")
+        chosen = f" with RMW_IMPLEMENTATION={facts['rmw']}" if facts["rmw"] else ""
+        hint = "source one ROS 2 workspace that was built for this Python and has the middleware"
+        return Finding("ROS", "error", f"the node cannot run{chosen} ({error}): {hint}", facts)
+    facts["rclpy"] = package_version(f"ros-{distribution}-rclpy", "rclpy")
+    origin = "sourced" if os.environ.get("ROS_DISTRO") else "from PyPI" if wheel else "not sourced"
+    text = f"{distribution or 'unknown distribution'} ({origin}), rclpy {facts['rclpy']}"
+    return Finding("ROS", "ok", f"{text}, {facts['rmw']}", facts)
+
+
+def _distribution_of(package: Any) -> str:
+    """``kilted`` for the package ``ros-kilted-rclpy``; empty for any other."""
+    # A broken package's metadata may lack the name.
+    match = re.fullmatch(r"ros[-_]([a-z]+)[-_]rclpy", package.metadata["Name"] or "")
+    return match.group(1) if match else ""
+
+
+def _cv_bridge() -> Finding:
+    if importlib.util.find_spec("cv_bridge") is None:
+        text = "not installed; plain encodings are read without it, YUV and Bayer by OpenCV"
+        return Finding("cv_bridge", "missing", text)
+    try:
+        import cv2
+        import numpy as np
+        from cv_bridge import CvBridge
+        from sensor_msgs.msg import Image
+    except Exception as error:  # one built for numpy 1 raises anything under numpy 2
+        text = f"cannot be imported ({type(error).__name__}: {error}); the node does without it"
+        return Finding("cv_bridge", "warning", text)
+    known = package_version("cv-bridge", "cv_bridge") or "of unknown version"
+    faults = _faults(CvBridge(), np, Image)
+    facts = {"version": known, "numpy": np.__version__, "opencv": cv2.__version__, "faults": faults}
+    text = f"{known} with numpy {np.__version__} and OpenCV {cv2.__version__}"
+    if not faults:
+        return Finding("cv_bridge", "ok", text, facts)
+    listed = "; ".join(f"{name}: {why}" for name, why in faults.items())
+    hint = "the node works around these, other nodes in this environment may not"
+    return Finding("cv_bridge", "warning", f"{text} fails on {listed} ({hint})", facts)
+
+
+def _faults(bridge: Any, np: Any, image: type) -> dict[str, str]:
+    """What this very cv_bridge does wrong, tried out on small images."""
+    grey = np.arange(24, dtype=np.uint8).reshape(4, 6)
+
+    def message(encoding: str, pixels: Any, step: int | None = None, big: int = 0) -> Any:
+        made = image(height=4, width=6, encoding=encoding, is_bigendian=big)
+        made.step = step or pixels.nbytes // 4
+        made.data = pixels.tobytes()
+        return made
+
+    def reads(made: Any, expected: Any) -> None:
+        found = bridge.imgmsg_to_cv2(made, "passthrough")
+        if not np.array_equal(found, expected):
+            raise ValueError("comes out wrong")
+
+    colour = np.repeat(grey[..., None], 3, axis=2)
+    deep = grey.astype(np.uint16) * 100
+    padded = np.pad(grey, ((0, 0), (0, 2)))
+    tries: dict[str, Callable[[], Any]] = {
+        "bgr8": lambda: reads(message("bgr8", colour), colour),
+        "padded rows": lambda: reads(message("mono8", padded, step=8), grey),
+        "16UC1": lambda: reads(message("16UC1", deep), deep),
+        "big-endian 16UC1": lambda: reads(message("16UC1", deep.byteswap(), big=1), deep),
+        "yuv422_yuy2": lambda: bridge.imgmsg_to_cv2(
+            message("yuv422_yuy2", np.full((4, 6, 2), 128, np.uint8)), "bgr8"
+        ),
+        "writing messages": lambda: bridge.cv2_to_imgmsg(colour, "bgr8"),
+    }
+    faults = {}
+    for name, attempt in tries.items():
+        try:
+            attempt()
+        except Exception as error:
+            faults[name] = f"{type(error).__name__}: {error}"
+    return faults
+
+
+if __name__ == "__main__":
+    name = sys.argv[1]
+    print(json.dumps(asdict(guarded(name, {"ROS": _ros, "cv_bridge": _cv_bridge}[name]))))

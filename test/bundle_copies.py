@@ -1,0 +1,38 @@
+"""Copies of the shipped bundle with other files in it, true to their own description."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import onnx
+from onnx import numpy_helper
+
+from depthrefl_ros.engine.bundle import Bundle
+
+
+def copy_bundle(folder: Path, files: dict[str, bytes]) -> Bundle:
+    """A copy in ``folder`` with these files' contents replaced, their hashes with them."""
+    shipped = Bundle.load("indoor_tiny")
+    shutil.copytree(shipped.folder, folder, copy_function=os.symlink)
+    text = (shipped.folder / "model.yaml").read_text()
+    for name, content in files.items():
+        (folder / name).unlink()
+        (folder / name).write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        text = text.replace(shipped.description["files"][name], digest)
+    (folder / "model.yaml").unlink()
+    (folder / "model.yaml").write_text(text)
+    return Bundle.load(str(folder))
+
+
+def onnx_with_wrong_weights(path: Path) -> bytes:
+    """The network with one early tensor, its first depthwise convolution's, times 1.5."""
+    model = onnx.load(path)
+    kernels = [tensor for tensor in model.graph.initializer if len(tensor.dims) == 4]
+    kernel = next(tensor for tensor in kernels if tensor.dims[1] == 1)
+    wrong = (1.5 * numpy_helper.to_array(kernel)).astype(numpy_helper.to_array(kernel).dtype)
+    kernel.CopyFrom(numpy_helper.from_array(wrong, kernel.name))
+    return model.SerializeToString()
