@@ -107,11 +107,22 @@ def _open_tensorrt(request: dict[str, Any], bundle: Bundle, report: dict[str, An
 
     name, precision = request["engine"], request["precision"]
     start = time.monotonic()
-    stored = PlanSource(cache=EngineCache(Path(request["cache"]))).get(bundle, name, precision)
+    plans = PlanSource(cache=EngineCache(Path(request["cache"])))
+    stored = plans.get(bundle, name, precision)
     if not stored.is_cached:
         report["build_s"] = time.monotonic() - start
     report["size_mb"] = len(stored.data) / 1e6
-    return TensorRTEngine(stored.data, name, bundle.height, bundle.width, precision=precision)
+    kernels = plans.kernels(bundle, name, precision)
+    engine = TensorRTEngine(
+        stored.data, name, bundle.height, bundle.width, precision=precision, runtime_cache=kernels
+    )
+    if not kernels:
+        # As the node does it: compiled by the first frame, kept for the next start.
+        engine.infer(np.zeros((1, bundle.height, bundle.width, 3), np.uint8))
+        compiled = engine.runtime_cache()
+        if compiled:
+            plans.keep_kernels(bundle, name, precision, compiled)
+    return engine
 
 
 def _errors(outputs: list[dict[str, np.ndarray]], reference: Path) -> dict[str, float]:

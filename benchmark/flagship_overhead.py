@@ -34,6 +34,8 @@ SIZES = ("252x336", "518x518")
 PRECISIONS = ("f32", "bf16")
 # Graph -> which outputs of the exported file it computes.
 GRAPHS = {"neck": ["neck"], "stage1": ["relative"], "whole": ["depth", "sigma", "relative"]}
+# Precision -> the largest share of the neck's time that the reflector may add, and the aim.
+ALLOWED = {"f32": (0.10, 0.05), "bf16": (0.20, 0.10)}
 WARM_UP = 3  # rounds
 RESAMPLES = 2000  # of the bootstrap
 
@@ -224,16 +226,26 @@ def table(figures: dict) -> str:
         f"load {about['load_average'][0]:.1f} to {figures['load_average_after'][0]:.1f}; "
         f"medians of {figures['rounds']} rounds",
         "",
-        "| size | precision | neck | + relative head | + reflector | adds | of both | of neck |",
-        "|---|---|---|---|---|---|---|---|",
+        "| size | precision | neck | + relative head | + reflector | adds | of both | of neck | "
+        "verdict |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for size, precisions in figures["sizes"].items():
         for precision, one in precisions.items():
             times = " | ".join(f"{one[f'{name}_ms']:.1f} ms" for name in GRAPHS)
             interval = f"({one['over_neck_low']:.1%} to {one['over_neck_high']:.1%})"
             shares = f"{one['over_stage1']:.1%} | {one['over_neck']:.1%} {interval}"
-            rows.append(f"| {size} | {precision} | {times} | {one['added_ms']:.1f} ms | {shares} |")
+            row = f"{size} | {precision} | {times} | {one['added_ms']:.1f} ms | {shares}"
+            rows.append(f"| {row} | {verdict(one['over_neck'], precision)} |")
     return "\n".join(rows)
+
+
+def verdict(share: float, precision: str) -> str:
+    """Whether what the reflector adds to the neck is within its limit and its goal."""
+    limit, goal = ALLOWED[precision]
+    if share > limit:
+        return f"limit {limit:.0%} missed"
+    return f"within the goal of {goal:.0%}" if share <= goal else f"within the limit of {limit:.0%}"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from graph_checks import faults, shape_of
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.export import OPSET, export_bundle, export_onnx
@@ -110,29 +111,6 @@ def test_only_bytes_cross_to_the_device_and_the_cast_comes_first(bundle, name):
     assert [o.name for o in graph.graph.output] == ["depth", "sigma", "relative"]
     assert all(shape_of(output) == ["batch", 1, 64, 96] for output in graph.graph.output)
     assert graph.opset_import[0].version == OPSET
-
-
-def shape_of(value):
-    """Lengths, or the names of those that vary."""
-    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
-
-
-def faults(model, bins):
-    """What a graph must not have: what engines do slowly or not at all, and wide planes."""
-    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
-    height, width = shape_of(graph.input[0])[1:3]
-    found = [
-        f"{node.domain}::{node.op_type}"
-        for node in graph.node
-        if node.domain or node.op_type in {"TopK", "Unique", "NonZero", "Loop", "Scan", "If"}
-    ]
-    shapes = {v.name: shape_of(v) for v in (*graph.value_info, *graph.output)}
-    made = {name for node in graph.node for name in node.output}
-    found += [f"{name} has no known shape" for name in made - shapes.keys()]
-    for name, shape in shapes.items():
-        if shape[-2:] == [height, width] and bins in shape[:-2]:
-            found.append(f"{name} is {shape}")
-    return found
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model_fp16.onnx"])

@@ -1,16 +1,21 @@
 """The flagship's shape exports, builds with TensorRT-RTX at every size, and runs."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import onnx
 import pytest
 import torch
+from graph_checks import faults
 
-from depthrefl_ros.engine.base import relative_difference
+from depthrefl_ros.engine.base import EngineError, relative_difference
 from depthrefl_ros.engine.export import export_onnx
 from depthrefl_ros.network.dinov2 import DinoV2Config
 from depthrefl_ros.network.flagship import SHAPES, flagship_config, random_flagship
 from depthrefl_ros.network.inference import OUTPUT_NAMES, InferenceModel
+from depthrefl_ros.network.model import create_model
+from depthrefl_ros.network.reflector import ReflectorConfig
 
 pytest.importorskip("transformers")
 
@@ -89,6 +94,29 @@ def test_onnx_runtime_agrees_with_torch(exported, expected):
         check(dict(zip(OUTPUT_NAMES, outputs, strict=True)), truth)
 
 
+def test_its_half_precision_file_agrees_with_torch(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = random_flagship(84, 112)
+    picture = cv2.resize(pictures(1)[0], (112, 84))[None]
+    export_onnx(model, tmp_path / "model_fp16.onnx", torch.float16)
+    session = onnxruntime.InferenceSession(
+        tmp_path / "model_fp16.onnx", providers=["CPUExecutionProvider"]
+    )
+    outputs = session.run(list(OUTPUT_NAMES), {"images": picture})
+    with torch.inference_mode():
+        expected = InferenceModel(model)(torch.from_numpy(picture))
+    for name, found, truth in zip(OUTPUT_NAMES, outputs, expected, strict=True):
+        median, p99 = relative_difference(found, truth.numpy())
+        assert median < 0.005 and p99 < 0.02, (name, median, p99)
+
+
+def test_nothing_is_sorted_and_no_bins_exist_at_input_resolution(tmp_path):
+    # Its own head has 32 channels at the image's size; 24 bins are told apart from them.
+    config = replace(flagship_config(84, 112), reflector=ReflectorConfig(bins=24))
+    export_onnx(create_model(config), tmp_path / "model.onnx")
+    assert faults(onnx.load(tmp_path / "model.onnx"), bins=24) == []
+
+
 def test_the_position_embedding_and_attention_are_plain_in_the_graph(exported):
     graph = onnx.load(exported).graph
     resizes = [node for node in graph.node if node.op_type == "Resize"]
@@ -100,6 +128,8 @@ def test_the_position_embedding_and_attention_are_plain_in_the_graph(exported):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_builds_with_tensorrt_rtx(shape, tmp_path):
     pytest.importorskip("tensorrt_rtx")
+    from depthrefl_ros.engine.tensorrt_api import find_flavour
+    from depthrefl_ros.engine.tensorrt_engine import TensorRTEngine
     from depthrefl_ros.engine.tensorrt_plan import build_plan
 
     path = tmp_path / "model_fp16.onnx"
@@ -107,6 +137,10 @@ def test_it_builds_with_tensorrt_rtx(shape, tmp_path):
     (images,) = onnx.load(path).graph.input
     assert [d.dim_value for d in images.type.tensor_type.shape.dim][1:] == [*shape, 3]
     built = build_plan("tensorrt_rtx", path, precision="fp16")
+    if not find_flavour("tensorrt_rtx").can_run:
+        # Read back as far as a machine without a GPU can: the driver is missing, not the plan bad.
+        with pytest.raises(EngineError, match=r"(no NVIDIA driver|cuda-python).*cudaError 35"):
+            TensorRTEngine(built.plan, "tensorrt_rtx", *shape, precision="fp16")
     # Half precision: the plan holds the 25 M weights in two bytes each, the bins stay in f32.
     assert 45e6 < len(built.plan) < 80e6
     assert built.layers["fp16"] > 5 * built.layers["fp32"] > 0

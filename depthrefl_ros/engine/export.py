@@ -71,8 +71,10 @@ def store_weights_as_half(model: onnx.ModelProto) -> None:
         if tensor.data_type != TensorProto.FLOAT:
             continue
         values = numpy_helper.to_array(tensor)
+        if values.size < _SMALLEST_HALVED:
+            continue
         halved = values.astype(np.float16)
-        if values.size < _SMALLEST_HALVED or not np.array_equal(halved.astype(np.float32), values):
+        if not np.array_equal(halved.astype(np.float32), values):
             continue
         name = tensor.name
         graph.initializer[index].CopyFrom(numpy_helper.from_array(halved, f"{name}_half"))
