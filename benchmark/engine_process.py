@@ -83,10 +83,11 @@ def _frames(path: Path, bundle: Bundle) -> np.ndarray:
 def _open(request: dict[str, Any], bundle: Bundle, report: dict[str, Any]) -> Engine:
     name, precision = request["engine"], request["precision"]
     start = time.monotonic()
-    if name == "openvino":
+    if name.startswith("openvino"):
         from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 
-        engine: Engine = OpenVinoEngine(bundle, precision=precision)
+        _, *device = name.split()
+        engine: Engine = OpenVinoEngine(bundle, device=(*device, "CPU")[0], precision=precision)
     elif name.startswith("torch"):
         from depthrefl_ros.engine.torch_engine import TorchEngine
 
@@ -167,6 +168,11 @@ def peak_resident_mb() -> float:
 
 
 def _gpu_memory_mb(engine: Engine) -> float | None:
+    """What the engine accounts for on the GPU, MB; CUDA's context is not in it.
+
+    Of TensorRT: the plan, which is mostly weights, and its scratch memory. Of torch: the most that
+    its allocator has reserved.
+    """
     if hasattr(engine, "memory_bytes"):
         return engine.memory_bytes / 1e6
     if engine.name == "torch" and engine.device != "CPU":

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ CANDIDATES = (
     REFERENCE,
     ("openvino", "fp32"),
     ("openvino", "bf16"),
+    ("openvino GPU", "fp32"),
+    ("openvino GPU", "fp16"),
     ("tensorrt", "fp16"),
     ("tensorrt", "fp32"),
     ("tensorrt_rtx", "fp16"),
@@ -96,45 +99,51 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     figures = {"machine": processor(), "rows": []}
-    with tempfile.TemporaryDirectory(prefix="engines-") as name:
-        folder = Path(name)
-        frames = folder / "frames.npy"
-        np.save(frames, recorded_frames(RECORDING, args.frames))
-        bundles = [str(model) for model in _shipped(args.models)]
-        for size in args.flagship:
-            try:
-                bundles.append(_flagship(folder, size, np.load(frames)))
-            except ToolError as error:  # a robot has no torch; its other engines are measured
-                row = {"model": f"flagship_{size}", "engine": "any", "precision": "of it"}
-                figures["rows"].append({**row, "refused": str(error)})
-        bar = progress(len(bundles) * len(CANDIDATES), "measuring", "engine")
-        with bar, StopRequest() as stop:
-            for bundle in bundles:
-                reference = folder / f"{Path(bundle).name}.npz"
-                for engine, precision in CANDIDATES:
-                    request = {
-                        "bundle": bundle,
-                        "engine": engine,
-                        "precision": precision,
-                        "frames": str(frames),
-                        "reference": str(reference),
-                        "is_reference": (engine, precision) == REFERENCE,
-                        "cache": str(folder / "cache"),
-                        "seconds": args.seconds,
-                        "report": str(folder / "report.json"),
-                    }
-                    row = {"model": Path(bundle).name, "engine": engine, "precision": precision}
-                    figures["rows"].append(row | _measure(request, args.rounds))
-                    write_json(args.json, figures)  # what follows may take long, or hang
-                    bar.update()
-                    if stop:
-                        raise ToolError(f"stopped after {len(figures['rows'])} rows")
+    with tempfile.TemporaryDirectory(prefix="engines-") as name, StopRequest() as stop:
+        for row in _rows(args, Path(name)):
+            if stop:  # and this row's process with it, whatever it reports
+                break
+            figures["rows"].append(row)
+            write_json(args.json, figures)  # what follows may take long
     figures["load_average_after"] = os.getloadavg()
     text = table(figures)
     print(text)
     if args.markdown:
         args.markdown.write_text(text + "\n", encoding="utf-8")
     write_json(args.json, figures)
+    if stop:
+        raise ToolError(f"stopped after {len(figures['rows'])} rows")
+
+
+def _rows(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
+    """The report of one engine on one model after the other."""
+    frames = folder / "frames.npy"
+    np.save(frames, recorded_frames(RECORDING, args.frames))
+    # A model is called what the command line calls it: two folders may have one name.
+    bundles = [(model, model) for model in _shipped(args.models)]
+    for size in args.flagship:
+        name = f"flagship_{size}"
+        try:
+            bundles.append((name, _flagship(folder / name, size, np.load(frames))))
+        except ToolError as error:  # a robot has no torch; its other engines are measured
+            yield {"model": name, "engine": "any", "precision": "of it", "refused": str(error)}
+    with progress(len(bundles) * len(CANDIDATES), "measuring", "engine") as bar:
+        for number, (name, bundle) in enumerate(bundles):
+            for engine, precision in CANDIDATES:
+                request = {
+                    "bundle": bundle,
+                    "engine": engine,
+                    "precision": precision,
+                    "frames": str(frames),
+                    "reference": str(folder / f"reference_{number}.npz"),
+                    "is_reference": (engine, precision) == REFERENCE,
+                    "cache": str(folder / "cache"),
+                    "seconds": args.seconds,
+                    "report": str(folder / "report.json"),
+                }
+                row = {"model": name, "engine": engine, "precision": precision}
+                yield row | _measure(request, args.rounds)
+                bar.update()
 
 
 def recorded_frames(recording: Path, count: int) -> np.ndarray:
@@ -171,8 +180,12 @@ def _shipped(models: list[str] | None) -> list[str]:
     return sorted(path.parent.name for path in SHIPPED.glob(f"*/{DESCRIPTION}"))
 
 
-def _flagship(folder: Path, size: str, frames: np.ndarray) -> str:
-    """Exports the flagship with random weights as a bundle; returns its folder."""
+def _flagship(bundle: Path, size: str, frames: np.ndarray) -> str:
+    """Exports the flagship with random weights as a bundle; returns its folder.
+
+    Raises:
+        ToolError: torch, onnx or transformers is missing, the size is none, or frames are too few.
+    """
     try:
         from depthrefl_ros.engine.export import export_bundle
         from depthrefl_ros.network.flagship import random_flagship
@@ -189,7 +202,6 @@ def _flagship(folder: Path, size: str, frames: np.ndarray) -> str:
         "calibration": {"probability": [0.0, 1.0], "quantile": [0.0, 3.0]},
         "licence": "random weights",
     }
-    bundle = folder / f"flagship_{size}"
     export_bundle(model, bundle, description, np.stack(golden))
     return str(bundle)
 
@@ -236,8 +248,9 @@ def _process(request: dict[str, Any], rounds: int) -> dict[str, Any]:
 
 
 COLUMNS = (
-    "model | engine | median | p99 | up / compute / down | memory | GPU memory | build | start | "
-    "start, cached | depth error, p99 | sigma error, p99 | self-test"
+    "model | engine | frames | median | p99 | up / compute / down | memory | "
+    "GPU memory, without CUDA's own | build | start | start, cached | depth error, p99 | "
+    "sigma error, p99 | self-test"
 )
 
 
@@ -275,6 +288,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         for name in ("depth", "sigma")
     ]
     return [
+        number("timed_frames", "{}"),  # of fewer than 100 the 99th percentile is the slowest
         number("median_ms", "{:.1f} ms"),
         number("p99_ms", "{:.1f} ms"),
         " / ".join(f"{part:.2f}" for part in parts) or NO_FIGURE,

@@ -109,11 +109,12 @@ def export_flagship(path: Path, height: int, width: int) -> None:
         width: pixels.
 
     Raises:
-        ToolError: torch or transformers is missing, or the size is none.
+        ToolError: torch, onnx or transformers is missing, or the size is none.
     """
     try:
         import torch
 
+        from depthrefl_ros.engine.export import OPSET
         from depthrefl_ros.network.flagship import random_flagship
         from depthrefl_ros.network.inference import OUTPUT_NAMES, InferenceModel
 
@@ -121,7 +122,7 @@ def export_flagship(path: Path, height: int, width: int) -> None:
     except (ImportError, ValueError) as error:
         raise ToolError(f"the flagship at {height}x{width} cannot be made: {error}") from error
     backbone = inference.model.backbone
-    backbone.spell_out_attention()
+    backbone.prepare_for_export()
 
     class WithNeck(torch.nn.Module):
         """The network, and its neck once more: who asks for one output computes no other."""
@@ -138,7 +139,7 @@ def export_flagship(path: Path, height: int, width: int) -> None:
         WithNeck().eval(),
         (torch.zeros(1, height, width, 3, dtype=torch.uint8),),
         output_names=[*OUTPUT_NAMES, "neck"],
-        opset_version=18,
+        opset_version=OPSET,
         dynamo=True,
         verbose=False,
     )

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -69,6 +71,27 @@ def test_a_process_that_hangs_is_a_row_too(tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "WITHIN_S", 0.05)
     report = engines._process({"report": str(tmp_path / "report.json")}, rounds=1)
     assert report == {"refused": "not done within 0.05 s"}
+
+
+def test_a_stopped_benchmark_says_what_it_has_measured(tmp_path):
+    report = tmp_path / "engines.json"
+    options = ["--models", "indoor_tiny", "--flagship", "--frames", "3", "--rounds", "1"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "benchmark" / "engines.py"), *options, "--json", str(report)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 120.0
+    while not report.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, complaint = process.communicate(timeout=120)
+    assert process.returncode != 0 and "stopped after 1 rows" in complaint
+    (found,) = json.loads(report.read_text())["rows"]
+    assert (found["engine"], found["precision"]) == engines.REFERENCE and "median_ms" in found
+    assert "| indoor_tiny | torch cpu fp32 |" in said
 
 
 def test_openvino_is_measured_and_judged_by_torch(measured):

@@ -63,9 +63,22 @@ def test_fixing_the_size_changes_no_feature(backbone):
     assert names == {"depth_anything.backbone.embeddings.position"}
 
 
-def test_spelling_out_attention_changes_no_feature(backbone):
+def test_at_its_own_size_the_encoders_embedding_stays_as_it_is(backbone):
+    embed = backbone.depth_anything.backbone.embeddings
+    fixed = copy.deepcopy(backbone)
+    fixed.fix_size(518, 518)  # where nothing is interpolated
+    images = torch.randn(1, 3, 518, 518, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = fixed.depth_anything.backbone.embeddings(images)
+        torch.testing.assert_close(found, embed(images))
+    position = fixed.depth_anything.backbone.embeddings.position
+    torch.testing.assert_close(position, embed.position_embeddings[:, 1:], rtol=0, atol=0)
+    assert position.std() > 0.01
+
+
+def test_preparing_for_export_changes_no_feature(backbone):
     spelled = copy.deepcopy(backbone)
-    spelled.spell_out_attention()
+    spelled.prepare_for_export()
     with torch.no_grad():
         expected, found = backbone(image()), spelled(image())
     torch.testing.assert_close(found.relative, expected.relative, rtol=1e-4, atol=1e-5)

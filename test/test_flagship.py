@@ -1,5 +1,6 @@
 """The flagship's shape exports, builds with TensorRT-RTX at every size, and runs."""
 
+import copy
 from dataclasses import replace
 
 import cv2
@@ -8,23 +9,28 @@ import onnx
 import pytest
 import torch
 from graph_checks import faults
+from torch.utils.flop_counter import FlopCounterMode
 
 from depthrefl_ros.engine.base import EngineError, relative_difference
-from depthrefl_ros.engine.export import export_onnx
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.export import export_bundle, export_onnx
+from depthrefl_ros.engine.selection import open_engine
 from depthrefl_ros.network.dinov2 import DinoV2Config
 from depthrefl_ros.network.flagship import SHAPES, flagship_config, random_flagship
 from depthrefl_ros.network.inference import OUTPUT_NAMES, InferenceModel
-from depthrefl_ros.network.model import create_model
-from depthrefl_ros.network.reflector import ReflectorConfig
+from depthrefl_ros.network.model import DepthModel
 
 pytest.importorskip("transformers")
 
 SMALLEST = SHAPES[0]
+TINY = (84, 112)  # where the size does not matter
+# Depth Anything's own head has 32 channels at the image's size; 24 bins are told apart from them.
+FEWER_BINS = 24
 
 
-def pictures(count: int) -> np.ndarray:
-    """(count, H, W, 3) uint8 of the smallest shape: smooth, and none like another."""
-    height, width = SMALLEST
+def pictures(count: int, size: tuple[int, int] = SMALLEST) -> np.ndarray:
+    """(count, H, W, 3) uint8: smooth, and none like another."""
+    height, width = size
     coarse = np.random.default_rng(0).integers(0, 255, (count, 9, 12, 3), np.uint8)
     return np.stack(
         [cv2.resize(one, (width, height), interpolation=cv2.INTER_CUBIC) for one in coarse]
@@ -34,6 +40,13 @@ def pictures(count: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def flagship():
     return random_flagship(*SMALLEST)
+
+
+def at_size(model: DepthModel, height: int, width: int) -> DepthModel:
+    """The same weights, which do not depend on the size, for images of another."""
+    other = copy.copy(model)
+    other.config = replace(model.config, height=height, width=width)
+    return other
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +78,18 @@ def test_most_parameters_are_the_backbones(flagship):
     assert reflector < 0.01 * backbone
 
 
+def test_the_reflector_computes_little_beside_encoder_and_neck(flagship):
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        flagship(torch.zeros(1, 3, *SMALLEST))
+    work = {name: sum(kinds.values()) for name, kinds in counter.get_flop_counts().items()}
+    reflector = work["DepthModel.reflector"]
+    backbone = work["DepthModel.backbone"]
+    head = [f"DepthModel.backbone.depth_anything.head.conv{number}" for number in (1, 2, 3)]
+    neck = backbone - sum(work[name] for name in head)
+    assert reflector + backbone == work["Global"] and neck < backbone
+    assert 0.0 < reflector < 0.05 * neck, reflector / neck
+
+
 def test_its_random_outputs_vary_within_and_between_images(expected):
     for name in OUTPUT_NAMES:
         first, second = (one[name] for one in expected)
@@ -94,27 +119,46 @@ def test_onnx_runtime_agrees_with_torch(exported, expected):
         check(dict(zip(OUTPUT_NAMES, outputs, strict=True)), truth)
 
 
-def test_its_half_precision_file_agrees_with_torch(tmp_path):
+@pytest.fixture(scope="module")
+def tiny():
+    return random_flagship(*TINY, bins=FEWER_BINS)
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny, tmp_path_factory):
+    description = {
+        "range_m": {"min": 0.4, "max": 10.0},
+        "calibration": {"probability": [0.0, 1.0], "quantile": [0.0, 3.0]},
+        "licence": "random weights",
+    }
+    folder = tmp_path_factory.mktemp("models") / "flagship"
+    export_bundle(tiny, folder, description, pictures(3, TINY))
+    return Bundle.load(str(folder))
+
+
+def test_its_bundle_is_loaded_and_passes_the_self_test(bundle):
+    pytest.importorskip("openvino")
+    assert (bundle.height, bundle.width) == TINY
+    assert 0.0 < open_engine(bundle, "openvino").report.depth_p99 < 1e-3
+
+
+def test_its_half_precision_file_agrees_with_torch(tiny, bundle):
     onnxruntime = pytest.importorskip("onnxruntime")
-    model = random_flagship(84, 112)
-    picture = cv2.resize(pictures(1)[0], (112, 84))[None]
-    export_onnx(model, tmp_path / "model_fp16.onnx", torch.float16)
+    picture = pictures(1, TINY)
     session = onnxruntime.InferenceSession(
-        tmp_path / "model_fp16.onnx", providers=["CPUExecutionProvider"]
+        bundle.path("model_fp16.onnx"), providers=["CPUExecutionProvider"]
     )
     outputs = session.run(list(OUTPUT_NAMES), {"images": picture})
     with torch.inference_mode():
-        expected = InferenceModel(model)(torch.from_numpy(picture))
+        expected = InferenceModel(tiny)(torch.from_numpy(picture))
     for name, found, truth in zip(OUTPUT_NAMES, outputs, expected, strict=True):
         median, p99 = relative_difference(found, truth.numpy())
         assert median < 0.005 and p99 < 0.02, (name, median, p99)
 
 
-def test_nothing_is_sorted_and_no_bins_exist_at_input_resolution(tmp_path):
-    # Its own head has 32 channels at the image's size; 24 bins are told apart from them.
-    config = replace(flagship_config(84, 112), reflector=ReflectorConfig(bins=24))
-    export_onnx(create_model(config), tmp_path / "model.onnx")
-    assert faults(onnx.load(tmp_path / "model.onnx"), bins=24) == []
+@pytest.mark.parametrize("name", ["model.onnx", "model_fp16.onnx"])
+def test_nothing_is_sorted_and_no_bins_exist_at_input_resolution(bundle, name):
+    assert faults(onnx.load(bundle.path(name)), FEWER_BINS) == []
 
 
 def test_the_position_embedding_and_attention_are_plain_in_the_graph(exported):
@@ -126,14 +170,14 @@ def test_the_position_embedding_and_attention_are_plain_in_the_graph(exported):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_builds_with_tensorrt_rtx(shape, tmp_path):
+def test_it_builds_with_tensorrt_rtx(flagship, shape, tmp_path):
     pytest.importorskip("tensorrt_rtx")
     from depthrefl_ros.engine.tensorrt_api import find_flavour
     from depthrefl_ros.engine.tensorrt_engine import TensorRTEngine
     from depthrefl_ros.engine.tensorrt_plan import build_plan
 
     path = tmp_path / "model_fp16.onnx"
-    export_onnx(random_flagship(*shape), path, torch.float16)
+    export_onnx(at_size(flagship, *shape), path, torch.float16)
     (images,) = onnx.load(path).graph.input
     assert [d.dim_value for d in images.type.tensor_type.shape.dim][1:] == [*shape, 3]
     built = build_plan("tensorrt_rtx", path, precision="fp16")

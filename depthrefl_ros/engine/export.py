@@ -14,7 +14,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from depthrefl_ros.engine.bundle import DESCRIPTION, FORMAT_VERSION, file_digest
 from depthrefl_ros.network.checkpoints import save_weights
-from depthrefl_ros.network.dinov2 import DinoV2Backbone
 from depthrefl_ros.network.inference import OUTPUT_NAMES, InferenceModel
 from depthrefl_ros.network.model import DepthModel
 
@@ -34,8 +33,7 @@ def export_onnx(model: DepthModel, path: Path, dtype: torch.dtype = torch.float3
         ValueError: something in the network fixes the batch.
     """
     inference = InferenceModel(model, dtype).eval()
-    if isinstance(inference.model.backbone, DinoV2Backbone):
-        inference.model.backbone.spell_out_attention()
+    inference.model.backbone.prepare_for_export()
     # Two images, since the exporter takes an axis of length one for a constant.
     images = torch.zeros(2, model.config.height, model.config.width, 3, dtype=torch.uint8)
     program = torch.onnx.export(

@@ -232,7 +232,8 @@ class Backbone(nn.Module):
 
     Any backbone that stage 2 can stand on has this interface: ``stride``, ``bottleneck_channels``,
     ``block_channels`` (coarse to fine), ``head_channels``, ``normalise`` (an image in 0..255 to
-    what its weights expect), and a ``forward`` from a normalised image to ``BackboneFeatures``.
+    what its weights expect), a ``forward`` from a normalised image to ``BackboneFeatures``, and
+    ``fix_size`` and ``prepare_for_export``.
     """
 
     stride = BackboneConfig.stride
@@ -264,6 +265,12 @@ class Backbone(nn.Module):
             blocks.append(block)
         head, relative = self.relative_head(block)
         return BackboneFeatures(bottleneck, tuple(blocks), head, relative)
+
+    def fix_size(self, height: int, width: int) -> None:
+        """Prepares, in place, for inference on images of this size (pixels): nothing to do."""
+
+    def prepare_for_export(self) -> None:
+        """Replaces, in place, what exports badly: nothing here."""
 
     @staticmethod
     def normalise(image: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ class DinoV2Backbone(nn.Module):
         encoder = self.depth_anything.backbone
         encoder.embeddings = _FixedSizeEmbeddings(encoder.embeddings, height, width)
 
-    def spell_out_attention(self) -> None:
+    def prepare_for_export(self) -> None:
         """Computes attention as products and a softmax, in place, for exported graphs.
 
         Torch's fused attention is faster in torch, but exported it becomes a softmax that guards

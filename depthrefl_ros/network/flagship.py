@@ -17,26 +17,29 @@ SHAPES = ((252, 336), (308, 308), (392, 518), (518, 518))
 _FOCAL_OF_WIDTH = 0.9375  # a horizontal view of 56 degrees, as in the small models
 
 
-def flagship_config(height: int = 252, width: int = 336) -> ModelConfig:
+def flagship_config(height: int = 252, width: int = 336, bins: int = 32) -> ModelConfig:
     """The flagship for images of this size.
 
     Args:
         height: pixels, a multiple of 14.
         width: pixels, a multiple of 14.
+        bins: of the reflector.
 
     Raises:
         ValueError: a size that is no multiple of 14.
     """
     return ModelConfig(
         backbone=DinoV2Config(),
-        reflector=ReflectorConfig(bins=32, embedding=64),
+        reflector=ReflectorConfig(bins=bins, embedding=64),
         height=height,
         width=width,
         focal_px=_FOCAL_OF_WIDTH * width,
     )
 
 
-def random_flagship(height: int = 252, width: int = 336, seed: int = 0) -> DepthModel:
+def random_flagship(
+    height: int = 252, width: int = 336, bins: int = 32, seed: int = 0
+) -> DepthModel:
     """The flagship with random weights at unit gain, so that its outputs vary with the image.
 
     As initialised for training, its tokens hardly differ and its output is nearly flat, and a
@@ -46,7 +49,7 @@ def random_flagship(height: int = 252, width: int = 336, seed: int = 0) -> Depth
         ImportError: ``transformers`` is not installed.
     """
     generator = torch.Generator().manual_seed(seed)
-    model = create_model(flagship_config(height, width)).eval()
+    model = create_model(flagship_config(height, width, bins)).eval()
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             # A transposed convolution's stride is its kernel: one input pixel to each output pixel.

@@ -17,7 +17,6 @@ from depthrefl_ros.network.backbone import (
     GlobalContext,
     InvertedResidual,
 )
-from depthrefl_ros.network.dinov2 import DinoV2Backbone
 from depthrefl_ros.network.model import DepthModel
 
 OUTPUT_NAMES = ("depth", "sigma", "relative")
@@ -60,8 +59,7 @@ class InferenceModel(nn.Module):
         super().__init__()
         model = copy.deepcopy(model).cpu().float().eval()
         fold_batch_norms(model)
-        if isinstance(model.backbone, DinoV2Backbone):
-            model.backbone.fix_size(model.config.height, model.config.width)
+        model.backbone.fix_size(model.config.height, model.config.width)
         # Modules cast their buffers along with their parameters; the constants of the bins must
         # keep float32.
         constants = dict(model.named_buffers())
