@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mounted_disk import mounted_disk
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.cache import CacheError, EngineCache, default_folder
@@ -72,15 +73,8 @@ def no_big_files():
 @pytest.fixture
 def tiny_disk(tmp_path):
     """A file system of 4 MB, less than an engine needs."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True
-    )
-    if not mounted or mounted.returncode:
-        pytest.skip("mounting a file system needs root's rights")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with mounted_disk(tmp_path / "disk", megabytes=4) as folder:
+        yield folder
 
 
 def never():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from dataset_folders import (
     write_plain_folder,
     write_tum,
 )
+from mounted_disk import mounted_disk
 
 from depthrefl_ros.tools import train as tool
 from depthrefl_ros.tools.command_line import ToolError
@@ -263,13 +263,8 @@ def test_a_loss_that_explodes_stops_with_the_last_good_checkpoint(tmp_path, room
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 80 MB: one checkpoint of the small network fits (55 MB), two do not."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with mounted_disk(tmp_path / "disk", megabytes=80) as disk:
+        yield disk
 
 
 def checkpoint_contents(folder: Path) -> dict[str, bytes]:

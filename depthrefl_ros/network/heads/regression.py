@@ -29,15 +29,22 @@ class RegressionOutput(NamedTuple):
     raw: Tensor
 
 
-class LogDepthRegression(nn.Module):
-    """Log depth, as in Eigen et al., "Depth map prediction from a single image" (2014)."""
+class _Regression(nn.Module):
+    """One number a pixel; ``start`` is what it is before training."""
 
-    def __init__(self, sizes: HeadSizes):
+    def __init__(self, sizes: HeadSizes, start: float):
         super().__init__()
         self.near = sizes.near
         self.trunk = Trunk(sizes)
         self.predict = perceptron(self.trunk.channels, sizes.hidden, 1)
-        nn.init.constant_(self.predict[-1].bias, math.log(TYPICAL_M / sizes.z_max_m))
+        nn.init.constant_(self.predict[-1].bias, start)
+
+
+class LogDepthRegression(_Regression):
+    """Log depth, as in Eigen et al., "Depth map prediction from a single image" (2014)."""
+
+    def __init__(self, sizes: HeadSizes):
+        super().__init__(sizes, math.log(TYPICAL_M / sizes.z_max_m))
 
     def forward(self, features: BackboneFeatures) -> RegressionOutput:
         """Backbone features to depth at the finest block's stride."""
@@ -47,15 +54,11 @@ class LogDepthRegression(nn.Module):
             return RegressionOutput(torch.exp(raw.clamp(math.log(self.near), 0.0)), None, raw)
 
 
-class DepthRegression(nn.Module):
+class DepthRegression(_Regression):
     """Depth itself, as in Laina et al., "Deeper depth prediction with FCRNs" (2016)."""
 
     def __init__(self, sizes: HeadSizes):
-        super().__init__()
-        self.near = sizes.near
-        self.trunk = Trunk(sizes)
-        self.predict = perceptron(self.trunk.channels, sizes.hidden, 1)
-        nn.init.constant_(self.predict[-1].bias, TYPICAL_M / sizes.z_max_m)
+        super().__init__(sizes, TYPICAL_M / sizes.z_max_m)
 
     def forward(self, features: BackboneFeatures) -> RegressionOutput:
         """Backbone features to depth at the finest block's stride."""

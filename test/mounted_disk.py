@@ -1,0 +1,24 @@
+"""A file system that is really small, so that a disk can really be full."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def mounted_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """Mounts an empty file system at ``folder``; skips the test where that is not allowed."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    may_mount = os.geteuid() == 0 and shutil.which("mount")
+    if not may_mount or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root's rights")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
