@@ -135,6 +135,19 @@ def test_pixels_outside_the_source_are_grey_and_have_no_truth():
     assert (view.depth_m[:10] == 0).all() and (view.depth_m[40:50] > 0).all()
 
 
+def test_zooming_out_is_a_shorter_focal_length_with_the_whole_image_in_view():
+    config = AugmentConfig(letterbox_chance=1.0, max_zoom_out=2.0, roll_chance=0.0)
+    augmenter = Augmenter(48, 64, config)
+    views = [augmenter(ramp_sample(), np.random.default_rng(seed)) for seed in range(40)]
+    fitting = 200.0 * 64 / 200
+    focals = [view.focal_px for view in views]
+    assert fitting / 2 * 0.999 <= min(focals) < fitting / 1.7
+    assert fitting / 1.2 < max(focals) <= fitting * 1.001
+    for view in views:  # what is seen shrinks with the focal length, and keeps its depth
+        seen = (view.depth_m > 0).any(axis=0).sum()
+        assert seen == pytest.approx(64 * view.focal_px / fitting, abs=1.5)
+
+
 def test_zoom_stays_in_its_limits_and_crops_stay_inside():
     config = AugmentConfig(letterbox_chance=0.0, roll_chance=0.0)
     augmenter = Augmenter(48, 64, config)

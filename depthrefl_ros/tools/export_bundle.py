@@ -78,16 +78,22 @@ def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> di
         if value is not None  # what cannot be told, such as the order of equal depths
     }
     validation = metrics["validation_data"]
+    accuracy = {
+        **figures,
+        "images": validation["images"],
+        "data_sha256": validation["sha256"],
+        "protocol": f"held-out images of {validated_on(validation)}, "
+        f"{metrics['validation_protocol']}, means of per-image values, single pass",
+    }
+    if "figures_of" in metrics:
+        accuracy["measured_on"] = (
+            "weights trained by the same recipe without the held-out images, SHA-256 "
+            + metrics["figures_of"]["weights_sha256"]
+        )
     return {
         "licence": LICENCE,
         "licence_details": LICENCE_DETAILS,
-        "accuracy": {
-            **figures,
-            "images": validation["images"],
-            "data_sha256": validation["sha256"],
-            "protocol": f"held-out images of {validated_on(validation)}, "
-            f"{metrics['validation_protocol']}, means of per-image values, single pass",
-        },
+        "accuracy": accuracy,
         "training": {
             "data": [
                 {"name": name, **data, **citation(data.get("kind", name))}

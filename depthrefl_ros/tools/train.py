@@ -1,4 +1,4 @@
-"""Train a depth network: two stages, finish (calibrate, evaluate), finetune, ablation."""
+"""Train a depth network: two stages, average, finish (calibrate, evaluate), finetune, ablation."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from depthrefl_ros.training.settings import TrainSettings
 EXAMPLES = """
 train stage1 --run runs/tiny --data nyuv2,list=nyuv2/train.txt,weight=3 --data rooms --steps 2000
 train stage2 --run runs/tiny --data nyuv2,list=nyuv2/train.txt,weight=3 --data rooms --steps 6000
+train average --run runs/mean runs/tiny_seed1 runs/tiny_seed2
 train finish --run runs/tiny --val-data nyuv2,list=nyuv2/val.txt
 train --finetune models/indoor_tiny --data my_folder
 torchrun --nproc-per-node 2 -m -- depthrefl_ros.tools.train stage2 --run runs/tiny ...
@@ -63,6 +64,10 @@ def build_parser() -> argparse.ArgumentParser:
         add_network_options(stage)
         add_machine_options(stage)
 
+    average = command("average", "average the weights of runs that began from the same weights")
+    add_run_option(average)
+    average.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of the runs")
+
     finish = command("finish", "write final.safetensors, calibration.json and metrics.json")
     add_run_option(finish)
     add_cap_option(finish)
@@ -70,6 +75,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--val-data", action="append", default=[], metavar="DATA",
         help="images that were not trained on; sigma is calibrated on all of the sets, accuracy "
         "measured on the first",
+    )  # fmt: skip
+    finish.add_argument(
+        "--figures-of", type=Path, metavar="RUN",
+        help="take accuracy and calibration from this finished run instead of measuring: the same "
+        "recipe without the held-out images, which this run has been trained on",
     )  # fmt: skip
     add_json_argument(finish, "what metrics.json holds")
 
@@ -121,6 +131,10 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
 
 def command_of(name: str) -> Callable[[argparse.Namespace], int]:
     """Return what runs a subcommand; imported here, since all of them need torch."""
+    if name == "average":
+        from depthrefl_ros.tools.train_average import average
+
+        return average
     if name == "finish":
         from depthrefl_ros.tools.train_finish import finish
 

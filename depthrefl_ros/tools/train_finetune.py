@@ -11,7 +11,7 @@ from depthrefl_ros.network.checkpoints import load_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.export_bundle import load_run
-from depthrefl_ros.tools.train_finish import finish_stage
+from depthrefl_ros.tools.train_finish import finish_checkpoint
 from depthrefl_ros.tools.train_options import settings_of
 from depthrefl_ros.tools.train_run import (
     STOPPED_EARLY,
@@ -22,6 +22,7 @@ from depthrefl_ros.tools.train_run import (
 )
 from depthrefl_ros.training.distributed import joined
 from depthrefl_ros.training.protocol import Protocol
+from depthrefl_ros.training.trainer import latest_checkpoint
 
 HELD_OUT_SHARE = 0.1
 STAGE = "finetune"
@@ -56,7 +57,7 @@ def finetune(arguments: argparse.Namespace) -> int:
             return STOPPED_EARLY
         if processes.is_main:
             protocol = Protocol(cap_m=arguments.cap)
-            finish_stage(arguments.run, STAGE, held_out, protocol)
+            finish_checkpoint(arguments.run, latest_checkpoint(folder), held_out, protocol)
             write_bundle(arguments.run, base, target)
     return 0
 

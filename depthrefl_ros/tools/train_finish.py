@@ -8,27 +8,38 @@ import json
 from pathlib import Path
 from typing import Any
 
-from depthrefl_ros.network.checkpoints import load_weights, save_weights
-from depthrefl_ros.network.model import ModelConfig, create_model
+from depthrefl_ros.network.checkpoints import save_weights
+from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError, write_json
+from depthrefl_ros.tools.train_average import load_member, newest_of
 from depthrefl_ros.tools.train_run import Part, describe, open_parts
 from depthrefl_ros.training.calibrate import fit_calibration
 from depthrefl_ros.training.evaluate import evaluate_images, torch_infer
 from depthrefl_ros.training.protocol import Protocol
 from depthrefl_ros.training.train import format_figures
-from depthrefl_ros.training.trainer import latest_checkpoint
+
+_MEASURED = ("validation", "validation_protocol", "validation_data", "calibration_data")
 
 
 def finish(arguments: argparse.Namespace) -> int:
-    """Finish the run's stage 2; raises ToolError if it has none."""
-    held_out = open_parts(arguments.val_data)
-    report = finish_stage(arguments.run, "stage2", held_out, Protocol(cap_m=arguments.cap))
+    """Finish the run's average, or else its stage 2.
+
+    Raises:
+        ToolError: it has neither; or what --figures-of names cannot stand for it.
+    """
+    held_out, run = open_parts(arguments.val_data), arguments.run
+    if arguments.figures_of is None:
+        report = finish_checkpoint(run, newest_of(run), held_out, Protocol(cap_m=arguments.cap))
+    elif held_out:
+        raise ToolError("--figures-of takes the place of --val-data; give one of them")
+    else:
+        report = finish_by(run, newest_of(run), arguments.figures_of)
     write_json(arguments.json, report)
     return 0
 
 
-def finish_stage(
-    run: Path, stage: str, held_out: dict[str, Part], protocol: Protocol
+def finish_checkpoint(
+    run: Path, checkpoint: Path, held_out: dict[str, Part], protocol: Protocol
 ) -> dict[str, Any]:
     """Write ``final.safetensors``, ``calibration.json`` and ``metrics.json``; return the last.
 
@@ -37,25 +48,17 @@ def finish_stage(
 
     Args:
         run: the run's folder.
-        stage: the folder in it that holds the checkpoint.
+        checkpoint: whose averaged weights are taken.
         held_out: sets that were not trained on, by name.
         protocol: of accuracy and calibration.
 
     Raises:
-        ToolError: the stage has no checkpoint, or there is no held-out set.
+        ToolError: there is no held-out set, or the checkpoint's record is damaged.
     """
-    checkpoint = latest_checkpoint(run / stage)
-    if checkpoint is None:
-        raise ToolError(f"{run / stage} holds no checkpoint; run {stage} first")
     if not held_out:
         raise ToolError("--val-data is needed: images that were not trained on")
-    state = json.loads((checkpoint / "state.json").read_text())
-    config = ModelConfig.from_dict(state["model"])
-    model = create_model(config)
-    load_weights(checkpoint / "ema.safetensors", model)
-    weights = run / "final.safetensors"
-    save_weights(weights, model)
-
+    model, state = load_member(checkpoint)
+    config = model.config
     infer, size = torch_infer(model), (config.width, config.height)
     evaluations = [
         evaluate_images(infer, part.dataset, size, config.focal_px, protocol, show_progress=True)
@@ -65,14 +68,64 @@ def finish_stage(
     print(format_figures(figures))
     calibration = fit_calibration([found.pixels.error_ratio.ravel() for found in evaluations])
     (run / "calibration.json").write_text(json.dumps(calibration, indent=1))
-    history = json.loads((checkpoint.parent / "data.json").read_text())
     described = {name: describe(part.dataset) for name, part in held_out.items()}
     name = next(iter(described))
-    report = {
+    measured = {
         "validation": figures,
         "validation_protocol": str(protocol),
         "validation_data": {"name": name, **described[name]},
         "calibration_data": described,
+    }
+    return write_report(run, checkpoint, model, state, measured)
+
+
+def finish_by(run: Path, checkpoint: Path, measured_run: Path) -> dict[str, Any]:
+    """Finish a run with the figures of another one, which has not seen the held-out images.
+
+    Weights that were trained on all images can be measured on none of them. The same recipe on
+    less data can, and what it reaches is a lower bound to what more data gives.
+
+    Raises:
+        ToolError: the other run is not finished, or has another architecture.
+    """
+    try:
+        report = json.loads((measured_run / "metrics.json").read_text())
+        calibration = json.loads((measured_run / "calibration.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ToolError(f"{measured_run} is not finished: {error}") from error
+    model, state = load_member(checkpoint)
+    if ModelConfig.from_dict(report["model"]) != model.config:
+        raise ToolError(f"{measured_run} has another architecture than {run}")
+    (run / "calibration.json").write_text(json.dumps(calibration, indent=1))
+    taken = {name: report[name] for name in _MEASURED}
+    taken["figures_of"] = {
+        "weights_sha256": report["weights_sha256"],
+        "training_data": report["training_data"],
+    }
+    return write_report(run, checkpoint, model, state, taken)
+
+
+def write_report(
+    run: Path,
+    checkpoint: Path,
+    model: DepthModel,
+    state: dict[str, Any],
+    measured: dict[str, Any],
+) -> dict[str, Any]:
+    """Write ``final.safetensors`` and ``metrics.json``; return the latter.
+
+    Args:
+        run: the run's folder.
+        checkpoint: the weights are from.
+        model: with these weights.
+        state: the checkpoint's record.
+        measured: figures and the data that they are from.
+    """
+    weights = run / "final.safetensors"
+    save_weights(weights, model)
+    history = json.loads((checkpoint.parent / "data.json").read_text())
+    report = {
+        **measured,
         "training_data": history[-1]["sets"],
         "training_history": history,
         "initial_weights": state.get("origin"),

@@ -37,10 +37,15 @@ class View:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How far the random views go; each ``*_chance`` is a probability."""
+    """How far the random views go; each ``*_chance`` is a probability.
+
+    A letterboxed view shows the whole image at up to ``max_zoom_out`` times less than its fitting
+    size, as a camera with a wider field of view would show that part of the scene.
+    """
 
     letterbox_chance: float = 0.3
     max_zoom: float = 1.6
+    max_zoom_out: float = 1.0
     flip_chance: float = 0.5
     roll_chance: float = 0.5
     max_roll_deg: float = 5.0
@@ -88,7 +93,7 @@ class Augmenter:
         fit = (size[1] / self.width, size[0] / self.height)
         centre = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
         if generator.random() < config.letterbox_chance:
-            scale = max(fit)
+            scale = max(fit) * config.max_zoom_out ** generator.random()
         else:
             scale = min(fit) / config.max_zoom ** generator.random()
             room = np.array([size[1] - scale * self.width, size[0] - scale * self.height])

@@ -1,0 +1,43 @@
+"""The mean of several networks' weights."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from small_network import CONFIG
+
+from depthrefl_ros.network.model import create_model
+from depthrefl_ros.training.averaging import average_weights
+
+
+def test_parameters_and_statistics_are_averaged():
+    torch.manual_seed(0)
+    models = [create_model(CONFIG).eval() for _ in range(3)]
+    models[1].backbone.encoder._bn0.running_var.fill_(4.0)
+    states = [copy.deepcopy(model.state_dict()) for model in models]
+    mean = average_weights(models).state_dict()
+    for name, value in mean.items():
+        if value.dtype.is_floating_point:
+            expected = (states[0][name] + states[1][name] + states[2][name]) / 3
+            assert torch.allclose(value, expected, atol=1e-6), name
+    assert mean["backbone.encoder._bn0.running_var"][0] == pytest.approx(2.0)
+
+
+def test_the_mean_of_one_network_is_that_network():
+    torch.manual_seed(0)
+    model = create_model(CONFIG).eval()
+    image = torch.rand(1, 3, 64, 64) * 255
+    with torch.no_grad():
+        before = model(image).depth
+        assert torch.equal(average_weights([model, copy.deepcopy(model)])(image).depth, before)
+
+
+def test_no_network_and_another_architecture_are_refused():
+    with pytest.raises(ValueError, match="at least one is needed"):
+        average_weights([])
+    other = replace(CONFIG, reflector=replace(CONFIG.reflector, bins=9))
+    with pytest.raises(ValueError, match="model 1 has another architecture"):
+        average_weights([create_model(CONFIG), create_model(other)])

@@ -1,0 +1,91 @@
+"""`train average`: runs become one, which is finished or gone on from like any other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from dataset_folders import write_plain_folder
+from safetensors.numpy import load_file
+from test_train_tool import SMALL, leg
+
+from depthrefl_ros.tools import train as tool
+from depthrefl_ros.training.trainer import latest_checkpoint
+
+
+@pytest.fixture
+def rooms(tmp_path):
+    return write_plain_folder(tmp_path / "rooms", count=3)
+
+
+@pytest.fixture
+def branches(tmp_path, rooms):
+    """Two runs of one step from the same weights, with other seeds."""
+    assert tool.main(leg(tmp_path / "start", rooms)) == 0
+    start = latest_checkpoint(tmp_path / "start" / "stage2") / "ema.safetensors"
+    runs = [tmp_path / "one", tmp_path / "two"]
+    for seed, run in enumerate(runs, 2):
+        more = ["--start-from", str(start), "--seed", str(seed), "--ema-decay", "0"]
+        assert tool.main(leg(run, rooms, *more)) == 0
+    return runs
+
+
+def test_the_average_is_finished_and_gone_on_from(tmp_path, rooms, branches):
+    mean = tmp_path / "mean"
+    assert tool.main(["average", "--run", str(mean), *map(str, branches)]) == 0
+    checkpoint = latest_checkpoint(mean / "average")
+    assert checkpoint.name == "checkpoint-00000002"
+    files = [latest_checkpoint(run / "stage2") / "ema.safetensors" for run in branches]
+    one, two = (load_file(path) for path in files)
+    averaged = load_file(checkpoint / "ema.safetensors")
+    name = "reflector.bins.logits.0.weight"
+    assert (one[name] != two[name]).any()
+    assert averaged[name] == pytest.approx((one[name] + two[name]) / 2, abs=1e-6)
+
+    assert tool.main(["finish", "--run", str(mean), "--val-data", str(rooms)]) == 0
+    report = json.loads((mean / "metrics.json").read_text())
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    assert [member["weights_sha256"] for member in report["training_history"]] == digests
+    assert [member["seed"] for member in report["training_history"]] == [2, 3]
+    assert report["steps"] == 2 and "the mean of" in report["initial_weights"]
+    weights = str(checkpoint / "ema.safetensors")
+    assert tool.main(leg(tmp_path / "next", rooms, "--start-from", weights)) == 0
+    # An average of averages tells of the runs behind it.
+    again = tmp_path / "again"
+    assert tool.main(["average", "--run", str(again), str(mean), str(tmp_path / "next")]) == 0
+    history = json.loads((again / "average" / "data.json").read_text())
+    assert [member["run"] for member in history] == ["one", "two", "next"]
+
+
+def test_figures_of_a_run_that_has_not_seen_the_held_out_images(tmp_path, rooms, branches, capsys):
+    one, two = branches
+    assert tool.main(["finish", "--run", str(one), "--val-data", str(rooms)]) == 0
+    assert tool.main(["finish", "--run", str(two), "--figures-of", str(one)]) == 0
+    measured = json.loads((one / "metrics.json").read_text())
+    report = json.loads((two / "metrics.json").read_text())
+    assert report["validation"] == measured["validation"]
+    assert report["figures_of"]["weights_sha256"] == measured["weights_sha256"]
+    assert report["weights_sha256"] != measured["weights_sha256"]
+    assert (one / "calibration.json").read_text() == (two / "calibration.json").read_text()
+
+    both = ["--figures-of", str(one), "--val-data", str(rooms)]
+    assert tool.main(["finish", "--run", str(two), *both]) == 2
+    assert "--figures-of takes the place of --val-data" in capsys.readouterr().err
+    assert tool.main(["finish", "--run", str(two), "--figures-of", str(tmp_path / "none")]) == 2
+    assert "none is not finished" in capsys.readouterr().err
+
+
+def test_runs_that_cannot_be_averaged_are_named(tmp_path, rooms, branches, capsys):
+    mean = ["average", "--run", str(tmp_path / "mean"), str(branches[0])]
+    assert tool.main([*mean, str(tmp_path / "none")]) == 2
+    assert "none holds no checkpoint in average or stage2" in capsys.readouterr().err
+    narrow = [*SMALL[:4], "--bins", "9", *SMALL[6:]]
+    other = ["stage2", "--run", str(tmp_path / "other"), "--data", str(rooms), "--steps", "1"]
+    assert tool.main([*other, "--batch", "2", *narrow]) == 0
+    assert tool.main([*mean, str(tmp_path / "other")]) == 2
+    assert "model 1 has another architecture" in capsys.readouterr().err
+    state = latest_checkpoint(branches[0] / "stage2") / "state.json"
+    state.write_text("{")
+    assert tool.main(mean) == 2
+    assert f"{state} is damaged" in capsys.readouterr().err
