@@ -109,6 +109,15 @@ def options(root, run: str, **changes) -> argparse.Namespace:
     return parser.parse_args([f"--{name}={value}" for name, value in values.items()])
 
 
+def test_the_heads_that_are_trained_jointly_can_be_chosen(inputs):
+    chosen = {"seeds": 1, "steps": 1, "joint-heads": "log_regression_control,reflector_softmax"}
+    assert run_ablation(options(inputs, "chosen", **chosen)) == 0
+    report = json.loads((inputs / "chosen" / "ablation.json").read_text())
+    assert set(report["joint"]) == {"log_regression_control", "reflector_softmax"}
+    with pytest.raises(ValueError, match="--joint-heads hourglass: known are"):
+        run_ablation(options(inputs, "chosen", **{"joint-heads": "hourglass"}))
+
+
 def test_an_ablation_leaves_tables_and_continues_where_it_stopped(inputs):
     arguments = options(inputs, "run")
     timed = []

@@ -1,7 +1,10 @@
 """Weights in and out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from depthrefl_ros.network.backbone import BackboneConfig
 from depthrefl_ros.network.checkpoints import (
@@ -11,6 +14,7 @@ from depthrefl_ros.network.checkpoints import (
     save_weights,
 )
 from depthrefl_ros.network.model import ModelConfig, create_model
+from depthrefl_ros.network.reflector import ReflectorConfig
 
 
 def test_weights_come_back_exactly(tmp_path):
@@ -38,6 +42,23 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     save_weights(path, torch.nn.Linear(4, 4))
     with pytest.raises(CheckpointError, match="does not fit"):
         load_weights(path, torch.nn.Linear(4, 5))
+
+
+def test_a_module_can_keep_its_own_weights(tmp_path):
+    path = tmp_path / "model.safetensors"
+    torch.manual_seed(0)
+    save_weights(path, create_model(ModelConfig()))
+    softmax = replace(ModelConfig(), reflector=ReflectorConfig(distribution="softmax"))
+    other = create_model(softmax)
+    own = other.reflector.distribution.logits[-1].weight.clone()
+    with pytest.raises(CheckpointError, match="does not fit"):
+        load_weights(path, other)
+    load_weights(path, other, but="reflector.distribution")
+    assert torch.equal(other.reflector.distribution.logits[-1].weight, own)
+    loaded = load_file(path)["reflector.bins.logits.0.weight"]
+    assert torch.equal(other.reflector.bins.logits[0].weight, loaded)
+    with pytest.raises(CheckpointError, match="no module 'reflector.distributor'"):
+        load_weights(path, other, but="reflector.distributor")
 
 
 def test_a_missing_file_is_named(tmp_path):

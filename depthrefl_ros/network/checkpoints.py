@@ -29,16 +29,27 @@ def save_weights(path: str | Path, model: nn.Module) -> None:
     temporary.replace(path)
 
 
-def load_weights(path: str | Path, model: nn.Module) -> None:
+def load_weights(path: str | Path, model: nn.Module, but: str = "") -> None:
     """Reads safetensors into the model; every tensor must be there and fit.
 
+    Args:
+        path: the file.
+        model: takes the tensors.
+        but: a module of the model, such as ``reflector.distribution``, that keeps its own.
+
     Raises:
-        CheckpointError: the file is missing, truncated, or of another architecture.
+        CheckpointError: the file is missing, truncated, or of another architecture, or there is
+            no module of that name.
     """
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+    if but:
+        kept = {n: v for n, v in model.state_dict().items() if n.startswith(f"{but}.")}
+        if not kept:
+            raise CheckpointError(f"the network has no module {but!r} to leave as it is")
+        tensors = {n: v for n, v in tensors.items() if not n.startswith(f"{but}.")} | kept
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

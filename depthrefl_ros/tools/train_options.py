@@ -123,6 +123,8 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--start-from", type=Path, metavar="FILE",
         help="safetensors to start from instead of ImageNet's or stage 1's")  # fmt: skip
+    add("--renew", default="", metavar="MODULE",
+        help="what --start-from leaves random, such as reflector.distribution")  # fmt: skip
 
 
 def add_machine_options(parser: argparse.ArgumentParser) -> None:

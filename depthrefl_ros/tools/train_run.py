@@ -110,8 +110,9 @@ def load_start(arguments: argparse.Namespace, settings: TrainSettings, model: De
     """Load the weights that a stage starts with; return in words where they come from."""
     stage1 = latest_checkpoint(arguments.run / "stage1") if settings.stage == 2 else None
     if arguments.start_from is not None:
-        load_weights(arguments.start_from, model)
-        return str(arguments.start_from)
+        load_weights(arguments.start_from, model, but=arguments.renew)
+        renewed = f", with {arguments.renew} drawn anew" if arguments.renew else ""
+        return f"{arguments.start_from}{renewed}"
     if stage1 is not None:
         load_weights(stage1 / "ema.safetensors", model)
         state = json.loads((stage1 / "state.json").read_text())

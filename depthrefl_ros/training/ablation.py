@@ -92,6 +92,7 @@ def add_ablation_options(parser: argparse.ArgumentParser) -> None:
     add("--joint-steps", type=int, default=0,
         help="then train the reflector and the two best others with the backbone (default 0: "
         "not)")  # fmt: skip
+    add("--joint-heads", help="these instead, with commas between")
     add("--joint-seeds", type=int, default=1, help="runs of each of them (default 1)")
     add("--joint-rate", type=float, default=1e-3, help="its peak learning rate (default 0.001)")
     add("--jobs", type=int, default=2, help="heads trained at once, one thread each (default 2)")
@@ -108,7 +109,7 @@ def run_ablation(arguments: argparse.Namespace, time_engines: TimeEngines | None
         ValueError: an option, data set or checkpoint is wrong.
         TrainError: a head's loss is not finite.
     """
-    from depthrefl_ros.network.heads import ANCESTORS, HEADS
+    from depthrefl_ros.network.heads import HEADS
 
     heads = arguments.heads.split(",") if arguments.heads else list(HEADS)
     rates = _checked(arguments, heads, list(HEADS))
@@ -125,9 +126,7 @@ def run_ablation(arguments: argparse.Namespace, time_engines: TimeEngines | None
     engine_ms = time_engines(networks(ablation, heads)) if time_engines else {}
     write_report(ablation, arguments, report, engine_ms)
     if arguments.joint_steps:
-        chosen = [head for head in heads if head == "reflector"] + best_heads(
-            report["features"], [head for head in heads if head in ANCESTORS]
-        )
+        chosen = joint_heads(arguments, report["features"], heads)
         units = [
             Unit(head, seed, arguments.joint_rate, arguments.joint_steps, joint=True)
             for seed in range(1, arguments.joint_seeds + 1)
@@ -141,9 +140,11 @@ def run_ablation(arguments: argparse.Namespace, time_engines: TimeEngines | None
 
 def _checked(arguments: argparse.Namespace, heads: list[str], known: list[str]) -> list[float]:
     """Return the rates; raises ValueError for an option that cannot be."""
-    unknown = [head for head in heads if head not in known]
-    if unknown:
-        raise ValueError(f"--heads {','.join(unknown)}: known are {', '.join(known)}")
+    joint = arguments.joint_heads.split(",") if arguments.joint_heads else []
+    for option, named in (("--heads", heads), ("--joint-heads", joint)):
+        unknown = [head for head in named if head not in known]
+        if unknown:
+            raise ValueError(f"{option} {','.join(unknown)}: known are {', '.join(known)}")
     for name in ("views", "steps", "batch", "seeds", "joint_seeds", "jobs"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(arguments, name)}: at least 1")
@@ -303,6 +304,18 @@ def best_rate(results: list[dict[str, Any]], head: str) -> float:
     """Return the rate with the smallest mean AbsRel among a head's results."""
     own = [result for result in results if result["head"] == head]
     return min(own, key=lambda result: sum(result["values"]["abs_rel"]))["rate"]
+
+
+def joint_heads(
+    arguments: argparse.Namespace, summary: dict[str, dict[str, Any]], heads: list[str]
+) -> list[str]:
+    """Return the heads that are trained jointly: those asked for, or reflector and two others."""
+    from depthrefl_ros.network.heads import ANCESTORS
+
+    if arguments.joint_heads:
+        return arguments.joint_heads.split(",")
+    reflector = [head for head in heads if head == "reflector"]
+    return reflector + best_heads(summary, [head for head in heads if head in ANCESTORS])
 
 
 def best_heads(summary: dict[str, dict[str, Any]], candidates: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ from depthrefl_ros.network.heads import (
     DepthRegression,
     LocalBins,
     LogBinClassification,
+    LogDepthControl,
     LogDepthRegression,
     OrdinalRegression,
     ReflectorHead,
@@ -48,6 +49,14 @@ def head_loss(head: nn.Module, output, truth: Tensor, valid: Tensor) -> Tensor:
 @head_loss.register
 def _(head: LogDepthRegression, output, truth: Tensor, valid: Tensor) -> Tensor:
     return scale_invariant_loss(output.raw - truth.log(), valid)
+
+
+@head_loss.register
+def _(head: LogDepthControl, output, truth: Tensor, valid: Tensor) -> Tensor:
+    # The reflector's losses less the one that needs bins.
+    return silog_loss(output.depth, truth, valid) + TrainSettings.gradient_weight * (
+        log_gradient_loss(output.depth, truth, valid)
+    )
 
 
 @head_loss.register

@@ -14,7 +14,11 @@ from torch import nn
 from depthrefl_ros.network.heads.adaptive import AdaBins, LocalBins
 from depthrefl_ros.network.heads.base import HeadModel, HeadOutput, HeadSizes
 from depthrefl_ros.network.heads.classification import LogBinClassification, OrdinalRegression
-from depthrefl_ros.network.heads.regression import DepthRegression, LogDepthRegression
+from depthrefl_ros.network.heads.regression import (
+    DepthRegression,
+    LogDepthControl,
+    LogDepthRegression,
+)
 from depthrefl_ros.network.heads.variants import ReflectorHead
 
 ANCESTORS: dict[str, Callable[[HeadSizes], nn.Module]] = {
@@ -32,7 +36,10 @@ REFLECTORS: dict[str, Callable[[HeadSizes], nn.Module]] = {
     "reflector_one_level": partial(ReflectorHead, levels=(0,)),
     "reflector_no_relative": partial(ReflectorHead, sees_relative=False),
 }
-HEADS = {**ANCESTORS, **REFLECTORS}
+CONTROLS: dict[str, Callable[[HeadSizes], nn.Module]] = {
+    "log_regression_control": LogDepthControl,
+}
+HEADS = {**ANCESTORS, **REFLECTORS, **CONTROLS}
 
 
 def create_head(name: str, sizes: HeadSizes) -> nn.Module:
@@ -48,6 +55,7 @@ def create_head(name: str, sizes: HeadSizes) -> nn.Module:
 
 __all__ = [
     "ANCESTORS",
+    "CONTROLS",
     "HEADS",
     "REFLECTORS",
     "AdaBins",
@@ -57,6 +65,7 @@ __all__ = [
     "HeadSizes",
     "LocalBins",
     "LogBinClassification",
+    "LogDepthControl",
     "LogDepthRegression",
     "OrdinalRegression",
     "ReflectorHead",

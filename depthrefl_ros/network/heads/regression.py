@@ -54,6 +54,10 @@ class LogDepthRegression(_Regression):
             return RegressionOutput(torch.exp(raw.clamp(math.log(self.near), 0.0)), None, raw)
 
 
+class LogDepthControl(LogDepthRegression):
+    """Log depth again, for training by the reflector's losses: tells head and loss apart."""
+
+
 class DepthRegression(_Regression):
     """Depth itself, as in Laina et al., "Deeper depth prediction with FCRNs" (2016)."""
 
