@@ -11,7 +11,7 @@ from small_network import CONFIG, make_trainer
 from depthrefl_ros.network.checkpoints import CheckpointError, save_weights
 from depthrefl_ros.network.model import create_model
 from depthrefl_ros.training import losses
-from depthrefl_ros.training.distillation import Teacher, predict
+from depthrefl_ros.training.distillation import Teacher, mix_images, predict
 
 
 def save_network(folder, seed):
@@ -77,6 +77,37 @@ def test_loss_is_zero_at_the_teacher_and_grows_with_the_log_ratio():
     assert losses.distillation_loss(depth, sigma, depth.log(), sigma) == pytest.approx(0, abs=1e-6)
     twice = losses.distillation_loss(2 * depth, 2 * sigma, depth.log(), sigma)
     assert twice.item() == pytest.approx(11 * 0.693147, rel=1e-5)
+
+
+def test_mixtures_lie_between_two_images_of_the_batch():
+    torch.manual_seed(4)
+    levels = torch.tensor([0, 80, 160, 240], dtype=torch.uint8)
+    images = levels[:, None, None, None].expand(4, 3, 8, 8)
+    mixed, is_mixed = mix_images(images, 0.5)
+    assert is_mixed.sum() == 2 and mixed.dtype == torch.uint8
+    assert torch.equal(mixed[~is_mixed], images[~is_mixed])
+    for index in is_mixed.nonzero().ravel():
+        own, other = int(levels[index]), int(levels[index - 1])
+        low, high = sorted((own, other))
+        share = (mixed[index].float().mean() - low) / (high - low)
+        assert 0.29 < share < 0.71
+    assert not mix_images(images, 0.0)[1].any()
+
+
+def test_a_mixture_has_no_truth(weights, images):
+    batch = {
+        "image": images,
+        "depth_m": torch.full((2, 1, 64, 64), 2.0),
+        "focal_px": torch.full((2,), CONFIG.focal_px),
+        "names": ["a", "b"],
+    }
+    figures = {}
+    for share in (0.0, 1.0):
+        trainer = make_trainer(teacher=Teacher(weights), mix_share=share)
+        figures[share] = trainer.train_step(dict(batch))
+    assert figures[0.0]["gradient"] > 0 and figures[1.0]["gradient"] == 0
+    assert figures[1.0]["distillation"] > 0
+    assert (batch["depth_m"] == 2.0).all()
 
 
 def test_a_trained_student_comes_closer_to_its_teacher(weights, images):

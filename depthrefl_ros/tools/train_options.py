@@ -85,6 +85,11 @@ def add_settings_options(
         (losses, "gradient_weight", "of the log gradients"),
         (losses, "relative_weight", "of the relative loss"),
         (losses, "distillation_weight", "of the teacher's loss"),
+        (
+            losses,
+            "mix_share",
+            "share of a batch that becomes mixtures, for the teacher alone",
+        ),
     ):
         default = getattr(defaults, name)
         group.add_argument(

@@ -61,6 +61,29 @@ class Teacher:
         return log_depths.mean(dim=0), variance.sqrt()
 
 
+def mix_images(image: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Blends some images of a batch with others of it: pictures that nobody has taken.
+
+    A teacher is a function of every image. Where it was trained on the very images that the student
+    sees, it says little there but what the labels say; on mixtures (Zhang et al. 2018) it says how
+    it goes on between them, which is what a student is to learn (Beyer et al. 2022).
+
+    Args:
+        image: (N, 3, H, W) uint8 RGB.
+        share: of the images that become mixtures, 0 to 1.
+
+    Returns:
+        The batch (N, 3, H, W) uint8 with the mixtures in it, and the (N,) bool mask of them.
+    """
+    count = len(image)
+    is_mixed = torch.zeros(count, dtype=torch.bool, device=image.device)
+    chosen = torch.randperm(count, device=image.device)[: round(share * count)]
+    is_mixed[chosen] = True
+    weight = 0.3 + 0.4 * torch.rand(count, 1, 1, 1, device=image.device)
+    blend = (weight * image + (1 - weight) * image.roll(1, dims=0)).round().to(image.dtype)
+    return torch.where(is_mixed[:, None, None, None], blend, image), is_mixed
+
+
 def predict(model: DepthModel, image: Tensor) -> tuple[Tensor, Tensor]:
     """Log canonical depth and sigma of one network, at the image's size.
 

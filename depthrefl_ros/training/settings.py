@@ -25,6 +25,8 @@ class TrainSettings:
         gradient_weight: of the log gradient loss (stage 2).
         relative_weight: of the relative loss (stage 2).
         distillation_weight: of the teacher's loss, where there is a teacher (stage 2).
+        mix_share: of each batch, images that become mixtures of two, which have no truth but the
+            teacher's answer.
         bf16: autocast convolutions to bfloat16.
         seed: of batches and weights.
 
@@ -46,6 +48,7 @@ class TrainSettings:
     gradient_weight: float = 0.5
     relative_weight: float = 0.5
     distillation_weight: float = 1.0
+    mix_share: float = 0.0
     bf16: bool = True
     seed: int = 1
 
@@ -57,7 +60,7 @@ class TrainSettings:
         for name in ("learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("ema_decay", "balance"):
+        for name in ("ema_decay", "balance", "mix_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; from 0 to 1 is needed")
 

@@ -16,7 +16,6 @@ import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +24,9 @@ from depthrefl_ros.network.checkpoints import load_weights, save_weights
 from depthrefl_ros.network.model import DepthModel, DepthOutput, ModelConfig
 from depthrefl_ros.training import losses
 from depthrefl_ros.training.depthwise import speed_up_depthwise
+from depthrefl_ros.training.distillation import Teacher, mix_images
 from depthrefl_ros.training.distributed import Processes
 from depthrefl_ros.training.settings import TrainSettings, rate_at
-
-if TYPE_CHECKING:
-    from depthrefl_ros.training.distillation import Teacher
 
 
 class StageNetwork(nn.Module):
@@ -162,6 +159,8 @@ class Trainer:
         }
         image = tensors.pop("image")
         if self.teacher is not None and self.settings.stage == 2:
+            image, is_mixed = mix_images(image, self.settings.mix_share)
+            tensors["depth_m"] = tensors["depth_m"].masked_fill(is_mixed[:, None, None, None], 0.0)
             log_depth, sigma = self.teacher.targets(image)
             tensors.update(teacher_log_depth=log_depth, teacher_sigma=sigma)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
