@@ -161,7 +161,9 @@ class Trainer:
         if self.teacher is not None and self.settings.stage == 2:
             image, is_mixed = mix_images(image, self.settings.mix_share)
             tensors["depth_m"] = tensors["depth_m"].masked_fill(is_mixed[:, None, None, None], 0.0)
-            log_depth, sigma = self.teacher.targets(image)
+            # One orientation a step, drawn by lot: half the cost, and the same in the mean.
+            is_mirrored = bool(torch.rand(()) < 0.5)
+            log_depth, sigma = self.teacher.targets(image, (is_mirrored,))
             tensors.update(teacher_log_depth=log_depth, teacher_sigma=sigma)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
             output = self.network(image.float().contiguous(memory_format=torch.channels_last))
