@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from depthrefl_ros.engine.base import Engine
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.camera import ASPECT_FITS, Camera
-from depthrefl_ros.geometry.gates import apply_range, depth_edges, smooth
+from depthrefl_ros.geometry.gates import Gated, Gates, GateSettings
 from depthrefl_ros.geometry.rectification import Rectification
 
 OUTPUT_SIZES = ("input", "network")
@@ -34,6 +35,10 @@ _TO_BGRA = {
 }
 CHANNELS = tuple(_TO_RGB)
 
+# Takes metric depth (h, w) float32 before the gates, NaN where nothing was seen, the picture of it
+# (h, w, 3) uint8 RGB and the camera of both; gives better depth (h, w) float32.
+Correction = Callable[[np.ndarray, np.ndarray, Camera], np.ndarray]
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -44,14 +49,17 @@ class Frame:
         channels: what C means: ``rgb``, ``bgr``, ``rgba``, ``bgra`` or ``mono``.
         camera: of this image's size (``Camera.for_image``). The same object for the same camera
             saves the estimator computing its maps again.
+        hidden: (H, W) uint8, non-zero where the camera sees its own robot, or None. As with the
+            camera, the same object saves work.
 
     Raises:
-        ValueError: image and channels, or image and camera, do not fit.
+        ValueError: image and channels, image and camera, or image and ``hidden`` do not fit.
     """
 
     image: np.ndarray
     channels: str
     camera: Camera
+    hidden: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.channels not in _TO_RGB:
@@ -63,21 +71,18 @@ class Frame:
                 f"image is {self.image.shape} {self.image.dtype}; channels {self.channels!r} and a "
                 f"camera of {width}x{height} need {shape} uint8"
             )
+        if self.hidden is not None and self.hidden.shape != (height, width):
+            raise ValueError(f"hidden is {self.hidden.shape}; the image needs {(height, width)}")
 
 
 @dataclass(frozen=True)
-class EstimatorSettings:
-    """What may be changed from one frame to the next.
+class EstimatorSettings(GateSettings):
+    """What may be changed from one frame to the next: the gates, and what comes in and goes out.
 
     Attributes:
         image_is_rectified: images are rectified already: P holds, D is ignored.
         aspect_fit: ``pad`` sees the whole image, ``crop`` uses all of the network's resolution.
         output_size: ``input`` for depth of the image's size, ``network`` for the network's.
-        min_confidence: calibrated probability below which depth is unknown (NaN); 0 for never.
-        edge_ratio: a pixel whose neighbours' depths differ by more than this factor may hang
-            between two surfaces and is unknown (NaN); 0 for never.
-        min_range_m: nearer depth is -Inf (REP-117), metres.
-        max_range_m: farther depth is +Inf (REP-117), metres.
 
     Raises:
         ValueError: a value out of its range.
@@ -86,47 +91,59 @@ class EstimatorSettings:
     image_is_rectified: bool = False
     aspect_fit: str = "pad"
     output_size: str = "input"
-    min_confidence: float = 0.0
-    edge_ratio: float = 1.2
-    min_range_m: float = 0.3
-    max_range_m: float = 10.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.aspect_fit not in ASPECT_FITS:
             raise ValueError(f"aspect_fit is {self.aspect_fit!r}; known are {ASPECT_FITS}")
         if self.output_size not in OUTPUT_SIZES:
             raise ValueError(f"output_size is {self.output_size!r}; known are {OUTPUT_SIZES}")
-        if not 0.0 <= self.min_confidence < 1.0:
-            raise ValueError(f"min_confidence is {self.min_confidence}; need 0 <= it < 1")
-        if self.edge_ratio and self.edge_ratio <= 1.0:
-            raise ValueError(f"edge_ratio is {self.edge_ratio}; need 0 (off) or more than 1")
-        if not 0.0 <= self.min_range_m < self.max_range_m:
-            raise ValueError(
-                f"min_range is {self.min_range_m} m and max_range {self.max_range_m} m; need "
-                "0 <= min_range < max_range"
-            )
 
 
 @dataclass(eq=False)
 class DepthFrame:
-    """What one frame became.
+    """What one frame became, at the network's size (h, w) and at the output's (H, W).
 
     Attributes:
         depth_m: (H, W) float32 metres along the optical axis. NaN: unknown; +Inf: beyond
             ``max_range_m``; -Inf: nearer than ``min_range_m`` (REP-117, REP-118).
         camera: rectified pinhole camera of the same size as ``depth_m``.
         colour_bgra: (H, W, 4) uint8 aligned with ``depth_m``, where it was asked for.
-        sigma: (h, w) float32 standard deviation of log depth, network size.
-        relative: (h, w) float32 in (0, 1), near to far, network size.
+        network_depth_m: (h, w) float32 as ``depth_m``.
+        ungated_m: (h, w) float32 metres before the gates; NaN only where no image was seen.
+        sigma: (h, w) float32 standard deviation of log depth.
+        relative: (h, w) float32 in (0, 1), near to far.
+        gate_counts: pixels (of h w) that each gate found; a pixel may be found by several.
         steps_ms: milliseconds each step took.
     """
 
     depth_m: np.ndarray
     camera: Camera
     colour_bgra: np.ndarray | None
+    network_depth_m: np.ndarray
+    ungated_m: np.ndarray
     sigma: np.ndarray
     relative: np.ndarray
-    steps_ms: dict[str, float] = field(default_factory=dict)
+    gate_counts: dict[str, int]
+    steps_ms: dict[str, float]
+    _rectification: Rectification = field(repr=False)
+    _bundle: Bundle = field(repr=False)
+
+    @property
+    def network_camera(self) -> Camera:
+        """The rectified pinhole camera of the planes at the network's size."""
+        return self._rectification.network_camera
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """(h, w) float32 in [0, 1]: calibrated probability of being within 1.25 of the truth."""
+        return self._bundle.confidence(self.sigma)
+
+    def enlarged(self, plane: np.ndarray) -> np.ndarray:
+        """Brings a plane (h, w) float32 to the size of ``depth_m``; NaN where nothing was seen."""
+        if self.camera is self.network_camera:
+            return plane
+        return self._rectification.from_network(plane)
 
 
 class StepTimer:
@@ -142,6 +159,35 @@ class StepTimer:
         yield
         elapsed = (time.perf_counter() - start) * 1e3
         self.steps_ms[name] = self.steps_ms.get(name, 0.0) + elapsed
+
+
+class _View:
+    """How the network sees through one camera: maps, gates, and what it cannot see.
+
+    Attributes:
+        rectification: the maps.
+        gates: of the network's camera.
+        unseen: (h, w) bool, padding and the robot itself, or None where all is seen.
+        hidden: (H, W) bool, the robot itself in the rectified image, or None.
+    """
+
+    def __init__(self, frame: Frame, settings: EstimatorSettings, network: tuple[int, int]):
+        self._camera, self._mask = frame.camera, frame.hidden
+        self._how = (settings.image_is_rectified, settings.aspect_fit)
+        self.rectification = rectification = Rectification(
+            frame.camera, self._how[0], network, self._how[1]
+        )
+        self.gates = Gates(rectification.network_camera)
+        self.unseen, self.hidden = rectification.network_unseen(), None
+        if frame.hidden is not None:
+            self.hidden = rectification.rectify(frame.hidden) > 0
+            hidden = rectification.to_network(frame.hidden) > 0
+            self.unseen = hidden if self.unseen is None else self.unseen | hidden
+
+    def is_of(self, frame: Frame, settings: EstimatorSettings) -> bool:
+        """Whether it holds for the frame; cameras and masks compare by identity."""
+        how = (settings.image_is_rectified, settings.aspect_fit)
+        return self._camera is frame.camera and self._mask is frame.hidden and self._how == how
 
 
 class DepthEstimator:
@@ -160,79 +206,89 @@ class DepthEstimator:
         self.engine = engine
         self.bundle = bundle
         self.settings = settings
-        self._key: tuple[object, ...] = ()
-        self._rectification: Rectification | None = None
-        self._unseen: np.ndarray | None = None
+        self._view: _View | None = None
 
-    def rectification(self, camera: Camera, settings: EstimatorSettings) -> Rectification:
-        """The maps of this camera, computed when camera or settings change."""
-        # Cameras compare by identity, and the key keeps this one alive.
-        key = (camera, settings.image_is_rectified, settings.aspect_fit)
-        if key != self._key or self._rectification is None:
-            network = (self.bundle.width, self.bundle.height)
-            self._rectification = Rectification(
-                camera, settings.image_is_rectified, network, settings.aspect_fit
-            )
-            self._key = key
-            self._unseen = self._rectification.network_unseen()
-        return self._rectification
-
-    def estimate(self, frame: Frame, with_colour: bool = False) -> DepthFrame:
+    def estimate(
+        self, frame: Frame, with_colour: bool = False, correct: Correction | None = None
+    ) -> DepthFrame:
         """Metric depth of one frame.
 
         Args:
             frame: image and camera.
             with_colour: also return the rectified colours, for a coloured cloud.
+            correct: mends the depth before the gates.
 
         Raises:
             EngineError: the runtime failed.
         """
         settings, timer = self.settings, StepTimer()
         with timer.step("to_network"):
-            rectification = self.rectification(frame.camera, settings)
-            small = rectification.to_network(frame.image)
+            view = self._view_of(frame, settings)
+            small = view.rectification.to_network(frame.image)
             conversion = _TO_RGB[frame.channels]
             rgb = small if conversion is None else cv2.cvtColor(small, conversion)
         with timer.step("engine"):
             planes = self.engine.infer(rgb[None])
+        sigma = planes["sigma"][0, 0]
+        with timer.step("correct"):
+            focal_ratio = view.rectification.network_focal_px / self.bundle.focal_px
+            ungated = planes["depth"][0, 0] * np.float32(focal_ratio)
+            if correct is not None:
+                ungated = self._corrected(ungated, rgb, view, correct)
         with timer.step("gates"):
-            scale = rectification.network_focal_px / self.bundle.focal_px
-            sigma = planes["sigma"][0, 0]
-            depth, edges = self._believed(planes["depth"][0, 0], sigma, scale, settings)
+            sigma_limit = self.bundle.sigma_limit(settings.min_confidence)
+            gated = view.gates.apply(ungated, sigma, sigma_limit, settings, view.unseen)
+            if view.unseen is not None:
+                ungated[view.unseen] = np.nan
         with timer.step("upsample"):
-            depth, camera = self._output_size(depth, edges, rectification, settings)
+            depth, camera = self._output_size(gated, view, settings)
         colour = None
         if with_colour:
             with timer.step("colour"):
-                colour = self._colour(frame, rectification, camera)
-        relative = planes["relative"][0, 0]
-        return DepthFrame(depth, camera, colour, sigma, relative, timer.steps_ms)
+                colour = self._colour(frame, view.rectification, camera)
+        return DepthFrame(
+            depth_m=depth,
+            camera=camera,
+            colour_bgra=colour,
+            network_depth_m=gated.depth_m,
+            ungated_m=ungated,
+            sigma=sigma,
+            relative=planes["relative"][0, 0],
+            gate_counts=gated.counts,
+            steps_ms=timer.steps_ms,
+            _rectification=view.rectification,
+            _bundle=self.bundle,
+        )
 
-    def _believed(
-        self, canonical: np.ndarray, sigma: np.ndarray, scale: float, settings: EstimatorSettings
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Canonical to metric depth (h, w) with the gates applied, and its edges."""
-        depth = smooth(canonical * np.float32(scale))
-        edges = depth_edges(depth, settings.edge_ratio) if settings.edge_ratio else None
-        apply_range(depth, settings.min_range_m, settings.max_range_m)
-        unknown = sigma > self.bundle.sigma_limit(settings.min_confidence)
-        if edges is not None:
-            unknown |= edges
-        if self._unseen is not None:
-            unknown |= self._unseen
-        depth[unknown] = np.nan
-        return depth, edges
+    def _view_of(self, frame: Frame, settings: EstimatorSettings) -> _View:
+        """What hangs on camera, mask and settings, computed anew when one of them changes."""
+        view = self._view
+        if view is None or not view.is_of(frame, settings):
+            network = (self.bundle.width, self.bundle.height)
+            view = self._view = _View(frame, settings, network)
+        return view
+
+    @staticmethod
+    def _corrected(
+        depth_m: np.ndarray, image: np.ndarray, view: _View, correct: Correction
+    ) -> np.ndarray:
+        camera = view.rectification.network_camera
+        if view.unseen is None:
+            return correct(depth_m, image, camera)
+        corrected = correct(np.where(view.unseen, np.float32(np.nan), depth_m), image, camera)
+        return np.where(view.unseen, depth_m, corrected)  # gates need numbers everywhere
 
     @staticmethod
     def _output_size(
-        depth: np.ndarray,
-        edges: np.ndarray | None,
-        rectification: Rectification,
-        settings: EstimatorSettings,
+        gated: Gated, view: _View, settings: EstimatorSettings
     ) -> tuple[np.ndarray, Camera]:
+        rectification = view.rectification
         if settings.output_size == "network":
-            return depth, rectification.network_camera
-        return rectification.from_network(depth, edges), rectification.camera
+            return gated.depth_m, rectification.network_camera
+        depth = rectification.from_network(gated.depth_m, gated.edges)
+        if view.hidden is not None:
+            depth[view.hidden] = np.nan
+        return depth, rectification.camera
 
     @staticmethod
     def _colour(frame: Frame, rectification: Rectification, camera: Camera) -> np.ndarray:

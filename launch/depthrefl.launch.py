@@ -30,7 +30,7 @@ ARGUMENTS = {
     "namespace": ("", "Of the node and its results."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
 }
-RESULTS = ("/depth/preview", "/points")
+RESULTS = ("/depth/preview", "/points", "/points/marking", "/points/clearing")
 
 
 def start_node(context: LaunchContext) -> list[LifecycleNode]:

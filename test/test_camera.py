@@ -72,9 +72,43 @@ def test_region_of_interest_and_binning():
     np.testing.assert_allclose(project(found, point), expected, rtol=1e-12)
 
 
-def test_an_image_of_another_size_is_refused_with_both_sizes():
-    with pytest.raises(CameraError, match="640x480.*but the image is 320x240"):
-        camera().for_image(320, 240)
+def test_an_image_of_another_aspect_is_refused_with_both_sizes():
+    with pytest.raises(CameraError, match="640x480.*but the image is 640x360, of another aspect"):
+        camera().for_image(640, 360)
+    roi = RegionOfInterest(width=400, height=300)
+    with pytest.raises(CameraError, match="200x150 .*binning 2x2, roi 400x300.*is 200x160"):
+        camera(roi=roi, binning_x=2, binning_y=2).for_image(200, 160)
+
+
+@pytest.mark.parametrize("size", [(320, 240), (1280, 960), (213, 160), (200, 150), (400, 300)])
+@pytest.mark.parametrize("binning", [1, 2])
+@pytest.mark.parametrize("roi", [RegionOfInterest(), RegionOfInterest(60, 100, 300, 400)])
+def test_the_info_of_a_rescaled_stream_is_scaled(size, binning, roi):
+    described = camera(roi=roi, binning_x=binning, binning_y=binning)
+    seen = (roi.width, roi.height) if roi.width else (640, 480)
+    found = described.for_image(*size)
+    scale = np.array(size) / seen
+    expected = (project(camera(), (0.1, 0.1, 2.0)) - (roi.x_offset, roi.y_offset) + 0.5) * scale
+    np.testing.assert_allclose(project(found, (0.1, 0.1, 2.0)), expected - 0.5, rtol=1e-12)
+    fits = size == (seen[0] // binning, seen[1] // binning)
+    assert found.rescaled_from == (None if fits else (seen[0] // binning, seen[1] // binning))
+
+
+def test_region_and_binning_move_every_matrix_alike():
+    P = np.array([400.0, 0, 300, -40, 0, 410, 250, 0, 0, 0, 1, 0])
+    roi = RegionOfInterest(x_offset=11, y_offset=7, width=401, height=299)
+    found = camera(P=P, roi=roi, binning_x=4, binning_y=2).for_image(100, 149)
+    # Where a point lies in the raw image, by K, and in the rectified one, by P with its offset Tx.
+    point = np.array([0.2, -0.1, 1.5, 1.0])
+    for before, after in (
+        (np.c_[camera().K, np.zeros(3)], np.c_[found.K, np.zeros(3)]),
+        (P.reshape(3, 4), found.P),
+    ):
+        u, v = (before @ point)[:2] / point[2]
+        expected = ((u - 11 + 0.5) / 4 - 0.5, (v - 7 + 0.5) / 2 - 0.5)
+        np.testing.assert_allclose((after @ point)[:2] / point[2], expected, rtol=1e-12)
+    assert (found.binning_x, found.binning_y, found.roi) == (1, 1, RegionOfInterest())
+    assert found.for_image(100, 149) is found
 
 
 def test_the_same_size_is_the_same_camera():

@@ -53,8 +53,16 @@ def test_without_info_the_topic_and_the_ways_out_are_named(sources):
 
 def test_info_of_another_size_is_refused_with_both_sizes(sources):
     sources.add(info(50.0, 1))
-    with pytest.raises(MessageError, match=f"{TOPIC}: .*64x48.*the image is 32x24"):
-        sources.find(Time(), 32, 24)
+    with pytest.raises(MessageError, match=f"{TOPIC}: .*64x48.*the image is 32x32"):
+        sources.find(Time(), 32, 32)
+
+
+def test_info_of_a_rescaled_stream_is_scaled_and_its_source_says_so(sources):
+    sources.add(info(50.0, 1))
+    found = sources.find(Time(), 32, 24)
+    assert found.camera.fx == 25.0
+    assert found.source == f"{TOPIC}, scaled from 64x48 to the image's 32x24"
+    assert sources.find(Time(), 64, 48).source == TOPIC
 
 
 @pytest.mark.parametrize("has_info", [False, True])
@@ -78,8 +86,8 @@ def test_a_calibration_file_comes_before_info(sources):
     calibration = Camera.pinhole(64, 48, 77, 77, 31.5, 23.5)
     found = sources.find(Time(), 64, 48, calibration)
     assert (found.camera.fx, found.source) == (77, "camera_info_url")
-    with pytest.raises(MessageError, match="camera_info_url: .*32x24"):
-        sources.find(Time(), 32, 24, calibration)
+    with pytest.raises(MessageError, match="camera_info_url: .*32x32"):
+        sources.find(Time(), 32, 32, calibration)
 
 
 def calibration_content():

@@ -106,6 +106,14 @@ def test_facts_are_shown_until_stated_anew(diagnostics):
     assert values_of(diagnostics)[1]["model"] == "b"
 
 
+def test_the_last_frames_numbers_are_told(diagnostics):
+    diagnostics.measure("gated_edge_percent", 12.3456)
+    diagnostics.measure("gated_edge_percent", 3.14159)
+    assert values_of(diagnostics)[1]["gated_edge_percent"] == "3.142"
+    diagnostics.clear_facts()
+    assert "gated_edge_percent" not in values_of(diagnostics)[1]
+
+
 def test_throttle_lets_each_kind_speak_once_a_period(clock):
     throttle = Throttle(5.0, clock)
     assert throttle.allows("a") and throttle.allows("b")

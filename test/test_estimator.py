@@ -28,15 +28,15 @@ def picture(bundle):
 
 def plain(**changes) -> EstimatorSettings:
     """Settings that gate nothing."""
-    return EstimatorSettings(
-        **{"edge_ratio": 0.0, "min_range_m": 0.0, "max_range_m": 1e3, **changes}
-    )
+    nothing = {"edge_ratio": 0.0, "max_grazing_angle_deg": 0.0}
+    return EstimatorSettings(**{**nothing, "min_range_m": 0.0, "max_range_m": 1e3, **changes})
 
 
 @pytest.fixture
 def estimate(engine, bundle):
-    def run(frame, with_colour=False, **changes):
-        return DepthEstimator(engine, bundle, plain(**changes)).estimate(frame, with_colour)
+    def run(frame, with_colour=False, correct=None, **changes):
+        estimator = DepthEstimator(engine, bundle, plain(**changes))
+        return estimator.estimate(frame, with_colour, correct)
 
     return run
 
@@ -111,9 +111,68 @@ def test_range_confidence_and_edges_gate(estimate, bundle, picture):
         np.isnan(sure.depth_m).mean(), (confidence < threshold).mean(), atol=0.01
     )
 
-    edged = estimate(frame, edge_ratio=1.1)
-    believed = edged.depth_m[np.isfinite(edged.depth_m)]
-    assert 0 < np.isnan(edged.depth_m).mean() < 0.6 and len(believed)
+    for gate, setting in (
+        ("edge", {"edge_ratio": 1.05}),
+        ("grazing", {"max_grazing_angle_deg": 5}),
+    ):
+        found = estimate(frame, **setting)
+        unknown = np.isnan(found.network_depth_m)
+        assert 0 < unknown.mean() < 0.6
+        assert found.gate_counts[gate] == unknown.sum()
+        np.testing.assert_array_equal(np.isfinite(found.ungated_m), True)
+
+
+def test_a_correction_comes_before_the_gates(estimate, picture):
+    frame, seen = Frame(picture, "rgb", CAMERA), []
+
+    def correct(depth_m, image, camera):
+        seen.append((depth_m.shape, image, camera))
+        return depth_m * np.float32(2.0)
+
+    free = estimate(frame)
+    doubled = estimate(frame, correct=correct)
+    np.testing.assert_allclose(doubled.depth_m, 2 * free.depth_m, rtol=1e-6)
+    np.testing.assert_allclose(doubled.ungated_m, 2 * free.ungated_m, rtol=1e-6)
+    [(shape, image, camera)] = seen
+    assert shape == (192, 256) and camera is doubled.network_camera
+    np.testing.assert_array_equal(image, picture)
+    middle = float(np.median(free.depth_m))
+    limited = estimate(frame, correct=correct, max_range_m=middle)
+    assert (np.isposinf(limited.depth_m) == (2 * free.depth_m > middle)).all()
+
+
+def test_what_hides_behind_a_mask_or_padding_is_unseen(estimate, picture):
+    wide = np.ascontiguousarray(picture[24:168].repeat(2, axis=0).repeat(2, axis=1))  # 512x288
+    hidden = np.zeros((288, 512), np.uint8)
+    hidden[200:] = 255
+    depths = []
+
+    def correct(depth_m, _image, _camera):
+        depths.append(depth_m)
+        return depth_m * np.float32(2.0)
+
+    camera = Camera.from_horizontal_fov(512, 288, 1.1)
+    found = estimate(Frame(wide, "rgb", camera, hidden), correct=correct)
+    assert np.isnan(found.depth_m[200:]).all() and np.isfinite(found.depth_m[:198]).all()
+    padded = np.isnan(found.ungated_m)
+    assert padded[:23].all() and padded[125:].all() and not padded[25:123].any()
+    np.testing.assert_array_equal(found.ungated_m, 2 * depths[0])  # which is NaN there, too
+    np.testing.assert_array_equal(np.isnan(found.network_depth_m), padded)
+    assert found.gate_counts["unseen"] == padded.sum()
+    with pytest.raises(ValueError, match="hidden is .10, 20."):
+        Frame(wide, "rgb", camera, hidden[:10, :20])
+
+
+def test_confidence_is_the_bundles_and_grows_to_the_output(estimate, bundle, picture):
+    big = np.ascontiguousarray(picture.repeat(2, axis=0).repeat(2, axis=1))
+    found = estimate(Frame(big, "rgb", Camera.from_horizontal_fov(512, 384, 1.1)))
+    np.testing.assert_array_equal(found.confidence, bundle.confidence(found.sigma))
+    assert found.confidence.shape == (192, 256) and 0 <= found.confidence.min()
+    large = found.enlarged(found.confidence)
+    assert large.shape == found.depth_m.shape
+    assert large.mean() == pytest.approx(found.confidence.mean(), rel=0.01)
+    small = estimate(Frame(picture, "rgb", CAMERA), output_size="network")
+    assert small.enlarged(small.relative) is small.relative
 
 
 def test_settings_change_between_frames(engine, bundle, picture):
@@ -126,7 +185,9 @@ def test_settings_change_between_frames(engine, bundle, picture):
 
 def test_steps_are_timed(estimate, picture):
     found = estimate(Frame(picture, "rgb", CAMERA), with_colour=True)
-    assert list(found.steps_ms) == ["to_network", "engine", "gates", "upsample", "colour"]
+    assert list(found.steps_ms) == [
+        *("to_network", "engine", "correct", "gates", "upsample", "colour")
+    ]
     assert all(value >= 0 for value in found.steps_ms.values())
 
 
@@ -151,6 +212,7 @@ def test_a_frame_that_does_not_fit_is_refused(image, channels, named):
         ({"output_size": "huge"}, "'huge'"),
         ({"min_confidence": 1.0}, "min_confidence is 1"),
         ({"edge_ratio": 0.9}, "edge_ratio is 0.9"),
+        ({"max_grazing_angle_deg": 90.0}, "max_grazing_angle is 90"),
         ({"min_range_m": 5.0, "max_range_m": 4.0}, "min_range is 5"),
     ],
 )

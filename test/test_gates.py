@@ -1,8 +1,149 @@
 """Which pixels may be believed."""
 
-import numpy as np
+from __future__ import annotations
 
-from depthrefl_ros.geometry.gates import apply_range, depth_edges, smooth
+import math
+
+import cv2
+import numpy as np
+import pytest
+from box_scene import true_depth
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.gates import (
+    GATES,
+    Gates,
+    GateSettings,
+    apply_range,
+    depth_edges,
+    floating,
+    grazing,
+    smooth,
+)
+from depthrefl_ros.geometry.pose import Pose
+
+CAMERA = Camera.from_horizontal_fov(256, 192, 1.2)
+ROBOT = Pose.from_mount(0.4, pitch_rad=0.07)
+SCENES = {
+    "a box before a wall": [((2, -0.4, 0), (2.4, 0.4, 0.6)), ((4, -9, 0), (4.2, 9, 2.5))],
+    "boxes near and far": [
+        ((1.2, -0.2, 0), (1.5, 0.2, 0.5)),
+        ((1.8, 0.5, 0), (2.2, 1.0, 1.2)),
+        ((7, -9, 0), (7.2, 9, 3)),
+    ],
+    "a pole": [((2, -0.03, 0), (2.06, 0.03, 1.5)), ((5, -9, 0), (5.2, 9, 3))],
+}
+FLOATS = 0.04  # log ratio to every surface nearby
+TRUE = 0.02  # log ratio to the surface that is there
+
+
+def blurred(truth: np.ndarray, width: float) -> np.ndarray:
+    """Depth that slides from surface to surface, as a network's does."""
+    return np.exp(cv2.GaussianBlur(np.log(truth), (0, 0), width / 2)).astype(np.float32)
+
+
+def floats(depth: np.ndarray, truth: np.ndarray, reach: int) -> np.ndarray:
+    """(h, w) bool: no surface within ``reach`` pixels has this depth."""
+    nearest = np.full(truth.shape, np.inf)
+    for y in range(-reach, reach + 1):
+        for x in range(-reach, reach + 1):
+            moved = np.roll(truth, (y, x), (0, 1))
+            nearest = np.minimum(nearest, np.abs(np.log(depth / moved)))
+    inner = np.zeros(truth.shape, bool)
+    inner[reach:-reach, reach:-reach] = True
+    return inner & (nearest > FLOATS)
+
+
+def gated(depth: np.ndarray, camera: Camera = CAMERA, sigma=0.05, **settings):
+    sigma = np.broadcast_to(np.float32(sigma), depth.shape)
+    settings = GateSettings(**{"max_range_m": 12.0, **settings})
+    return Gates(camera).apply(depth, sigma, 0.1, settings)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("width", [2, 3, 4])
+def test_what_floats_between_surfaces_goes_and_the_surfaces_stay(scene, width):
+    truth = true_depth(CAMERA, ROBOT, SCENES[scene])
+    depth = blurred(truth, width)
+    removed = np.isnan(gated(depth).depth_m)
+    between, true = floats(depth, truth, width + 2), np.abs(np.log(depth / truth)) < TRUE
+    assert between.sum() > 300
+    assert removed[between].mean() >= 0.95
+    assert removed[true].mean() <= 0.03
+
+
+@pytest.mark.parametrize("height_m", [0.15, 0.3, 0.5])
+def test_a_floor_that_runs_away_is_no_edge(height_m):
+    """Seen from a robot its neighbouring rows differ as much as two surfaces do."""
+    floor = true_depth(CAMERA, Pose.from_mount(height_m, pitch_rad=0.15), [])
+    seen = floor < 6.0
+    assert (floor[:-1] / floor[1:])[seen[:-1]].max() > 1.03
+    assert np.isnan(gated(floor).depth_m)[seen].mean() < 0.01
+
+
+def test_planes_of_any_slant_are_no_edge():
+    v, u = np.mgrid[:192, :256]
+    for slant_u, slant_v in ((0.002, 0.0), (0.0, 0.002), (0.001, -0.001)):
+        inverse = 0.5 + slant_u * (u - 128) + slant_v * (v - 96)
+        assert not floating(inverse.astype(np.float32), 1.05).any()
+
+
+def test_grazing_is_measured_against_the_surface():
+    """A level floor, level camera: the angle of a ray to the floor is known."""
+    floor = true_depth(CAMERA, Pose.from_mount(0.3), [])
+    found = grazing(1.0 / floor, CAMERA, math.radians(4.0))
+    v, u = np.mgrid[:192, :256].astype(float)
+    down, across = (v - CAMERA.cy) / CAMERA.fy, (u - CAMERA.cx) / CAMERA.fx
+    angle = np.degrees(np.arcsin(down / np.sqrt(1 + down**2 + across**2)))
+    inner = (floor < 14.9) & (v < 190) & (v > CAMERA.cy + 4)
+    assert found[inner & (angle < 3.8)].all() and (inner & (angle < 3.8)).sum() > 500
+    assert not found[inner & (angle > 4.2)].any()
+
+
+def test_a_wall_seen_face_on_is_not_grazing():
+    assert not grazing(np.full((192, 256), 0.5, np.float32), CAMERA, math.radians(15)).any()
+
+
+def test_every_gate_counts_its_pixels_and_can_be_turned_off():
+    truth = blurred(true_depth(CAMERA, ROBOT, SCENES["a box before a wall"]), 3)
+    truth[:10], truth[-3:] = 20.0, 0.1
+    sigma = np.full(truth.shape, 0.05, np.float32)
+    sigma[60:70, 40:50] = 0.3
+    unseen = np.zeros(truth.shape, bool)
+    unseen[:, :4] = True
+    settings = GateSettings(min_range_m=0.2, max_range_m=12.0)
+    made = Gates(CAMERA).apply(truth, sigma, 0.1, settings, unseen)
+    assert set(made.counts) == set(GATES)
+    assert made.counts["confidence"] == 100 and made.counts["unseen"] == 4 * 192
+    assert made.counts["too_far"] == 10 * 256 and made.counts["edge"] > 100
+    assert np.isnan(made.depth_m[62, 45]) and np.isnan(made.depth_m[:, :4]).all()
+    assert np.isposinf(made.depth_m[2, 100]) and np.isneginf(made.depth_m[-1, 100])
+    assert np.isfinite(made.smoothed_m).all() and made.edges.any()
+    off = GateSettings(False, edge_ratio=0, max_grazing_angle_deg=0, max_range_m=99, min_range_m=0)
+    kept = Gates(CAMERA).apply(truth, sigma, np.inf, off)
+    np.testing.assert_array_equal(kept.depth_m, truth)
+    assert not any(kept.counts.values()) and kept.edges is None
+
+
+def test_the_input_is_left_as_it_is():
+    depth = true_depth(CAMERA, ROBOT, SCENES["a pole"])
+    before = depth.copy()
+    gated(depth, sigma=0.5)
+    np.testing.assert_array_equal(depth, before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"edge_ratio": 0.9}, "edge_ratio is 0.9"),
+        ({"max_grazing_angle_deg": 90.0}, "max_grazing_angle is 90.0 degrees"),
+        ({"min_confidence": 1.0}, "min_confidence is 1.0"),
+        ({"min_range_m": 5.0, "max_range_m": 5.0}, "min_range is 5.0 m and max_range 5.0 m"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(changes, named):
+    with pytest.raises(ValueError, match=named):
+        GateSettings(**changes)
 
 
 def test_a_step_is_an_edge_on_both_sides_and_a_slope_is_none():
@@ -12,13 +153,6 @@ def test_a_step_is_an_edge_on_both_sides_and_a_slope_is_none():
     assert edges[:, 5:7].all() and not edges[:, :5].any() and not edges[:, 7:].any()
     slope = np.tile(np.geomspace(1, 2, 12, dtype=np.float32), (8, 1))
     assert not depth_edges(slope, 1.2).any()
-
-
-def test_a_flying_pixel_between_two_surfaces_is_an_edge():
-    depth = np.full((8, 12), 1.0, np.float32)
-    depth[:, 6:] = 4.0
-    depth[:, 6] = 2.2
-    assert depth_edges(depth, 1.2)[:, 6].all()
 
 
 def test_range_follows_rep_117():

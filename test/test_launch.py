@@ -1,6 +1,7 @@
-"""The launch file, run by the real launch and launch_ros where they are installed."""
+"""The launch files, run by the real launch and launch_ros where they are installed."""
 
 import importlib.util
+import json
 import os
 import signal
 import stat
@@ -8,11 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import GetParameters
+
+from depthrefl_ros.geometry.pose import Pose
 
 # Not "launch": from the root of the tree Python takes the folder launch/ for a package.
 pytest.importorskip("launch.actions", reason="launch is not installed (it is not on PyPI)")
@@ -21,6 +25,7 @@ pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed (n
 import launch  # noqa: E402
 
 LAUNCH_FILE = ROOT / "launch" / "depthrefl.launch.py"
+NAV2_DEMO = ROOT / "launch" / "nav2_demo.launch.py"
 ARGUMENTS = {
     "image_topic",
     "camera_info_topic",
@@ -35,8 +40,8 @@ ARGUMENTS = {
 }
 
 
-def load_launch_file():
-    spec = importlib.util.spec_from_file_location("depthrefl_launch", LAUNCH_FILE)
+def load_launch_file(path=LAUNCH_FILE):
+    spec = importlib.util.spec_from_file_location("launch_file", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -55,20 +60,62 @@ def entities(**arguments):
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """An ament prefix in which the package looks installed, its executable running this tree."""
-    index = tmp_path / "share/ament_index/resource_index/packages"
-    index.mkdir(parents=True)
-    (index / "depthrefl_ros").touch()
+    install(tmp_path, "depthrefl_ros", "depthrefl", "-m depthrefl_ros.ros.node")
     (tmp_path / "share/depthrefl_ros").symlink_to(ROOT)
-    executable = tmp_path / "lib/depthrefl_ros/depthrefl"
-    executable.parent.mkdir(parents=True)
-    executable.write_text(
-        f"#!/bin/sh\nexport PYTHONPATH={ROOT}:$PYTHONPATH\n"
-        f'exec {sys.executable} -m depthrefl_ros.ros.node "$@"\n'
-    )
-    executable.chmod(executable.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv(
         "AMENT_PREFIX_PATH", f"{tmp_path}:{os.environ.get('AMENT_PREFIX_PATH', '')}".rstrip(":")
     )
+
+
+def install(prefix, package, executable, python_arguments):
+    """Puts a package with one executable, which is Python with these arguments, into a prefix."""
+    index = prefix / "share/ament_index/resource_index/packages"
+    index.mkdir(parents=True, exist_ok=True)
+    (index / package).touch()
+    path = prefix / "lib" / package / executable
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        f"#!/bin/sh\nexport PYTHONPATH={ROOT}:$PYTHONPATH\n"
+        f'exec {sys.executable} {python_arguments} "$@"\n'
+    )
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+# Nav2 and tf2 are not on PyPI. In their place a node says which name and parameters it was given.
+STAND_IN = """
+import json, sys
+import rclpy
+rclpy.init(args=sys.argv)
+node = rclpy.create_node("unnamed", automatically_declare_parameters_from_overrides=True)
+values = {name: one.value for name, one in node.get_parameters_by_prefix("").items()}
+own = rclpy.utilities.remove_ros_args(sys.argv)[1:]
+said = {"node": node.get_fully_qualified_name(), "parameters": values, "arguments": own}
+print("STAND_IN " + json.dumps(said, default=str), flush=True)
+try:
+    rclpy.spin(node)
+except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
+    pass
+"""
+
+
+@pytest.fixture
+def nav2_installed(installed, tmp_path):
+    """Stand-ins for what the Nav2 demonstration starts beside our node."""
+    script = tmp_path / "stand_in.py"
+    script.write_text(STAND_IN)
+    for package, executable in (
+        ("tf2_ros", "static_transform_publisher"),
+        ("nav2_costmap_2d", "nav2_costmap_2d"),
+        ("nav2_lifecycle_manager", "lifecycle_manager"),
+    ):
+        install(tmp_path, package, executable, script)
+
+
+def stand_ins(output):
+    """What the stand-ins have said so far, by the node's name."""
+    said = [json.loads(line.split("STAND_IN ", 1)[1]) for line in output.splitlines()
+            if "STAND_IN " in line]  # fmt: skip
+    return {one["node"]: one for one in said}
 
 
 # What ``ros2 launch`` does with a file and its arguments; LaunchService wants a main thread.
@@ -90,12 +137,12 @@ sys.exit(service.run())
 class RunningLaunch:
     """The launch file run by a process group of its own, as from a terminal."""
 
-    def __init__(self, log: Path, **arguments):
+    def __init__(self, log: Path, launch_file: Path = LAUNCH_FILE, **arguments):
         given = [f"{name}:={value}" for name, value in arguments.items()]
         self._log = log
         with log.open("w") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", RUNNER, str(LAUNCH_FILE), *given],
+                [sys.executable, "-c", RUNNER, str(launch_file), *given],
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -203,3 +250,113 @@ def test_the_config_lies_where_the_launch_file_looks():
     config = load_launch_file().CONFIG
     assert config == Path(ROOT) / "config"
     assert (config / "depthrefl.yaml").is_file() and (config / "depthrefl.rviz").is_file()
+
+
+def test_every_argument_of_the_nav2_demonstration_is_described():
+    description = load_launch_file(NAV2_DEMO).generate_launch_description()
+    declared = {argument.name: argument for argument in description.get_launch_arguments()}
+    assert {"camera_height", "camera_pitch", "optical_frame", "layer", "use_rviz"} <= set(declared)
+    assert all(len(argument.description) > 10 for argument in declared.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [({}, 5), ({"publish_mount": "false"}, 3), ({"fixed_odometry": "true", "use_rviz": "true"}, 7)],
+)
+def test_the_nav2_demonstration_starts_what_it_is_told(arguments, expected):
+    module = load_launch_file(NAV2_DEMO)
+    context = launch.LaunchContext()
+    for name, (default, _) in module.ARGUMENTS.items():
+        context.launch_configurations[name] = arguments.get(name, default)
+    nodes = module.start(context)
+    started = [one for one in nodes if one.condition is None or one.condition.evaluate(context)]
+    assert len(started) == expected
+
+
+def test_the_nav2_demonstration_names_its_nodes_as_its_files_do(nav2_installed, peer, tmp_path):
+    arrays = peer.collect(DiagnosticArray, "/diagnostics")
+    running = RunningLaunch(
+        tmp_path / "log.txt",
+        NAV2_DEMO,
+        camera_height="0.4",
+        camera_pitch="10",
+        layer="camera_voxel_layer",
+        base_frame="base_footprint",
+    )
+    try:
+        assert peer.spin_until(lambda: len(stand_ins(running.output())) == 4, 30), running.output()
+        assert peer.spin_until(lambda: len(arrays) >= 1, 30), running.output()
+        assert arrays[-1].status[0].message == "unconfigured"  # the lifecycle manager's to start
+        answer = peer.call(
+            GetParameters,
+            "/depthrefl/get_parameters",
+            GetParameters.Request(names=["base_frame", "camera_height", "camera_pitch"]),
+        )
+        given = [answer.values[0].string_value, *(one.double_value for one in answer.values[1:])]
+        assert given == ["base_footprint", 0.4, 10.0]
+        said = stand_ins(running.output())
+    finally:
+        code = running.interrupt()
+    assert code == 0, running.output()
+    assert "Traceback" not in running.output()
+    costmap = said["/local_costmap/local_costmap"]["parameters"]
+    assert costmap["plugins"] == ["camera_voxel_layer", "inflation_layer"]
+    assert costmap["robot_base_frame"] == "base_footprint"
+    assert costmap["camera_voxel_layer.z_voxels"] == 16  # of config/nav2_costmap.yaml
+    manager = said["/lifecycle_manager_depthrefl"]["parameters"]
+    assert [f"/{name}" for name in manager["node_names"]] == [
+        "/depthrefl",
+        "/local_costmap/local_costmap",
+    ]
+    assert manager["bond_timeout"] == 0.0 and manager["autostart"] is True
+    mount = transform(said["/camera_link_mount"]["arguments"])
+    assert mount == pytest.approx({"z": 0.4, "x": 0.0, "pitch": np.radians(10), "roll": 0.0})
+
+
+def test_the_mount_on_tf_is_the_one_that_the_parameters_mean():
+    """REP-103: the two transforms together are `Pose.from_mount` of the same numbers."""
+    module = load_launch_file(NAV2_DEMO)
+    values = {name: default for name, (default, _) in module.ARGUMENTS.items()}
+    values |= {"camera_x": "0.2", "camera_height": "0.6", "camera_pitch": "12", "camera_roll": "5"}
+    rotation, translation = np.eye(3), np.zeros(3)
+    for node in module.mount(values):
+        texts = [
+            one[0].text
+            for one in node.cmd[1:]
+            if isinstance(one[0], launch.substitutions.TextSubstitution)
+        ]
+        amounts = transform(texts[: texts.index("--ros-args")])
+        offset = np.array([amounts.get(axis, 0.0) for axis in "xyz"])
+        translation = rotation @ offset + translation
+        rotation = rotation @ rpy(*(amounts.get(one, 0.0) for one in ("roll", "pitch", "yaw")))
+    pose = Pose.from_mount(0.6, np.radians(12), np.radians(5), 0.2)
+    np.testing.assert_allclose(rotation, pose.rotation, atol=1e-12)
+    np.testing.assert_allclose(translation, pose.translation, atol=1e-12)
+
+
+def transform(arguments):
+    """Metres and radians by name, of static_transform_publisher's arguments."""
+    pairs = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    return {name[2:]: float(text) for name, text in pairs.items() if "frame" not in name}
+
+
+def rpy(roll, pitch, yaw):
+    """The rotation that tf2 makes of roll, pitch, yaw: about the fixed axes x, then y, then z."""
+    turns = []
+    for (first, second), angle in zip(((1, 2), (2, 0), (0, 1)), (roll, pitch, yaw), strict=True):
+        turn = np.eye(3)
+        turn[first, first] = turn[second, second] = np.cos(angle)
+        turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
+        turns.append(turn)
+    return turns[2] @ turns[1] @ turns[0]
+
+
+def test_the_nav2_demonstration_finds_its_files():
+    module = load_launch_file(NAV2_DEMO)
+    for name in ("params_file", "costmap_file"):
+        assert Path(module.ARGUMENTS[name][0]).is_file()
+    rviz = yaml.safe_load((module.CONFIG / "nav2_demo.rviz").read_text())["Visualization Manager"]
+    topics = {one["Topic"]["Value"] for one in rviz["Displays"] if "Topic" in one}
+    assert topics == {
+        "/image", "/points/marking", "/points/clearing", "/local_costmap/costmap"
+    }  # fmt: skip

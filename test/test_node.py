@@ -61,7 +61,9 @@ def test_depth_comes_where_importing_torch_fails(node, depth_images, without_tor
 
 
 def test_all_outputs_carry_the_header_of_their_image(node, depth_images):
+    planes = ("depth/image_raw", "depth/confidence", "depth/relative")
     kinds = {"depth/camera_info": CameraInfo, "depth/preview": Image, "points": PointCloud2}
+    kinds.update(dict.fromkeys(planes, Image))
     received = {topic: [] for topic in kinds}
     subscriptions = [
         node.node.create_subscription(kind, topic, received[topic].append, 1)
@@ -90,6 +92,14 @@ def test_all_outputs_carry_the_header_of_their_image(node, depth_images):
     preview = found["depth/preview"]
     assert (preview.encoding, preview.width) == ("bgr8", WIDTH + LEGEND_WIDTH)
     depth = depth_of(found["depth/image"])
+    assert found["depth/image_raw"].encoding == "16UC1"
+    millimetres = np.frombuffer(found["depth/image_raw"].data, np.uint16).reshape(depth.shape)
+    believed = np.isfinite(depth)
+    np.testing.assert_array_equal(millimetres > 0, believed)
+    np.testing.assert_allclose(millimetres[believed], 1000 * depth[believed], atol=0.51)
+    for topic in ("depth/confidence", "depth/relative"):
+        plane = depth_of(found[topic])
+        assert 0.0 <= plane.min() < plane.max() <= 1.0
     points = np.frombuffer(found["points"].data, np.float32).reshape(HEIGHT, WIDTH, 4)
     np.testing.assert_array_equal(points[..., 2], np.where(np.isfinite(depth), depth, np.nan))
     row, column = np.argwhere(np.isfinite(depth))[0]

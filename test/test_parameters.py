@@ -6,14 +6,8 @@ import yaml
 from rcl_interfaces.msg import ParameterType
 from rclpy.parameter import Parameter
 
-from depthrefl_ros.ros.parameters import (
-    Changeable,
-    ParameterError,
-    Parameters,
-    check_changeable,
-    declare,
-    descriptor,
-)
+from depthrefl_ros.ros.declaration import check_changeable, declare, descriptor
+from depthrefl_ros.ros.parameters import Changeable, ParameterError, Parameters
 
 CONFIG = Path(__file__).resolve().parents[1] / "config" / "depthrefl.yaml"
 
@@ -94,6 +88,12 @@ def test_values_that_cannot_be_taken_at_start_are_named(make_node, values, compl
     [
         ({"edge_ratio": 0.5}, "edge_ratio is 0.5; .* above 1"),
         ({"min_range": 3.0, "max_range": 2.0}, "min_range is 3.0 m and max_range 2.0 m"),
+        (
+            {"min_obstacle_height": 2.0},
+            "min_obstacle_height is 2.0 m and max_obstacle_height 1.8 m",
+        ),
+        ({"scan_max_height": 0.1}, "scan_min_height must be the smaller"),
+        ({"scale_correction": "lidar"}, "scale_correction is 'lidar'; .*reference_points"),
         ({"image_transport": "theora"}, "image_transport is 'theora'; it must be one of"),
     ],
 )

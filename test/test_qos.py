@@ -3,10 +3,12 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from depthrefl_ros.ros.anchors import TYPES
 from depthrefl_ros.ros.inputs import Inputs
 from depthrefl_ros.ros.parameters import Parameters
 from depthrefl_ros.ros.qos import (
     Offer,
+    anchor_profile,
     camera_info_profile,
     image_profile,
     offer_on,
@@ -71,7 +73,7 @@ def reliability_of_subscription(peer, topic):
 
 def test_subscriptions_follow_the_publishers(peer):
     images = []
-    inputs = Inputs(peer.node, Parameters(), images.append, lambda message: None)
+    inputs = Inputs(peer.node, Parameters(), images.append, lambda message: None, {})
     topic = inputs.image_topic
     try:
         expected = [ReliabilityPolicy.BEST_EFFORT]
@@ -92,10 +94,56 @@ def test_compressed_transport_listens_beside_the_image_topic(peer):
     def ignore(message):
         del message
 
-    inputs = Inputs(peer.node, Parameters(image_transport="compressed"), ignore, ignore)
+    inputs = Inputs(peer.node, Parameters(image_transport="compressed"), ignore, ignore, {})
     inputs.close()
     assert inputs.image_topic == "/image/compressed"
     assert inputs.camera_info_topic == "/camera_info"
+
+
+@pytest.mark.parametrize(
+    "scale_correction, topics",
+    [
+        ("off", set()),
+        ("ground", {"imu"}),
+        ("range", {"range"}),
+        ("reference_points", {"reference_points"}),
+        ("auto", {"imu", "range", "reference_points"}),
+    ],
+)
+def test_sensors_are_listened_to_only_where_the_scale_needs_them(peer, scale_correction, topics):
+    received = {name: [] for name in TYPES}
+    callbacks = {name: messages.append for name, messages in received.items()}
+
+    def ignore(message):
+        del message
+
+    inputs = Inputs(peer.node, Parameters(), ignore, ignore, callbacks)
+
+    def listened_to() -> set[str]:
+        return {name for name in TYPES if peer.node.count_subscribers(name)}
+
+    try:
+        assert peer.spin_until(lambda: listened_to() == set())
+        inputs.follow_parameters(Parameters(scale_correction=scale_correction))
+        assert peer.spin_until(lambda: listened_to() == topics)
+        publishers = {
+            name: peer.node.create_publisher(TYPES[name], name, BEST_EFFORT) for name in topics
+        }
+
+        def send():
+            for name, publisher in publishers.items():
+                publisher.publish(TYPES[name]())
+
+        assert peer.spin_until(lambda: all(received[name] for name in topics), do=send)
+        inputs.follow_parameters(Parameters())
+        assert peer.spin_until(lambda: listened_to() == set())
+    finally:
+        inputs.close()
+
+
+def test_sensors_are_heard_as_reliably_as_they_speak():
+    assert anchor_profile(Offer(reliable=True)).reliability == ReliabilityPolicy.RELIABLE
+    assert anchor_profile(Offer()).reliability == ReliabilityPolicy.BEST_EFFORT
 
 
 def test_publishers_are_reliable_and_users_may_override_that(ros):

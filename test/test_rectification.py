@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from depthrefl_ros.geometry.camera import PADDING_GREY, Camera
+from depthrefl_ros.geometry.camera import PADDING_GREY, Camera, undistortion_maps
 from depthrefl_ros.geometry.rectification import Rectification, fit_rectangles
 
 NETWORK = (256, 192)
@@ -156,3 +156,57 @@ def test_zero_distortion_of_any_length_is_no_distortion(size):
     P = np.array([[400.0, 0, 300, 0], [0, 400, 200, 0], [0, 0, 1, 0]])
     rectification = Rectification(Camera(640, 480, K, np.zeros(size), P=P), False, NETWORK)
     assert rectification.to_network(np.zeros((480, 640, 3), np.uint8)).shape == (192, 256, 3)
+
+
+def fisheye(turned_deg: float) -> Camera:
+    """A fisheye of 200 degrees whose rectified view is turned towards its rim."""
+    focal = 320 / np.radians(100)
+    matrix = np.array([[focal, 0, 320], [0, focal, 240], [0, 0, 1]])
+    R = cv2.Rodrigues(np.array([0.0, np.radians(turned_deg), 0.0]))[0]
+    P = np.array([[150.0, 0, 320, 0], [0, 150, 240, 0], [0, 0, 1, 0]])
+    return Camera(640, 480, matrix, np.array([1e-9, 0, 0, 0]), R, P, "equidistant")
+
+
+@pytest.mark.parametrize("turned_deg", [0, 50, -80])
+def test_a_fisheye_looks_beyond_ninety_degrees(turned_deg):
+    camera = fisheye(turned_deg)
+    # The middle of the rectified view, and a point 25 degrees nearer to the rim.
+    for towards_rim in (0.0, 25.0 * np.sign(turned_deg)):
+        angle = np.radians(turned_deg + towards_rim)
+        if abs(angle) > np.radians(95):
+            continue
+        raw = (320 - camera.K[0, 0] * angle, 240.0)
+        rectification = Rectification(camera, False, NETWORK)
+        found = centroid(rectification.rectify(blob(640, 480, *raw, sigma=3)))
+        expected = 320 - 150 * np.tan(np.radians(towards_rim))
+        np.testing.assert_allclose(found, (expected, 240), atol=1.5)
+
+
+def test_what_lies_behind_the_lens_is_unseen():
+    rectification = Rectification(fisheye(120.0), False, NETWORK)
+    full = rectification.from_network(np.full((192, 256), 2.0, np.float32))
+    edge = round(320 + 150 * np.tan(np.radians(20)))  # 100 degrees off the axis
+    assert np.isnan(full[240, : edge - 2]).all() and np.isfinite(full[240, edge + 2 : 500]).all()
+    P = np.array([[150.0, 0, 320, 0], [0, 150, 240, 0], [0, 0, 1, 0]])
+    back = Camera(640, 480, K, BARREL, np.diag([-1.0, 1, -1]), P)
+    assert Rectification(back, False, NETWORK).network_unseen().all(), "no mirrored ghost"
+
+
+@pytest.mark.parametrize(
+    "model, D",
+    [
+        ("plumb_bob", [-0.4, 0, 0, 0, 0]),
+        ("plumb_bob", [-0.35, 0.1, 0, 0]),
+        ("rational_polynomial", [-0.4, 0, 0, 0, 0, 0.0, 0.0, 0.0]),
+        ("equidistant", [-0.2, 0, 0, 0]),
+    ],
+)
+def test_where_the_polynomial_turns_back_nothing_is_seen_twice(model, D):
+    P = np.array([[90.0, 0, 320, 0], [0, 90, 240, 0], [0, 0, 1, 0]])
+    matrix = K * np.array([[0.4, 1, 1], [1, 0.4, 1], [1, 1, 1]])
+    camera = Camera(640, 480, matrix, np.array(D), P=P, distortion_model=model)
+    rectification = Rectification(camera, False, NETWORK)
+    x, _ = undistortion_maps(camera, camera.P[:, :3], (640, 480))
+    seen = np.isfinite(rectification.from_network(np.ones((192, 256), np.float32)))[240]
+    assert seen[320] and not seen[:5].any()
+    assert (np.diff(x[240][seen]) > 0).all(), "from left to right, each place once"

@@ -15,6 +15,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 from depthrefl_ros.training.synth.recording import (
     DEPTH_TOPIC,
@@ -81,6 +82,15 @@ def test_a_folder_without_depth_names_the_file(tmp_path):
     (tmp_path / "depth" / "0000.png").unlink()
     with pytest.raises(FolderError, match="depth/0000.png"):
         list(folder.frames())
+
+
+def test_a_drive_s_folder_keeps_the_mounts(tmp_path):
+    folder, *_ = small_folder(tmp_path, 1)
+    with pytest.raises(FolderError, match="mounts.yaml is missing"):
+        folder.mounts()
+    mounts = {"0000": {"height_m": 0.4, "pitch_rad": 0.1, "roll_rad": -0.02}}
+    folder.write_mounts(mounts)
+    assert RenderedFolder(tmp_path).mounts() == mounts
 
 
 def test_a_recording_comes_back(tmp_path):
@@ -244,3 +254,24 @@ def test_the_command_renders_a_room_resumes_and_refuses_to_mix(known_scene, tmp_
     (out / "rgb" / "0000.jpg").unlink()
     assert run("--resume").returncode == 0
     assert next(RenderedFolder(out).frames())[:2] == (jpeg, png)  # the same seed, the same picture
+
+
+def test_a_drive_has_the_mounts_that_its_floor_shows(known_scene, tmp_path):
+    """With its mount the floor of each image back-projects to z = 0 of the base frame."""
+    out = tmp_path / "drive"
+    command = [SYNTH_PYTHON, "-m", "depthrefl_ros.tools.render", "drive", out, "--count", "2",
+               "--width", "64", "--height", "48", "--samples", "1", "--seed", "9100"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    folder = RenderedFolder(out)
+    mounts = folder.mounts()
+    assert list(mounts) == folder.names() == ["0000", "0001"]
+    for name, (_, png, camera) in zip(folder.names(), folder.frames(), strict=True):
+        assert 0.3 <= mounts[name]["height_m"] <= 0.6
+        depth = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) / 1000.0
+        v, u = np.mgrid[0:48, 0:64]
+        rays = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, u * 0 + 1], -1)
+        heights = Pose.from_mount(**mounts[name]).apply(rays * depth[..., None])[..., 2]
+        assert np.mean(np.abs(heights) < 0.005) > 0.1  # the floor itself
+        assert heights.min() > -0.01 and heights.max() < 3.3
+    assert not np.array_equal(*(png for _, png, _ in folder.frames()))

@@ -19,6 +19,8 @@ _COEFFICIENTS = {
     "equidistant": (0, 4),
 }
 ASPECT_FITS = ("pad", "crop")
+_WIDEST_TANGENT = 20.0  # 87 degrees off the axis: no pinhole sees farther
+_OUTSIDE = -1e4  # pixels: outside every image, and within the int16 of OpenCV's maps
 PADDING_GREY = 127  # what the network's normalisation takes to zero
 
 
@@ -44,7 +46,8 @@ class Camera:
         width: of the full image, pixels.
         height: of the full image, pixels.
         K: (3, 3) float64 intrinsics of the raw image, pixels.
-        D: (n,) float64 distortion coefficients; empty or all zero for none.
+        D: (n,) float64 distortion coefficients; empty or all zero for none, in every model:
+            image_geometry reads them so, though an equidistant lens of zeros is still a fisheye.
         R: (3, 3) float64 rectifying rotation; all zero is read as the identity.
         P: (3, 4) float64 projection of the rectified image, pixels; where it is all zero, as
             uncalibrated drivers leave it, K stands in.
@@ -52,6 +55,8 @@ class Camera:
         binning_x: pixels combined along x; 0 means 1.
         binning_y: pixels combined along y; 0 means 1.
         roi: region of interest.
+        rescaled_from: (width, height) of the image that the CameraInfo describes, where
+            ``for_image`` had to scale it to another resolution; None where it fits.
 
     Raises:
         CameraError: a field that cannot be true; the message names it.
@@ -67,6 +72,7 @@ class Camera:
     binning_x: int = 1
     binning_y: int = 1
     roi: RegionOfInterest = RegionOfInterest()
+    rescaled_from: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
@@ -160,23 +166,31 @@ class Camera:
     def for_image(self, width: int, height: int) -> Camera:
         """The camera of an image of this size, binning and region of interest applied.
 
+        Drivers and republishers also send images of another resolution than their CameraInfo
+        describes. With the same aspect they are taken for the same picture resized, and
+        ``rescaled_from`` tells of it, since a crop to that aspect cannot be told from it.
+
         Raises:
-            CameraError: the image has a size that this CameraInfo does not describe.
+            CameraError: the image has an aspect that this CameraInfo does not describe.
         """
         roi = self.roi
-        x0, y0 = (roi.x_offset, roi.y_offset) if roi.width and roi.height else (0, 0)
-        full_width = roi.width if roi.width and roi.height else self.width
-        full_height = roi.height if roi.width and roi.height else self.height
-        expected = (full_width // self.binning_x, full_height // self.binning_y)
-        if (width, height) != expected:
+        has_roi = roi.width > 0 and roi.height > 0
+        x0, y0 = (roi.x_offset, roi.y_offset) if has_roi else (0, 0)
+        seen = (roi.width, roi.height) if has_roi else (self.width, self.height)
+        described = (seen[0] // self.binning_x, seen[1] // self.binning_y)
+        if (width, height) == described:
+            if (x0, y0) == (0, 0) and described == (self.width, self.height):
+                return self
+            return self._resampled(width, height, x0, y0, 1 / self.binning_x, 1 / self.binning_y)
+        # One whole pixel of rounding is allowed.
+        if abs(width * described[1] - height * described[0]) >= max(described):
             raise CameraError(
-                f"camera_info describes an image of {expected[0]}x{expected[1]} (width x height "
+                f"camera_info describes an image of {described[0]}x{described[1]} (width x height "
                 f"{self.width}x{self.height}, binning {self.binning_x}x{self.binning_y}, roi "
-                f"{roi.width}x{roi.height}) but the image is {width}x{height}"
+                f"{roi.width}x{roi.height}) but the image is {width}x{height}, of another aspect"
             )
-        if (x0, y0) == (0, 0) and (width, height) == (self.width, self.height):
-            return self
-        return self._resampled(width, height, x0, y0, 1 / self.binning_x, 1 / self.binning_y)
+        camera = self._resampled(width, height, x0, y0, width / seen[0], height / seen[1])
+        return replace(camera, rescaled_from=described)
 
     def scaled(self, width: int, height: int) -> Camera:
         """The camera of the same picture resized to this size."""
@@ -222,12 +236,54 @@ def undistortion_maps(
         size: (width, height) of the undistorted picture, pixels.
 
     Returns:
-        x and y, each (height, width) float32, pixels of the raw image.
+        x and y, each (height, width) float32, pixels of the raw image; far outside of it where the
+        lens does not look, which its polynomial alone would not tell.
     """
-    if camera.distortion_model == "equidistant" and camera.D.any():
-        build = cv2.fisheye.initUndistortRectifyMap
+    columns, rows = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    pixels = np.stack([columns, rows, np.ones_like(rows)], axis=-1).astype(np.float64)
+    rays = pixels @ np.linalg.inv(matrix).T @ camera.R  # R turns raw to rectified; this turns back
+    is_fisheye = camera.distortion_model == "equidistant" and camera.D.any()
+    off_axis = np.hypot(rays[..., 0], rays[..., 1])
+    if is_fisheye:
+        # Not cv2.fisheye.initUndistortRectifyMap: it drops rays beyond 90 degrees off the axis.
+        reach = np.arctan2(off_axis, rays[..., 2])
+        bent = _distorted(camera, reach) / np.maximum(off_axis, 1e-12)
+        x = camera.K[0, 0] * bent * rays[..., 0] + camera.K[0, 2]
+        y = camera.K[1, 1] * bent * rays[..., 1] + camera.K[1, 2]
+        x, y = x.astype(np.float32), y.astype(np.float32)
     else:
-        build = cv2.initUndistortRectifyMap
-    # OpenCV refuses an odd number of coefficients even where all are zero.
-    D = camera.D if camera.D.any() else np.zeros(5)
-    return build(camera.K, D, camera.R, matrix, size, cv2.CV_32FC1)
+        # OpenCV refuses an odd number of coefficients even where all are zero.
+        D = camera.D if camera.D.any() else np.zeros(5)
+        x, y = cv2.initUndistortRectifyMap(camera.K, D, camera.R, matrix, size, cv2.CV_32FC1)
+        ahead = rays[..., 2] > 0.0
+        reach = np.where(ahead, off_axis / np.where(ahead, rays[..., 2], 1.0), np.inf)
+    outside = reach >= _end_of_lens(camera, np.pi if is_fisheye else _WIDEST_TANGENT)
+    x[outside] = y[outside] = _OUTSIDE
+    return x, y
+
+
+def _distorted(camera: Camera, reach: np.ndarray) -> np.ndarray:
+    """Where the lens puts a ray, as a share of the focal length, tangential terms left out.
+
+    Args:
+        camera: its model and D are used: theta_d of the equidistant model (Kannala and Brandt
+            2006), or the radial polynomial of the other two.
+        reach: off the axis: the angle in radians for ``equidistant``, else its tangent.
+    """
+    if camera.distortion_model == "equidistant":
+        k, powers = camera.D[:4], (2, 4, 6, 8)
+        return reach * (1.0 + sum(c * reach**n for c, n in zip(k, powers, strict=True)))
+    k = np.zeros(8)
+    k[: min(8, camera.D.size)] = camera.D[:8]
+    above = 1.0 + k[0] * reach**2 + k[1] * reach**4 + k[4] * reach**6
+    return reach * above / (1.0 + k[5] * reach**2 + k[6] * reach**4 + k[7] * reach**6)
+
+
+def _end_of_lens(camera: Camera, widest: float) -> float:
+    """How far off the axis the lens looks: there its polynomial turns back towards the centre.
+
+    Beyond, it would show what lies farther inside a second time.
+    """
+    reach = np.linspace(0.0, widest, 2000)
+    falls = np.flatnonzero(np.diff(_distorted(camera, reach)) <= 0.0)
+    return float(reach[falls[0]]) if falls.size else widest

@@ -50,6 +50,33 @@ class CloudBuilder:
         cv2.merge((self._x, self._y, self._z, colour), out)
 
 
+def voxel_thin(points: np.ndarray, confidence: np.ndarray, voxel_size_m: float) -> np.ndarray:
+    """Which points stay when each voxel keeps one, the most certain.
+
+    Args:
+        points: (N, 3) float32 metres, finite.
+        confidence: (N,) float32; of equals the first stays.
+        voxel_size_m: edge of the voxels, metres, above 0.
+
+    Returns:
+        (M,) int64 indices into ``points``, ascending.
+
+    Raises:
+        ValueError: the voxels have no size.
+    """
+    if not voxel_size_m > 0.0:
+        raise ValueError(f"voxel_size is {voxel_size_m} m; need more than 0")
+    if not len(points):
+        return np.zeros(0, np.int64)
+    cells = np.floor(points / np.float32(voxel_size_m)).astype(np.int64)
+    cells -= cells.min(axis=0)
+    size = cells.max(axis=0) + 1
+    keys = (cells[:, 0] * size[1] + cells[:, 1]) * size[2] + cells[:, 2]
+    order = np.argsort(-confidence, kind="stable")
+    _, first = np.unique(keys[order], return_index=True)
+    return np.sort(order[first])
+
+
 def write_ply(path: str | Path, points: np.ndarray) -> int:
     """Writes the finite points of a cloud as a binary PLY file.
 

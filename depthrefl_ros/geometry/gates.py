@@ -1,11 +1,35 @@
-"""Which pixels may be believed: depth edges, confidence and range (REP-117, REP-118)."""
+"""Which pixels may be believed: depth edges, grazing surfaces, confidence, range (REP-117, -118).
+
+A network does not step from one surface to the next, it slides: between them lies a ramp several
+pixels wide, and every pixel of it becomes a point that floats in free space. Steepness alone does
+not tell a ramp from a floor that runs away from a low camera. What does is that inverse depth is
+affine in the pixel's coordinates on every plane, however slanted: n . P = c and P = z (x, y, 1)
+give 1/z = (n_x x + n_y y + n_z) / c. So each pixel is compared with what the surfaces on either
+side of it predict by linear extrapolation of 1/z. One that agrees with neither floats.
+"""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
+from depthrefl_ros.geometry.camera import Camera
+
+GATES = ("edge", "grazing", "confidence", "too_near", "too_far", "unseen")
+
 _NEIGHBOURHOOD = np.ones((3, 3), np.uint8)
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+# Half the width, in pixels, of the widest ramp that is looked across.
+_REACH = 3
+# A pixel floats only where 1/z changes, in one direction and on both of its sides, by this share of
+# the deviation that counts. It spares what is seen face-on: strips narrower than _REACH, and the
+# near side of thin obstacles.
+_STEEP_SHARE = 0.25
+# Depth beside a step as large as this is not interpolated across it.
+_STEP_RATIO = 1.2
 
 
 def smooth(depth: np.ndarray) -> np.ndarray:
@@ -14,9 +38,9 @@ def smooth(depth: np.ndarray) -> np.ndarray:
 
 
 def depth_edges(depth: np.ndarray, ratio: float) -> np.ndarray:
-    """Pixels at a jump of depth, where a pixel may hang between two surfaces.
+    """Pixels beside a step of depth, across which nothing should be interpolated.
 
-    A pixel is at an edge when the farthest of its 3x3 neighbours is more than ``ratio`` times as
+    A pixel is beside a step when the farthest of its 3x3 neighbours is more than ``ratio`` times as
     far as the nearest one. Ratios, not differences: a metric depth errs in proportion to itself.
 
     Args:
@@ -41,3 +65,212 @@ def apply_range(depth: np.ndarray, min_range_m: float, max_range_m: float) -> No
     """
     depth[depth > max_range_m] = np.inf
     depth[depth < min_range_m] = -np.inf
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """What a pixel must satisfy to be believed; all may change from one frame to the next.
+
+    Attributes:
+        median_filter: a 3x3 median goes before the gates.
+        edge_ratio: a pixel floats when its depth differs by more than this factor from what the
+            surfaces on both of its sides predict; 0 for never.
+        max_grazing_angle_deg: a pixel is unknown when its ray meets its surface at a smaller angle
+            than this, degrees; 0 for never.
+        min_confidence: calibrated probability below which depth is unknown; 0 for never.
+        min_range_m: nearer depth is -Inf, metres.
+        max_range_m: farther depth is +Inf, metres.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    median_filter: bool = True
+    edge_ratio: float = 1.05
+    max_grazing_angle_deg: float = 1.5
+    min_confidence: float = 0.0
+    min_range_m: float = 0.3
+    max_range_m: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.edge_ratio and not 1.0 < self.edge_ratio < math.inf:
+            raise ValueError(f"edge_ratio is {self.edge_ratio}; need 0 (off) or more than 1")
+        if not 0.0 <= self.max_grazing_angle_deg < 90.0:
+            raise ValueError(
+                f"max_grazing_angle is {self.max_grazing_angle_deg} degrees; need 0 (off) to 90"
+            )
+        if not 0.0 <= self.min_confidence < 1.0:
+            raise ValueError(f"min_confidence is {self.min_confidence}; need 0 <= it < 1")
+        if not 0.0 <= self.min_range_m < self.max_range_m:
+            raise ValueError(
+                f"min_range is {self.min_range_m} m and max_range {self.max_range_m} m; need "
+                "0 <= min_range < max_range"
+            )
+
+
+@dataclass(eq=False)
+class Gated:
+    """Depth of which only what may be believed is left.
+
+    Attributes:
+        depth_m: (h, w) float32 metres; NaN unknown, +Inf beyond range, -Inf nearer than range.
+        smoothed_m: (h, w) float32 metres, finite: after the median, before the gates.
+        edges: (h, w) bool, pixels beside a step of depth, for an upsampling that must not mix
+            surfaces; None when edges are not looked for.
+        counts: pixels that each of ``GATES`` found. One pixel may be found by several.
+    """
+
+    depth_m: np.ndarray
+    smoothed_m: np.ndarray
+    edges: np.ndarray | None
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class Gates:
+    """The gates of one camera.
+
+    Args:
+        camera: the rectified pinhole camera of the depth images.
+    """
+
+    def __init__(self, camera: Camera):
+        self._camera = camera
+
+    def apply(
+        self,
+        depth_m: np.ndarray,
+        sigma: np.ndarray,
+        sigma_limit: float,
+        settings: GateSettings,
+        unseen: np.ndarray | None = None,
+    ) -> Gated:
+        """Removes what may not be believed.
+
+        Args:
+            depth_m: (h, w) float32 metres, finite and positive; it is left as it is.
+            sigma: (h, w) float32 standard deviation of log depth.
+            sigma_limit: sigma above which a pixel is unknown (``Bundle.sigma_limit`` of
+                ``settings.min_confidence``); inf for never.
+            settings: the gates.
+            unseen: (h, w) bool, pixels without an image (padding, the robot itself), or None.
+        """
+        smoothed = smooth(depth_m) if settings.median_filter else depth_m.copy()
+        found, edges = {"confidence": sigma > sigma_limit}, None
+        inverse = cv2.divide(1.0, smoothed)
+        if settings.edge_ratio:
+            found["edge"] = floating(inverse, settings.edge_ratio)
+            edges = depth_edges(smoothed, _STEP_RATIO)
+        if settings.max_grazing_angle_deg:
+            angle = math.radians(settings.max_grazing_angle_deg)
+            found["grazing"] = grazing(inverse, self._camera, angle)
+        if unseen is not None:
+            found["unseen"] = unseen
+        depth = smoothed.copy()
+        apply_range(depth, settings.min_range_m, settings.max_range_m)
+        counts = {
+            "too_far": np.count_nonzero(smoothed > settings.max_range_m),
+            "too_near": np.count_nonzero(smoothed < settings.min_range_m),
+            **{name: np.count_nonzero(mask) for name, mask in found.items()},
+        }
+        for mask in found.values():
+            np.copyto(depth, np.float32(np.nan), where=mask)
+        return Gated(depth, smoothed, edges, {name: int(counts.get(name, 0)) for name in GATES})
+
+
+def floating(inverse: np.ndarray, ratio: float) -> np.ndarray:
+    """Pixels that lie on neither of the surfaces beside them, along rows or along columns.
+
+    Args:
+        inverse: (h, w) float32, 1/z in 1/metres.
+        ratio: above 1, by which depth must differ from what either side predicts.
+
+    Returns:
+        (h, w) bool.
+    """
+    limit = inverse * np.float32(ratio - 1.0)
+    found = np.zeros(inverse.shape, np.uint8)
+    for axis in (0, 1):
+        misfit = _misfit(inverse, axis)
+        rows, columns = np.nonzero(misfit > limit)
+        slope = _slope_at(inverse, rows, columns, axis)
+        steep = np.abs(slope) > _STEEP_SHARE * limit[rows, columns]
+        found[rows[steep], columns[steep]] = 1
+    # Foot and shoulder of a ramp lie nearly on the surfaces and are part of it all the same.
+    return cv2.dilate(found, _CROSS).view(bool)
+
+
+def _misfit(inverse: np.ndarray, axis: int) -> np.ndarray:
+    """How far 1/z is from its linear extrapolation from the nearer side; inf near the border."""
+    kernel = np.zeros((1, 2 * _REACH + 1), np.float32)
+    kernel[0, [0, _REACH, -1]] = 1.0, -2.0, 1.0
+    bend = np.abs(cv2.filter2D(inverse, -1, kernel if axis == 1 else kernel.T))
+    bend, misfit = (a if axis == 1 else a.T for a in (bend, np.full_like(inverse, np.inf)))
+    # A pixel's prediction from one side is the bend about the place _REACH away on that side.
+    inner = slice(2 * _REACH, -2 * _REACH)
+    np.minimum(bend[:, _REACH : -3 * _REACH], bend[:, 3 * _REACH : -_REACH], out=misfit[:, inner])
+    # Toward the border only the inner side can tell.
+    misfit[:, : 2 * _REACH] = bend[:, _REACH : 3 * _REACH]
+    misfit[:, -2 * _REACH :] = bend[:, -3 * _REACH : -_REACH]
+    return misfit if axis == 1 else misfit.T
+
+
+def _slope_at(inverse: np.ndarray, rows: np.ndarray, columns: np.ndarray, axis: int) -> np.ndarray:
+    """The smaller of the changes of 1/z to both sides, 0 where they disagree (minmod)."""
+    height, width = inverse.shape
+    here = inverse[rows, columns]
+    if axis == 1:
+        after = inverse[rows, np.minimum(columns + 1, width - 1)] - here
+        before = here - inverse[rows, np.maximum(columns - 1, 0)]
+    else:
+        after = inverse[np.minimum(rows + 1, height - 1), columns] - here
+        before = here - inverse[np.maximum(rows - 1, 0), columns]
+    smaller = np.where(np.abs(after) < np.abs(before), after, before)
+    return np.where(after * before > 0, smaller, 0.0)
+
+
+def grazing(inverse: np.ndarray, camera: Camera, angle_rad: float) -> np.ndarray:
+    """Pixels whose ray meets its surface at less than an angle.
+
+    With the gradient (g_u, g_v) of 1/z the plane through a pixel is m . P = 1,
+    m = (f_x g_u, f_y g_v, 1/z - u g_u - v g_v) with u, v from the principal point; the sine of the
+    angle between plane and ray r is (1/z) / (abs(m) abs(r)).
+
+    Args:
+        inverse: (h, w) float32, 1/z in 1/metres.
+        camera: pinhole, of this size.
+        angle_rad: radians.
+
+    Returns:
+        (h, w) bool.
+    """
+    sine = math.sin(angle_rad)
+    tangents = np.array(
+        [
+            max(abs(edge - centre) / focal for edge in (0, size - 1))
+            for size, centre, focal in (
+                (camera.width, camera.cx, camera.fx),
+                (camera.height, camera.cy, camera.fy),
+            )
+        ]
+    )
+    # Most pixels are far from grazing, which their gradient alone shows: with
+    # a = (f_x abs(g_u) + f_y abs(g_v)) z and t the largest tangent, abs(m) z <= |(a, 1 + t a)|.
+    t = float(tangents.max())
+    longest = 1.0 / (sine * math.sqrt(1.0 + float(tangents @ tangents)))
+    root = t**2 - (1.0 + t**2) * (1.0 - longest**2)
+    least = (math.sqrt(root) - t) / (1.0 + t**2) if root > 0 else 0.0
+    along_u = cv2.filter2D(inverse, -1, np.array([[-0.5, 0.0, 0.5]], np.float32) * camera.fx)
+    along_v = cv2.filter2D(inverse, -1, np.array([[-0.5], [0.0], [0.5]], np.float32) * camera.fy)
+    steepness = np.abs(along_u, out=along_u)
+    steepness += np.abs(along_v, out=along_v)
+    rows, columns = np.nonzero(steepness > np.float32(max(least, 0.0)) * inverse)
+
+    g_u = _slope_at(inverse, rows, columns, 1)
+    g_v = _slope_at(inverse, rows, columns, 0)
+    u, v, here = columns - camera.cx, rows - camera.cy, inverse[rows, columns]
+    normal = (camera.fx * g_u) ** 2 + (camera.fy * g_v) ** 2 + (here - u * g_u - v * g_v) ** 2
+    ray = 1.0 + (u / camera.fx) ** 2 + (v / camera.fy) ** 2
+    found = np.zeros(inverse.shape, bool)
+    chosen = here**2 < sine**2 * normal * ray
+    found[rows[chosen], columns[chosen]] = True
+    return found

@@ -13,6 +13,10 @@ import numpy as np
 
 from depthrefl_ros.geometry.camera import ASPECT_FITS, PADDING_GREY, Camera, undistortion_maps
 
+# Undistorted pictures are sampled this much finer than the network's input and averaged down, as a
+# pinhole's picture is: the network answers even to a little blur with another scale.
+_OVERSAMPLING = 2
+
 
 class Rectangle(NamedTuple):
     """A rectangle of whole pixels."""
@@ -90,9 +94,6 @@ class Rectification:
             (self.camera.cx - self._seen.x + 0.5) * scale_x - 0.5 + self._place.x,
             (self.camera.cy - self._seen.y + 0.5) * scale_y - 0.5 + self._place.y,
         )
-        # A bilinear map reads four pixels; coarser steps than two would skip some. So large images
-        # are first shrunk by a whole factor with a box filter, which sees every pixel.
-        self._shrink = max(1, int(1.0 / max(scale_x, scale_y)))
         self._is_warped = camera.is_distorted and not is_rectified
         self._unseen: np.ndarray | None = None
         if self._is_warped:
@@ -105,7 +106,13 @@ class Rectification:
 
     def _prepare_maps(self, camera: Camera) -> None:
         width, height = self._size
-        x, y = undistortion_maps(camera, self.network_camera.K, self._network)
+        fine = (_OVERSAMPLING * self._network[0], _OVERSAMPLING * self._network[1])
+        x, y = undistortion_maps(camera, self.network_camera.scaled(*fine).K, fine)
+        # A bilinear map reads four pixels; coarser steps than two would skip some. So large images
+        # are first shrunk by a whole factor with a box filter, which sees every pixel. The lens
+        # has a say in the steps: a fisheye packs the same picture into fewer pixels.
+        steps = min(_middle_step(x, axis=1), _middle_step(y, axis=0))
+        self._shrink = max(1, int(steps))
         factor_x = max(1, width // self._shrink) / width
         factor_y = max(1, height // self._shrink) / height
         self._network_maps = cv2.convertMaps(
@@ -127,7 +134,8 @@ class Rectification:
             warped = cv2.remap(
                 image, *self._network_maps, cv2.INTER_LINEAR, None, cv2.BORDER_CONSTANT, grey
             )
-            return self._padded(self._place.of(warped))
+            small = cv2.resize(warped, self._network, interpolation=cv2.INTER_AREA)
+            return self._padded(self._place.of(small))
         size = (self._place.width, self._place.height)
         shrinks = size[0] < self._seen.width
         seen = self._seen.of(image)
@@ -190,3 +198,10 @@ class Rectification:
         if self._unseen is not None:
             full[self._unseen] = np.nan
         return full
+
+
+def _middle_step(positions: np.ndarray, axis: int) -> float:
+    """Median pixels between neighbours of a map (h, w), where the lens looks."""
+    steps = np.abs(np.diff(positions, axis=axis))
+    steps = steps[steps > 0.0]
+    return float(np.median(steps)) if steps.size else 1.0

@@ -92,7 +92,7 @@ class CameraSources:
             )
         except CameraError as error:
             raise MessageError(f"camera_info_url: {error}") from error
-        return FoundCamera(camera, "camera_info_url")
+        return FoundCamera(camera, "camera_info_url" + _rescaling(camera))
 
     def _from_info(self, stamp: Time, width: int, height: int) -> FoundCamera:
         infos = list(self._infos)
@@ -109,7 +109,7 @@ class CameraSources:
             )
         except CameraError as error:
             raise MessageError(f"{self.topic}: {error}") from error
-        return FoundCamera(camera, self.topic)
+        return FoundCamera(camera, self.topic + _rescaling(camera))
 
     def _assumed(self, width: int, height: int, fov_deg: float, why: MessageError) -> FoundCamera:
         camera = self._remember(
@@ -128,3 +128,11 @@ class CameraSources:
                 self._cameras.clear()
             self._cameras[key] = camera
         return camera
+
+
+def _rescaling(camera: Camera) -> str:
+    """What to add to the source of a camera that had to be scaled to its images; else nothing."""
+    if camera.rescaled_from is None:
+        return ""
+    described = "x".join(map(str, camera.rescaled_from))
+    return f", scaled from {described} to the image's {camera.width}x{camera.height}"

@@ -63,6 +63,7 @@ class Diagnostics:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._facts: dict[str, str] = {}
+        self._measures: dict[str, float] = {}
         self._problems: dict[str, _Problem] = {}
         self._last_problem = ""
         self._steps: dict[str, deque[float]] = {}
@@ -91,10 +92,16 @@ class Diagnostics:
         with self._lock:
             self._facts[name] = value
 
+    def measure(self, name: str, value: float) -> None:
+        """A number of the last frame, such as the factor that corrects its scale."""
+        with self._lock:
+            self._measures[name] = value
+
     def clear_facts(self) -> None:
-        """Nothing that was stated holds any more."""
+        """Nothing that was stated or measured holds any more."""
         with self._lock:
             self._facts.clear()
+            self._measures.clear()
 
     def add_steps(self, steps_ms: Mapping[str, float]) -> None:
         """How many milliseconds each step of one frame took."""
@@ -133,6 +140,7 @@ class Diagnostics:
             now = self._clock()
             problems = [one for one in self._problems.values() if one.until_s > now]
             counts, facts = dict(self._counts), dict(self._facts)
+            measures = dict(self._measures)
             steps = {step: list(values) for step, values in self._steps.items()}
             last_problem = self._last_problem
         problems.sort(key=lambda one: one.level, reverse=True)
@@ -144,6 +152,7 @@ class Diagnostics:
             values[counter] = str(counts.pop(counter, 0))
         values["dropped"] = str(sum(n for key, n in counts.items() if key.startswith("dropped_")))
         values.update((key, str(number)) for key, number in sorted(counts.items()))
+        values.update((name, f"{value:.4g}") for name, value in measures.items())
         for step, milliseconds in steps.items():
             for label, fraction in (("p50", 0.5), ("p99", 0.99)):
                 values[f"step_ms_{step}_{label}"] = f"{percentile(milliseconds, fraction):.3f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -10,6 +11,8 @@ import numpy as np
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.estimator import EstimatorSettings
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.obstacles import ObstacleSettings
+from depthrefl_ros.geometry.scan import ScanSettings
 from depthrefl_ros.ros.calibration_file import load_calibration
 from depthrefl_ros.ros.parameters import ParameterError, Parameters
 
@@ -21,12 +24,16 @@ class LiveSettings:
     Attributes:
         parameters: as the user set them.
         estimator: the estimator's share, with the bundle's range where the user gave none.
+        obstacles: what marking and clearing look at.
+        scan: what the scan looks at, all round.
         calibration: from ``camera_info_url``, or None.
         mask: from ``self_mask``, (H, W) uint8, or None.
     """
 
     parameters: Parameters
     estimator: EstimatorSettings
+    obstacles: ObstacleSettings
+    scan: ScanSettings
     calibration: Camera | None
     mask: np.ndarray | None
 
@@ -48,10 +55,29 @@ class LiveSettings:
             image_is_rectified=parameters.image_is_rectified,
             aspect_fit=parameters.aspect_fit,
             output_size=parameters.output_size,
-            min_confidence=parameters.min_confidence,
+            median_filter=parameters.median_filter,
             edge_ratio=parameters.edge_ratio,
+            max_grazing_angle_deg=parameters.max_grazing_angle,
+            min_confidence=parameters.min_confidence,
             min_range_m=parameters.min_range or bundle.min_range_m,
             max_range_m=parameters.max_range or bundle.max_range_m,
+        )
+        obstacles = ObstacleSettings(
+            min_height_m=parameters.min_obstacle_height,
+            max_height_m=parameters.max_obstacle_height,
+            voxel_size_m=parameters.voxel_size,
+            max_range_m=estimator.max_range_m,
+        )
+        increment = math.radians(parameters.scan_angle_increment)
+        beams = math.floor(2.0 * math.pi / increment + 1e-6)
+        scan = ScanSettings(
+            min_height_m=parameters.scan_min_height,
+            max_height_m=parameters.scan_max_height,
+            angle_min=-math.pi,
+            angle_max=-math.pi + (beams - 1) * increment,
+            angle_increment=increment,
+            range_min=0.0,
+            range_max=estimator.max_range_m,
         )
         url, mask_path = parameters.camera_info_url, parameters.self_mask
         if before is not None and url == before.parameters.camera_info_url:
@@ -62,7 +88,7 @@ class LiveSettings:
             mask = before.mask
         else:
             mask = load_mask(mask_path) if mask_path else None
-        return cls(parameters, estimator, calibration, mask)
+        return cls(parameters, estimator, obstacles, scan, calibration, mask)
 
 
 def load_mask(path: str) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""Messages that come in: images to arrays, CameraInfo to Camera and back."""
+"""Messages that come in: images and clouds to arrays, CameraInfo to Camera and back."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from depthrefl_ros.geometry.camera import Camera, CameraError, RegionOfInterest
@@ -20,11 +20,13 @@ __all__ = [
     "MessageError",
     "camera_from_info",
     "camera_to_info",
+    "cloud_to_points",
     "compressed_image_to_array",
     "image_to_array",
     "info_key",
 ]
 
+_FIELD_TYPES = {PointField.FLOAT32: "f4", PointField.FLOAT64: "f8"}
 _JPEG_START = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 
@@ -134,3 +136,42 @@ def camera_to_info(camera: Camera, header: Header) -> CameraInfo:
     message.roi.height = camera.roi.height
     message.roi.width = camera.roi.width
     return message
+
+
+def cloud_to_points(message: PointCloud2, topic: str) -> np.ndarray:
+    """The points of a cloud.
+
+    Args:
+        message: any cloud with x, y and z as FLOAT32 or FLOAT64, in either endianness.
+        topic: named in errors.
+
+    Returns:
+        (n, 3) float32, in metres, NaN where the cloud has none.
+
+    Raises:
+        MessageError: x, y or z is missing or of another type, or the data are cut short.
+    """
+    rows, columns, row_step = message.height, message.width, message.row_step
+    points = np.empty((rows, columns, 3), np.float32)
+    if points.size == 0:
+        return points.reshape(-1, 3)
+    fields = {field.name: field for field in message.fields}
+    for axis, name in enumerate("xyz"):
+        field = fields.get(name)
+        kind = _FIELD_TYPES.get(field.datatype) if field else None
+        if kind is None:
+            found = f"of type {field.datatype}" if field else f"missing among {sorted(fields)}"
+            raise MessageError(
+                f"{topic}: field {name!r} is {found}; FLOAT32 (7) or FLOAT64 (8) is needed"
+            )
+        dtype = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
+        last = (rows - 1) * row_step + (columns - 1) * message.point_step
+        needed = last + field.offset + dtype.itemsize
+        if len(message.data) < needed:
+            raise MessageError(
+                f"{topic}: data has {len(message.data)} bytes; {columns}x{rows} points of "
+                f"point_step {message.point_step} and row_step {row_step} need {needed}"
+            )
+        strides = (row_step, message.point_step)
+        points[..., axis] = np.ndarray((rows, columns), dtype, message.data, field.offset, strides)
+    return points.reshape(-1, 3)

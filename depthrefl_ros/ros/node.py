@@ -23,23 +23,29 @@ from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.selection import OpenedEngine
 from depthrefl_ros.estimator import DepthEstimator
+from depthrefl_ros.ros.anchors import Anchors
 from depthrefl_ros.ros.cameras import CameraSources
+from depthrefl_ros.ros.complaints import Complaints
+from depthrefl_ros.ros.declaration import check_changeable, declare
 from depthrefl_ros.ros.diagnostics import ERROR, Diagnostics
 from depthrefl_ros.ros.engine_opening import PROBLEM, EngineOpening
 from depthrefl_ros.ros.inputs import Inputs
 from depthrefl_ros.ros.live_settings import LiveSettings
 from depthrefl_ros.ros.middleware import use_large_message_transport
-from depthrefl_ros.ros.outputs import Outputs
-from depthrefl_ros.ros.parameters import ParameterError, check_changeable, declare
+from depthrefl_ros.ros.mount import Mount
+from depthrefl_ros.ros.parameters import ParameterError
 from depthrefl_ros.ros.pipeline import Pipeline, Received
+from depthrefl_ros.ros.publishers import Publishers
 from depthrefl_ros.ros.rate_limit import RateLimit
 from depthrefl_ros.ros.stop_signals import StopSignals
+from depthrefl_ros.ros.transforms import Transforms
 from depthrefl_ros.ros.worker import NewestWorker
 
 USAGE = """usage: depthrefl [--ros-args ...]
 
-The lifecycle node depthrefl: image and camera_info in; depth/image, depth/camera_info,
-depth/preview and points out. Every parameter is explained in config/depthrefl.yaml.
+The lifecycle node depthrefl: image and camera_info in; depth/image, depth/image_raw,
+depth/camera_info, depth/confidence, depth/relative, depth/preview, points, points/marking,
+points/clearing and scan out. Every parameter is explained in config/depthrefl.yaml.
 
 example:
   depthrefl --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info \\
@@ -99,12 +105,15 @@ class DepthReflNode(LifecycleNode):
         self._live: LiveSettings | None = None
         self._cameras: CameraSources | None = None
         self._inputs: Inputs | None = None
-        self._outputs: Outputs | None = None
+        self._outputs: Publishers | None = None
+        self._mount: Mount | None = None
+        self._anchors: Anchors | None = None
         self._pipeline: Pipeline | None = None
         self._worker: NewestWorker[Received] | None = None
         self._rate_limit = RateLimit()
         self._last_image_s = 0.0
         super().__init__("depthrefl", **arguments)
+        self._complaints = Complaints(self.diagnostics, self.get_logger())
         self.parameters = declare(self)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady: diagnostics go out even where simulated time stands still.
@@ -222,11 +231,15 @@ class DepthReflNode(LifecycleNode):
             self.diagnostics.problem(PROBLEM, str(error), ERROR, lasting=True)
 
     def _start(self) -> None:
-        self._outputs = Outputs(self)
+        self._outputs = Publishers(self, self.diagnostics)
+        self._mount = Mount(Transforms(self))
+        self._anchors = Anchors(self._mount, self._complaints.warn)
         self._rate_limit = RateLimit()
         self._last_image_s = time.monotonic()
         self._cameras = CameraSources(self.resolve_topic_name("camera_info"))
-        self._inputs = Inputs(self, self.parameters, self._on_image, self._cameras.add)
+        self._inputs = Inputs(
+            self, self.parameters, self._on_image, self._cameras.add, self._anchors.callbacks
+        )
         self._warn_of_rectified_topic()
         self._take_engine()
         if self._opened is not None:
@@ -240,8 +253,10 @@ class DepthReflNode(LifecycleNode):
             DepthEstimator(self._opened.engine, self._bundle, self._live.estimator),
             self._cameras,
             self._outputs,
+            self._mount,
+            self._anchors,
             self.diagnostics,
-            self.get_logger(),
+            self._complaints,
             self.get_clock(),
             self._inputs.image_topic,
             self._live,
@@ -267,7 +282,10 @@ class DepthReflNode(LifecycleNode):
             self.diagnostics.drop("deactivated")
         if self._outputs is not None:
             self._outputs.close()
+        if self._mount is not None:
+            self._mount.close()
         self._inputs = self._worker = self._outputs = self._pipeline = None
+        self._mount = self._anchors = None
 
     def _release(self) -> None:
         if self._opened is not None:
@@ -302,6 +320,8 @@ class DepthReflNode(LifecycleNode):
         self.parameters, self._live = parameters, live
         if self._pipeline is not None:
             self._pipeline.live = live
+        if self._inputs is not None and "scale_correction" in values:
+            self._inputs.follow_parameters(parameters)
         if "diagnostics_period" in values:
             self._diagnostics_timer.timer_period_ns = int(parameters.diagnostics_period * 1e9)
         return SetParametersResult(successful=True)

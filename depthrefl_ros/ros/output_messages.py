@@ -1,4 +1,4 @@
-"""Messages that go out, each written in place: one message object and one buffer, used again.
+"""Messages that go out: those of one size written in place, one message object used again.
 
 A ``uint8[]`` field holds an ``array.array('B')``, and numpy sees the same bytes through a view, so
 what is computed into the view is what gets published. ``publish`` serialises before it returns; the
@@ -15,6 +15,9 @@ import numpy as np
 from sensor_msgs.msg import Image, PointCloud2, PointField
 
 _IS_BIG_ENDIAN = sys.byteorder == "big"
+_FLOAT_BYTES = 4
+_MILLIMETRES = 1000.0
+_LARGEST_UINT16 = 65535.0
 
 
 class ImageBuffer:
@@ -41,29 +44,64 @@ class ImageBuffer:
         self.pixels = np.frombuffer(self.message.data, dtype).reshape(shape)
 
 
+def write_millimetres(depth_m: np.ndarray, out: np.ndarray) -> None:
+    """Depth as 16UC1 has it (REP-118): whole millimetres, 0 where it is unknown.
+
+    Args:
+        depth_m: (H, W) float32 metres; NaN, infinite and more than 65.535 m give 0.
+        out: (H, W) uint16 that is written.
+    """
+    millimetres = depth_m * np.float32(_MILLIMETRES)
+    with np.errstate(invalid="ignore"):
+        np.rint(millimetres, out=millimetres)
+        is_known = (millimetres > 0.0) & (millimetres <= _LARGEST_UINT16)
+    millimetres[~is_known] = 0.0
+    np.copyto(out, millimetres, casting="unsafe")
+
+
 class CloudBuffer:
-    """An organised PointCloud2 of x, y, z and rgb, and the array that its bytes are.
+    """An organised PointCloud2 of float32 fields, and the array that its bytes are.
 
     Args:
         height: rows of pixels.
         width: columns of pixels.
+        fields: their names, in order.
 
     Attributes:
         message: what is published; the header is the caller's to set.
-        points: (H, W, 4) float32, written in place: x, y, z in metres, NaN for no point, and the
-            colour's four bytes b, g, r, a in the fourth.
+        points: (H, W, fields) float32, written in place: x, y, z in metres, NaN for no point; the
+            ``rgb`` field is the colour's four bytes b, g, r, a.
     """
 
-    POINT_STEP = 16
-
-    def __init__(self, height: int, width: int):
-        self.message = PointCloud2(height=height, width=width, point_step=self.POINT_STEP)
-        self.message.fields = [
-            PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
-            for index, name in enumerate(("x", "y", "z", "rgb"))
-        ]
-        self.message.row_step = width * self.POINT_STEP
-        self.message.is_bigendian = _IS_BIG_ENDIAN
+    def __init__(self, height: int, width: int, fields: tuple[str, ...] = ("x", "y", "z", "rgb")):
+        self.message = _empty_cloud(height, width, fields)
         self.message.is_dense = False  # pixels without a believed depth are NaN
-        self.message.data = array("B", bytes(height * width * self.POINT_STEP))
-        self.points = np.frombuffer(self.message.data, np.float32).reshape(height, width, 4)
+        self.message.data = array("B", bytes(height * self.message.row_step))
+        shape = (height, width, len(fields))
+        self.points = np.frombuffer(self.message.data, np.float32).reshape(shape)
+
+
+def cloud_message(points: np.ndarray, fields: tuple[str, ...]) -> PointCloud2:
+    """A PointCloud2 without rows, whose number of points changes from frame to frame.
+
+    Args:
+        points: (n, fields) float32; all are finite.
+        fields: their names, in order.
+    """
+    message = _empty_cloud(1, len(points), fields)
+    message.is_dense = True
+    data = array("B")
+    data.frombytes(np.ascontiguousarray(points, np.float32).tobytes())
+    message.data = data
+    return message
+
+
+def _empty_cloud(height: int, width: int, fields: tuple[str, ...]) -> PointCloud2:
+    message = PointCloud2(height=height, width=width, is_bigendian=_IS_BIG_ENDIAN)
+    message.fields = [
+        PointField(name=name, offset=_FLOAT_BYTES * i, datatype=PointField.FLOAT32, count=1)
+        for i, name in enumerate(fields)
+    ]
+    message.point_step = _FLOAT_BYTES * len(fields)
+    message.row_step = width * message.point_step
+    return message

@@ -1,127 +1,105 @@
-"""The publishers: only what someone listens to is made, into messages that are used again."""
+"""What eyes and mappers get: only what someone listens to is made, in messages used again."""
 
 from __future__ import annotations
 
 import numpy as np
-from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
-from std_msgs.msg import Header
+from sensor_msgs.msg import Image
 
 from depthrefl_ros.estimator import DepthFrame, StepTimer
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.cloud import CloudBuilder
 from depthrefl_ros.geometry.preview import DepthPreview
+from depthrefl_ros.ros.cloud_output import CloudOutput
 from depthrefl_ros.ros.messages import camera_to_info
-from depthrefl_ros.ros.output_messages import CloudBuffer, ImageBuffer
-from depthrefl_ros.ros.qos import publisher_overrides, publisher_profile
-
-DEPTH_IMAGE = "depth/image"
-DEPTH_CAMERA_INFO = "depth/camera_info"
-DEPTH_PREVIEW = "depth/preview"
-POINTS = "points"
-TYPES = {
-    DEPTH_CAMERA_INFO: CameraInfo,
-    DEPTH_IMAGE: Image,
-    POINTS: PointCloud2,
-    DEPTH_PREVIEW: Image,
-}
+from depthrefl_ros.ros.moment import Moment
+from depthrefl_ros.ros.output_messages import ImageBuffer, write_millimetres
+from depthrefl_ros.ros.publishers import (
+    DEPTH_CAMERA_INFO,
+    DEPTH_CONFIDENCE,
+    DEPTH_IMAGE,
+    DEPTH_IMAGE_RAW,
+    DEPTH_PREVIEW,
+    DEPTH_RELATIVE,
+    POINTS,
+    Publishers,
+)
 
 
 class Outputs:
-    """Publishes what one frame became. Used by one thread at a time.
+    """Publishes depth, its pictures and the full cloud. Used by one thread at a time.
 
     Args:
-        node: that publishes.
+        publishers: that publish.
     """
 
-    def __init__(self, node: Node):
-        self._node = node
-        self._publishers = {
-            topic: node.create_publisher(
-                kind,
-                topic,
-                publisher_profile(),
-                qos_overriding_options=publisher_overrides(),
-            )
-            for topic, kind in TYPES.items()
-        }
+    def __init__(self, publishers: Publishers):
+        self._publishers = publishers
         self._camera: Camera | None = None
-        self._depth: ImageBuffer | None = None
-        self._cloud: CloudBuffer | None = None
-        self._cloud_builder: CloudBuilder | None = None
-        self._picture: ImageBuffer | None = None
+        self._images: dict[str, ImageBuffer] = {}
+        self._cloud = CloudOutput()
         self._preview: DepthPreview | None = None
         self._preview_range_m = (0.0, 0.0)
-
-    def wanted(self) -> frozenset[str]:
-        """The topics that someone listens to now."""
-        return frozenset(
-            topic
-            for topic, publisher in self._publishers.items()
-            if publisher.get_subscription_count() > 0
-        )
 
     def publish(
         self,
         wanted: frozenset[str],
         frame: DepthFrame,
-        header: Header,
-        range_m: tuple[float, float],
+        moment: Moment,
         timer: StepTimer,
     ) -> None:
         """Makes and publishes the wanted messages.
 
         Args:
-            wanted: topics of ``TYPES``.
-            frame: with colours where ``points`` is wanted.
-            header: of every message.
-            range_m: nearest and farthest depth of the preview's colours, metres.
+            wanted: topics.
+            frame: with colours where the full cloud is to have them.
+            moment: of the image.
             timer: gets the steps ``fill``, ``cloud``, ``preview`` and ``publish``.
         """
         if frame.camera is not self._camera:
             self._camera = frame.camera
-            self._depth = self._cloud = self._cloud_builder = None
+            self._images = {}
         makers = {
-            DEPTH_CAMERA_INFO: lambda: camera_to_info(frame.camera, header),
-            DEPTH_IMAGE: lambda: self._depth_image(frame.depth_m),
-            POINTS: lambda: self._points(frame),
-            DEPTH_PREVIEW: lambda: self._depth_preview(frame.depth_m, range_m),
+            DEPTH_CAMERA_INFO: lambda: camera_to_info(frame.camera, moment.header),
+            DEPTH_IMAGE: lambda: self._plane(DEPTH_IMAGE, frame.depth_m),
+            DEPTH_IMAGE_RAW: lambda: self._millimetres(frame.depth_m),
+            DEPTH_CONFIDENCE: lambda: self._plane(
+                DEPTH_CONFIDENCE, frame.enlarged(frame.confidence)
+            ),
+            DEPTH_RELATIVE: lambda: self._plane(DEPTH_RELATIVE, frame.enlarged(frame.relative)),
+            POINTS: lambda: self._cloud.make(frame, moment.parameters),
+            DEPTH_PREVIEW: lambda: self._depth_preview(frame.depth_m, moment),
         }
         steps = {POINTS: "cloud", DEPTH_PREVIEW: "preview"}
         for topic, make in makers.items():
-            if topic not in wanted:
-                continue
-            with timer.step(steps.get(topic, "fill")):
-                message = make()
-                message.header = header
-            with timer.step("publish"):
-                self._publishers[topic].publish(message)
+            if topic in wanted:
+                with timer.step(steps.get(topic, "fill")):
+                    message = make()
+                self._publishers.publish(topic, message, moment.header, timer)
 
-    def close(self) -> None:
-        """Destroys the publishers; no thread may be publishing any more."""
-        for publisher in self._publishers.values():
-            self._node.destroy_publisher(publisher)
-        self._publishers = {}
+    def _plane(self, topic: str, plane: np.ndarray) -> Image:
+        """(H, W) float32 as 32FC1."""
+        buffer = self._images.get(topic)
+        if buffer is None:
+            buffer = self._images[topic] = ImageBuffer(*plane.shape, "32FC1", np.float32)
+        np.copyto(buffer.pixels, plane)
+        return buffer.message
 
-    def _depth_image(self, depth_m: np.ndarray) -> Image:
-        if self._depth is None:
-            self._depth = ImageBuffer(*depth_m.shape, "32FC1", np.float32)
-        np.copyto(self._depth.pixels, depth_m)
-        return self._depth.message
+    def _millimetres(self, depth_m: np.ndarray) -> Image:
+        buffer = self._images.get(DEPTH_IMAGE_RAW)
+        if buffer is None:
+            buffer = ImageBuffer(*depth_m.shape, "16UC1", np.uint16)
+            self._images[DEPTH_IMAGE_RAW] = buffer
+        write_millimetres(depth_m, buffer.pixels)
+        return buffer.message
 
-    def _points(self, frame: DepthFrame) -> PointCloud2:
-        if self._cloud is None:
-            self._cloud = CloudBuffer(*frame.depth_m.shape)
-            self._cloud_builder = CloudBuilder(frame.camera)
-        self._cloud_builder.fill(frame.depth_m, frame.colour_bgra, self._cloud.points)
-        return self._cloud.message
-
-    def _depth_preview(self, depth_m: np.ndarray, range_m: tuple[float, float]) -> Image:
+    def _depth_preview(self, depth_m: np.ndarray, moment: Moment) -> Image:
+        range_m = (moment.live.estimator.min_range_m, moment.live.estimator.max_range_m)
         if self._preview is None or self._preview_range_m != range_m:
             self._preview, self._preview_range_m = DepthPreview(*range_m), range_m
         picture = self._preview.draw(depth_m)
-        if self._picture is None or self._picture.pixels.shape != picture.shape:
+        buffer = self._images.get(DEPTH_PREVIEW)
+        if buffer is None:
             height, width = picture.shape[:2]
-            self._picture = ImageBuffer(height, width, "bgr8", np.uint8, 3)
-        np.copyto(self._picture.pixels, picture)
-        return self._picture.message
+            buffer = ImageBuffer(height, width, "bgr8", np.uint8, 3)
+            self._images[DEPTH_PREVIEW] = buffer
+        np.copyto(buffer.pixels, picture)
+        return buffer.message

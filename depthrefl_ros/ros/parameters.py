@@ -5,17 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any
-
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType
-from rclpy.node import Node
 
 from depthrefl_ros.engine.selection import BUILDS, ENGINES, PRECISIONS, EngineChoice
 from depthrefl_ros.estimator import OUTPUT_SIZES, EstimatorSettings
 from depthrefl_ros.geometry.camera import ASPECT_FITS
+from depthrefl_ros.geometry.obstacles import ObstacleSettings
+from depthrefl_ros.geometry.scale import ANCHORS, ScaleSettings
+
+SCALE_CORRECTIONS = ("off", "auto", *ANCHORS)
+# The first of each pair must be the smaller.
+_ORDERED = (
+    ("min_range", "max_range"),
+    ("min_obstacle_height", "max_obstacle_height"),
+    ("scan_min_height", "scan_max_height"),
+)
 
 
 class ParameterError(ValueError):
@@ -29,21 +36,6 @@ class Changeable(Enum):
     INACTIVE = "only while the node is not active: deactivate it first"
     UNCONFIGURED = "only while the node is unconfigured: deactivate and clean it up first"
     AT_START = "only at start"
-
-
-# Lifecycle states, by their ROS names, in which a change is taken.
-_STATES = {
-    Changeable.ALWAYS: ("unconfigured", "inactive", "active"),
-    Changeable.INACTIVE: ("unconfigured", "inactive"),
-    Changeable.UNCONFIGURED: ("unconfigured",),
-    Changeable.AT_START: (),
-}
-_TYPES = {
-    bool: ParameterType.PARAMETER_BOOL,
-    int: ParameterType.PARAMETER_INTEGER,
-    float: ParameterType.PARAMETER_DOUBLE,
-    str: ParameterType.PARAMETER_STRING,
-}
 
 
 def _parameter(
@@ -135,6 +127,10 @@ class Parameters:
         "input aligns the depth with the rectified image; network keeps the network's pixels.",
         choices=OUTPUT_SIZES,
     )
+    median_filter: bool = _parameter(
+        EstimatorSettings.median_filter,
+        "A 3x3 median of the depth before the gates: single wrong pixels go.",
+    )
     min_confidence: float = _parameter(
         EstimatorSettings.min_confidence,
         "Depth whose calibrated confidence is below this becomes NaN; 0 keeps all.",
@@ -142,8 +138,13 @@ class Parameters:
     )
     edge_ratio: float = _parameter(
         EstimatorSettings.edge_ratio,
-        "Pixels whose neighbours' depths differ by more than this factor become NaN; 0 keeps all.",
+        "Pixels that hang between two surfaces, by more than this factor, become NaN; 0 keeps all.",
         limits=(0.0, 10.0),
+    )
+    max_grazing_angle: float = _parameter(
+        EstimatorSettings.max_grazing_angle_deg,
+        "Degrees; surfaces that a ray meets at less become NaN. 0 keeps all.",
+        limits=(0.0, 45.0),
     )
     min_range: float = _parameter(
         0.0,
@@ -169,6 +170,97 @@ class Parameters:
         0.0,
         "Seconds since its stamp after which a frame is dropped. 0 is off: bags have old stamps.",
         limits=(0.0, 3600.0),
+    )
+    temporal_smoothing: float = _parameter(
+        0.5,
+        "Seconds over which the jitter of the scale between frames is averaged out. 0 is off.",
+        limits=(0.0, 60.0),
+    )
+    scale_correction: str = _parameter(
+        "off",
+        "What mends the scale: ground (camera height), range, reference_points, or auto for all.",
+        choices=SCALE_CORRECTIONS,
+    )
+    scale_time_constant: float = _parameter(
+        ScaleSettings.time_constant_s,
+        "Seconds over which the correction of the scale is averaged. 0 is no average.",
+        limits=(0.0, 60.0),
+    )
+    max_scale_error: float = _parameter(
+        ScaleSettings.max_error,
+        "Relative error of the scale beyond which marking, clearing and scan stop.",
+        limits=(0.01, 10.0),
+    )
+    base_frame: str = _parameter(
+        "base_link",
+        "The robot's frame: z up, z = 0 on the floor. Heights are measured in it.",
+    )
+    camera_height: float = _parameter(
+        0.0,
+        "Metres of the lens above the floor, where TF does not say. 0 is unknown.",
+        limits=(0.0, 100.0),
+    )
+    camera_pitch: float = _parameter(
+        0.0,
+        "Degrees that the camera looks down, where TF does not say.",
+        limits=(-90.0, 90.0),
+    )
+    camera_roll: float = _parameter(
+        0.0,
+        "Degrees that the camera is tilted clockwise, seen from behind, where TF does not say.",
+        limits=(-180.0, 180.0),
+    )
+    min_obstacle_height: float = _parameter(
+        ObstacleSettings.min_height_m,
+        "Metres above the floor from which on something is an obstacle.",
+        limits=(-10.0, 100.0),
+    )
+    max_obstacle_height: float = _parameter(
+        ObstacleSettings.max_height_m,
+        "Metres above the floor up to which something is an obstacle.",
+        limits=(-10.0, 100.0),
+    )
+    voxel_size: float = _parameter(
+        ObstacleSettings.voxel_size_m,
+        "Metres; points/marking and points/clearing have one point a voxel of this size.",
+        limits=(0.005, 1.0),
+    )
+    cloud_stride: int = _parameter(
+        1,
+        "points has every so many-th row and column.",
+        limits=(1, 64),
+    )
+    cloud_colour: bool = _parameter(
+        True,
+        "points has a field rgb.",
+    )
+    cloud_confidence: bool = _parameter(
+        False,
+        "points has a field confidence.",
+    )
+    cloud_voxel_size: float = _parameter(
+        0.0,
+        "Metres; points has one point a voxel, the most certain, and no rows. 0 is off.",
+        limits=(0.0, 1.0),
+    )
+    scan_frame: str = _parameter(
+        "",
+        "Frame of scan, from whose origin its ranges are measured; empty is base_frame.",
+    )
+    scan_min_height: float = _parameter(
+        ObstacleSettings.min_height_m,
+        "Metres above the floor from which on something is in the scan.",
+        limits=(-10.0, 100.0),
+    )
+    scan_max_height: float = _parameter(
+        ObstacleSettings.max_height_m,
+        "Metres above the floor up to which something is in the scan.",
+        limits=(-10.0, 100.0),
+    )
+    scan_angle_increment: float = _parameter(
+        0.5,
+        "Degrees between two beams of the scan.",
+        limits=(0.05, 10.0),
     )
     optical_frame_id: str = _parameter(
         "",
@@ -198,11 +290,13 @@ class Parameters:
             raise ParameterError(
                 f"edge_ratio is {self.edge_ratio}; a ratio of depths is above 1, and 0 is off"
             )
-        if self.max_range > 0.0 and self.min_range >= self.max_range:
-            raise ParameterError(
-                f"min_range is {self.min_range} m and max_range {self.max_range} m; min_range "
-                "must be the smaller"
-            )
+        for low, high in _ORDERED:
+            low_m, high_m = getattr(self, low), getattr(self, high)
+            is_left_to_the_model = high == "max_range" and high_m == 0.0
+            if low_m >= high_m and not is_left_to_the_model:
+                raise ParameterError(
+                    f"{low} is {low_m} m and {high} {high_m} m; {low} must be the smaller"
+                )
 
     def engine_choice(self) -> EngineChoice:
         """Which engine the user wants; on a robot any that works is better than none."""
@@ -218,55 +312,3 @@ class Parameters:
         """
         ours = {item.name for item in fields(self)}
         return replace(self, **{name: value for name, value in changes.items() if name in ours})
-
-
-def check_changeable(names: Iterable[str], state: str) -> None:
-    """Whether parameters may change now.
-
-    Args:
-        names: of the parameters; names that are not ours are ignored.
-        state: the node's lifecycle state: ``unconfigured``, ``inactive``, ``active``...
-
-    Raises:
-        ParameterError: one may not; says when it may.
-    """
-    known = {item.name: item.metadata["changeable"] for item in fields(Parameters)}
-    for name in names:
-        changeable = known.get(name, Changeable.ALWAYS)
-        if name in known and state not in _STATES[changeable]:
-            raise ParameterError(f"{name} can be changed {changeable.value} (it is {state} now)")
-
-
-def declare(node: Node) -> Parameters:
-    """Declares every parameter on the node and reads the values that the user has set.
-
-    Raises:
-        ParameterError: a value has the wrong type, is out of range, or cannot be taken.
-    """
-    values = {}
-    for item in fields(Parameters):
-        try:
-            parameter = node.declare_parameter(item.name, item.default, descriptor(item))
-        except Exception as error:  # rclpy's kinds differ from release to release
-            raise ParameterError(f"parameter {item.name}: {error}") from error
-        values[item.name] = parameter.value
-    return Parameters(**values)
-
-
-def descriptor(item: Field) -> ParameterDescriptor:
-    """What ``ros2 param describe`` shows of a field of ``Parameters``."""
-    metadata = item.metadata
-    message = ParameterDescriptor(name=item.name, type=_TYPES[type(item.default)])
-    message.description = metadata["description"]
-    message.read_only = metadata["changeable"] is Changeable.AT_START
-    constraints = [f"Can be changed {metadata['changeable'].value}."]
-    if metadata["choices"] is not None:
-        constraints.insert(0, f"One of {', '.join(metadata['choices'])}.")
-    message.additional_constraints = " ".join(constraints)
-    if metadata["limits"] is not None:
-        low, high = metadata["limits"]
-        if isinstance(item.default, int):
-            message.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-        else:
-            message.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-    return message

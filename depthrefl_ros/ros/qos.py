@@ -11,6 +11,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 # The newest camera info messages are kept for the image that comes with one of their stamps.
 CAMERA_INFO_DEPTH = 5
+ANCHOR_DEPTH = 5
 
 
 def publisher_profile() -> QoSProfile:
@@ -73,6 +74,15 @@ def image_profile(offer: Offer, reliability: str) -> QoSProfile:
         history=HistoryPolicy.KEEP_LAST,
         depth=1,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+    )
+
+
+def anchor_profile(offer: Offer) -> QoSProfile:
+    """The subscription to another sensor: as reliable as its publishers, the last few messages."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=ANCHOR_DEPTH,
+        reliability=ReliabilityPolicy.RELIABLE if offer.reliable else ReliabilityPolicy.BEST_EFFORT,
     )
 
 

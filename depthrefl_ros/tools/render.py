@@ -1,4 +1,4 @@
-"""Renders training rooms and the corridor drive, and packs a rendered folder as a recording."""
+"""Renders training rooms and drives of a robot, and packs a rendered folder as a recording."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ EXAMPLES = """
 render rooms data/rooms --count 400 --seed 1000 --resume
 render corridor data/corridor --count 64
 render corridor corridor.mcap --json corridor.json
+render drive data/drive --count 30 --seed 9100
 render pack data/corridor corridor.mcap --rate 10
 """
 
@@ -51,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
         help="dataset folder, or FILE.mcap; the frames of FILE.mcap stay in FILE.frames beside it",
     )
     _add_render_arguments(corridor, count=64, seed=8, size=(640, 480), samples=4)
+    drive = commands.add_parser("drive", help="a straight drive through a random room")
+    drive.add_argument("out", type=Path, help="dataset folder, with the camera's mounts.yaml")
+    _add_render_arguments(drive, count=30, seed=9100, size=(320, 240), samples=6)
     pack = commands.add_parser("pack", help="turn a dataset folder into an MCAP file")
     pack.add_argument("folder", type=Path, help="dataset folder")
     pack.add_argument("out", type=Path, help="FILE.mcap")
@@ -62,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_render_arguments(
     command: argparse.ArgumentParser, count: int, seed: int, size: tuple[int, int], samples: int
 ) -> None:
-    """Adds what rooms and corridor share; the corridor's defaults make test/data/corridor.mcap."""
+    """Adds what all scenes share; the corridor's defaults make test/data/corridor.mcap."""
     numbers = {
         "--count": (count, "images"),
         "--width": (size[0], "of an image, pixels"),
@@ -106,7 +110,9 @@ def _render(args: argparse.Namespace, root: Path) -> dict:
     names: Iterator[str] = (
         generate.render_rooms(folder, *options, args.views)
         if args.command == "rooms"
-        else generate.render_drive(folder, *options)
+        else {"corridor": generate.render_corridor, "drive": generate.render_drive}[args.command](
+            folder, *options
+        )
     )
     made = 0
     with progress(args.count, args.command, "images") as bar, StopRequest() as stop:

@@ -1,7 +1,8 @@
-"""A robot's drive along a furnished corridor, past obstacles, for the shipped recording.
+"""A robot's drives: along a furnished corridor for the shipped recording, and through any room.
 
-The arrangement is fixed and made by hand, unlike the random rooms that training uses; the seed
-only chooses materials and sizes. The robot starts at x = 0.8 m and drives towards +x.
+The corridor's arrangement is fixed and made by hand, unlike the random rooms that training uses;
+the seed only chooses materials and sizes. There the robot starts at x = 0.8 m and drives towards
++x. Through a random room it drives straight ahead, on the longest free lane that is found.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ CAMERA_PITCH_RAD = math.radians(-4.0)
 HORIZONTAL_FOV_RAD = math.radians(70.0)
 SPEED_M_PER_S = 0.9
 RATE_HZ = 10.0
+ROBOT_RADIUS_M = 0.2
+LANE_ASIDE_M = np.linspace(-ROBOT_RADIUS_M, ROBOT_RADIUS_M, 5)  # where a lane must be free,
+LANE_HEIGHTS_M = np.arange(0.05, 0.8, 0.1)  # and how high
+LANE_TRIES = 500
+STOP_BEFORE_M = 0.7  # how far before the lane's end the robot stops
 
 # Name, x, y (m), yaw (rad) and, to keep the way free, size (m) of what stands in the corridor.
 # y = 0 is the wall on the right hand, y = 2.7 m that on the left; backs are towards +y at yaw 0.
@@ -109,3 +115,53 @@ def drive_views(count: int) -> list[View]:
         )
         x += SPEED_M_PER_S / RATE_HZ * math.cos(heading)
     return views
+
+
+def choose_drive(stage: Stage, room: Room, rng: np.random.Generator, count: int) -> list[View]:
+    """Chooses `count` views along a straight drive on the longest of LANE_TRIES random lanes.
+
+    Camera height (0.3 to 0.6 m), mean pitch, field of view and lane are random; pitch and roll
+    rock as in `drive_views`. Frames are 1 / RATE_HZ apart at SPEED_M_PER_S, or closer together
+    where the lane is short.
+    """
+    lanes = [
+        (rng.uniform(0.5, room.length - 0.5), rng.uniform(0.5, room.width - 0.5), heading)
+        for heading in rng.uniform(-math.pi, math.pi, LANE_TRIES)
+    ]
+    lengths = [lane_length(stage, *lane) for lane in lanes]
+    longest = int(np.argmax(lengths))
+    x, y, heading = lanes[longest]
+    free = max(lengths[longest] - STOP_BEFORE_M, 0.0)
+    step = min(SPEED_M_PER_S / RATE_HZ, free / max(count - 1, 1))
+    height, fov = rng.uniform(0.3, 0.6), math.radians(rng.uniform(60, 85))
+    pitch = math.radians(rng.uniform(-10, 0))
+    return [
+        View(
+            position=(
+                x + math.cos(heading) * step * index,
+                y + math.sin(heading) * step * index,
+                height,
+            ),
+            yaw=heading,
+            pitch=pitch + math.radians(0.5) * math.sin(5.1 * index / RATE_HZ),
+            roll=math.radians(0.6) * math.sin(3.7 * index / RATE_HZ + 1.0),
+            horizontal_fov=fov,
+        )
+        for index in range(count)
+    ]
+
+
+def lane_length(stage: Stage, x: float, y: float, heading: float) -> float:
+    """Returns how far (m) a robot at (x, y) can drive straight ahead, by a bundle of parallel rays.
+
+    It is 0 where the robot would stand in something.
+    """
+    ahead = np.array([math.cos(heading), math.sin(heading), 0.0])
+    starts = [
+        (x - ahead[1] * aside, y + ahead[0] * aside, height)
+        for aside in LANE_ASIDE_M
+        for height in LANE_HEIGHTS_M
+    ]
+    if any(stage.distance(start, -ahead) < ROBOT_RADIUS_M for start in starts):
+        return 0.0
+    return min(stage.distance(start, ahead) for start in starts)

@@ -1,5 +1,6 @@
 """The plain dataset folder: rgb/NNNN.jpg, depth/NNNN.png and intrinsics.yaml.
 
+Of a drive it also holds mounts.yaml: how high and how inclined the camera was in each image.
 Depth is 16-bit millimetres along the optical axis, 0 unknown. A picture appears in rgb/ last and
 by renaming, so whatever is there is complete, and an interrupted run can go on.
 """
@@ -56,6 +57,22 @@ class RenderedFolder:
         text = yaml.safe_dump({"images": self._intrinsics}, default_flow_style=None)
         self._write("intrinsics.yaml", text.encode())
         self._write(f"rgb/{name}.jpg", encode_image(image, self.jpeg_quality))
+
+    def write_mounts(self, mounts: dict[str, dict[str, float]]) -> None:
+        """Writes the arguments of `Pose.from_mount` (metres, radians) for each image's name."""
+        text = yaml.safe_dump({"images": mounts}, default_flow_style=None)
+        self._write("mounts.yaml", text.encode())
+
+    def mounts(self) -> dict[str, dict[str, float]]:
+        """Returns what `write_mounts` wrote.
+
+        Raises:
+            FolderError: there is no mounts.yaml: the images are no drive.
+        """
+        path = self.root / "mounts.yaml"
+        if not path.is_file():
+            raise FolderError(f"{path} is missing: only drives (render corridor, drive) have it")
+        return yaml.safe_load(path.read_text())["images"]
 
     def frames(self) -> Iterator[tuple[bytes, bytes, Camera]]:
         """Yields the JPEG bytes, the depth PNG's bytes and the camera of each image, by name.

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .drive import build_corridor, drive_views
+from .drive import build_corridor, choose_drive, drive_views
 from .folder import RenderedFolder
 from .render import Renderer
-from .rooms import build_room, choose_views
+from .rooms import View, build_room, choose_views
 from .stage import Stage
 
 VIEWS_PER_ROOM = 8
@@ -48,7 +48,7 @@ def render_rooms(
                 yield name
 
 
-def render_drive(
+def render_corridor(
     folder: RenderedFolder,
     count: int,
     seed: int,
@@ -58,14 +58,47 @@ def render_drive(
     threads: int = 1,
 ) -> Iterator[str]:
     """Renders frames 0000 to count - 1 of a drive along a corridor and yields each new name."""
-    names = [f"{index:04d}" for index in range(count)]
-    if all(name in folder for name in names):
-        return
     stage = Stage()
     build_corridor(stage, np.random.default_rng(seed))
+    yield from _render_views(folder, stage, drive_views(count), width, height, samples, threads)
+
+
+def render_drive(
+    folder: RenderedFolder,
+    count: int,
+    seed: int,
+    width: int = 320,
+    height: int = 240,
+    samples: int = 8,
+    threads: int = 1,
+) -> Iterator[str]:
+    """Renders frames 0000 to count - 1 of a straight drive through the random room `seed`."""
+    stage = Stage()
+    room, rng = build_room(stage, seed)
+    views = choose_drive(stage, room, rng, count)
+    yield from _render_views(folder, stage, views, width, height, samples, threads)
+
+
+def _render_views(
+    folder: RenderedFolder,
+    stage: Stage,
+    views: list[View],
+    width: int,
+    height: int,
+    samples: int,
+    threads: int,
+) -> Iterator[str]:
+    """Renders what is missing of a drive, all equally exposed, with its mounts in mounts.yaml."""
+    folder.write_mounts({f"{index:04d}": _mount(view) for index, view in enumerate(views)})
     renderer = Renderer(stage, width, height, samples, threads)
-    for name, view in zip(names, drive_views(count), strict=True):
+    for index, view in enumerate(views):
+        name = f"{index:04d}"
         if name not in folder:
             rendered = renderer.render(view, key=0.13)
             folder.add(name, rendered.image, rendered.depth_m, rendered.camera)
             yield name
+
+
+def _mount(view: View) -> dict[str, float]:
+    """Returns where a view's camera is above the floor, as `Pose.from_mount` names it."""
+    return {"height_m": view.position[2], "pitch_rad": -view.pitch, "roll_rad": view.roll}

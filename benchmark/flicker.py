@@ -1,0 +1,232 @@
+"""Measures how much depth flickers where nothing moves, with and without the stabiliser.
+
+One frame of a recording is shown again and again, each time with fresh sensor noise, exposure and
+JPEG compression: all change of its depth is flicker. Then the whole recording, with the same noise:
+there a stabiliser that lags would show as a worse AbsRel and a scale that follows too late.
+
+    python benchmark/flicker.py --json flicker.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.selection import open_engine
+from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, Frame
+from depthrefl_ros.geometry.rectification import Rectification
+from depthrefl_ros.geometry.temporal import DepthStabiliser
+from depthrefl_ros.ros.messages import camera_from_info
+from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.command_line import (
+    ToolError,
+    add_json_argument,
+    make_parser,
+    positive_float,
+    positive_int,
+    progress,
+    run_tool,
+    write_json,
+)
+from depthrefl_ros.tools.frame_sources import SourceFrame, open_source
+from depthrefl_ros.tools.machine import processor
+from depthrefl_ros.tools.recordings import Recording, depth_from_message, stamp_ns
+
+RECORDING = Path(__file__).resolve().parents[1] / "test" / "data" / "corridor.mcap"
+FRAME_S = 0.1
+READ_NOISE = 2.0  # grey levels, standard deviation
+SHOT_NOISE = 0.15  # grey levels: variance per grey level
+EXPOSURE = 0.04  # standard deviation of log brightness
+JPEG_QUALITY = (75, 95)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the benchmark; see ``--help``."""
+    return run_tool(_parser(), argv, _run)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = make_parser(
+        "flicker",
+        "Flicker of depth on a still camera with sensor noise, raw and stabilised.",
+        "python benchmark/flicker.py --json flicker.json",
+    )
+    parser.add_argument(
+        "--recording", type=Path, default=RECORDING, help="with truth; default: the shipped one"
+    )
+    parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
+    parser.add_argument(
+        "--frame", type=int, default=16, help="the one that is shown again; default %(default)s"
+    )
+    parser.add_argument("--repeats", type=positive_int, default=60, help="default %(default)s")
+    parser.add_argument(
+        "--time-constant", type=positive_float, default=0.5, help="seconds, default %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the noise, default %(default)s")
+    add_json_argument(parser, "the figures")
+    return parser
+
+
+def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
+    frames = list(open_source(str(args.recording), Intrinsics()).frames())
+    if not 0 <= args.frame < len(frames):
+        raise ToolError(f"--frame is {args.frame}; {args.recording} has 0 to {len(frames) - 1}")
+    estimate = Estimate(args.model, np.random.default_rng(args.seed))
+    with progress(args.repeats + len(frames), "frames", "frame") as bar:
+        still = [(estimate(frames[args.frame]), index * FRAME_S) for index in range(args.repeats)]
+        bar.update(args.repeats)
+        drive = [(estimate(frame), frame.stamp_ns / 1e9) for frame in frames]
+        bar.update(len(frames))
+    truth = truth_of(args.recording, frames, still[0][0][0].shape)
+    figures = {
+        "machine": processor(),
+        "load_average": os.getloadavg(),
+        "model": args.model,
+        "time_constant_s": args.time_constant,
+        "noise": {"read": READ_NOISE, "shot": SHOT_NOISE, "exposure": EXPOSURE},
+        "still": still_figures(*stabilised(still, args.time_constant)),
+        "drive": drive_figures(*stabilised(drive, args.time_constant), truth),
+    }
+    print(table(figures))
+    write_json(args.json, figures)
+
+
+class Estimate:
+    """Depth (h, w) and the network's input of a recorded frame with fresh noise.
+
+    Args:
+        model: the bundle's name.
+        rng: of the noise.
+    """
+
+    def __init__(self, model: str, rng: np.random.Generator):
+        bundle = Bundle.load(model)
+        engine = open_engine(bundle, "openvino").engine
+        self._estimator = DepthEstimator(engine, bundle, EstimatorSettings())
+        self._network = (bundle.width, bundle.height)
+        self._rng = rng
+
+    def __call__(self, frame: SourceFrame) -> tuple[np.ndarray, np.ndarray]:
+        """(h, w) float32 metres before the gates, and (h, w, 3) uint8 RGB."""
+        if frame.encoding != "bgr8":
+            raise ToolError(f"frame {frame.name} is {frame.encoding}; bgr8 is needed")
+        pixels = frame.data.reshape(frame.height, frame.step)[:, : 3 * frame.width]
+        image = noisy(pixels.reshape(frame.height, frame.width, 3), self._rng)
+        camera = camera_from_info(frame.camera_info, "camera_info")
+        camera = camera.for_image(frame.width, frame.height)
+        small = Rectification(camera, False, self._network).to_network(image)
+        depth = self._estimator.estimate(Frame(image, "bgr", camera)).ungated_m
+        return depth, cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
+
+
+def noisy(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The image (H, W, 3) uint8 as a sensor would deliver it another time."""
+    light = image * np.float32(np.exp(rng.normal(0.0, EXPOSURE)))
+    deviation = np.sqrt(READ_NOISE**2 + SHOT_NOISE * light)
+    light += rng.standard_normal(image.shape, np.float32) * deviation
+    quality = int(rng.integers(*JPEG_QUALITY, endpoint=True))
+    pixels = np.clip(np.rint(light), 0, 255).astype(np.uint8)
+    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+
+
+def truth_of(path: Path, frames: list[SourceFrame], shape: tuple[int, int]) -> np.ndarray:
+    """(n, h, w) float32 metres at the network's size, NaN where unknown.
+
+    Raises:
+        ToolError: the recording has no truth for some frame.
+    """
+    with Recording(path) as recording:
+        topic = recording.truth_topic()
+        if topic is None:
+            raise ToolError(f"{path}: has no topic of true depth")
+        found = {
+            stamp_ns(message): depth_from_message(message, topic)
+            for _, message in recording.messages(topic)
+        }
+    if missing := [frame.name for frame in frames if frame.stamp_ns not in found]:
+        raise ToolError(f"{path}: no true depth for frames {missing}")
+    size = shape[::-1]
+    truth = np.stack(
+        [cv2.resize(found[one.stamp_ns], size, interpolation=cv2.INTER_NEAREST) for one in frames]
+    )
+    return np.where(np.isfinite(truth) & (truth > 0.0), truth, np.nan)
+
+
+def stabilised(
+    sequence: list[tuple[tuple[np.ndarray, np.ndarray], float]], time_constant_s: float
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Log depth (n, h, w) raw and stabilised, and the median milliseconds a frame."""
+    stabiliser = DepthStabiliser(time_constant_s)
+    steady, times = [], []
+    for (depth, image), stamp_s in sequence:
+        start = time.perf_counter()
+        steady.append(stabiliser.update(depth, image, stamp_s))
+        times.append((time.perf_counter() - start) * 1e3)
+    raw = np.stack([depth for (depth, _), _ in sequence])
+    return np.log(raw), np.log(np.stack(steady)), float(np.median(times))
+
+
+def still_figures(raw: np.ndarray, steady: np.ndarray, ms: float) -> dict:
+    """Flicker: standard deviation over time of log depth, median over pixels."""
+    # What a factor for the whole frame could at best do.
+    scale = np.median(raw - raw.mean(axis=0), axis=(1, 2), keepdims=True)
+    sequences = {"raw": raw, "perfect factor": raw - scale, "stabilised": steady}
+    return {
+        "flicker": {name: float(np.median(one.std(axis=0))) for name, one in sequences.items()},
+        "stabiliser_ms": ms,
+    }
+
+
+def drive_figures(raw: np.ndarray, steady: np.ndarray, ms: float, truth: np.ndarray) -> dict:
+    """AbsRel, jitter of the scale's error (second differences) and its lag."""
+    figures = {"stabiliser_ms": ms}
+    for name, sequence in {"raw": raw, "stabilised": steady}.items():
+        error = sequence - np.log(truth)
+        scale = np.nanmedian(error, axis=(1, 2))
+        figures[name] = {
+            "abs_rel": float(np.nanmean(np.abs(np.expm1(error)))),
+            "scale_jitter": float(np.diff(scale, 2).std()),
+            "scale_error_median": float(np.median(scale)),
+        }
+    figures["lag_frames"] = lag_frames(raw, steady)
+    return figures
+
+
+def lag_frames(raw: np.ndarray, steady: np.ndarray) -> float:
+    """By how many frames the stabilised scale follows the raw one, by least squares.
+
+    A lag of d frames makes the difference between both d times the scale's change per frame.
+    """
+    level = np.median(raw, axis=(1, 2))
+    change = np.gradient(level)
+    behind = level - np.median(steady, axis=(1, 2))
+    return float((change @ behind) / (change @ change))
+
+
+def table(figures: dict) -> str:
+    """The figures for people."""
+    flicker, drive = figures["still"]["flicker"], figures["drive"]
+    lines = ["still camera: standard deviation of log depth over time, median pixel"]
+    lines += [
+        f"  {name:15} {value:.4f}  x{flicker['raw'] / value:.2f}" for name, value in flicker.items()
+    ]
+    lines.append("recorded drive       AbsRel  jitter of scale")
+    lines += [
+        f"  {name:15} {drive[name]['abs_rel']:9.4f} {drive[name]['scale_jitter']:16.4f}"
+        for name in ("raw", "stabilised")
+    ]
+    lines.append(f"  lag of the scale: {drive['lag_frames']:.2f} frames")
+    lines.append(f"stabiliser: {drive['stabiliser_ms']:.2f} ms a frame")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Which cells of the floor points occupy, and how well that agrees with the truth.
+
+A plain histogram, no costmap: a cell is marked when a point lies above it within the height band
+and the range, as Nav2's obstacle layer marks the cells of one cloud.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.cloud import CloudBuilder
+from depthrefl_ros.geometry.obstacles import ObstacleSettings
+from depthrefl_ros.geometry.pose import Pose
+
+CELL_M = 0.05
+TOLERANCE_M = 0.15
+RANGE_M = 5.0  # over the floor; obstacle_max_range of config/nav2_costmap.yaml
+BAND = ObstacleSettings()  # its heights
+
+
+def all_points(depth_m: np.ndarray, camera: Camera, base_from_camera: Pose) -> np.ndarray:
+    """(n, 3) float32 of every pixel, as depth_image_proc makes a cloud; depth 0 is unknown."""
+    cloud = np.empty((*depth_m.shape, 4), np.float32)
+    known = np.where(depth_m > 0, depth_m, np.float32(np.nan))
+    CloudBuilder(camera).fill(known, None, cloud)
+    points = cloud[..., :3].reshape(-1, 3)
+    return base_from_camera.apply(points[np.isfinite(points[:, 2])])
+
+
+def in_view(points: np.ndarray, range_m: float = RANGE_M) -> np.ndarray:
+    """(n,) bool of the points (n, 3) in the base frame that lie in the band and the range."""
+    heights = points[:, 2]
+    in_band = (heights >= BAND.min_height_m) & (heights <= BAND.max_height_m)
+    return in_band & (np.hypot(points[:, 0], points[:, 1]) <= range_m)
+
+
+def occupancy(points: np.ndarray, range_m: float = RANGE_M) -> np.ndarray:
+    """(n, 2 n) bool: cells of CELL_M ahead of the base frame with a point in band and range."""
+    half = math.ceil((RANGE_M + 2 * TOLERANCE_M) / CELL_M)
+    grid = np.zeros((half, 2 * half), bool)
+    cells = np.floor(points[in_view(points, range_m), :2] / CELL_M).astype(np.int64)
+    cells = cells[cells[:, 0] >= 0]
+    grid[cells[:, 0], cells[:, 1] + half] = True
+    return grid
+
+
+def near(grid: np.ndarray) -> np.ndarray:
+    """Cells whose centre is within TOLERANCE_M of the centre of an occupied one."""
+    if not grid.any():
+        return np.zeros_like(grid)
+    distance = cv2.distanceTransform((~grid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance * CELL_M <= TOLERANCE_M + 1e-6
+
+
+@dataclass
+class Tally:
+    """Cells counted over frames: marks, false ones, true ones, those of them that were found."""
+
+    marks: int = 0
+    false: int = 0
+    true: int = 0
+    found: int = 0
+
+    def add(self, points: np.ndarray, truth: np.ndarray) -> None:
+        """Counts one frame: a row's points and all points of the truth, both in the base frame."""
+        marked, true = occupancy(points), occupancy(truth)
+        # A mark at the end of the range may be right by a surface just beyond it.
+        right = near(occupancy(truth, RANGE_M + TOLERANCE_M))
+        self.marks += int(marked.sum())
+        self.false += int((marked & ~right).sum())
+        self.true += int(true.sum())
+        self.found += int((true & near(marked)).sum())
+
+    @property
+    def recall(self) -> float:
+        """Share of the true cells that were found; NaN without any."""
+        return self.found / self.true if self.true else math.nan

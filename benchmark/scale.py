@@ -1,0 +1,290 @@
+"""Measures how soon the scale correction brings depth of a wrong scale back.
+
+A sequence is played with its predicted depth multiplied by a wrong factor. The prediction is the
+truth, which shows the correction alone, or a model's, which shows it at work. Unscaled means
+without the wrong factor and without correction. A prediction from truth passes when its corrected
+AbsRel is within a point of the unscaled one after at most 15 frames and in each that follows; a
+model's passes when it is on average from there on: a model's own scale wanders, and now and then
+it happens to be right by itself.
+
+    python benchmark/scale.py --json scale.json
+    python benchmark/scale.py --source drive/  # made by 'render drive', with its mounts.yaml
+
+The anchors: ``ground`` knows the camera's height and inclination in every frame, as TF gives them;
+``ground, fixed`` only how the camera is mounted, not how it rocks;
+``reference_points`` are 200 true points a frame, a tenth of them a third of the true distance;
+``range`` is a sonar of 15 degrees beside the camera, read twice a frame, true within 1 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from depthrefl_ros.engine.base import EngineError
+from depthrefl_ros.engine.bundle import Bundle, BundleError
+from depthrefl_ros.engine.selection import open_engine
+from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, Frame
+from depthrefl_ros.geometry.anchors import (
+    RangeReading,
+    ReadingWindow,
+    ground_anchor,
+    points_anchor,
+    range_anchor,
+)
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.pose import BASE_FROM_OPTICAL, Pose
+from depthrefl_ros.geometry.rays import pixel_rays
+from depthrefl_ros.geometry.scale import ScaleCorrection, ScaleSettings
+from depthrefl_ros.ros.messages import camera_from_info
+from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.command_line import (
+    StopRequest,
+    ToolError,
+    add_json_argument,
+    make_parser,
+    positive_int,
+    progress,
+    run_tool,
+    write_json,
+)
+from depthrefl_ros.tools.frame_sources import open_source
+from depthrefl_ros.tools.truth import find_truth
+from depthrefl_ros.training.metrics import depth_metrics
+from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
+
+RECORDING = Path(__file__).resolve().parents[1] / "test" / "data" / "corridor.mcap"
+CASES = {  # name: anchor, and whether only the mount is known
+    "reference_points": ("reference_points", False),
+    "range": ("range", False),
+    "ground": ("ground", False),
+    "ground, fixed": ("ground", True),
+}
+WRONG_FACTORS = (0.6, 1.3, 1.8)
+POINT = 0.01
+ALLOWED_FRAMES = 15
+SONAR_POSE = Pose(BASE_FROM_OPTICAL.T, np.array([0.1, 0.05, 0.0]))  # camera_from_sensor
+SONAR_CONE_RAD = math.radians(15.0)
+SONAR_RANGE_M = (0.2, 5.0)
+
+
+Mount = dict[str, float]  # arguments of Pose.from_mount
+
+
+@dataclass(eq=False)
+class Step:
+    """One frame of a sequence: prediction and truth (h, w) float32 metres, of the image's size."""
+
+    predicted_m: np.ndarray
+    truth_m: np.ndarray
+    camera: Camera
+    mount: Mount
+    stamp_s: float
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the benchmark; see ``--help``."""
+    return run_tool(_parser(), argv, _run)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = make_parser(
+        "scale",
+        "After how many frames the corrected scale of a sequence is right.",
+        "python benchmark/scale.py --model indoor_tiny --json scale.json",
+    )
+    parser.add_argument(
+        "--source", default=str(RECORDING), help="recording or drive with truth; default: shipped"
+    )
+    parser.add_argument("--frames", type=positive_int, default=40, help="default %(default)s")
+    parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
+    parser.add_argument("--engine", default="openvino", help="default %(default)s")
+    add_json_argument(parser, "the figures")
+    return parser
+
+
+def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
+    with StopRequest() as stop:
+        steps = list(_steps(args, stop))
+    if len(steps) <= ALLOWED_FRAMES:
+        raise ToolError(
+            f"{args.source}: {len(steps)} frames; more than {ALLOWED_FRAMES} are needed"
+        )
+    rows = []
+    for prediction in ("truth", args.model):
+        for case in CASES:
+            for factor in WRONG_FACTORS:
+                row = {"prediction": prediction, "anchor": case, "wrong_factor": factor}
+                rows.append(row | converge(_chosen(steps, prediction), case, factor))
+    for row in rows:
+        exact = row["prediction"] == "truth"
+        row["passes"] = (row["frames"] if exact else row["frames_on_average"]) <= ALLOWED_FRAMES
+    print(table(rows))
+    write_json(args.json, {"source": args.source, "frames": len(steps), "rows": rows})
+
+
+def _mounts(source: str) -> Callable[[str, float], Mount]:
+    """Where the camera is, by the frame's name and the seconds since the first frame."""
+    if Path(source).resolve() == RECORDING:
+        return lambda name, seconds: recording_mount(seconds)
+    try:
+        mounts = RenderedFolder(source).mounts()
+    except FolderError as error:
+        raise ToolError(str(error)) from error
+    return lambda name, seconds: mounts[name]
+
+
+def recording_mount(seconds: float) -> Mount:
+    """How the camera of the shipped recording rocks; ``drive_views`` in training/synth/drive.py."""
+    return {
+        "height_m": 0.5,
+        "pitch_rad": math.radians(4.0 - 0.5 * math.sin(5.1 * seconds)),
+        "roll_rad": math.radians(0.6 * math.sin(3.7 * seconds + 1.0)),
+    }
+
+
+def _steps(args: argparse.Namespace, stop: StopRequest) -> Iterator[Step]:
+    """The model's depth, before any gate, and the truth."""
+    truth = find_truth(args.source)
+    if truth is None:
+        raise ToolError(f"{args.source}: has no true depth")
+    try:
+        bundle = Bundle.load(args.model)
+        engine = open_engine(bundle, args.engine).engine
+    except (BundleError, EngineError) as error:
+        raise ToolError(str(error)) from error
+    # No gate: the scale is corrected before them.
+    settings = EstimatorSettings(
+        edge_ratio=0.0, max_grazing_angle_deg=0.0, min_range_m=0.0, max_range_m=1e6
+    )
+    estimator, mounts = DepthEstimator(engine, bundle, settings), _mounts(args.source)
+    bar, first_ns = progress(args.frames, "model", "frames"), None
+    for count, source in enumerate(open_source(args.source, Intrinsics()).frames()):
+        if count == args.frames or stop:
+            return
+        first_ns = source.stamp_ns if first_ns is None else first_ns
+        seconds = (source.stamp_ns - first_ns) / 1e9
+        image = source.data.reshape(source.height, source.width, 3)
+        camera = camera_from_info(source.camera_info, args.source)
+        camera = camera.for_image(source.width, source.height)
+        found = estimator.estimate(Frame(image, "bgr", camera))
+        true = truth.depth_m({"source_stamp_ns": source.stamp_ns, "name": source.name})
+        yield Step(found.depth_m, true, found.camera, mounts(source.name, seconds), seconds)
+        bar.update()
+
+
+def _chosen(steps: list[Step], prediction: str) -> list[Step]:
+    if prediction != "truth":
+        return steps
+    # Unknown truth (NaN) stays unknown: the anchors take that.
+    return [replace(step, predicted_m=step.truth_m) for step in steps]
+
+
+def converge(steps: list[Step], case: str, wrong_factor: float) -> dict[str, float]:
+    """Corrects one sequence of a wrong scale.
+
+    Returns:
+        ``unscaled`` and ``corrected``: mean AbsRel from frame ``ALLOWED_FRAMES`` on; ``frames``:
+        how many pass until the corrected AbsRel stays within a point of the unscaled one in every
+        frame, ``frames_on_average`` on average over all that follow, NaN if never; ``measured``:
+        share of frames in which the anchor measured; ``believed``: share of frames with health.
+    """
+    anchor, is_fixed = CASES[case]
+    fixed = {name: np.median([step.mount[name] for step in steps]) for name in steps[0].mount}
+    correction = ScaleCorrection(ScaleSettings(correct_with=(anchor,)))
+    window, rng = ReadingWindow(), np.random.default_rng(0)
+    errors, healths = [], []
+    for step in steps:
+        depth = step.predicted_m * np.float32(wrong_factor)
+        mount = Pose.from_mount(**(fixed if is_fixed else step.mount))
+        ratios = log_ratios(anchor, depth, step, mount, window, rng)
+        factor = correction.update({anchor: ratios}, step.stamp_s)
+        healths.append(correction.health)
+        corrected = depth_metrics(depth * np.float32(factor), step.truth_m)
+        errors.append(
+            (depth_metrics(step.predicted_m, step.truth_m)["abs_rel"], corrected["abs_rel"])
+        )
+    unscaled, corrected = np.array(errors).T
+    excess = corrected - unscaled
+    following = np.cumsum(excess[::-1])[::-1] / np.arange(len(excess), 0, -1)
+    return {
+        "unscaled": float(unscaled[ALLOWED_FRAMES:].mean()),
+        "corrected": float(corrected[ALLOWED_FRAMES:].mean()),
+        "frames": _until_good(excess),
+        "frames_on_average": _until_good(following[: ALLOWED_FRAMES + 1]),
+        "measured": float(np.mean([health.judged_by is not None for health in healths])),
+        "believed": float(np.mean([health.ok for health in healths])),
+    }
+
+
+def _until_good(excess: np.ndarray) -> float:
+    """How many frames pass until no excess is more than a point; NaN where the last one is."""
+    late = np.flatnonzero(excess > POINT)
+    if not len(late):
+        return 0.0
+    return float(late[-1] + 1) if late[-1] + 1 < len(excess) else math.nan
+
+
+def log_ratios(
+    anchor: str,
+    depth_m: np.ndarray,
+    step: Step,
+    mount: Pose,
+    window: ReadingWindow,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """What one anchor says of a frame's depth (h, w) of the wrong scale."""
+    if anchor == "ground":
+        return ground_anchor(depth_m, step.camera, mount.up_in_source, mount.translation[2])
+    if anchor == "reference_points":
+        return points_anchor(depth_m, step.camera, sparse_points(step, rng))
+    for _ in range(2):
+        true_m = sonar(step) * math.exp(rng.normal(0, 0.01))
+        reading = RangeReading(true_m, *SONAR_RANGE_M, SONAR_CONE_RAD)
+        window.add(range_anchor(depth_m, step.camera, reading, SONAR_POSE), step.stamp_s)
+    return window.log_ratios(step.stamp_s)
+
+
+def sparse_points(step: Step, rng: np.random.Generator) -> np.ndarray:
+    """(200, 3) metres: true points of random pixels, a tenth of them at a third of the way."""
+    rows = rng.integers(0, step.camera.height, 200)
+    columns = rng.integers(0, step.camera.width, 200)
+    points = pixel_rays(step.camera, columns, rows) * step.truth_m[rows, columns][:, None]
+    points[:20] /= 3.0
+    return points
+
+
+def sonar(step: Step) -> float:
+    """The distance to the nearest true surface in the sonar's cone, metres; inf without one."""
+    rows, columns = np.mgrid[: step.camera.height, : step.camera.width].reshape(2, -1)
+    points = pixel_rays(step.camera, columns, rows) * step.truth_m.reshape(-1, 1)
+    points = SONAR_POSE.inverse().apply(points[np.isfinite(points[:, 2])])
+    distances = np.linalg.norm(points, axis=1)
+    inside = points[:, 0] > math.cos(SONAR_CONE_RAD / 2) * distances
+    return float(distances[inside].min(initial=math.inf))
+
+
+def table(rows: list[dict]) -> str:
+    """The figures as a Markdown table."""
+    lines = [
+        "| prediction | anchor | depth times | AbsRel unscaled | corrected | frames, each "
+        "| frames, on average | measured | believed | verdict |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row['prediction']} | {row['anchor']} | {row['wrong_factor']} "
+            f"| {row['unscaled']:.3f} | {row['corrected']:.3f} | {row['frames']:.0f} "
+            f"| {row['frames_on_average']:.0f} | {100 * row['measured']:.0f} % "
+            f"| {100 * row['believed']:.0f} % | {'pass' if row['passes'] else 'FAIL'} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,224 @@
+"""Anchors of the metric scale: predicted distances beside true ones.
+
+Each gives ln(true / predicted) of the depth before any scale correction. No evidence is an empty
+array, never an error: a floor out of view and a sensor that sees nothing are ordinary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.ground import FloorSettings, find_floor
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.rays import pixel_rays
+
+_NOTHING = np.zeros(0)
+# Networks bend floors and err in pitch: the plane is only looked for to tell floor from the rest.
+_FLOOR_TOLERANCE = 0.1
+_FLOOR_TILT_DEG = 8.0
+_FLOOR_SHARE = 0.08  # of the image; smaller planes are too often a bed or a table
+# Depth on rays that graze the floor depends on the pitch more than on the scale: at 8 degrees half
+# a degree makes 6 %.
+_MIN_FLOOR_ANGLE_DEG = 8.0
+_HEIGHT_FACTOR = 3.0  # measured heights beyond this factor of the known one are another plane
+_POINTS = 5000  # of a larger cloud are used
+_EDGE_RATIO = 1.15
+_NEIGHBOURHOOD = np.ones((5, 5), np.uint8)
+_READINGS = 30  # kept of a ranger
+_MIN_HALF_CONE_RAD = math.radians(1.0)  # drivers of laser rangers often leave field_of_view 0
+
+
+def ground_anchor(
+    depth_m: np.ndarray,
+    camera: Camera,
+    up: np.ndarray,
+    height_m: float,
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:
+    """The predicted floor against the one that the known camera height asks for.
+
+    The true depth of a floor pixel with the ray r is z = height / (-up . r). A table that hides
+    the whole floor looks like a floor that is too near; only another anchor can tell.
+
+    Args:
+        depth_m: (h, w) float32 metres, uncorrected; what is not finite is unknown.
+        camera: the rectified pinhole camera of ``depth_m``.
+        up: (3,) up in the camera's optical frame: ``base_from_camera.up_in_source``.
+        height_m: of the camera above the floor, metres.
+        rng: for ``find_floor``.
+
+    Returns:
+        (n,) float64 ln(true / predicted) of floor pixels; empty without a floor in view.
+
+    Raises:
+        ValueError: ``up`` is no direction, or ``height_m`` is not positive and finite.
+    """
+    if not 0.0 < height_m < math.inf:
+        raise ValueError(f"camera height is {height_m} m; more than 0 is needed")
+    settings = FloorSettings(
+        max_tilt_deg=_FLOOR_TILT_DEG,
+        tolerance=_FLOOR_TOLERANCE,
+        min_share=_FLOOR_SHARE,
+        min_height_m=height_m / _HEIGHT_FACTOR,
+        max_height_m=height_m * _HEIGHT_FACTOR,
+    )
+    floor = find_floor(depth_m, camera, up, settings, rng)
+    if floor is None:
+        return _NOTHING
+    rays = pixel_rays(camera, floor.columns, floor.rows)
+    drop = -(rays @ up) / np.linalg.norm(up)
+    steep = drop > math.sin(math.radians(_MIN_FLOOR_ANGLE_DEG)) * np.linalg.norm(rays, axis=1)
+    predicted = depth_m[floor.rows[steep], floor.columns[steep]].astype(np.float64)
+    return np.log(height_m / drop[steep] / predicted)
+
+
+@dataclass(frozen=True)
+class RangeReading:
+    """What a sensor_msgs/Range says.
+
+    Attributes:
+        range_m: the reading, metres; +Inf: nothing in range, -Inf: too near (REP-117).
+        min_range_m: readings must lie above, metres.
+        max_range_m: and below, metres.
+        field_of_view_rad: full angle of the cone in which the nearest surface is reported.
+    """
+
+    range_m: float
+    min_range_m: float
+    max_range_m: float
+    field_of_view_rad: float
+
+    @property
+    def is_distance(self) -> bool:
+        """Whether the reading is a distance: a number between the limits."""
+        return self.range_m > 0 and self.min_range_m < self.range_m < self.max_range_m
+
+
+def range_anchor(
+    depth_m: np.ndarray, camera: Camera, reading: RangeReading, camera_from_sensor: Pose
+) -> np.ndarray:
+    """The nearest surface in a ranger's cone against its reading.
+
+    The reading says that nothing within the cone is nearer than ``range_m`` and something is just
+    there. The point at that distance from the sensor on the ray of pixel i is t_i from the camera,
+    and the prediction puts a surface at d_i: the scale must be at least t_i / d_i in every pixel
+    and exactly that in one, so it is the largest of them.
+
+    Args:
+        depth_m: (h, w) float32 metres, uncorrected; what is not finite is unknown.
+        camera: the rectified pinhole camera of ``depth_m``.
+        reading: one reading.
+        camera_from_sensor: the sensor's frame, x ahead, in the camera's optical frame.
+
+    Returns:
+        (1,) float64 ln(true / predicted); empty when the reading is no distance or when the cone
+        is not wholly in the image, since the nearest surface may then be outside.
+    """
+    if not reading.is_distance:
+        return _NOTHING
+    half_angle = max(reading.field_of_view_rad / 2.0, _MIN_HALF_CONE_RAD)
+    pixels = _cone_pixels(camera, reading.range_m, half_angle, camera_from_sensor)
+    if pixels is None:
+        return _NOTHING
+    columns, rows = pixels
+    rays = pixel_rays(camera, columns, rows)
+    lengths = np.linalg.norm(rays, axis=1)
+    rays /= lengths[:, None]
+    origin, axis = camera_from_sensor.translation, camera_from_sensor.rotation[:, 0]
+    # abs(t ray - origin) = range, solved for the farther t.
+    along = rays @ origin
+    square = along**2 + reading.range_m**2 - origin @ origin
+    true = along + np.sqrt(np.maximum(square, 0.0))
+    cosine = (true[:, None] * rays - origin) @ axis / reading.range_m
+    predicted = depth_m[rows, columns] * lengths
+    inside = (square > 0) & (true > 0) & (cosine >= math.cos(half_angle))
+    inside &= np.isfinite(predicted) & (predicted > 0)
+    if not inside.any():
+        return _NOTHING
+    return np.log(true[inside] / predicted[inside]).max(keepdims=True)
+
+
+def _cone_pixels(
+    camera: Camera, range_m: float, half_angle_rad: float, camera_from_sensor: Pose
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Columns and rows (n,) around the cone's rim at this distance; None if it is not all seen."""
+    turn = np.linspace(0.0, 2.0 * math.pi, 16, endpoint=False)
+    rim = np.stack(
+        [
+            np.full_like(turn, math.cos(half_angle_rad)),
+            math.sin(half_angle_rad) * np.cos(turn),
+            math.sin(half_angle_rad) * np.sin(turn),
+        ],
+        axis=-1,
+    )
+    columns, rows, seen = _project(camera, camera_from_sensor.apply(rim * range_m))
+    if not seen.all():
+        return None
+    box = np.mgrid[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    return box[1].ravel(), box[0].ravel()
+
+
+class ReadingWindow:
+    """The ratios of a ranger's last 30 readings: each gives one, a measurement needs 20.
+
+    Args:
+        seconds: readings older than this are forgotten.
+    """
+
+    def __init__(self, seconds: float = 6.0):
+        self.seconds = seconds
+        self._kept: deque[tuple[float, float]] = deque(maxlen=_READINGS)
+
+    def add(self, log_ratios: np.ndarray, stamp_s: float) -> None:
+        """Adds what ``range_anchor`` gave for one new reading at this time, seconds."""
+        if self._kept and stamp_s < self._kept[-1][0]:
+            self._kept.clear()  # the clock jumped back
+        self._kept.extend((stamp_s, float(value)) for value in log_ratios)
+
+    def log_ratios(self, now_s: float) -> np.ndarray:
+        """(n,) float64 of the readings within the window that ends now."""
+        while self._kept and not 0.0 <= now_s - self._kept[0][0] <= self.seconds:
+            self._kept.popleft()
+        return np.array([value for _, value in self._kept])
+
+
+def points_anchor(depth_m: np.ndarray, camera: Camera, points: np.ndarray) -> np.ndarray:
+    """Sparse points, of a lidar or of visual odometry, against the depth of their pixels.
+
+    Args:
+        depth_m: (h, w) float32 metres, uncorrected; what is not finite is unknown.
+        camera: the rectified pinhole camera of ``depth_m``.
+        points: (n, 3) metres in the camera's optical frame. Those that are not finite, behind the
+            camera, outside the image or beside a step of depth are left out.
+
+    Returns:
+        (m,) float64 ln(true / predicted).
+    """
+    points = np.asarray(points, np.float64).reshape(-1, 3)
+    points = points[:: max(1, math.ceil(len(points) / _POINTS))]
+    columns, rows, seen = _project(camera, points)
+    columns, rows, true = columns[seen], rows[seen], points[seen, 2]
+    predicted = depth_m[rows, columns].astype(np.float64)
+    near = cv2.erode(depth_m, _NEIGHBOURHOOD)[rows, columns]
+    far = cv2.dilate(depth_m, _NEIGHBOURHOOD)[rows, columns]
+    with np.errstate(invalid="ignore"):
+        use = np.isfinite(predicted) & (predicted > 0) & (far <= _EDGE_RATIO * near)
+    return np.log(true[use] / predicted[use])
+
+
+def _project(camera: Camera, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The nearest pixels of points (n, 3): columns, rows (n,) int64, and which are in the image."""
+    z = points[:, 2]
+    ahead = np.isfinite(points).all(axis=1) & (z > 0.01)
+    safe = np.where(ahead[:, None], points, (0.0, 0.0, 1.0))
+    # Clipped before it becomes whole numbers: a point far aside would overflow.
+    columns = np.rint(np.clip(camera.fx * safe[:, 0] / safe[:, 2] + camera.cx, -1, camera.width))
+    rows = np.rint(np.clip(camera.fy * safe[:, 1] / safe[:, 2] + camera.cy, -1, camera.height))
+    seen = ahead & (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
+    return columns.astype(np.int64), rows.astype(np.int64), seen

@@ -1,0 +1,169 @@
+"""Marking and clearing clouds for a costmap: what stands in the way, and which rays are free.
+
+Nav2's 2-D obstacle layer knows no heights when it clears: a ray that passes over an obstacle erases
+it. So rays are compared as the costmap sees them, from above: by their bearing around the camera,
+which is an image column only while the camera is level. At each bearing the nearest thing within
+the height band ends all clearing, whether it was believed or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.cloud import voxel_thin
+from depthrefl_ros.geometry.pose import Pose
+
+MAX_POINTS = 12_288  # of 16 bytes: 192 KiB, two of which pass Fast DDS's default transport
+_COARSER = 1.25  # how much voxels grow while there are too many points
+_GATED_SIGMAS = 2.0  # how much nearer than its estimate a gated pixel may be, in sigmas
+_STOP_BEFORE_M = 0.1  # clearing ends this far before an obstacle: two cells of a usual costmap
+
+
+@dataclass(frozen=True)
+class ObstacleSettings:
+    """What counts as an obstacle; may change from one frame to the next.
+
+    Attributes:
+        min_height_m: lower end of the height band, above the base frame's z = 0.
+        max_height_m: upper end.
+        voxel_size_m: edge of the voxels, of which each keeps one point.
+        max_range_m: depth beyond which nothing is marked and no ray is known to be free.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    min_height_m: float = 0.1
+    max_height_m: float = 1.8
+    voxel_size_m: float = 0.05
+    max_range_m: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.min_height_m < self.max_height_m:
+            raise ValueError(
+                f"the height band is {self.min_height_m} to {self.max_height_m} m; need "
+                "min_obstacle_height < max_obstacle_height"
+            )
+        if not 0.0 < self.voxel_size_m <= 1.0:
+            raise ValueError(f"voxel_size is {self.voxel_size_m} m; need 0 < it <= 1")
+        if not self.max_range_m > 0.0:
+            raise ValueError(f"max_range is {self.max_range_m} m; need more than 0")
+
+
+@dataclass(frozen=True, eq=False)
+class ObstaclePoints:
+    """The two clouds, each at most ``MAX_POINTS`` long.
+
+    Attributes:
+        marking: (N, 4) float32: x, y, z in metres, optical frame, and confidence.
+        clearing: (M, 4) the same: ends of rays that are free.
+    """
+
+    marking: np.ndarray
+    clearing: np.ndarray
+
+
+class ObstacleClouds:
+    """Builds both clouds from one camera's depth; the rays of its pixels are computed once.
+
+    Args:
+        camera: the rectified pinhole camera of the depth images.
+    """
+
+    def __init__(self, camera: Camera):
+        x = (np.arange(camera.width) - camera.cx) / camera.fx
+        y = (np.arange(camera.height) - camera.cy) / camera.fy
+        self._rays = np.stack([*np.meshgrid(x, y), np.ones((len(y), len(x)))], axis=-1)
+        self._rays = self._rays.astype(np.float32)
+        # Pixels are farthest apart, in angle, where the camera looks: no bearing is left out.
+        self._bearings = int(np.ceil(2 * np.pi * camera.fx))
+
+    def build(
+        self,
+        depth_m: np.ndarray,
+        ungated_m: np.ndarray,
+        sigma: np.ndarray,
+        confidence: np.ndarray,
+        base_from_camera: Pose,
+        settings: ObstacleSettings,
+    ) -> ObstaclePoints:
+        """The clouds of one frame.
+
+        Args:
+            depth_m: (h, w) float32 metres after the gates; NaN, +Inf and -Inf by REP-117.
+            ungated_m: (h, w) float32 metres before the gates; NaN where the camera saw nothing.
+            sigma: (h, w) float32 standard deviation of log depth.
+            confidence: (h, w) float32, goes into the clouds.
+            base_from_camera: where the camera is; z = 0 of the base frame is the floor.
+            settings: band, voxels and range.
+        """
+        rays = self._rays @ base_from_camera.rotation.T.astype(np.float32)
+        over_floor = np.hypot(rays[..., 0], rays[..., 1])  # metres over the floor, per metre deep
+        camera_height_m = np.float32(base_from_camera.translation[2])
+
+        def height_m(depth: np.ndarray) -> np.ndarray:
+            return camera_height_m + depth * rays[..., 2]
+
+        believed = np.isfinite(depth_m) & (depth_m <= settings.max_range_m)
+        beyond = depth_m > settings.max_range_m  # +Inf too: nothing up to the end of the range
+        depth = np.where(believed, depth_m, np.float32(settings.max_range_m))
+        height = height_m(depth)
+        in_band = (height >= settings.min_height_m) & (height <= settings.max_height_m)
+        obstacle = believed & in_band
+
+        nearest = np.where(believed, depth, ungated_m * np.exp(-_GATED_SIGMAS * sigma))
+        suspect = ~believed & ~beyond & _crosses(height_m(nearest), height_m(ungated_m), settings)
+        bearing = self._bearing_of(rays)
+        blocks = obstacle | suspect
+        limit_m = self._limits(bearing[blocks], (nearest * over_floor)[blocks])[bearing]
+
+        free_m = np.maximum(limit_m - _STOP_BEFORE_M, 0.0)  # over the floor
+        reach_m = depth * over_floor
+        on_floor = believed & (height < settings.min_height_m)
+        stays_inside = (
+            (settings.min_height_m <= camera_height_m <= settings.max_height_m)
+            & in_band
+            & (obstacle | beyond)
+        )
+        free = (on_floor | stays_inside) & (reach_m <= free_m)
+        # The nearest obstacle's own ray is free until shortly before it.
+        up_to_obstacle = obstacle & (reach_m <= limit_m + settings.voxel_size_m) & (free_m > 0)
+        end = np.where(up_to_obstacle, free_m / np.maximum(over_floor, 1e-6), depth)
+        return ObstaclePoints(
+            self._cloud(depth, confidence, obstacle, settings.voxel_size_m),
+            self._cloud(end, confidence, free | up_to_obstacle, settings.voxel_size_m),
+        )
+
+    def _bearing_of(self, rays: np.ndarray) -> np.ndarray:
+        """(h, w) int64, the number of each ray's bearing."""
+        turns = np.arctan2(rays[..., 1], rays[..., 0]) / np.float32(2 * np.pi)
+        return np.floor(turns * self._bearings).astype(np.int64) % self._bearings
+
+    def _limits(self, bearing: np.ndarray, distance_m: np.ndarray) -> np.ndarray:
+        """(bearings,) the nearest distance at each bearing and its two neighbours, or inf."""
+        nearest = np.full(self._bearings, np.inf, np.float32)
+        order = np.argsort(-distance_m, kind="stable")
+        nearest[bearing[order]] = distance_m[order]  # of several the last stays: the nearest
+        return np.minimum(nearest, np.minimum(np.roll(nearest, 1), np.roll(nearest, -1)))
+
+    def _cloud(
+        self, depth: np.ndarray, confidence: np.ndarray, chosen: np.ndarray, voxel_size_m: float
+    ) -> np.ndarray:
+        """(N, 4) float32, thinned by voxels as large as it takes to keep ``MAX_POINTS``."""
+        certainty = confidence[chosen]
+        points = self._rays[chosen] * depth[chosen, None]
+        kept = voxel_thin(points, certainty, voxel_size_m)
+        while len(kept) > MAX_POINTS:
+            voxel_size_m *= _COARSER
+            kept = voxel_thin(points, certainty, voxel_size_m)
+        return np.column_stack([points[kept], certainty[kept]]).astype(np.float32)
+
+
+def _crosses(near: np.ndarray, far: np.ndarray, settings: ObstacleSettings) -> np.ndarray:
+    """Where a stretch of a ray between two heights touches the band; not where one is NaN."""
+    return (np.minimum(near, far) <= settings.max_height_m) & (
+        np.maximum(near, far) >= settings.min_height_m
+    )

@@ -1,0 +1,135 @@
+"""Where one frame stands in another: a rotation and a translation (REP-103 axes).
+
+Optical frames have z forward, x right, y down; base frames x forward, y left, z up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+# Axes of a forward-looking optical frame, written in the base frame, as columns.
+BASE_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+_ORTHONORMAL_TOLERANCE = 1e-3  # tf2 takes quaternions whose length is off by as much
+_UNIT_TOLERANCE = 1e-2
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """A rigid motion: ``p_target = rotation @ p_source + translation``.
+
+    Attributes:
+        rotation: (3, 3) float64, orthonormal with determinant 1.
+        translation: (3,) float64 metres: the source frame's origin in the target frame.
+
+    Raises:
+        ValueError: a value is not finite, or ``rotation`` is no rotation.
+    """
+
+    rotation: np.ndarray
+    translation: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name, shape in (("rotation", (3, 3)), ("translation", (3,))):
+            values = np.asarray(getattr(self, name), dtype=np.float64)
+            if values.shape != shape:
+                raise ValueError(f"{name} has shape {values.shape}; {shape} is needed")
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} is {values.tolist()}; it must be finite")
+            object.__setattr__(self, name, values)
+        error = np.abs(self.rotation @ self.rotation.T - np.eye(3)).max()
+        if error > _ORTHONORMAL_TOLERANCE or np.linalg.det(self.rotation) < 0:
+            raise ValueError(
+                f"rotation is {self.rotation.tolist()}; rows of length 1 at right angles that form "
+                "a right-handed frame are needed"
+            )
+
+    @classmethod
+    def identity(cls) -> Pose:
+        """Both frames are the same."""
+        return cls(np.eye(3), np.zeros(3))
+
+    @classmethod
+    def from_mount(
+        cls,
+        height_m: float,
+        pitch_rad: float = 0.0,
+        roll_rad: float = 0.0,
+        x_m: float = 0.0,
+        y_m: float = 0.0,
+    ) -> Pose:
+        """The base frame from the optical frame of a camera that looks ahead.
+
+        The angles are REP-103 rotations of the camera's body, roll about x (forward) first, then
+        pitch about y (left).
+
+        Args:
+            height_m: of the lens above the base frame's origin, metres.
+            pitch_rad: more than 0 looks down.
+            roll_rad: more than 0 tilts the camera clockwise as seen from behind.
+            x_m: of the lens ahead of the base frame's origin, metres.
+            y_m: of the lens to the left of it, metres.
+
+        Returns:
+            base_from_camera.
+        """
+        cos_p, sin_p = math.cos(pitch_rad), math.sin(pitch_rad)
+        cos_r, sin_r = math.cos(roll_rad), math.sin(roll_rad)
+        pitch = np.array([[cos_p, 0.0, sin_p], [0.0, 1.0, 0.0], [-sin_p, 0.0, cos_p]])
+        roll = np.array([[1.0, 0.0, 0.0], [0.0, cos_r, -sin_r], [0.0, sin_r, cos_r]])
+        return cls(pitch @ roll @ BASE_FROM_OPTICAL, np.array([x_m, y_m, height_m]))
+
+    @classmethod
+    def from_quaternion(
+        cls, x: float, y: float, z: float, w: float, translation: np.ndarray | tuple = (0, 0, 0)
+    ) -> Pose:
+        """The pose of a geometry_msgs Quaternion (Hamilton, w last) and a translation in metres.
+
+        Raises:
+            ValueError: the quaternion's length is not 1 (all zero: an unset message).
+        """
+        length = math.sqrt(x * x + y * y + z * z + w * w)
+        if not abs(length - 1.0) <= _UNIT_TOLERANCE:
+            raise ValueError(
+                f"quaternion is x={x} y={y} z={z} w={w} of length {length:.3g}; length 1 is needed"
+            )
+        x, y, z, w = x / length, y / length, z / length, w / length
+        rotation = np.array(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+            ]
+        )
+        return cls(rotation, np.asarray(translation, np.float64))
+
+    def inverse(self) -> Pose:
+        """source_from_target."""
+        back = self.rotation.T
+        return Pose(back, -back @ self.translation)
+
+    def apply(self, points: np.ndarray) -> np.ndarray:
+        """Points of the source frame in the target frame.
+
+        Args:
+            points: (..., 3) metres, float32 or float64; NaN stays NaN.
+
+        Returns:
+            (..., 3) of the same dtype.
+        """
+        # float32 stays float32: clouds would double otherwise.
+        dtype = points.dtype if points.dtype == np.float32 else np.float64
+        return points @ self.rotation.T.astype(dtype) + self.translation.astype(dtype)
+
+    def __matmul__(self, other: Pose) -> Pose:
+        """``a_from_b @ b_from_c`` is a_from_c."""
+        return Pose(
+            self.rotation @ other.rotation, self.rotation @ other.translation + self.translation
+        )
+
+    @property
+    def up_in_source(self) -> np.ndarray:
+        """(3,) float64: the target frame's z axis written in the source frame, of length 1."""
+        return self.rotation[2].copy()

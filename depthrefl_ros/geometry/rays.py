@@ -1,0 +1,36 @@
+"""The rays of a pinhole camera's pixels, in its optical frame."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from depthrefl_ros.geometry.camera import Camera
+
+
+def pixel_rays(camera: Camera, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rays through pixels, of length 1 along the optical axis: depth times ray is the point.
+
+    Args:
+        camera: a rectified pinhole camera.
+        columns: (n,) pixels.
+        rows: (n,) pixels.
+
+    Returns:
+        (n, 3) float64: x right, y down, z forward, z = 1.
+    """
+    x = (np.asarray(columns, np.float64) - camera.cx) / camera.fx
+    y = (np.asarray(rows, np.float64) - camera.cy) / camera.fy
+    return np.stack([x, y, np.ones_like(x)], axis=-1)
+
+
+def sampled_pixels(camera: Camera, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels on a regular grid over the whole image, about ``count`` of them.
+
+    Returns:
+        columns and rows, each (n,) int64.
+    """
+    step = max(1, math.floor(math.sqrt(camera.width * camera.height / count)))
+    rows, columns = np.mgrid[step // 2 : camera.height : step, step // 2 : camera.width : step]
+    return columns.ravel(), rows.ravel()

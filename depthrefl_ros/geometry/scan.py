@@ -1,0 +1,216 @@
+"""A virtual laser scan: what stands in a band of heights, as ranges around a frame (REP-117).
+
+The band is one above the floor, not rows of the image, and the ranges count from the scan frame's
+origin, not from the lens: a scan that several sensors share is about one point of the robot.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.rays import pixel_rays
+
+
+@dataclass(frozen=True)
+class ScanSettings:
+    """What a scan looks at; the names of the angles and ranges are LaserScan's.
+
+    Attributes:
+        min_height_m: lower edge of the band, z of the base frame, metres.
+        max_height_m: upper edge of the band, metres.
+        angle_min: of the first beam, about the scan frame's z axis, radians.
+        angle_max: of the last beam, radians.
+        angle_increment: between neighbouring beams, radians.
+        range_min: a nearer return is -Inf, metres.
+        range_max: a farther return is none, metres; no more than the gates' ``max_range_m``.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    min_height_m: float
+    max_height_m: float
+    angle_min: float
+    angle_max: float
+    angle_increment: float
+    range_min: float
+    range_max: float
+
+    def __post_init__(self) -> None:
+        if not self.min_height_m < self.max_height_m:
+            raise ValueError(
+                f"scan_min_height is {self.min_height_m} m and scan_max_height "
+                f"{self.max_height_m} m; the first must be less"
+            )
+        if not 0.0 < self.angle_increment < math.pi:
+            raise ValueError(f"angle_increment is {self.angle_increment} rad; need 0 < it < pi")
+        if not 0.0 <= self.angle_max - self.angle_min < 2 * math.pi:
+            raise ValueError(
+                f"angle_min is {self.angle_min} and angle_max {self.angle_max} rad; angle_max must "
+                "be the larger by less than a full circle"
+            )
+        if not 0.0 <= self.range_min < self.range_max < math.inf:
+            raise ValueError(
+                f"range_min is {self.range_min} m and range_max {self.range_max} m; need "
+                "0 <= range_min < range_max"
+            )
+
+    @property
+    def beams(self) -> int:
+        """Number of beams, both ends included, as consumers of LaserScan reckon it."""
+        return round((self.angle_max - self.angle_min) / self.angle_increment) + 1
+
+    def beam_of(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The beam nearest to each point (n,) of the scan frame; -1 outside the scan."""
+        half = self.angle_increment / 2
+        turned = np.mod(np.arctan2(y, x) - np.float32(self.angle_min - half), 2 * math.pi)
+        beam = (turned / self.angle_increment).astype(np.int64)
+        return np.where(beam < self.beams, beam, -1)
+
+
+class ScanBuilder:
+    """Builds scans from one camera's depth maps.
+
+    What depends on the mount alone is kept while the same pose objects and settings come again.
+    Not thread-safe.
+
+    Args:
+        camera: the rectified pinhole camera of the depth maps.
+    """
+
+    def __init__(self, camera: Camera):
+        rows, columns = np.mgrid[: camera.height, : camera.width]
+        self._rays = pixel_rays(camera, columns.ravel(), rows.ravel())
+        self._mount: _Mount | None = None
+
+    def build(
+        self,
+        depth_m: np.ndarray,
+        ungated_m: np.ndarray,
+        sigma: np.ndarray,
+        base_from_camera: Pose,
+        scan_from_camera: Pose,
+        settings: ScanSettings,
+    ) -> np.ndarray:
+        """The ranges of one depth map.
+
+        A beam takes the nearest believed return inside the band. Without one it is +Inf if a
+        believed ray runs inside the band from the lens to beyond ``range_max``, and NaN if none
+        does, or if a pixel that is not believed may lie inside the band. Its place is reckoned
+        anywhere from z exp(-2 sigma) to z. A range cannot say "something unknown stands before
+        this return"; a costmap that must not clear it has ``points/clearing``.
+
+        Args:
+            depth_m: (h, w) float32 metres after the gates, with NaN and infinities.
+            ungated_m: (h, w) float32 metres before the gates; NaN where no pixel looks.
+            sigma: (h, w) float32 standard deviation of log depth.
+            base_from_camera: optical frame to the frame whose z is height above the floor.
+            scan_from_camera: optical frame to the frame of the scan.
+            settings: band, angles and ranges.
+
+        Returns:
+            (n,) float32 metres, n = ``settings.beams``: -Inf nearer than ``range_min`` (or than
+            the gates' range), +Inf free, NaN unknown.
+        """
+        mount = self._mount
+        if mount is None or not mount.is_of(base_from_camera, scan_from_camera, settings):
+            mount = _Mount(self._rays, base_from_camera, scan_from_camera, settings)
+            self._mount = mount
+        depth, ungated = depth_m.ravel(), ungated_m.ravel()
+        ranges = np.full(settings.beams + 1, np.nan, np.float32)  # the last takes beam -1
+        # +Inf says only "beyond the gates' range": how far beyond is the ungated depth's to say.
+        reach = np.where(depth == np.inf, ungated, depth)
+        ranges[mount.free_beams(reach)] = np.inf
+        ranges[mount.unknown_beams(depth, ungated, sigma.ravel())] = np.nan
+        beams, found = mount.returns(depth, ungated)
+        nearest = np.full(ranges.shape, np.inf, np.float32)
+        np.minimum.at(nearest, beams, found)
+        has_return = nearest < np.inf
+        ranges[has_return] = nearest[has_return]
+        return ranges[:-1]
+
+
+class _Mount:
+    """The rays of one camera on one mount, in the base and the scan frame, all float32.
+
+    Along a ray everything is linear in the depth z: height = height_0 + z slope,
+    (x, y) = origin + z direction.
+    """
+
+    def __init__(self, rays: np.ndarray, base: Pose, scan: Pose, settings: ScanSettings):
+        self._base, self._scan, self._settings = base, scan, settings
+        self._height = np.float32(base.translation[2])
+        slopes = rays @ base.rotation[2]
+        directions = rays @ scan.rotation[:2].T
+        self._slopes = slopes.astype(np.float32)
+        self._directions = np.ascontiguousarray(directions.T, np.float32)
+        self._origin = scan.translation[:2].astype(np.float32)
+        self._prepare_free(slopes, directions)
+
+    def _prepare_free(self, slopes: np.ndarray, directions: np.ndarray) -> None:
+        """Where each ray leaves the scan's circle, for those that are inside the band till then."""
+        origin, settings = self._scan.translation[:2], self._settings
+        # |origin + z direction| = range_max, the larger root.
+        a = np.maximum((directions**2).sum(1), 1e-12)
+        b = directions @ origin
+        square = b**2 - a * (origin @ origin - settings.range_max**2)
+        exit_z = (np.sqrt(np.maximum(square, 0.0)) - b) / a
+        ends = self._height + exit_z * slopes
+        stays = (ends >= settings.min_height_m) & (ends <= settings.max_height_m)
+        stays &= (square > 0.0) & (exit_z > 0.0)
+        stays &= settings.min_height_m <= self._height <= settings.max_height_m
+        self._free = np.flatnonzero(stays)
+        self._exit_z = exit_z[stays].astype(np.float32)
+        x, y = origin[:, None] + exit_z[stays] * directions[stays].T
+        self._free_beam = settings.beam_of(x, y)
+
+    def is_of(self, base: Pose, scan: Pose, settings: ScanSettings) -> bool:
+        """Whether it was made of these; poses compare by identity."""
+        return self._base is base and self._scan is scan and self._settings == settings
+
+    def _height_at(self, pixels: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return self._height + z * self._slopes[pixels]
+
+    def _polar(self, pixels: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Beams and ranges of the points at depths z."""
+        x = self._origin[0] + z * self._directions[0][pixels]
+        y = self._origin[1] + z * self._directions[1][pixels]
+        return self._settings.beam_of(x, y), np.hypot(x, y)
+
+    def free_beams(self, reach: np.ndarray) -> np.ndarray:
+        """Beams with a ray that is free to the end; a NaN reaches nowhere."""
+        return self._free_beam[reach[self._free] >= self._exit_z]
+
+    def unknown_beams(
+        self, depth: np.ndarray, ungated: np.ndarray, sigma: np.ndarray
+    ) -> np.ndarray:
+        """Beams of pixels that are not believed and may lie inside the band and the range."""
+        pixels = np.flatnonzero(np.isnan(depth) & ~np.isnan(ungated))
+        far = ungated[pixels]
+        near = far * np.exp(-2.0 * sigma[pixels])
+        ends = self._height_at(pixels, near), self._height_at(pixels, far)
+        may = np.maximum(*ends) >= self._settings.min_height_m
+        may &= np.minimum(*ends) <= self._settings.max_height_m
+        near_beam, near_range = self._polar(pixels[may], near[may])
+        far_beam, _ = self._polar(pixels[may], far[may])
+        within = near_range <= self._settings.range_max
+        return np.concatenate([near_beam[within], far_beam[within]])
+
+    def returns(self, depth: np.ndarray, ungated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Beams and ranges of the believed returns in the band; -Inf for what is too near."""
+        too_near = np.isneginf(depth)
+        z = np.where(too_near, ungated, depth)
+        with np.errstate(invalid="ignore"):  # infinitely far along a level ray
+            height = self._height + z * self._slopes
+        in_band = (height >= self._settings.min_height_m) & (height <= self._settings.max_height_m)
+        pixels = np.flatnonzero(in_band)
+        too_near, z = too_near[pixels], z[pixels]
+        beams, ranges = self._polar(pixels, z)
+        ranges[too_near | (ranges < self._settings.range_min)] = -np.inf
+        kept = ranges <= self._settings.range_max
+        return beams[kept], ranges[kept]

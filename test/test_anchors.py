@@ -1,0 +1,173 @@
+"""Anchors measure the factor that the depth is wrong by, and are silent without evidence."""
+
+import math
+
+import numpy as np
+import pytest
+from room_depth import CAMERA, monocular, room_depth
+
+from depthrefl_ros.geometry.anchors import (
+    RangeReading,
+    ReadingWindow,
+    ground_anchor,
+    points_anchor,
+    range_anchor,
+)
+from depthrefl_ros.geometry.pose import BASE_FROM_OPTICAL, Pose
+from depthrefl_ros.geometry.rays import pixel_rays
+from depthrefl_ros.geometry.scale import robust_median
+
+MOUNT = Pose.from_mount(0.6, math.radians(12))
+LEVEL = Pose.from_mount(0.5)
+BOX = ((1.5, -0.3, 0.0), (1.9, 0.3, 0.9))
+FACTORS = (0.6, 1.0, 1.8)  # that the depth is multiplied with
+# Beside the camera, looking the same way.
+SENSOR = Pose(BASE_FROM_OPTICAL.T, np.array([0.1, 0.05, 0.02]))
+
+
+def sonar(range_m, field_of_view_deg=20.0) -> RangeReading:
+    return RangeReading(range_m, 0.2, 4.0, math.radians(field_of_view_deg))
+
+
+def ground(depth, pose=MOUNT):
+    return ground_anchor(depth, CAMERA, pose.up_in_source, pose.translation[2])
+
+
+def some_points(depth, count=400, seed=0):
+    rng = np.random.default_rng(seed)
+    rows, columns = rng.integers(0, CAMERA.height, count), rng.integers(0, CAMERA.width, count)
+    return pixel_rays(CAMERA, columns, rows) * depth[rows, columns][:, None]
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_the_ground_tells_the_factor(factor):
+    ratios = ground(room_depth(MOUNT) * np.float32(factor))
+    assert len(ratios) >= 20
+    assert robust_median(ratios) == pytest.approx(-math.log(factor), abs=0.002)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_ground_tells_the_factor_of_a_networks_depth(seed):
+    ratios = ground(monocular(room_depth(MOUNT, [BOX]), seed) * np.float32(1.4))
+    assert robust_median(ratios) == pytest.approx(-math.log(1.4), abs=0.03)
+
+
+def test_no_floor_in_view_is_no_measurement():
+    pose = Pose.from_mount(0.6, math.radians(-50))
+    assert len(ground(room_depth(pose), pose)) == 0
+
+
+def test_a_table_top_of_another_height_than_a_floor_could_have_is_no_ground():
+    pose = Pose.from_mount(1.0, math.radians(35))
+    table = ((-1.0, -2.0, 0.0), (5.9, 2.0, 0.75))  # hides the floor
+    assert len(ground(room_depth(pose, [table]), pose)) == 0
+
+
+def test_the_ceiling_of_a_camera_upside_down_is_no_ground():
+    pose = Pose.from_mount(0.6, math.radians(-12), math.pi)
+    assert len(ground(room_depth(pose), MOUNT)) == 0
+
+
+@pytest.mark.parametrize("height", [0.0, -1.0, math.nan, math.inf])
+def test_a_camera_height_that_cannot_be_is_refused(height):
+    with pytest.raises(ValueError, match="camera height"):
+        ground_anchor(room_depth(MOUNT), CAMERA, MOUNT.up_in_source, height)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_a_sonar_tells_the_factor_by_the_nearest_surface(factor):
+    depth = room_depth(LEVEL, [BOX])
+    to_box = 1.5 - SENSOR.translation[2]  # the box's face is straight ahead of the sensor
+    ratios = range_anchor(depth * np.float32(factor), CAMERA, sonar(to_box), SENSOR)
+    assert ratios == pytest.approx([-math.log(factor)], abs=0.005)
+
+
+def test_a_sonar_does_not_take_the_middle_of_its_cone_for_the_nearest():
+    post = ((1.0, 0.1, 0.0), (1.05, 0.15, 1.0))
+    depth = room_depth(LEVEL, [post, BOX])
+    corner = np.array([1.0, 0.1, 0.5]) - LEVEL.apply(SENSOR.translation)
+    distance = float(np.linalg.norm([corner[0], corner[1], 0.0]))
+    ratios = range_anchor(depth * np.float32(1.3), CAMERA, sonar(distance, 30), SENSOR)
+    assert ratios == pytest.approx([-math.log(1.3)], abs=0.01)
+
+
+def test_a_laser_ranger_without_a_field_of_view_looks_along_its_axis():
+    depth = room_depth(LEVEL, [BOX])
+    ratios = range_anchor(depth, CAMERA, sonar(1.48, field_of_view_deg=0), SENSOR)
+    assert ratios == pytest.approx([0.0], abs=0.005)
+
+
+@pytest.mark.parametrize("range_m", [math.inf, -math.inf, math.nan, 0.0, -1.0, 0.1, 0.2, 4.0, 9.0])
+def test_a_reading_that_is_no_distance_is_no_measurement(range_m):
+    assert len(range_anchor(room_depth(LEVEL, [BOX]), CAMERA, sonar(range_m), SENSOR)) == 0
+
+
+@pytest.mark.parametrize(
+    "pose",
+    [
+        Pose(BASE_FROM_OPTICAL.T, np.array([0.0, 1.0, 0.0])),  # below the image
+        Pose(BASE_FROM_OPTICAL.T @ np.diag([-1.0, -1.0, 1.0]), np.zeros(3)),  # looks back
+    ],
+)
+def test_a_cone_that_leaves_the_image_is_no_measurement(pose):
+    assert len(range_anchor(room_depth(LEVEL, [BOX]), CAMERA, sonar(1.4), pose)) == 0
+
+
+def test_a_cone_of_unknown_depth_is_no_measurement():
+    unknown = np.full((CAMERA.height, CAMERA.width), np.nan, np.float32)
+    assert len(range_anchor(unknown, CAMERA, sonar(1.4), SENSOR)) == 0
+
+
+def test_readings_are_kept_for_a_while():
+    window = ReadingWindow(seconds=2.05)
+    for number in range(50):
+        window.add(np.array([0.01 * number]), number / 10)
+    kept = window.log_ratios(4.9)
+    assert kept[[0, -1]] == pytest.approx([0.29, 0.49])
+    assert len(window.log_ratios(10.0)) == 0
+    window.add(np.arange(50.0), 10.0)
+    assert len(window.log_ratios(10.0)) == 30
+    window.add(np.array([0.5]), 20.0)
+    window.add(np.array([0.6]), 3.0)  # the clock jumped back
+    assert window.log_ratios(3.1) == pytest.approx([0.6])
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_points_tell_the_factor(factor):
+    depth = room_depth(MOUNT, [BOX])
+    ratios = points_anchor(depth * np.float32(factor), CAMERA, some_points(depth))
+    assert len(ratios) > 200
+    assert robust_median(ratios) == pytest.approx(-math.log(factor), abs=1e-4)
+
+
+def test_points_that_no_pixel_shows_are_left_out():
+    depth = room_depth(MOUNT)
+    useless = np.array(
+        [
+            (0.0, 0.0, -2.0),  # behind the camera, though it projects into the image
+            (0.0, 0.0, 0.0),
+            (50.0, 0.0, 1.0),
+            (0.0, 1e300, 1.0),
+            (np.nan, 0.0, 1.0),
+            (0.0, 0.0, np.inf),
+        ]
+    )
+    assert len(points_anchor(depth, CAMERA, useless)) == 0
+    assert len(points_anchor(depth, CAMERA, np.zeros((0, 3)))) == 0
+    good = some_points(depth)
+    with_useless = points_anchor(depth, CAMERA, np.concatenate([useless, good]))
+    assert np.array_equal(with_useless, points_anchor(depth, CAMERA, good))
+
+
+def test_points_beside_a_step_of_depth_are_left_out():
+    depth = np.full((CAMERA.height, CAMERA.width), 1.0, np.float32)
+    depth[:, 64:] = 3.0
+    columns = np.array([20, 62, 63, 64, 65, 100])
+    points = pixel_rays(CAMERA, columns, np.full(6, 40)) * depth[40, columns][:, None]
+    assert len(points_anchor(depth, CAMERA, points)) == 2
+
+
+def test_a_large_cloud_is_thinned():
+    depth = room_depth(MOUNT)
+    points = some_points(depth, 60_000)
+    assert 1000 < len(points_anchor(depth, CAMERA, points)) <= 5000

@@ -1,0 +1,155 @@
+"""The costmap benchmark: what counts as a mark, and what the gates do for a blurred scene."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from box_scene import true_depth
+from conftest import ROOT
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.gates import GateSettings
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
+
+sys.path.insert(0, str(ROOT / "benchmark"))
+
+import costmap
+import occupancy
+
+CAMERA = Camera.from_horizontal_fov(320, 240, math.radians(70))
+NETWORK = Camera.from_horizontal_fov(256, 192, math.radians(70))
+MOUNT = Pose.from_mount(0.5, math.radians(4))
+# Lower and upper corner of each box on the floor, metres in the base frame.
+BOXES = [
+    ((2.0, -0.6, 0.0), (2.4, -0.2, 0.5)),
+    ((2.8, 0.4, 0.0), (3.1, 1.0, 0.9)),
+    ((4.0, -4.0, 0.0), (4.2, 4.0, 2.5)),  # the wall
+]
+
+
+def scene(truth: np.ndarray) -> costmap.Scene:
+    """The scene as a network with no error but its resolution sees it, and sure of itself."""
+    shape = (NETWORK.height, NETWORK.width)
+    return costmap.Scene(
+        truth_m=truth,
+        camera=CAMERA,
+        depth_m=costmap.blur(truth, NETWORK),
+        sigma=np.full(shape, 0.02, np.float32),
+        confidence=np.ones(shape, np.float32),
+        network_camera=NETWORK,
+        base_from_camera=MOUNT,
+        image_bgr=np.zeros((*truth.shape, 3), np.uint8),
+    )
+
+
+def test_a_mark_is_a_cell_with_a_point_in_band_and_range():
+    points = np.array(
+        [(2.01, 0.01, 0.5), (2.02, 0.02, 0.6), (2.0, -1.0, 0.05), (2.0, 1.0, 1.9), (5.2, 0.0, 0.5)],
+        np.float32,
+    )
+    grid = occupancy.occupancy(points)
+    assert grid.sum() == 1
+    assert grid[40, grid.shape[1] // 2]
+    wider = occupancy.occupancy(points, 5.3)
+    assert wider.sum() == 2
+
+
+def test_a_mark_is_false_beyond_the_tolerance_and_a_cell_is_found_within_it():
+    truth = np.array([(2.025, 0.025, 0.5), (3.025, 0.025, 0.5)])
+    right = truth[0] + (0.15, 0, 0)
+    wrong = truth[0] + (0.2, 0, 0)
+    tally = occupancy.Tally()
+    tally.add(np.array([right, wrong]), truth)
+    assert (tally.marks, tally.false, tally.true, tally.found) == (2, 1, 2, 1)
+    assert tally.recall == 0.5
+    assert math.isnan(occupancy.Tally().recall)
+
+
+def test_what_stands_just_beyond_the_range_is_no_false_mark():
+    tally = occupancy.Tally()
+    tally.add(np.array([(4.975, 0.0, 0.5)]), np.array([(5.075, 0.0, 0.5)]))
+    assert (tally.false, tally.true) == (0, 0)
+
+
+def test_the_range_is_the_one_in_which_the_shipped_costmap_marks():
+    shipped = yaml.safe_load((ROOT / "config" / "nav2_costmap.yaml").read_text())
+    layer = shipped["local_costmap"]["local_costmap"]["ros__parameters"]["camera_layer"]
+    assert layer["depthrefl_marking"]["obstacle_max_range"] == occupancy.RANGE_M
+
+
+def test_the_truth_finds_all_of_itself():
+    truth = occupancy.all_points(true_depth(CAMERA, MOUNT, BOXES), CAMERA, MOUNT)
+    tally = occupancy.Tally()
+    tally.add(truth, truth)
+    assert tally.false == 0 and tally.recall == 1.0 and tally.true > 50
+
+
+def test_the_gates_cut_floating_marks_by_three_at_five_points_of_recall():
+    rows = costmap.Rows(GateSettings(), math.inf)
+    tallies = costmap.compare(iter([scene(true_depth(CAMERA, MOUNT, BOXES))]), rows)
+    raw, ours = tallies["raw depth"], tallies["ours"]
+    assert raw.false > 100  # the ramps between boxes and wall
+    assert ours.false * 3 <= raw.false
+    assert ours.recall >= raw.recall - 0.05
+    assert tallies["blurred truth, ours"].false * 3 <= tallies["blurred truth"].false
+
+
+def test_thinning_keeps_as_many_points_as_it_is_told():
+    points = occupancy.all_points(true_depth(CAMERA, MOUNT, BOXES), CAMERA, MOUNT)
+    few = costmap.thinned(points, 500)
+    assert len(few) == 500 and occupancy.in_view(few).all()
+    assert len(np.unique(few, axis=0)) == 500
+
+
+def test_confidence_removes_what_is_not_believed():
+    unsure = scene(true_depth(CAMERA, MOUNT, BOXES))
+    unsure.sigma[:, : NETWORK.width // 2] = 0.5
+    rows = costmap.Rows(GateSettings(), 0.2)
+    points = rows.points(unsure)
+    assert points["ours"][:, 1].max() < 0.1  # y is to the left
+    assert points["ours without confidence"][:, 1].max() > 0.4
+
+
+def test_the_sum_over_drives():
+    one = {name: occupancy.Tally(4, 1, 10, 5) for name in costmap.ROWS}
+    both = costmap.total([one, one])
+    assert both["ours"] == occupancy.Tally(8, 2, 20, 10)
+    assert "50.0%" in costmap.table(both)
+
+
+def test_a_folder_that_is_no_drive_is_named(tmp_path):
+    RenderedFolder(tmp_path / "rooms")
+    with pytest.raises(FolderError, match=r"rooms/mounts.yaml is missing"):
+        RenderedFolder(tmp_path / "rooms").mounts()
+    assert costmap.main([str(tmp_path / "nowhere")]) == 2
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_command_compares_drives_and_draws(tmp_path, capsys):
+    pytest.importorskip("openvino")
+    folder = RenderedFolder(tmp_path / "drive")
+    truth = true_depth(CAMERA, MOUNT, BOXES)
+    grey = np.clip(truth * 30, 0, 255).astype(np.uint8)
+    names = ["0000", "0001"]
+    folder.write_mounts(
+        {name: {"height_m": 0.5, "pitch_rad": math.radians(4), "roll_rad": 0.0} for name in names}
+    )
+    for name in names:
+        folder.add(name, np.dstack([grey] * 3), truth, CAMERA)
+    figures, picture = tmp_path / "figures.json", tmp_path / "clouds.jpg"
+    drawing = ["--picture", str(picture), "--frame"]
+    assert costmap.main([str(folder.root), "--json", str(figures), *drawing, "1"]) == 0
+    rows = json.loads(figures.read_text())["all"]
+    assert set(rows) == set(costmap.ROWS)
+    assert rows["blurred truth, ours"]["recall"] > 0.9
+    assert rows["ours"]["marks"] <= rows["raw depth"]["marks"]
+    assert "raw depth, thinned" in capsys.readouterr().out
+    assert 10_000 < picture.stat().st_size < 300_000
+    assert costmap.main([str(folder.root), *drawing, "2"]) == 2
+    assert "frames 0 to 1" in capsys.readouterr().err

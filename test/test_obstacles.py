@@ -1,0 +1,163 @@
+"""What is marked and what is cleared, on scenes whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from box_scene import true_depth
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.cloud import voxel_thin
+from depthrefl_ros.geometry.obstacles import MAX_POINTS, ObstacleClouds, ObstacleSettings
+from depthrefl_ros.geometry.pose import Pose
+
+CAMERA = Camera.from_horizontal_fov(256, 192, 1.2)
+MOUNT = Pose.from_mount(0.5, pitch_rad=0.1)
+SETTINGS = ObstacleSettings(max_range_m=6.0)
+BOX = ((2.0, -0.25, 0.0), (2.3, 0.25, 0.3))
+WALL = ((4.0, -5.0, 0.0), (4.2, 5.0, 2.5))
+
+
+def clouds(gated, truth=None, sigma=0.02, mount=MOUNT, settings=SETTINGS, camera=CAMERA):
+    """Both clouds in the base frame, (N, 3) each."""
+    truth = gated if truth is None else truth
+    sigma = np.full(gated.shape, sigma, np.float32)
+    confidence = np.full(gated.shape, 0.9, np.float32)
+    made = ObstacleClouds(camera).build(gated, truth, sigma, confidence, mount, settings)
+    return tuple(mount.apply(cloud[:, :3]) for cloud in (made.marking, made.clearing))
+
+
+def ranged(depth: np.ndarray) -> np.ndarray:
+    return np.where(depth > SETTINGS.max_range_m, np.inf, depth).astype(np.float32)
+
+
+def on_box(truth: np.ndarray) -> np.ndarray:
+    """(h, w) bool, pixels that show the box."""
+    return truth < true_depth(CAMERA, MOUNT, [WALL]) - 1e-4
+
+
+def ahead_of(points: np.ndarray, x: float, half_width: float) -> np.ndarray:
+    """Points beyond x metres whose ray from the camera passes within half_width of y = 0 there."""
+    crossing = points[:, 1] * x / np.maximum(points[:, 0], 1e-6)
+    return points[(points[:, 0] > x) & (np.abs(crossing) < half_width)]
+
+
+def test_a_box_is_marked_and_the_floor_before_it_cleared():
+    truth = true_depth(CAMERA, MOUNT, [BOX])
+    marking, clearing = clouds(ranged(truth), truth)
+    assert len(marking) > 50
+    assert np.abs(marking[:, 0] - 2.0).min() < 0.01
+    assert ((marking[:, 0] > 1.99) & (marking[:, 0] < 2.31)).all()
+    assert ((marking[:, 2] >= 0.099) & (marking[:, 2] <= 0.301)).all()
+    before = clearing[(np.abs(clearing[:, 1]) < 0.2) & (clearing[:, 0] < 1.9)]
+    assert before[:, 0].min() < 1.3 and before[:, 0].max() > 1.8
+    assert not len(ahead_of(clearing, 1.95, 0.2))
+
+
+def test_nothing_is_cleared_behind_a_box_of_which_every_pixel_is_gated():
+    truth = true_depth(CAMERA, MOUNT, [BOX, WALL])
+    gated = ranged(truth)
+    gated[on_box(truth)] = np.nan
+    marking, clearing = clouds(gated, truth)
+    assert (marking[:, 0] > 3.9).all() and len(marking) > 100  # the wall above and beside it
+    assert not len(ahead_of(clearing, 1.95, 0.2))
+    assert len(ahead_of(clearing, 3.0, 5.0))  # beside the box rays go on to the wall
+
+
+def test_an_uncertain_pixel_counts_where_it_may_be_at_the_nearest():
+    truth = true_depth(CAMERA, MOUNT, [BOX, WALL])
+    gated = ranged(truth)
+    gated[on_box(truth)] = np.nan
+    _, sure = clouds(gated, truth, sigma=0.02)
+    _, unsure = clouds(gated, truth, sigma=0.2)
+    nearest = 2.0 * np.exp(-2 * 0.2)
+    assert len(ahead_of(sure, nearest, 0.15)) and not len(ahead_of(unsure, nearest, 0.15))
+
+
+def test_a_removed_box_is_cleared_by_what_is_behind_it():
+    truth = true_depth(CAMERA, MOUNT, [WALL])
+    marking, clearing = clouds(ranged(truth), truth)
+    assert (marking[:, 0] > 3.9).all()
+    assert len(ahead_of(clearing, 2.5, 0.2)) > 20
+
+
+def test_free_space_is_cleared_only_by_rays_that_stay_in_the_band():
+    nothing = true_depth(CAMERA, MOUNT, [])
+    marking, clearing = clouds(ranged(nothing), nothing)
+    assert not len(marking)
+    assert clearing[:, 2].max() <= SETTINGS.max_height_m + 1e-3
+    far = clearing[np.linalg.norm(clearing, axis=1) > 5.0]
+    assert len(far)
+    high = Pose.from_mount(2.2, pitch_rad=0.1)  # above the band: only the floor says what is free
+    _, clearing = clouds(ranged(true_depth(CAMERA, high, [])), mount=high)
+    assert len(clearing) and np.abs(clearing[:, 2]).max() < 0.01
+
+
+def test_all_gated_marks_nothing_and_clears_nothing():
+    truth = true_depth(CAMERA, MOUNT, [BOX, WALL])
+    marking, clearing = clouds(np.full_like(truth, np.nan), truth)
+    assert not len(marking) and not len(clearing)
+
+
+def test_too_near_is_an_obstacle_that_is_not_marked():
+    truth = true_depth(CAMERA, MOUNT, [((0.2, -1.0, 0.0), (0.3, 1.0, 1.0)), WALL])
+    gated = np.where(truth < 0.4, -np.inf, truth).astype(np.float32)
+    marking, clearing = clouds(gated, truth)
+    assert not len(marking[marking[:, 0] < 1.0]) and not len(ahead_of(clearing, 0.2, 0.1))
+
+
+def test_pixels_that_saw_nothing_are_no_obstacle():
+    truth = true_depth(CAMERA, MOUNT, [WALL])
+    gated, ungated = ranged(truth), truth.copy()
+    gated[:24], ungated[:24] = np.nan, np.nan  # padding
+    _, clearing = clouds(gated, ungated)
+    assert len(ahead_of(clearing, 2.5, 0.2)) > 20
+
+
+@pytest.mark.parametrize("roll", [0.3, np.pi])
+def test_a_tilted_or_upside_down_camera_marks_the_same_box(roll):
+    mount = Pose.from_mount(0.5, pitch_rad=0.1, roll_rad=roll)
+    truth = true_depth(CAMERA, mount, [BOX])
+    marking, clearing = clouds(ranged(truth), truth, mount=mount)
+    assert len(marking) > 50
+    assert ((marking[:, 0] > 1.99) & (marking[:, 0] < 2.31)).all()
+    assert not len(ahead_of(clearing, 1.95, 0.2))
+
+
+def test_beyond_the_range_nothing_is_drawn():
+    truth = true_depth(CAMERA, MOUNT, [((7.0, -9.0, 0.0), (7.2, 9.0, 2.5))])
+    marking, _ = clouds(ranged(truth), truth)
+    assert not len(marking)
+    marking, _ = clouds(truth)  # gates that let it pass do not change that
+    assert not len(marking)
+
+
+def test_clouds_are_thinned_until_they_fit_a_message():
+    rough = np.random.default_rng(0).uniform(0.5, 6.0, (192, 256)).astype(np.float32)
+    camera_level = Pose.from_mount(1.0)
+    tall = ObstacleSettings(min_height_m=-9.0, max_height_m=9.0, voxel_size_m=0.01)
+    marking, clearing = clouds(rough, mount=camera_level, settings=tall)
+    assert MAX_POINTS / 2 < len(marking) <= MAX_POINTS and len(clearing) <= MAX_POINTS
+    assert MAX_POINTS * 16 == 192 * 1024
+
+
+def test_each_voxel_keeps_its_most_certain_point():
+    points = np.array([[0.01, 0.01, 1.01], [0.02, 0.02, 1.02], [0.08, 0.0, 1.0], [-0.01, 0, 1.0]])
+    kept = voxel_thin(points.astype(np.float32), np.array([0.2, 0.9, 0.1, 0.3], np.float32), 0.05)
+    assert kept.tolist() == [1, 2, 3]
+    assert len(voxel_thin(np.zeros((0, 3), np.float32), np.zeros(0, np.float32), 0.05)) == 0
+    with pytest.raises(ValueError, match="voxel_size is 0 m"):
+        voxel_thin(points, np.ones(4), 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"min_height_m": 2.0}, "min_obstacle_height < max_obstacle_height"),
+        ({"voxel_size_m": 0.0}, "voxel_size is 0.0 m"),
+        ({"max_range_m": -1.0}, "max_range is -1.0 m"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(changes, named):
+    with pytest.raises(ValueError, match=named):
+        ObstacleSettings(**changes)

@@ -1,0 +1,100 @@
+"""Poses: mounts, quaternions, composition, and what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+
+from depthrefl_ros.geometry.pose import Pose
+
+FORWARD = np.array([0.0, 0.0, 1.0])  # of the optical frame
+RIGHT = np.array([1.0, 0.0, 0.0])
+
+
+def some_pose(seed: int) -> Pose:
+    rng = np.random.default_rng(seed)
+    quaternion = rng.normal(size=4)
+    quaternion /= np.linalg.norm(quaternion)
+    return Pose.from_quaternion(*quaternion, rng.normal(size=3))
+
+
+def test_a_level_mount_has_the_axes_of_rep_103():
+    pose = Pose.from_mount(0.5, x_m=0.1, y_m=-0.2)
+    assert np.allclose(pose.apply(np.zeros(3)), (0.1, -0.2, 0.5))
+    assert np.allclose(pose.rotation @ FORWARD, (1, 0, 0))
+    assert np.allclose(pose.rotation @ RIGHT, (0, -1, 0))
+    assert np.allclose(pose.up_in_source, (0, -1, 0))  # up is minus down
+
+
+def test_positive_pitch_looks_down():
+    ahead = Pose.from_mount(0.5, pitch_rad=math.radians(30)).rotation @ FORWARD
+    assert np.allclose(ahead, (math.cos(math.radians(30)), 0, -0.5))
+
+
+def test_positive_roll_tilts_clockwise_as_seen_from_behind():
+    right = Pose.from_mount(0.5, roll_rad=math.radians(30)).rotation @ RIGHT
+    assert right[2] == pytest.approx(-0.5)  # the right side goes down
+
+
+def test_roll_comes_before_pitch():
+    pose = Pose.from_mount(0.5, math.radians(20), math.radians(10))
+    assert np.allclose(
+        pose.rotation @ FORWARD, (math.cos(math.radians(20)), 0, -math.sin(math.radians(20)))
+    )
+
+
+def test_a_pitched_camera_sees_the_floor_where_trigonometry_says():
+    pose = Pose.from_mount(0.5, pitch_rad=math.radians(45))
+    hit = pose.apply(FORWARD * 0.5 * math.sqrt(2))
+    assert np.allclose(hit, (0.5, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("axis", "source", "target"),
+    [("x", (0, 1, 0), (0, 0, 1)), ("y", (0, 0, 1), (1, 0, 0)), ("z", (1, 0, 0), (0, 1, 0))],
+)
+def test_quaternions_turn_by_the_right_hand_rule(axis, source, target):
+    half = math.sqrt(0.5)
+    parts = {name: half if name == axis else 0.0 for name in "xyz"}
+    pose = Pose.from_quaternion(**parts, w=half)
+    assert np.allclose(pose.rotation @ np.array(source, float), target)
+
+
+def test_composition_and_inverse():
+    a, b = some_pose(1), some_pose(2)
+    points = np.random.default_rng(3).normal(size=(4, 5, 3))
+    assert np.allclose((a @ b).apply(points), a.apply(b.apply(points)))
+    assert np.allclose(a.inverse().apply(a.apply(points)), points)
+
+
+def test_float32_points_stay_float32_and_unknown_ones_unknown():
+    points = np.array([[1, 2, 3], [np.nan, 0, 1]], np.float32)
+    moved = some_pose(4).apply(points)
+    assert moved.dtype == np.float32
+    assert np.isfinite(moved[0]).all() and np.isnan(moved[1]).all()
+
+
+def test_up_of_a_mount_is_the_floor_normal_in_the_camera():
+    pose = Pose.from_mount(0.5, 0.3, 0.2)
+    assert np.allclose(pose.rotation @ pose.up_in_source, (0, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("rotation", "translation", "named"),
+    [
+        (np.eye(3) * 1.1, np.zeros(3), "rotation"),
+        (np.diag([1.0, 1.0, -1.0]), np.zeros(3), "right-handed"),
+        (np.full((3, 3), np.nan), np.zeros(3), "rotation"),
+        (np.eye(3), np.array([0, 0, np.inf]), "translation"),
+        (np.eye(4), np.zeros(3), "rotation"),
+    ],
+)
+def test_what_is_no_rigid_motion_is_refused(rotation, translation, named):
+    with pytest.raises(ValueError, match=named):
+        Pose(rotation, translation)
+
+
+@pytest.mark.parametrize("quaternion", [(0, 0, 0, 0), (0, 0, 0, 2), (math.nan, 0, 0, 1)])
+def test_a_quaternion_of_another_length_than_one_is_refused(quaternion):
+    with pytest.raises(ValueError, match="length 1"):
+        Pose.from_quaternion(*quaternion)

@@ -1,0 +1,216 @@
+"""The virtual scan: rooms whose ranges are known in closed form, and what no beam may claim."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.rays import pixel_rays
+from depthrefl_ros.geometry.scan import ScanBuilder, ScanSettings
+
+CAMERA = Camera.from_horizontal_fov(256, 192, math.radians(80))
+HEIGHT_M = 0.5
+LENS_AHEAD_M = 0.2
+WALL_M = 3.0  # ahead of the base frame's origin
+INCREMENT = math.radians(1.0)
+SIGMA = np.full((192, 256), 0.05, np.float32)
+
+
+def settings(**changes) -> ScanSettings:
+    return ScanSettings(
+        **{
+            "min_height_m": 0.1,
+            "max_height_m": 1.2,
+            "angle_min": -math.pi,
+            "angle_max": math.pi - INCREMENT,
+            "angle_increment": INCREMENT,
+            "range_min": 0.2,
+            "range_max": 8.0,
+            **changes,
+        }
+    )
+
+
+def mount(pitch_deg: float = 0.0, roll_deg: float = 0.0) -> Pose:
+    return Pose.from_mount(
+        HEIGHT_M, math.radians(pitch_deg), math.radians(roll_deg), LENS_AHEAD_M, 0.05
+    )
+
+
+def room(pose: Pose, wall_m: float = WALL_M, box: tuple | None = None) -> np.ndarray:
+    """Depth (h, w) of a floor and a wall across the way, by intersection of rays and planes.
+
+    ``box`` is (x, y_right, y_left, top) of a board that stands before the wall.
+    """
+    rows, columns = np.mgrid[: CAMERA.height, : CAMERA.width]
+    rays = pixel_rays(CAMERA, columns.ravel(), rows.ravel()) @ pose.rotation.T
+    with np.errstate(divide="ignore"):
+        floor = np.where(rays[:, 2] < 0, -pose.translation[2] / rays[:, 2], np.inf)
+        wall = (wall_m - pose.translation[0]) / rays[:, 0]
+    wall = np.where(wall > 0, wall, np.inf)
+    depth = np.minimum(floor, wall)
+    if box is not None:
+        x, right, left, top = box
+        z = (x - pose.translation[0]) / rays[:, 0]
+        at = pose.translation + z[:, None] * rays
+        hit = (z > 0) & (at[:, 1] > right) & (at[:, 1] < left) & (at[:, 2] > 0) & (at[:, 2] < top)
+        depth = np.where(hit, np.minimum(depth, z), depth)
+    return depth.reshape(CAMERA.height, CAMERA.width).astype(np.float32)
+
+
+def scan_of(depth, pose=None, ungated=None, sigma=SIGMA, scan_pose=None, **changes):
+    pose = pose or mount()
+    ungated = np.where(np.isfinite(depth), depth, 20.0) if ungated is None else ungated
+    made = ScanBuilder(CAMERA).build(
+        depth, ungated.astype(np.float32), sigma, pose, scan_pose or pose, settings(**changes)
+    )
+    angles = -math.pi + INCREMENT * np.arange(made.size)
+    return made, angles
+
+
+@pytest.mark.parametrize("pitch, roll", [(0, 0), (15, 0), (-5, 0), (5, 10), (0, 180)])
+def test_a_wall_is_measured_from_the_scan_frame_whatever_the_mount(pitch, roll):
+    pose = mount(pitch, roll)
+    ranges, angles = scan_of(room(pose), pose)
+    ahead = np.abs(angles) < math.radians(30)
+    assert ranges.shape == (360,) and ranges.dtype == np.float32
+    # A beam takes the nearest point within its half degree.
+    np.testing.assert_allclose(ranges[ahead], WALL_M / np.cos(angles[ahead]), rtol=0.007)
+    assert np.isnan(ranges[np.abs(angles) > math.radians(60)]).all()
+
+
+def test_another_scan_frame_moves_the_ranges():
+    pose = mount()
+    behind = Pose(np.eye(3), np.array([1.0, 0.0, 0.0]))  # scan frame 1 m behind the base frame
+    ranges, angles = scan_of(room(pose), pose, scan_pose=behind @ pose)
+    assert ranges[np.abs(angles).argmin()] == pytest.approx(WALL_M + 1.0, rel=1e-3)
+    turned = Pose(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), np.zeros(3))
+    ranges, angles = scan_of(room(pose), pose, scan_pose=turned @ pose)
+    assert ranges[np.abs(angles - math.pi / 2).argmin()] == pytest.approx(WALL_M, rel=1e-3)
+
+
+def test_the_beam_behind_is_one_beam():
+    pose = mount()
+    back = Pose(np.diag([-1.0, -1, 1]), np.zeros(3))
+    ranges, angles = scan_of(room(pose), pose, scan_pose=back @ pose)
+    assert ranges[0] == pytest.approx(WALL_M, rel=1e-3)  # at -180 degrees
+    assert ranges[1] == pytest.approx(WALL_M, rel=1e-3)
+    assert ranges[-1] == pytest.approx(WALL_M, rel=1e-3)
+
+
+def test_the_band_is_one_of_heights():
+    box = (1.5, -0.3, 0.3, 0.3)
+    ahead = 180
+    assert scan_of(room(mount(), box=box))[0][ahead] == pytest.approx(1.5, rel=1e-3)
+    high = scan_of(room(mount(), box=box), min_height_m=0.35)[0]
+    assert high[ahead] == pytest.approx(WALL_M, rel=1e-3)
+    floor_only = scan_of(room(mount(), wall_m=50.0))[0]
+    assert not np.isfinite(floor_only).any()
+
+
+def test_a_believed_ray_inside_the_band_makes_a_beam_free():
+    depth = room(mount(), wall_m=50.0)
+    depth[depth > 10.0] = np.inf
+    ranges, angles = scan_of(depth)
+    assert np.isposinf(ranges[np.abs(angles) < math.radians(35)]).all()
+    assert np.isnan(ranges[np.abs(angles) > math.radians(60)]).all()
+    # Beyond the gates' range, but maybe not beyond the scan's.
+    nearer = scan_of(depth, ungated=np.where(np.isinf(depth), 7.0, depth))[0]
+    assert np.isnan(nearer[180])
+
+
+def test_rays_that_leave_the_band_prove_nothing():
+    pose = mount(-40)  # looks up, over everything
+    depth = np.full((192, 256), np.inf, np.float32)
+    assert np.isnan(scan_of(depth, pose)[0]).all()
+    pose = mount(45)  # sees nothing but the floor at its feet
+    assert np.isnan(scan_of(room(pose), pose)[0]).all()
+    assert np.isnan(scan_of(room(mount(), wall_m=50.0), min_height_m=0.6)[0]).all()
+
+
+def test_an_unbelieved_pixel_in_the_band_is_unknown_never_free():
+    depth = room(mount(), wall_m=50.0)
+    depth[depth > 10.0] = np.inf
+    truth = room(mount(), wall_m=50.0, box=(2.0, -0.3, 0.3, 0.45))
+    box = truth < np.minimum(depth, 10.0) - 0.01
+    depth[box] = np.nan
+    ungated = np.where(np.isfinite(truth), truth, 20.0)
+    ranges, angles = scan_of(depth, ungated=np.minimum(ungated, 20.0))
+    hidden = np.abs(angles) < math.atan2(0.28, 2.0)
+    assert np.isnan(ranges[hidden]).all()
+    assert np.isposinf(ranges[(np.abs(angles) > 0.25) & (np.abs(angles) < 0.6)]).all()
+    # A return in front of it stands.
+    depth[90:96] = 1.0
+    assert np.isfinite(scan_of(depth, ungated=ungated)[0][180])
+
+
+def test_an_uncertain_pixel_may_lie_nearer_than_it_seems():
+    depth = room(mount(), wall_m=50.0)
+    depth[depth > 10.0] = np.inf
+    gated = depth.copy()
+    gated[96, 128] = np.nan
+    ungated = np.where(np.isfinite(depth), depth, 20.0)
+    assert np.isposinf(scan_of(gated, ungated=ungated)[0][180])  # 20 m exp(-0.1): out of range
+    doubtful = np.full_like(SIGMA, 0.6)
+    assert np.isnan(scan_of(gated, ungated=ungated, sigma=doubtful)[0][180])
+
+
+def test_unseen_pixels_are_no_evidence_at_all():
+    depth = room(mount(), wall_m=50.0)
+    depth[depth > 10.0] = np.inf
+    ungated = np.where(np.isfinite(depth), depth, 20.0)
+    depth[:, :128] = ungated[:, :128] = np.nan
+    ranges, angles = scan_of(depth, ungated=ungated)
+    assert np.isnan(ranges[angles > 0.05]).all()
+    assert np.isposinf(ranges[(angles < -0.05) & (angles > -0.6)]).all()
+    nothing = np.full_like(depth, np.nan)
+    assert np.isnan(scan_of(nothing, ungated=nothing)[0]).all()
+
+
+def test_what_is_too_near_is_minus_infinity():
+    depth = room(mount(), box=(0.7, -0.1, 0.1, 1.0))
+    ranges, _ = scan_of(depth, range_min=1.0)
+    assert np.isneginf(ranges[180]) and ranges[180 + 25] > 3.0
+    gated = np.where(depth < 0.6, -np.inf, depth).astype(np.float32)
+    assert np.isneginf(scan_of(gated, ungated=depth)[0][180])
+
+
+def test_pose_and_settings_may_change_from_frame_to_frame():
+    builder, pose = ScanBuilder(CAMERA), mount()
+    for pitch, band in ((0, 0.1), (10, 0.1), (10, 0.2), (0, 0.2)):
+        pose, chosen = mount(pitch), settings(min_height_m=band)
+        depth = room(pose, box=(1.5, -0.3, 0.3, 0.4))
+        found = builder.build(depth, depth, SIGMA, pose, pose, chosen)
+        fresh = ScanBuilder(CAMERA).build(depth, depth, SIGMA, pose, pose, chosen)
+        np.testing.assert_array_equal(found, fresh)
+
+
+@pytest.mark.parametrize(
+    "changes, named",
+    [
+        ({"min_height_m": 2.0}, "scan_min_height is 2.0"),
+        ({"angle_increment": 0.0}, "angle_increment is 0.0"),
+        ({"angle_max": 4.0}, "angle_max 4.0"),
+        ({"range_max": math.inf}, "range_max inf"),
+        ({"range_min": 9.0}, "range_min is 9.0"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(changes, named):
+    with pytest.raises(ValueError, match=named):
+        settings(**changes)
+
+
+def test_a_scan_takes_no_time_to_speak_of():
+    pose = mount()
+    depth = room(pose)
+    depth[::7] = np.nan
+    builder, chosen, ungated = ScanBuilder(CAMERA), settings(), room(pose)
+    times = []
+    for _ in range(12):
+        start = time.thread_time()
+        builder.build(depth, ungated, SIGMA, pose, pose, chosen)
+        times.append(time.thread_time() - start)
+    assert min(times) < 2e-3, f"{min(times) * 1e3:.1f} ms"
