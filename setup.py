@@ -16,6 +16,7 @@ TOOLS = (
     "render",
     "build_engine",
     "doctor",
+    "truth_clouds",
 )
 
 # ROS 2 from PyPI, for machines on which no distribution is sourced.

@@ -99,6 +99,8 @@ def make_trainer(
     model = create_model(config)
     checkpoint = latest_checkpoint(folder)
     origin = "" if checkpoint else start(model)
+    if origin and arguments.teacher:
+        origin += f"; taught by {', '.join(map(str, arguments.teacher))}"
     trainer = Trainer(model, settings, processes, load_teacher(arguments.teacher), origin)
     if checkpoint:
         restore(trainer, checkpoint)

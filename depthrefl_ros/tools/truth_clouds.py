@@ -92,7 +92,7 @@ class TruthClouds:
         gated = self._gates.apply(depth, self._sigma, math.inf, self._settings, unseen)
         return self._clouds.build(
             gated.depth_m,
-            gated.smoothed_m,
+            np.where(unseen, np.float32(np.nan), gated.smoothed_m),
             self._sigma,
             np.ones_like(self._sigma),
             self._base_from_camera,
