@@ -27,7 +27,7 @@ def shared_part(plane: np.ndarray) -> np.ndarray:
     return plane[y : height - y, x : width - x]
 
 
-@pytest.mark.parametrize("model", ["indoor_tiny"])
+@pytest.mark.parametrize("model", ["indoor_tiny", "indoor_nano"])
 def test_the_scale_does_not_depend_on_the_field_of_view(model):
     bundle = Bundle.load(model)
     engine = open_engine(bundle, "openvino").engine
