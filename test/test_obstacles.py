@@ -64,6 +64,29 @@ def test_nothing_is_cleared_behind_a_box_of_which_every_pixel_is_gated():
     assert len(ahead_of(clearing, 3.0, 5.0))  # beside the box rays go on to the wall
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.013, 0.025, 0.037])
+def test_no_ray_crosses_a_cell_of_a_gated_box(shift):
+    """The cells of 0.05 m that the box's front is marked in, walked along every clearing ray."""
+    box = ((2.0, -0.15 + shift, 0.0), (2.3, 0.15 + shift, 0.3))
+    truth = true_depth(CAMERA, MOUNT, [box, WALL])
+    gated = ranged(truth)
+    gated[truth < true_depth(CAMERA, MOUNT, [WALL]) - 1e-4] = np.nan
+    _, clearing = clouds(gated, truth)
+    steps = np.linspace(0.0, 1.0, 400)[:, None, None]
+    crossed = np.floor(steps * clearing[None, :, :2] / 0.05 + 1e-6).astype(int).reshape(-1, 2)
+    rows = np.arange(int(np.ceil((-0.15 + shift) / 0.05)), int((0.15 + shift) / 0.05))
+    crossed = {tuple(cell) for cell in np.unique(crossed, axis=0)}
+    assert not crossed & {(40, int(row)) for row in rows}
+
+
+def test_floor_that_seems_too_far_is_cleared_only_up_to_the_floor():
+    truth = true_depth(CAMERA, MOUNT, [])
+    far = np.where(truth < 4.0, 1.5 * truth, np.inf).astype(np.float32)
+    _, clearing = clouds(far, 1.5 * truth)
+    assert len(clearing) and clearing[:, 2].min() > -0.005
+    assert 3.8 < clearing[clearing[:, 2] < 0.05, 0].max() < 4.1
+
+
 def test_an_uncertain_pixel_counts_where_it_may_be_at_the_nearest():
     truth = true_depth(CAMERA, MOUNT, [BOX, WALL])
     gated = ranged(truth)

@@ -9,6 +9,8 @@ import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
 
+_LARGEST_INT32 = 2**31 - 1
+
 
 class CloudBuilder:
     """Organised clouds of one camera; the rays of its pixels are computed once.
@@ -55,7 +57,7 @@ def voxel_thin(points: np.ndarray, confidence: np.ndarray, voxel_size_m: float) 
 
     Args:
         points: (N, 3) float32 metres, finite.
-        confidence: (N,) float32; of equals the first stays.
+        confidence: (N,) float32, not negative.
         voxel_size_m: edge of the voxels, metres, above 0.
 
     Returns:
@@ -72,9 +74,15 @@ def voxel_thin(points: np.ndarray, confidence: np.ndarray, voxel_size_m: float) 
     cells -= cells.min(axis=0)
     size = cells.max(axis=0) + 1
     keys = (cells[:, 0] * size[1] + cells[:, 1]) * size[2] + cells[:, 2]
-    order = np.argsort(-confidence, kind="stable")
-    _, first = np.unique(keys[order], return_index=True)
-    return np.sort(order[first])
+    if np.prod(size.astype(float)) >= 2**31:  # so many voxels that their number does not fit
+        keys = np.unique(keys, return_inverse=True)[1].ravel()
+    # One sort by voxel, and within it by confidence, falling: the bits of floats that are not
+    # negative are in the order of their values.
+    doubt = _LARGEST_INT32 - np.ascontiguousarray(confidence, np.float32).view(np.int32)
+    order = np.argsort((keys << 31) + doubt)
+    keys = keys[order]
+    is_first = np.concatenate([[True], keys[1:] != keys[:-1]])
+    return np.sort(order[is_first])
 
 
 def write_ply(path: str | Path, points: np.ndarray) -> int:

@@ -19,6 +19,7 @@ from depthrefl_ros.geometry.pose import Pose
 MAX_POINTS = 12_288  # of 16 bytes: 192 KiB, two of which pass Fast DDS's default transport
 _COARSER = 1.25  # how much voxels grow while there are too many points
 _GATED_SIGMAS = 2.0  # how much nearer than its estimate a gated pixel may be, in sigmas
+_NEAREST_M = 0.3  # what is nearer blocks no wider than at this distance
 _STOP_BEFORE_M = 0.1  # clearing ends this far before an obstacle: two cells of a usual costmap
 
 
@@ -66,6 +67,33 @@ class ObstaclePoints:
     clearing: np.ndarray
 
 
+class _View:
+    """How the camera's rays run in the base frame, for as long as it stands like this.
+
+    Attributes:
+        pose: base_from_camera.
+        camera_height_m: metres above the floor.
+        over_floor: (h, w) float32, metres over the floor for each metre of depth.
+        bearing: (h, w) int64, the number of each ray's bearing.
+        to_floor: (h, w) float32, depth at which the ray meets z = 0, or inf.
+    """
+
+    def __init__(self, rays: np.ndarray, bearings: int, pose: Pose):
+        self.pose = pose
+        turned = rays @ pose.rotation.T.astype(np.float32)
+        self.over_floor = np.hypot(turned[..., 0], turned[..., 1])
+        turns = np.arctan2(turned[..., 1], turned[..., 0]) / np.float32(2 * np.pi)
+        self.bearing = np.floor(turns * bearings).astype(np.int64) % bearings
+        self.camera_height_m = np.float32(pose.translation[2])
+        self._rise = turned[..., 2]
+        falls = -np.minimum(self._rise, -1e-6) / np.maximum(self.camera_height_m, 1e-6)
+        self.to_floor = np.where(self._rise < 0, 1.0 / falls, np.inf).astype(np.float32)
+
+    def height_m(self, depth_m: np.ndarray) -> np.ndarray:
+        """(h, w) metres above the floor at this depth."""
+        return self.camera_height_m + depth_m * self._rise
+
+
 class ObstacleClouds:
     """Builds both clouds from one camera's depth; the rays of its pixels are computed once.
 
@@ -80,6 +108,7 @@ class ObstacleClouds:
         self._rays = self._rays.astype(np.float32)
         # Pixels are farthest apart, in angle, where the camera looks: no bearing is left out.
         self._bearings = int(np.ceil(2 * np.pi * camera.fx))
+        self._view: _View | None = None
 
     def build(
         self,
@@ -100,12 +129,10 @@ class ObstacleClouds:
             base_from_camera: where the camera is; z = 0 of the base frame is the floor.
             settings: band, voxels and range.
         """
-        rays = self._rays @ base_from_camera.rotation.T.astype(np.float32)
-        over_floor = np.hypot(rays[..., 0], rays[..., 1])  # metres over the floor, per metre deep
-        camera_height_m = np.float32(base_from_camera.translation[2])
-
-        def height_m(depth: np.ndarray) -> np.ndarray:
-            return camera_height_m + depth * rays[..., 2]
+        view = self._view
+        if view is None or view.pose is not base_from_camera:
+            view = self._view = _View(self._rays, self._bearings, base_from_camera)
+        over_floor, bearing, height_m = view.over_floor, view.bearing, view.height_m
 
         believed = np.isfinite(depth_m) & (depth_m <= settings.max_range_m)
         beyond = depth_m > settings.max_range_m  # +Inf too: nothing up to the end of the range
@@ -116,15 +143,18 @@ class ObstacleClouds:
 
         nearest = np.where(believed, depth, ungated_m * np.exp(-_GATED_SIGMAS * sigma))
         suspect = ~believed & ~beyond & _crosses(height_m(nearest), height_m(ungated_m), settings)
-        bearing = self._bearing_of(rays)
         blocks = obstacle | suspect
-        limit_m = self._limits(bearing[blocks], (nearest * over_floor)[blocks])[bearing]
+        limit_m = self._limits(
+            bearing[blocks], (nearest * over_floor)[blocks], settings.voxel_size_m
+        )[bearing]
 
         free_m = np.maximum(limit_m - _STOP_BEFORE_M, 0.0)  # over the floor
-        reach_m = depth * over_floor
         on_floor = believed & (height < settings.min_height_m)
+        # Nothing is free under the floor: a depth that errs ends where its ray meets it.
+        depth = np.where(on_floor, np.minimum(depth, view.to_floor), depth)
+        reach_m = depth * over_floor
         stays_inside = (
-            (settings.min_height_m <= camera_height_m <= settings.max_height_m)
+            (settings.min_height_m <= view.camera_height_m <= settings.max_height_m)
             & in_band
             & (obstacle | beyond)
         )
@@ -137,17 +167,21 @@ class ObstacleClouds:
             self._cloud(end, confidence, free | up_to_obstacle, settings.voxel_size_m),
         )
 
-    def _bearing_of(self, rays: np.ndarray) -> np.ndarray:
-        """(h, w) int64, the number of each ray's bearing."""
-        turns = np.arctan2(rays[..., 1], rays[..., 0]) / np.float32(2 * np.pi)
-        return np.floor(turns * self._bearings).astype(np.int64) % self._bearings
+    def _limits(self, bearing: np.ndarray, distance_m: np.ndarray, width_m: float) -> np.ndarray:
+        """(bearings,) the nearest distance at each bearing, or inf.
 
-    def _limits(self, bearing: np.ndarray, distance_m: np.ndarray) -> np.ndarray:
-        """(bearings,) the nearest distance at each bearing and its two neighbours, or inf."""
+        What blocks one bearing blocks those within ``width_m`` of it, too: a costmap marks whole
+        cells, and a ray past the obstacle's side would still cross its outermost ones.
+        """
         nearest = np.full(self._bearings, np.inf, np.float32)
-        order = np.argsort(-distance_m, kind="stable")
-        nearest[bearing[order]] = distance_m[order]  # of several the last stays: the nearest
-        return np.minimum(nearest, np.minimum(np.roll(nearest, 1), np.roll(nearest, -1)))
+        np.minimum.at(nearest, bearing, distance_m)
+        steps = self._bearings / (2 * np.pi) * width_m / np.maximum(nearest, _NEAREST_M)
+        limits = nearest.copy()
+        for step in range(1, int(np.ceil(steps.max(initial=0.0))) + 1):
+            wide = np.where(np.ceil(steps) >= step, nearest, np.float32(np.inf))
+            np.minimum(limits, np.roll(wide, step), out=limits)
+            np.minimum(limits, np.roll(wide, -step), out=limits)
+        return limits
 
     def _cloud(
         self, depth: np.ndarray, confidence: np.ndarray, chosen: np.ndarray, voxel_size_m: float
