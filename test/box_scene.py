@@ -8,6 +8,7 @@ import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.rays import image_rays
 
 FARTHEST_M = 15.0  # what looks past everything sees this far along the optical axis
 
@@ -22,15 +23,27 @@ def true_depth(camera: Camera, mount: Pose, boxes: Sequence[Box]) -> np.ndarray:
         mount: base_from_camera; the floor is z = 0 of the base frame.
         boxes: lower and upper corner of each, metres in the base frame.
     """
-    v, u = np.mgrid[: camera.height, : camera.width]
-    rays = np.stack(
-        [(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(u.shape)], axis=-1
-    )
-    directions = rays @ mount.rotation.T
+    directions = image_rays(camera) @ mount.rotation.T
     with np.errstate(divide="ignore"):
         depth = np.where(directions[..., 2] < 0, -mount.translation[2] / directions[..., 2], np.inf)
-        for corners in boxes:
-            bounds = (np.array(corners) - mount.translation)[:, None, None] / directions
-            enter, leave = bounds.min(axis=0).max(axis=-1), bounds.max(axis=0).min(axis=-1)
-            depth = np.where((enter > 0) & (enter < leave), np.minimum(depth, enter), depth)
+    depth = before_boxes(depth, directions, mount.translation, boxes)
     return np.minimum(depth, FARTHEST_M).astype(np.float32)
+
+
+def before_boxes(
+    depth: np.ndarray, directions: np.ndarray, origin: np.ndarray, boxes: Sequence[Box]
+) -> np.ndarray:
+    """Depth (...) where boxes stand before it, along rays (..., 3) from an origin outside them."""
+    for box in boxes:
+        enter, leave = enter_and_leave(directions, origin, box)
+        depth = np.where((enter > 0) & (enter < leave), np.minimum(depth, enter), depth)
+    return depth
+
+
+def enter_and_leave(
+    directions: np.ndarray, origin: np.ndarray, box: Box
+) -> tuple[np.ndarray, np.ndarray]:
+    """Slab method: where each ray (..., 3) enters and leaves a box, in lengths of the ray."""
+    directions = np.where(directions == 0, 1e-12, directions)
+    to_low, to_high = ((np.asarray(corner) - origin) / directions for corner in box)
+    return np.minimum(to_low, to_high).max(axis=-1), np.maximum(to_low, to_high).min(axis=-1)

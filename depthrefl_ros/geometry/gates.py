@@ -11,7 +11,7 @@ side of it predict by linear extrapolation of 1/z. One that agrees with neither 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -65,6 +65,16 @@ def apply_range(depth: np.ndarray, min_range_m: float, max_range_m: float) -> No
     """
     depth[depth > max_range_m] = np.inf
     depth[depth < min_range_m] = -np.inf
+
+
+def nearest_possible(depth_m: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """How near a surface may be that is not believed: two sigmas nearer than its estimate.
+
+    Args:
+        depth_m: metres, before the gates.
+        sigma: of the same shape, standard deviation of log depth.
+    """
+    return depth_m * np.exp(-2.0 * sigma)
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,7 @@ class Gated:
     depth_m: np.ndarray
     smoothed_m: np.ndarray
     edges: np.ndarray | None
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int]
 
 
 class Gates:
@@ -200,11 +210,11 @@ def floating(inverse: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def _misfit(inverse: np.ndarray, axis: int) -> np.ndarray:
-    """How far 1/z is from its linear extrapolation from the nearer side; inf near the border."""
+    """How far 1/z is from its linear extrapolation from either side, whichever fits better."""
     kernel = np.zeros((1, 2 * _REACH + 1), np.float32)
     kernel[0, [0, _REACH, -1]] = 1.0, -2.0, 1.0
     bend = np.abs(cv2.filter2D(inverse, -1, kernel if axis == 1 else kernel.T))
-    bend, misfit = (a if axis == 1 else a.T for a in (bend, np.full_like(inverse, np.inf)))
+    bend, misfit = (a if axis == 1 else a.T for a in (bend, np.empty_like(inverse)))
     # A pixel's prediction from one side is the bend about the place _REACH away on that side.
     inner = slice(2 * _REACH, -2 * _REACH)
     np.minimum(bend[:, _REACH : -3 * _REACH], bend[:, 3 * _REACH : -_REACH], out=misfit[:, inner])
@@ -217,13 +227,11 @@ def _misfit(inverse: np.ndarray, axis: int) -> np.ndarray:
 def _slope_at(inverse: np.ndarray, rows: np.ndarray, columns: np.ndarray, axis: int) -> np.ndarray:
     """The smaller of the changes of 1/z to both sides, 0 where they disagree (minmod)."""
     height, width = inverse.shape
+    down, right = (1, 0) if axis == 0 else (0, 1)
+    below, beside = np.minimum(rows + down, height - 1), np.minimum(columns + right, width - 1)
+    above, aside = np.maximum(rows - down, 0), np.maximum(columns - right, 0)
     here = inverse[rows, columns]
-    if axis == 1:
-        after = inverse[rows, np.minimum(columns + 1, width - 1)] - here
-        before = here - inverse[rows, np.maximum(columns - 1, 0)]
-    else:
-        after = inverse[np.minimum(rows + 1, height - 1), columns] - here
-        before = here - inverse[np.maximum(rows - 1, 0), columns]
+    after, before = inverse[below, beside] - here, here - inverse[above, aside]
     smaller = np.where(np.abs(after) < np.abs(before), after, before)
     return np.where(after * before > 0, smaller, 0.0)
 

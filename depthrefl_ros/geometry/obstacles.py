@@ -14,11 +14,12 @@ import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.cloud import voxel_thin
+from depthrefl_ros.geometry.gates import nearest_possible
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.rays import image_rays
 
 MAX_POINTS = 12_288  # of 16 bytes: 192 KiB, two of which pass Fast DDS's default transport
 _COARSER = 1.25  # how much voxels grow while there are too many points
-_GATED_SIGMAS = 2.0  # how much nearer than its estimate a gated pixel may be, in sigmas
 _NEAREST_M = 0.3  # what is nearer blocks no wider than at this distance
 _STOP_BEFORE_M = 0.1  # clearing ends this far before an obstacle: two cells of a usual costmap
 
@@ -86,8 +87,9 @@ class _View:
         self.bearing = np.floor(turns * bearings).astype(np.int64) % bearings
         self.camera_height_m = np.float32(pose.translation[2])
         self._rise = turned[..., 2]
-        falls = -np.minimum(self._rise, -1e-6) / np.maximum(self.camera_height_m, 1e-6)
-        self.to_floor = np.where(self._rise < 0, 1.0 / falls, np.inf).astype(np.float32)
+        fall = np.maximum(-self._rise, np.float32(1e-6))
+        to_floor = np.maximum(self.camera_height_m, 0) / fall
+        self.to_floor = np.where(self._rise < 0, to_floor, np.float32(np.inf))
 
     def height_m(self, depth_m: np.ndarray) -> np.ndarray:
         """(h, w) metres above the floor at this depth."""
@@ -102,10 +104,7 @@ class ObstacleClouds:
     """
 
     def __init__(self, camera: Camera):
-        x = (np.arange(camera.width) - camera.cx) / camera.fx
-        y = (np.arange(camera.height) - camera.cy) / camera.fy
-        self._rays = np.stack([*np.meshgrid(x, y), np.ones((len(y), len(x)))], axis=-1)
-        self._rays = self._rays.astype(np.float32)
+        self._rays = image_rays(camera).astype(np.float32)
         # Pixels are farthest apart, in angle, where the camera looks: no bearing is left out.
         self._bearings = int(np.ceil(2 * np.pi * camera.fx))
         self._view: _View | None = None
@@ -141,7 +140,7 @@ class ObstacleClouds:
         in_band = (height >= settings.min_height_m) & (height <= settings.max_height_m)
         obstacle = believed & in_band
 
-        nearest = np.where(believed, depth, ungated_m * np.exp(-_GATED_SIGMAS * sigma))
+        nearest = np.where(believed, depth, nearest_possible(ungated_m, sigma))
         suspect = ~believed & ~beyond & _crosses(height_m(nearest), height_m(ungated_m), settings)
         blocks = obstacle | suspect
         limit_m = self._limits(
@@ -175,10 +174,11 @@ class ObstacleClouds:
         """
         nearest = np.full(self._bearings, np.inf, np.float32)
         np.minimum.at(nearest, bearing, distance_m)
-        steps = self._bearings / (2 * np.pi) * width_m / np.maximum(nearest, _NEAREST_M)
+        angle = width_m / np.maximum(nearest, _NEAREST_M)
+        reach = np.ceil(self._bearings / (2 * np.pi) * angle)  # bearings to either side
         limits = nearest.copy()
-        for step in range(1, int(np.ceil(steps.max(initial=0.0))) + 1):
-            wide = np.where(np.ceil(steps) >= step, nearest, np.float32(np.inf))
+        for step in range(1, int(reach.max()) + 1):
+            wide = np.where(reach >= step, nearest, np.float32(np.inf))
             np.minimum(limits, np.roll(wide, step), out=limits)
             np.minimum(limits, np.roll(wide, -step), out=limits)
         return limits

@@ -14,15 +14,21 @@ def pixel_rays(camera: Camera, columns: np.ndarray, rows: np.ndarray) -> np.ndar
 
     Args:
         camera: a rectified pinhole camera.
-        columns: (n,) pixels.
-        rows: (n,) pixels.
+        columns: pixels, of any shape.
+        rows: pixels, of the same shape.
 
     Returns:
-        (n, 3) float64: x right, y down, z forward, z = 1.
+        (..., 3) float64: x right, y down, z forward, z = 1.
     """
     x = (np.asarray(columns, np.float64) - camera.cx) / camera.fx
     y = (np.asarray(rows, np.float64) - camera.cy) / camera.fy
     return np.stack([x, y, np.ones_like(x)], axis=-1)
+
+
+def image_rays(camera: Camera) -> np.ndarray:
+    """``pixel_rays`` of every pixel: (H, W, 3) float64."""
+    rows, columns = np.mgrid[: camera.height, : camera.width]
+    return pixel_rays(camera, columns, rows)
 
 
 def sampled_pixels(camera: Camera, count: int) -> tuple[np.ndarray, np.ndarray]:

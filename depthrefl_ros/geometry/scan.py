@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.gates import nearest_possible
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.geometry.rays import pixel_rays
+from depthrefl_ros.geometry.rays import image_rays
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,7 @@ class ScanBuilder:
     """
 
     def __init__(self, camera: Camera):
-        rows, columns = np.mgrid[: camera.height, : camera.width]
-        self._rays = pixel_rays(camera, columns.ravel(), rows.ravel())
+        self._rays = image_rays(camera).reshape(-1, 3)
         self._mount: _Mount | None = None
 
     def build(
@@ -102,8 +102,8 @@ class ScanBuilder:
         A beam takes the nearest believed return inside the band. Without one it is +Inf if a
         believed ray runs inside the band from the lens to beyond ``range_max``, and NaN if none
         does, or if a pixel that is not believed may lie inside the band. Its place is reckoned
-        anywhere from z exp(-2 sigma) to z. A range cannot say "something unknown stands before
-        this return"; a costmap that must not clear it has ``points/clearing``.
+        anywhere from ``nearest_possible`` to its estimate. A range cannot say "something unknown
+        stands before this return"; a costmap that must not clear it has ``points/clearing``.
 
         Args:
             depth_m: (h, w) float32 metres after the gates, with NaN and infinities.
@@ -192,7 +192,7 @@ class _Mount:
         """Beams of pixels that are not believed and may lie inside the band and the range."""
         pixels = np.flatnonzero(np.isnan(depth) & ~np.isnan(ungated))
         far = ungated[pixels]
-        near = far * np.exp(-2.0 * sigma[pixels])
+        near = nearest_possible(far, sigma[pixels])
         ends = self._height_at(pixels, near), self._height_at(pixels, far)
         may = np.maximum(*ends) >= self._settings.min_height_m
         may &= np.minimum(*ends) <= self._settings.max_height_m

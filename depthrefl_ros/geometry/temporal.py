@@ -78,13 +78,13 @@ class DepthStabiliser:
             )
             self._start_average(log_depth, image, seen)
             return depth_m
-        keep = math.exp(-elapsed_s / self.time_constant_s)
         log_depth = log_depth + np.float32(self._scale.update(change, elapsed_s))
         moved = self._reference.moved(image)
         if moved is None:
             self._start_average(log_depth, image, seen)
         else:
-            self._average_in(log_depth, moved, 1.0 - keep)
+            forget = 1.0 - math.exp(-elapsed_s / self.time_constant_s)
+            self._average_in(log_depth, moved, forget)
         return cv2.exp(self._average)
 
     def _elapsed(self, log_depth: np.ndarray, stamp_s: float) -> float | None:

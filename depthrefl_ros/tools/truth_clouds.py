@@ -23,6 +23,7 @@ from depthrefl_ros.geometry.obstacles import ObstacleClouds, ObstaclePoints, Obs
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rectification import Rectification
 from depthrefl_ros.ros.messages import MessageError, camera_from_info, info_key
+from depthrefl_ros.ros.obstacle_outputs import FIELDS
 from depthrefl_ros.ros.output_messages import cloud_message
 from depthrefl_ros.ros.qos import publisher_overrides, publisher_profile
 from depthrefl_ros.tools.camera_info_file import Intrinsics
@@ -41,7 +42,6 @@ from depthrefl_ros.tools.frame_sources import open_source
 from depthrefl_ros.tools.ros_node import tool_node
 from depthrefl_ros.tools.truth import find_truth
 
-FIELDS = ("x", "y", "z", "confidence")
 SIGMA = 0.02  # of log depth: what the network says where it is surest
 
 
