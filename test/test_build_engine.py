@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.tensorrt_api import find_flavour
 from depthrefl_ros.tools.build_engine import main
 
@@ -36,7 +37,9 @@ def test_a_plan_is_built_once_and_listed_in_words(tmp_path, cache, capsys):
     assert figures["layers"]["fp16"] > figures["layers"]["fp32"]
     assert (cache / next(cache.glob("*.engine")).name).read_bytes() == plan.read_bytes()
     shown = capsys.readouterr().out
-    assert "indoor_tiny 256x192 fp16, batch 1, tensorrt_rtx" in shown
+    tiny = Bundle.load("indoor_tiny")
+    size = f"{tiny.width}x{tiny.height}"
+    assert f"indoor_tiny {size} fp16, batch 1, tensorrt_rtx" in shown
     assert f"{figures['layers']['fp16']} in fp16" in shown and "self-test" in shown
 
     assert main(command) == 0

@@ -8,6 +8,9 @@ import yaml
 
 from depthrefl_ros.engine.bundle import LOG_DELTA1, Bundle, BundleError, file_digest
 
+HEIGHT, WIDTH = 192, 256  # of indoor_tiny
+SIZE = f"{HEIGHT}, {WIDTH}"
+
 
 @pytest.fixture
 def copy(tmp_path):
@@ -34,10 +37,10 @@ def change_description(folder, **fields):
 
 def test_the_shipped_bundle_loads_by_name_and_by_folder(copy):
     shipped, copied = Bundle.load("indoor_tiny"), Bundle.load(str(copy))
-    assert (shipped.name, shipped.height, shipped.width) == ("indoor_tiny", 192, 256)
+    assert (shipped.name, shipped.height, shipped.width) == ("indoor_tiny", HEIGHT, WIDTH)
     assert copied.description == shipped.description
     golden = shipped.golden()
-    assert golden.images.shape == (4, 192, 256, 3)
+    assert golden.images.shape == (4, HEIGHT, WIDTH, 3)
     np.testing.assert_array_equal(golden.images[0], golden.images[3])
 
 
@@ -108,12 +111,12 @@ def test_an_unreadable_description_is_refused(copy, content):
 @pytest.mark.parametrize(
     "arrays, complaint",
     [
-        ({"images": np.zeros((3, 192, 256, 3), np.uint8)}, r"images \(3, 192, 256, 3\) uint8"),
-        ({"images": np.zeros((4, 192, 256, 3), np.float32)}, r"images .* float32; .* uint8"),
-        ({"images": np.zeros((4, 96, 256, 3), np.uint8)}, r"images \(4, 96, 256, 3\)"),
-        ({"depth": np.ones((4, 192, 256), np.float32)}, r"depth \(4, 192, 256\) float32"),
-        ({"sigma": np.ones((1, 1, 192, 256), np.float32)}, r"sigma \(1, 1, 192, 256\)"),
-        ({"sigma": np.ones((4, 1, 192, 256))}, r"sigma .* float64; .* float32"),
+        ({"images": np.zeros((3, HEIGHT, WIDTH, 3), np.uint8)}, rf"images \(3, {SIZE}, 3\) uint8"),
+        ({"images": np.zeros((4, HEIGHT, WIDTH, 3), np.float32)}, r"images .* float32; .* uint8"),
+        ({"images": np.zeros((4, 96, WIDTH, 3), np.uint8)}, rf"images \(4, 96, {WIDTH}, 3\)"),
+        ({"depth": np.ones((4, HEIGHT, WIDTH), np.float32)}, rf"depth \(4, {SIZE}\) float32"),
+        ({"sigma": np.ones((1, 1, HEIGHT, WIDTH), np.float32)}, rf"sigma \(1, 1, {SIZE}\)"),
+        ({"sigma": np.ones((4, 1, HEIGHT, WIDTH))}, r"sigma .* float64; .* float32"),
     ],
 )
 def test_golden_outputs_that_would_prove_nothing_are_refused(copy, arrays, complaint):

@@ -100,7 +100,13 @@ def test_an_engine_is_built_once(filled, key, plan):
 def test_the_record_tells_people_what_the_engine_is(filled, key, plan):
     record = json.loads(filled.path(key).with_suffix(".json").read_text())
     assert record["words"] == str(key)
-    for word in ("indoor_tiny 256x192 fp16", "tensorrt_rtx", "batch 1", "no GPU"):
+    tiny = Bundle.load("indoor_tiny")
+    for word in (
+        f"indoor_tiny {tiny.width}x{tiny.height} fp16",
+        "tensorrt_rtx",
+        "batch 1",
+        "no GPU",
+    ):
         assert word in str(key)
     (entry,) = filled.entries()
     assert (entry.key, entry.size, entry.problem) == (key, len(plan), "")

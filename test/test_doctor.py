@@ -75,7 +75,8 @@ def test_here_it_finds_everything_and_lets_auto_choose(tmp_path):
     assert {one["state"] for one in found.values()} <= set(machine.STATES)
     assert found["libraries"]["facts"]["numpy"] == np.__version__
     assert found["processor"]["facts"]["cores"] == len(os.sched_getaffinity(0))
-    assert "indoor_tiny 256x192" in found["models"]["facts"]["models"]
+    tiny = Bundle.load("indoor_tiny")
+    assert f"indoor_tiny {tiny.width}x{tiny.height}" in found["models"]["facts"]["models"]
     assert found["engine cache"]["facts"]["folder"].startswith(str(tmp_path))
     assert auto["can_run"] and auto["engine"] in auto["says"]
     assert "chosen" in auto["steps"][-1] and "self-test" in auto["steps"][-1]

@@ -8,12 +8,15 @@ from depthrefl_ros.engine.selection import open_engine
 from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, Frame
 from depthrefl_ros.geometry.camera import Camera
 
-CAMERA = Camera.from_horizontal_fov(256, 192, 1.1)
+MODEL = Bundle.load("indoor_tiny")
+WIDTH, HEIGHT = MODEL.width, MODEL.height
+MIDDLE = (WIDTH - 1) / 2, (HEIGHT - 1) / 2
+CAMERA = Camera.from_horizontal_fov(WIDTH, HEIGHT, 1.1)
 
 
 @pytest.fixture(scope="module")
 def bundle():
-    return Bundle.load("indoor_tiny")
+    return MODEL
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +54,8 @@ def test_depth_is_the_networks_unscaled_by_the_focal_lengths(estimate, bundle, p
 
 
 def test_depth_scales_with_the_focal_length(estimate, picture):
-    wide = estimate(Frame(picture, "rgb", Camera.pinhole(256, 192, 120, 120, 127.5, 95.5)))
-    narrow = estimate(Frame(picture, "rgb", Camera.pinhole(256, 192, 240, 240, 127.5, 95.5)))
+    wide = estimate(Frame(picture, "rgb", Camera.pinhole(WIDTH, HEIGHT, 120, 120, *MIDDLE)))
+    narrow = estimate(Frame(picture, "rgb", Camera.pinhole(WIDTH, HEIGHT, 240, 240, *MIDDLE)))
     np.testing.assert_allclose(narrow.depth_m, 2 * wide.depth_m, rtol=1e-5)
 
 
@@ -75,21 +78,23 @@ def test_grey_images_are_taken(estimate, picture):
 
 def test_depth_has_the_input_images_size_and_camera(estimate, picture):
     big = np.ascontiguousarray(picture.repeat(3, axis=0).repeat(3, axis=1))
-    camera = Camera.from_horizontal_fov(768, 576, 1.1)
+    camera = Camera.from_horizontal_fov(3 * WIDTH, 3 * HEIGHT, 1.1)
     found = estimate(Frame(big, "rgb", camera), with_colour=True)
-    assert found.depth_m.shape == (576, 768) and found.colour_bgra.shape == (576, 768, 4)
-    assert (found.camera.width, found.camera.fx) == (768, camera.fx)
+    assert found.depth_m.shape == (3 * HEIGHT, 3 * WIDTH)
+    assert found.colour_bgra.shape == (3 * HEIGHT, 3 * WIDTH, 4)
+    assert (found.camera.width, found.camera.fx) == (3 * WIDTH, camera.fx)
     small = estimate(Frame(big, "rgb", camera), with_colour=True, output_size="network")
-    assert small.depth_m.shape == (192, 256) and small.colour_bgra.shape == (192, 256, 4)
+    assert small.depth_m.shape == (HEIGHT, WIDTH)
+    assert small.colour_bgra.shape == (HEIGHT, WIDTH, 4)
     assert small.camera.fx == pytest.approx(camera.fx / 3)
 
 
 def test_distorted_input_becomes_rectified_depth(estimate, picture):
     D = np.array([-0.2, 0.05, 0, 0, 0])
-    found = estimate(Frame(picture, "rgb", Camera(256, 192, CAMERA.K, D)))
+    found = estimate(Frame(picture, "rgb", Camera(WIDTH, HEIGHT, CAMERA.K, D)))
     assert not found.camera.is_distorted
     ignored = estimate(
-        Frame(picture, "rgb", Camera(256, 192, CAMERA.K, D)), image_is_rectified=True
+        Frame(picture, "rgb", Camera(WIDTH, HEIGHT, CAMERA.K, D)), image_is_rectified=True
     )
     straight = estimate(Frame(picture, "rgb", CAMERA))
     np.testing.assert_array_equal(ignored.depth_m, straight.depth_m)
@@ -134,7 +139,7 @@ def test_a_correction_comes_before_the_gates(estimate, picture):
     np.testing.assert_allclose(doubled.depth_m, 2 * free.depth_m, rtol=1e-6)
     np.testing.assert_allclose(doubled.ungated_m, 2 * free.ungated_m, rtol=1e-6)
     [(shape, image, camera)] = seen
-    assert shape == (192, 256) and camera is doubled.network_camera
+    assert shape == (HEIGHT, WIDTH) and camera is doubled.network_camera
     np.testing.assert_array_equal(image, picture)
     middle = float(np.median(free.depth_m))
     limited = estimate(frame, correct=correct, max_range_m=middle)
@@ -142,20 +147,25 @@ def test_a_correction_comes_before_the_gates(estimate, picture):
 
 
 def test_what_hides_behind_a_mask_or_padding_is_unseen(estimate, picture):
-    wide = np.ascontiguousarray(picture[24:168].repeat(2, axis=0).repeat(2, axis=1))  # 512x288
-    hidden = np.zeros((288, 512), np.uint8)
-    hidden[200:] = 255
+    pad = HEIGHT // 8  # rows above and below in the network's input
+    wide = np.ascontiguousarray(picture[pad:-pad].repeat(2, axis=0).repeat(2, axis=1))
+    height, width = wide.shape[:2]
+    hidden = np.zeros((height, width), np.uint8)
+    hidden[HEIGHT:] = 255
     depths = []
 
     def correct(depth_m, _image, _camera):
         depths.append(depth_m)
         return depth_m * np.float32(2.0)
 
-    camera = Camera.from_horizontal_fov(512, 288, 1.1)
+    camera = Camera.from_horizontal_fov(width, height, 1.1)
     found = estimate(Frame(wide, "rgb", camera, hidden), correct=correct)
-    assert np.isnan(found.depth_m[200:]).all() and np.isfinite(found.depth_m[:198]).all()
+    assert np.isnan(found.depth_m[HEIGHT:]).all()
+    assert np.isfinite(found.depth_m[: HEIGHT - 2]).all()
     padded = np.isnan(found.ungated_m)
-    assert padded[:23].all() and padded[125:].all() and not padded[25:123].any()
+    last = pad + HEIGHT // 2
+    assert padded[: pad - 1].all() and padded[last + 1 :].all()
+    assert not padded[pad + 1 : last - 1].any()
     np.testing.assert_array_equal(found.ungated_m, 2 * depths[0])  # which is NaN there, too
     np.testing.assert_array_equal(np.isnan(found.network_depth_m), padded)
     assert found.gate_counts["unseen"] == padded.sum()
@@ -165,9 +175,9 @@ def test_what_hides_behind_a_mask_or_padding_is_unseen(estimate, picture):
 
 def test_confidence_is_the_bundles_and_grows_to_the_output(estimate, bundle, picture):
     big = np.ascontiguousarray(picture.repeat(2, axis=0).repeat(2, axis=1))
-    found = estimate(Frame(big, "rgb", Camera.from_horizontal_fov(512, 384, 1.1)))
+    found = estimate(Frame(big, "rgb", Camera.from_horizontal_fov(2 * WIDTH, 2 * HEIGHT, 1.1)))
     np.testing.assert_array_equal(found.confidence, bundle.confidence(found.sigma))
-    assert found.confidence.shape == (192, 256) and 0 <= found.confidence.min()
+    assert found.confidence.shape == (HEIGHT, WIDTH) and 0 <= found.confidence.min()
     large = found.enlarged(found.confidence)
     assert large.shape == found.depth_m.shape
     assert large.mean() == pytest.approx(found.confidence.mean(), rel=0.01)
@@ -194,10 +204,10 @@ def test_steps_are_timed(estimate, picture):
 @pytest.mark.parametrize(
     "image, channels, named",
     [
-        (np.zeros((192, 256, 3), np.uint8), "hsv", "'hsv'"),
-        (np.zeros((192, 256, 3), np.uint8), "rgba", "need .192, 256, 4. uint8"),
-        (np.zeros((100, 256, 3), np.uint8), "rgb", "camera of 256x192"),
-        (np.zeros((192, 256, 3), np.float32), "rgb", "float32"),
+        (np.zeros((HEIGHT, WIDTH, 3), np.uint8), "hsv", "'hsv'"),
+        (np.zeros((HEIGHT, WIDTH, 3), np.uint8), "rgba", f"need .{HEIGHT}, {WIDTH}, 4. uint8"),
+        (np.zeros((100, WIDTH, 3), np.uint8), "rgb", f"camera of {WIDTH}x{HEIGHT}"),
+        (np.zeros((HEIGHT, WIDTH, 3), np.float32), "rgb", "float32"),
     ],
 )
 def test_a_frame_that_does_not_fit_is_refused(image, channels, named):

@@ -29,6 +29,11 @@ def bundle():
 
 
 @pytest.fixture(scope="module")
+def size(bundle):
+    return bundle.height, bundle.width
+
+
+@pytest.fixture(scope="module")
 def plans(bundle):
     return {
         precision: build_plan("tensorrt_rtx", bundle.path(name), precision=precision)
@@ -51,32 +56,32 @@ def test_the_shipped_model_builds_in_both_precisions(plans):
 
 
 @needs_rtx
-def test_the_memory_estimate_is_weights_and_the_widest_moment(plans):
+def test_the_memory_estimate_is_weights_and_the_widest_moment(plans, bundle):
     for precision, bytes_each in (("fp16", 2), ("fp32", 4)):
         activations = plans[precision].memory_bytes - len(plans[precision].plan)
         # The stem's second block: 96 channels at half the input's resolution, and its outcome.
-        widest = 96 * 96 * 128 * bytes_each
+        widest = 96 * (bundle.height // 2) * (bundle.width // 2) * bytes_each
         assert widest < activations < 3 * widest, activations
 
 
 @needs_rtx
 @pytest.mark.skipif(HAS_GPU, reason="there is a GPU")
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
-def test_without_a_gpu_a_plan_is_read_up_to_the_driver(plans, precision):
+def test_without_a_gpu_a_plan_is_read_up_to_the_driver(plans, size, precision):
     plan = plans[precision].plan
     with pytest.raises(EngineError, match=r"(no NVIDIA driver|cuda-python).*cudaError 35"):
-        TensorRTEngine(plan, "tensorrt_rtx", 192, 256, precision=precision)
+        TensorRTEngine(plan, "tensorrt_rtx", *size, precision=precision)
     with pytest.raises(EngineError, match="header.size"):
-        TensorRTEngine(plan[:-1], "tensorrt_rtx", 192, 256, precision=precision)
+        TensorRTEngine(plan[:-1], "tensorrt_rtx", *size, precision=precision)
     with pytest.raises(EngineError, match="magicTag"):
-        TensorRTEngine(b"plan" + plan[4:], "tensorrt_rtx", 192, 256, precision=precision)
+        TensorRTEngine(b"plan" + plan[4:], "tensorrt_rtx", *size, precision=precision)
 
 
 @needs_rtx
 @pytest.mark.skipif(not RTX.can_run, reason=RTX.reason)
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
-def test_on_a_gpu_a_plan_passes_the_self_test(plans, bundle, precision):
-    engine = TensorRTEngine(plans[precision].plan, "tensorrt_rtx", 192, 256, precision=precision)
+def test_on_a_gpu_a_plan_passes_the_self_test(plans, bundle, size, precision):
+    engine = TensorRTEngine(plans[precision].plan, "tensorrt_rtx", *size, precision=precision)
     self_test(engine, bundle)
     assert all(seconds > 0 for seconds in engine.profile(bundle.golden().images[:1]).values())
     assert engine.runtime_cache()
@@ -220,9 +225,9 @@ both_flavours = pytest.mark.parametrize("machine", ["tensorrt", "tensorrt_rtx"],
 
 
 @pytest.fixture
-def engine(machine, bundle):
+def engine(machine, bundle, size):
     plan = bundle.path("model.onnx").read_bytes()
-    opened = TensorRTEngine(plan, machine.flavour, 192, 256, 2, precision="fp32")
+    opened = TensorRTEngine(plan, machine.flavour, *size, 2, precision="fp32")
     yield opened
     opened.close()
     assert not machine.live
@@ -241,7 +246,7 @@ def test_a_frame_is_one_upload_one_graph_and_one_download(engine, bundle, machin
     machine.copies.clear()
     machine.calls.clear()
     engine.infer(images[1:2])
-    pixels = 192 * 256
+    pixels = bundle.height * bundle.width
     assert machine.copies == [("HostToDevice", 3 * pixels), ("DeviceToHost", 3 * 4 * pixels)]
     # TensorRT's graph has the copies in it; RTX's own, which it keeps to itself, has not.
     launches = {"tensorrt": {"cudaGraphLaunch": 1}, "tensorrt_rtx": {"cudaMemcpyAsync": 2}}
@@ -249,9 +254,9 @@ def test_a_frame_is_one_upload_one_graph_and_one_download(engine, bundle, machin
 
 
 @pytest.mark.parametrize("machine", ["tensorrt_rtx"], indirect=True)
-def test_compiled_kernels_can_be_kept_for_the_next_start(machine, bundle):
+def test_compiled_kernels_can_be_kept_for_the_next_start(machine, bundle, size):
     plan = bundle.path("model.onnx").read_bytes()
-    shape = (192, 256, 2)
+    shape = (*size, 2)
     first = TensorRTEngine(plan, "tensorrt_rtx", *shape, precision="fp32")
     kept = first.runtime_cache()
     first.close()
@@ -269,7 +274,7 @@ def test_batches_run_in_parts_each_with_its_own_graph(engine, bundle, machine):
     again = engine.infer(images)
     alone = [engine.infer(image[None]) for image in images]
     for name, plane in together.items():
-        assert plane.shape == (3, 1, 192, 256)
+        assert plane.shape == (3, 1, bundle.height, bundle.width)
         np.testing.assert_array_equal(plane, again[name])
         np.testing.assert_array_equal(plane, np.concatenate([row[name] for row in alone]))
 
@@ -301,30 +306,33 @@ def test_the_profile_names_the_three_parts(engine, bundle):
     assert seconds["compute_s"] > seconds["upload_s"] > 0
 
 
-def test_a_plan_of_another_shape_or_network_is_refused(machine, bundle, tmp_path):
+def test_a_plan_of_another_shape_or_network_is_refused(machine, bundle, size, tmp_path):
     plan = bundle.path("model.onnx").read_bytes()
-    with pytest.raises(EngineError, match=r"takes \(2, 192, 256, 3\) at most; \(2, 288, 384, 3\)"):
-        TensorRTEngine(plan, "tensorrt", 288, 384, 2, precision="fp32")
+    height, width = size
+    takes = rf"takes \(2, {height}, {width}, 3\) at most; \(2, {height + 32}, {width}, 3\)"
+    with pytest.raises(EngineError, match=takes):
+        TensorRTEngine(plan, "tensorrt", height + 32, width, 2, precision="fp32")
     other = network_file(tmp_path / "other.onnx", [CAST, DOUBLE]).read_bytes()
     with pytest.raises(EngineError, match=r"tensors are \['depth', 'images'\]"):
         TensorRTEngine(other, "tensorrt", 8, 8, 2, precision="fp32")
 
 
-def test_memory_that_the_gpu_does_not_have_is_said_and_the_rest_given_back(machine, bundle):
+def test_memory_that_the_gpu_does_not_have_is_said_and_the_rest_given_back(machine, bundle, size):
     from cuda.bindings import runtime as real
 
-    machine.cudaMalloc = lambda size: (real.cudaError_t.cudaErrorMemoryAllocation, None)
+    machine.cudaMalloc = lambda _bytes: (real.cudaError_t.cudaErrorMemoryAllocation, None)
     plan = bundle.path("model.onnx").read_bytes()
-    with pytest.raises(EngineError, match=r"294912 bytes on the GPU: cudaErrorMemoryAllocation"):
-        TensorRTEngine(plan, "tensorrt", 192, 256, 2, precision="fp32")
+    images = 2 * 3 * bundle.height * bundle.width
+    with pytest.raises(EngineError, match=rf"{images} bytes on the GPU: cudaErrorMemoryAllocation"):
+        TensorRTEngine(plan, "tensorrt", *size, 2, precision="fp32")
     assert not machine.live
 
 
-def test_a_plan_for_one_image_runs_batches_one_by_one(machine, bundle):
+def test_a_plan_for_one_image_runs_batches_one_by_one(machine, bundle, size):
     tensorrt_engine.load_runtime("tensorrt").max_batch = 1
     plan = bundle.path("model.onnx").read_bytes()
-    engine = TensorRTEngine(plan, "tensorrt", 192, 256, precision="fp32")
-    assert engine.infer(bundle.golden().images[:3])["depth"].shape == (3, 1, 192, 256)
+    engine = TensorRTEngine(plan, "tensorrt", *size, precision="fp32")
+    assert engine.infer(bundle.golden().images[:3])["depth"].shape == (3, 1, *size)
     assert [kind for kind, _ in machine.copies] == ["HostToDevice", "DeviceToHost"] * 4
     engine.close()
 

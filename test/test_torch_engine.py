@@ -28,7 +28,7 @@ def test_a_batch_gives_what_its_images_give_alone(bundle):
     alone = [engine.infer(image[None]) for image in images]
     for name, plane in together.items():
         parts = np.concatenate([outputs[name] for outputs in alone])
-        assert plane.shape == (2, 1, 192, 256) and plane.dtype == np.float32
+        assert plane.shape == (2, 1, bundle.height, bundle.width) and plane.dtype == np.float32
         np.testing.assert_allclose(plane, parts, rtol=1e-4)
 
 
