@@ -52,6 +52,21 @@ def test_the_ground_tells_the_factor_of_a_networks_depth(seed):
     assert robust_median(ratios) == pytest.approx(-math.log(1.4), abs=0.03)
 
 
+@pytest.mark.parametrize("degrees", [-1.5, 1.5])
+def test_a_flat_floor_tells_how_a_rocking_robot_leans(degrees):
+    leaning = Pose.from_mount(0.6, math.radians(12 + degrees), math.radians(degrees / 2))
+    ratios = ground(room_depth(leaning))  # by the mount alone
+    assert robust_median(ratios) == pytest.approx(0.0, abs=0.002)
+    assert np.ptp(ratios) < 0.01
+
+
+def test_an_uneven_floor_that_leans_is_judged_by_the_mount():
+    leaning = room_depth(Pose.from_mount(0.6, math.radians(15)))
+    waves = np.exp(0.05 * np.sin(np.arange(CAMERA.width) / 9)).astype(np.float32)
+    by_its_own_plane, by_the_mount = np.ptp(ground(leaning)), np.ptp(ground(leaning * waves))
+    assert by_its_own_plane < 0.01 and by_the_mount > 0.2
+
+
 def test_no_floor_in_view_is_no_measurement():
     pose = Pose.from_mount(0.6, math.radians(-50))
     assert len(ground(room_depth(pose), pose)) == 0

@@ -8,7 +8,7 @@ import yaml
 
 from depthrefl_ros.engine.bundle import LOG_DELTA1, Bundle, BundleError, file_digest
 
-HEIGHT, WIDTH = 192, 256  # of indoor_tiny
+HEIGHT, WIDTH = 256, 352  # of indoor_tiny
 SIZE = f"{HEIGHT}, {WIDTH}"
 
 

@@ -14,12 +14,15 @@ import cv2
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.ground import FloorSettings, find_floor
+from depthrefl_ros.geometry.ground import Floor, FloorSettings, find_floor
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rays import pixel_rays
 
 _NOTHING = np.zeros(0)
-# Networks bend floors and err in pitch: the plane is only looked for to tell floor from the rest.
+# Networks bend floors and err in pitch: their plane only tells floor from the rest. One as flat as
+# true depth gives tells the tilt better than a fixed mount on a robot that rocks.
+_MOUNT_TILT_RAD = math.radians(1.0)
+_TILT_PER_SCATTER = 3.0  # radians that a floor may lean for each share that it is uneven
 _FLOOR_TOLERANCE = 0.1
 _FLOOR_TILT_DEG = 8.0
 _FLOOR_SHARE = 0.08  # of the image; smaller planes are too often a bed or a table
@@ -43,8 +46,9 @@ def ground_anchor(
 ) -> np.ndarray:
     """The predicted floor against the one that the known camera height asks for.
 
-    The true depth of a floor pixel with the ray r is z = height / (-up . r). A table that hides
-    the whole floor looks like a floor that is too near; only another anchor can tell.
+    The true depth of a floor pixel with the ray r is z = height / (-up . r). The flatter the
+    predicted floor, the more its own normal is taken for up. A table that hides the whole floor
+    looks like a floor that is too near; only another anchor can tell.
 
     Args:
         depth_m: (h, w) float32 metres, uncorrected; what is not finite is unknown.
@@ -72,10 +76,19 @@ def ground_anchor(
     if floor is None:
         return _NOTHING
     rays = pixel_rays(camera, floor.columns, floor.rows)
-    drop = -(rays @ up) / np.linalg.norm(up)
+    drop = -(rays @ _leaning(up, floor))
     steep = drop > math.sin(math.radians(_MIN_FLOOR_ANGLE_DEG)) * np.linalg.norm(rays, axis=1)
     predicted = depth_m[floor.rows[steep], floor.columns[steep]].astype(np.float64)
     return np.log(height_m / drop[steep] / predicted)
+
+
+def _leaning(up: np.ndarray, floor: Floor) -> np.ndarray:
+    """The mount's up (3,) and the floor's normal, each weighted by its inverse variance."""
+    up = up / np.linalg.norm(up)
+    floor_tilt_rad = _TILT_PER_SCATTER * floor.scatter
+    weight = _MOUNT_TILT_RAD**2 / (_MOUNT_TILT_RAD**2 + floor_tilt_rad**2)
+    blended = (1.0 - weight) * up + weight * floor.normal
+    return blended / np.linalg.norm(blended)
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ class Floor:
         tilt_deg: angle between ``normal`` and the prior's up, degrees.
         columns: (n,) int64 of the sampled pixels that lie on it.
         rows: (n,) int64, their rows.
+        scatter: median share by which these pixels' depth differs from the plane's.
     """
 
     normal: np.ndarray
@@ -85,6 +86,7 @@ class Floor:
     tilt_deg: float
     columns: np.ndarray
     rows: np.ndarray
+    scatter: float
 
     @property
     def base_from_camera(self) -> Pose:
@@ -169,7 +171,8 @@ def find_floor(
         or not settings.min_height_m <= height <= settings.max_height_m
     ):
         return None
-    return Floor(normal, height, share, tilt, columns[on_it], rows[on_it])
+    scatter = float(np.median(np.abs(points[on_it] @ plane - 1.0)))
+    return Floor(normal, height, share, tilt, columns[on_it], rows[on_it], scatter)
 
 
 def _unit(up: np.ndarray) -> np.ndarray:
