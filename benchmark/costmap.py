@@ -32,7 +32,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.gates import Gates, GateSettings
 from depthrefl_ros.geometry.obstacles import ObstacleClouds
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.geometry.rectification import Rectification
+from depthrefl_ros.geometry.rectification import Rectification, looks_past, reprojected
 from depthrefl_ros.tools.command_line import (
     ToolError,
     add_json_argument,
@@ -58,7 +58,7 @@ class Scene:
     Attributes:
         truth_m: (H, W) float32 metres, 0 where unknown.
         camera: of the image.
-        depth_m: (h, w) float32 metres, the network's, nothing removed.
+        depth_m: (h, w) float32 metres, the network's, nothing removed; NaN where it saw nothing.
         sigma: (h, w) float32 standard deviation of log depth.
         confidence: (h, w) float32, calibrated probability to be within a factor of 1.25.
         network_camera: of ``depth_m``.
@@ -90,10 +90,12 @@ def read_drive(folder: RenderedFolder, engine: Engine, bundle: Bundle) -> Iterat
         way = Rectification(camera, True, (bundle.width, bundle.height))
         planes = engine.infer(cv2.cvtColor(way.to_network(image), cv2.COLOR_BGR2RGB)[None])
         sigma = planes["sigma"][0, 0]
+        depth_m = planes["depth"][0, 0] * np.float32(way.network_focal_px / bundle.focal_px)
+        depth_m[looks_past(way.camera, way.network_camera)] = np.nan
         yield Scene(
             truth_m=millimetres.astype(np.float32) / np.float32(1000.0),
             camera=way.camera,
-            depth_m=planes["depth"][0, 0] * np.float32(way.network_focal_px / bundle.focal_px),
+            depth_m=depth_m,
             sigma=sigma,
             confidence=bundle.confidence(sigma),
             network_camera=way.network_camera,
@@ -116,10 +118,11 @@ class Rows:
 
     def points(self, scene: Scene) -> dict[str, np.ndarray]:
         """(n, 3) float32 metres of each row of ``ROWS``, not yet cut to band and range."""
-        raw = cv2.resize(scene.depth_m, (scene.camera.width, scene.camera.height))
+        cameras = scene.network_camera, scene.camera
+        raw = reprojected(scene.depth_m, *cameras, cv2.INTER_LINEAR)
         raw_points = all_points(raw, scene.camera, scene.base_from_camera)
         confident = self.marking(scene, scene.depth_m, self.sigma_limit)
-        blurred = blur(scene.truth_m, scene.network_camera)
+        blurred = blur(scene.truth_m, scene.camera, scene.network_camera)
         blurred_raw = all_points(blurred, scene.network_camera, scene.base_from_camera)
         certain = replace(scene, sigma=np.zeros_like(scene.sigma))
         blurred_ours = self.marking(certain, blurred, math.inf)
@@ -136,10 +139,13 @@ class Rows:
     def marking(self, scene: Scene, depth_m: np.ndarray, sigma_limit: float) -> np.ndarray:
         """What the node would publish as points/marking of this depth, in the base frame."""
         camera = scene.network_camera
-        gated = Gates(camera).apply(depth_m, scene.sigma, sigma_limit, self.gates)
+        unseen = np.isnan(depth_m)
+        # The gates want numbers; what lies far beyond the range is removed again as unseen.
+        known = np.where(unseen, np.float32(10.0 * self.gates.max_range_m), depth_m)
+        gated = Gates(camera).apply(known, scene.sigma, sigma_limit, self.gates, unseen)
         clouds = ObstacleClouds(camera).build(
             gated.depth_m,
-            gated.smoothed_m,
+            np.where(unseen, np.float32(np.nan), gated.smoothed_m),
             scene.sigma,
             scene.confidence,
             scene.base_from_camera,
@@ -155,21 +161,24 @@ def thinned(points: np.ndarray, count: int) -> np.ndarray:
     return inside[chosen]
 
 
-def blur(truth_m: np.ndarray, network_camera: Camera) -> np.ndarray:
+def blur(truth_m: np.ndarray, camera: Camera, network_camera: Camera) -> np.ndarray:
     """True depth as a network without any error but its resolution would give it.
 
     Args:
         truth_m: (H, W) float32 metres, known everywhere.
+        camera: of the truth.
         network_camera: of the network's input (h, w).
 
     Returns:
         (h, w) float32: ramps a few pixels wide stand where surfaces end, as they do in what a
-        network interpolates.
+        network interpolates; NaN in the padding.
     """
     size = (network_camera.width, network_camera.height)
     coarse = (size[0] // BLUR_STRIDE, size[1] // BLUR_STRIDE)
-    sharp = cv2.resize(truth_m, size, interpolation=cv2.INTER_NEAREST)
-    return cv2.resize(cv2.resize(sharp, coarse, interpolation=cv2.INTER_AREA), size)
+    sharp = reprojected(truth_m, camera, network_camera)
+    blurred = cv2.resize(cv2.resize(sharp, coarse, interpolation=cv2.INTER_AREA), size)
+    blurred[looks_past(camera, network_camera)] = np.nan
+    return blurred
 
 
 def compare(scenes: Iterator[Scene], rows: Rows) -> dict[str, Tally]:

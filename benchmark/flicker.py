@@ -21,7 +21,7 @@ import numpy as np
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import open_engine
 from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, Frame
-from depthrefl_ros.geometry.rectification import Rectification
+from depthrefl_ros.geometry.rectification import Rectification, reprojected
 from depthrefl_ros.geometry.temporal import DepthStabiliser
 from depthrefl_ros.ros.messages import camera_from_info
 from depthrefl_ros.tools.camera_info_file import Intrinsics
@@ -84,7 +84,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         bar.update(args.repeats)
         drive = [(estimate(frame), frame.stamp_ns / 1e9) for frame in frames]
         bar.update(len(frames))
-    truth = truth_of(args.recording, frames, still[0][0][0].shape)
+    truth = truth_of(args.recording, frames, estimate.network)
     figures = {
         "machine": processor(),
         "load_average": os.getloadavg(),
@@ -110,7 +110,7 @@ class Estimate:
         bundle = Bundle.load(model)
         engine = open_engine(bundle, "openvino").engine
         self._estimator = DepthEstimator(engine, bundle, EstimatorSettings())
-        self._network = (bundle.width, bundle.height)
+        self.network = (bundle.width, bundle.height)
         self._rng = rng
 
     def __call__(self, frame: SourceFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +121,7 @@ class Estimate:
         image = noisy(pixels.reshape(frame.height, frame.width, 3), self._rng)
         camera = camera_from_info(frame.camera_info, "camera_info")
         camera = camera.for_image(frame.width, frame.height)
-        small = Rectification(camera, False, self._network).to_network(image)
+        small = Rectification(camera, False, self.network).to_network(image)
         depth = self._estimator.estimate(Frame(image, "bgr", camera)).ungated_m
         return depth, cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
 
@@ -137,8 +137,8 @@ def noisy(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
 
 
-def truth_of(path: Path, frames: list[SourceFrame], shape: tuple[int, int]) -> np.ndarray:
-    """(n, h, w) float32 metres at the network's size, NaN where unknown.
+def truth_of(path: Path, frames: list[SourceFrame], network: tuple[int, int]) -> np.ndarray:
+    """(n, h, w) float32 metres at the network's pixels (w, h), NaN where unknown.
 
     Raises:
         ToolError: the recording has no truth for some frame.
@@ -153,10 +153,12 @@ def truth_of(path: Path, frames: list[SourceFrame], shape: tuple[int, int]) -> n
         }
     if missing := [frame.name for frame in frames if frame.stamp_ns not in found]:
         raise ToolError(f"{path}: no true depth for frames {missing}")
-    size = shape[::-1]
-    truth = np.stack(
-        [cv2.resize(found[one.stamp_ns], size, interpolation=cv2.INTER_NEAREST) for one in frames]
-    )
+    planes = []
+    for frame in frames:
+        camera = camera_from_info(frame.camera_info, "camera_info")
+        small = Rectification(camera, False, network).network_camera
+        planes.append(reprojected(found[frame.stamp_ns], camera.rectified(), small))
+    truth = np.stack(planes)
     return np.where(np.isfinite(truth) & (truth > 0.0), truth, np.nan)
 
 
@@ -177,10 +179,10 @@ def stabilised(
 def still_figures(raw: np.ndarray, steady: np.ndarray, ms: float) -> dict:
     """Flicker: standard deviation over time of log depth, median over pixels."""
     # What a factor for the whole frame could at best do.
-    scale = np.median(raw - raw.mean(axis=0), axis=(1, 2), keepdims=True)
+    scale = np.nanmedian(raw - raw.mean(axis=0), axis=(1, 2), keepdims=True)
     sequences = {"raw": raw, "perfect factor": raw - scale, "stabilised": steady}
     return {
-        "flicker": {name: float(np.median(one.std(axis=0))) for name, one in sequences.items()},
+        "flicker": {name: float(np.nanmedian(one.std(axis=0))) for name, one in sequences.items()},
         "stabiliser_ms": ms,
     }
 
@@ -205,9 +207,9 @@ def lag_frames(raw: np.ndarray, steady: np.ndarray) -> float:
 
     A lag of d frames makes the difference between both d times the scale's change per frame.
     """
-    level = np.median(raw, axis=(1, 2))
+    level = np.nanmedian(raw, axis=(1, 2))
     change = np.gradient(level)
-    behind = level - np.median(steady, axis=(1, 2))
+    behind = level - np.nanmedian(steady, axis=(1, 2))
     return float((change @ behind) / (change @ change))
 
 

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 from depthrefl_ros.geometry.camera import PADDING_GREY, Camera, undistortion_maps
-from depthrefl_ros.geometry.rectification import Rectification, fit_rectangles
+from depthrefl_ros.geometry.rectification import (
+    Rectification,
+    fit_rectangles,
+    looks_past,
+    reprojected,
+)
 
 NETWORK = (256, 192)
 K = np.array([[480.0, 0, 322.0], [0, 482.0, 236.0], [0, 0, 1]])
@@ -210,3 +215,20 @@ def test_where_the_polynomial_turns_back_nothing_is_seen_twice(model, D):
     seen = np.isfinite(rectification.from_network(np.ones((192, 256), np.float32)))[240]
     assert seen[320] and not seen[:5].any()
     assert (np.diff(x[240][seen]) > 0).all(), "from left to right, each place once"
+
+
+def test_another_pinhole_sees_the_same_places():
+    camera = Camera.pinhole(320, 240, 250.0, 250.0, 150.0, 110.0)
+    way = Rectification(camera, True, (352, 256))  # 4:3 is padded in it
+    x = np.broadcast_to((np.arange(320, dtype=np.float32) - 150.0) / 250.0, (240, 320))
+    small = way.network_camera
+    expected = (np.arange(352) - small.cx) / small.fx
+    past = looks_past(camera, small)
+    assert past[:, :5].all() and past[:, -5:].all() and not past[:, 6:-6].any()
+    np.testing.assert_array_equal(past, way.network_unseen())
+    found = reprojected(x, camera, small, cv2.INTER_LINEAR)
+    np.testing.assert_allclose(found[100, 8:-8], expected[8:-8], atol=1e-4)
+    nearest = reprojected(x, camera, small)
+    assert np.abs(nearest[100, 8:-8] - expected[8:-8]).max() <= 0.51 / 250.0
+    back = reprojected(found, small, camera, cv2.INTER_LINEAR)
+    np.testing.assert_allclose(back[:, 4:-4], x[:, 4:-4], atol=1e-3)

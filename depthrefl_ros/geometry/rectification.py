@@ -200,6 +200,39 @@ class Rectification:
         return full
 
 
+def reprojected(
+    plane: np.ndarray, source: Camera, camera: Camera, interpolation: int = cv2.INTER_NEAREST
+) -> np.ndarray:
+    """What another pinhole at the same place, looking the same way, would have seen.
+
+    Args:
+        plane: (H, W) float32 of ``source``; its outermost pixels go on beyond its edges.
+        source: a pinhole camera.
+        camera: the other pinhole camera (h, w).
+        interpolation: of OpenCV; the nearest pixel by default, which mixes no surfaces.
+
+    Returns:
+        (h, w) float32.
+    """
+    x, y = _pixels_of(source, camera)
+    return cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE)
+
+
+def looks_past(source: Camera, camera: Camera) -> np.ndarray:
+    """(h, w) bool: pixels of ``camera`` that ``source`` does not see; cameras as above."""
+    x, y = _pixels_of(source, camera)
+    past = (x < -0.5) | (x > source.width - 0.5)
+    return past | (y < -0.5) | (y > source.height - 0.5)
+
+
+def _pixels_of(source: Camera, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel of ``camera`` lies in ``source``: columns and rows, (h, w) float32."""
+    columns = source.fx * (np.arange(camera.width) - camera.cx) / camera.fx + source.cx
+    rows = source.fy * (np.arange(camera.height) - camera.cy) / camera.fy + source.cy
+    x, y = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
+    return x, y
+
+
 def _middle_step(positions: np.ndarray, axis: int) -> float:
     """Median pixels between neighbours of a map (h, w), where the lens looks."""
     steps = np.abs(np.diff(positions, axis=axis))

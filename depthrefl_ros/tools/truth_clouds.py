@@ -21,7 +21,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.gates import Gates, GateSettings
 from depthrefl_ros.geometry.obstacles import ObstacleClouds, ObstaclePoints, ObstacleSettings
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.geometry.rectification import Rectification
+from depthrefl_ros.geometry.rectification import Rectification, looks_past, reprojected
 from depthrefl_ros.ros.messages import MessageError, camera_from_info, info_key
 from depthrefl_ros.ros.obstacle_outputs import FIELDS
 from depthrefl_ros.ros.output_messages import cloud_message
@@ -64,16 +64,8 @@ class TruthClouds:
         if camera.is_distorted:
             raise ToolError(f"distortion is {camera.D.tolist()}; true depth needs a rectified one")
         small = Rectification(camera, True, size).network_camera
-        columns = camera.fx * (np.arange(small.width) - small.cx) / small.fx + camera.cx
-        rows = camera.fy * (np.arange(small.height) - small.cy) / small.fy + camera.cy
-        columns, rows = np.rint(columns).astype(int), np.rint(rows).astype(int)
-        self._padding = (
-            ((columns < 0) | (columns >= camera.width))[None, :]
-            | ((rows < 0) | (rows >= camera.height))[:, None]
-        )  # fmt: skip
-        self._pixels = np.ix_(
-            np.clip(rows, 0, camera.height - 1), np.clip(columns, 0, camera.width - 1)
-        )
+        self._camera, self._small = camera, small
+        self._padding = looks_past(camera, small)
         self._gates, self._clouds = Gates(small), ObstacleClouds(small)
         self._settings, self._base_from_camera = gates, base_from_camera
         self._obstacles = ObstacleSettings(max_range_m=gates.max_range_m)
@@ -85,7 +77,7 @@ class TruthClouds:
         Args:
             truth_m: (H, W) float32 metres; NaN and 0 are unknown.
         """
-        depth = truth_m[self._pixels]
+        depth = reprojected(truth_m, self._camera, self._small)
         unseen = self._padding | ~(depth > 0)
         # The gates want numbers; what lies far beyond the range is removed again as unseen.
         depth = np.where(unseen, np.float32(10.0 * self._settings.max_range_m), depth)
