@@ -155,7 +155,8 @@ def truth_of(path: Path, frames: list[SourceFrame], network: tuple[int, int]) ->
         raise ToolError(f"{path}: no true depth for frames {missing}")
     planes = []
     for frame in frames:
-        camera = camera_from_info(frame.camera_info, "camera_info")
+        height, width = found[frame.stamp_ns].shape
+        camera = camera_from_info(frame.camera_info, "camera_info").for_image(width, height)
         small = Rectification(camera, False, network).network_camera
         planes.append(reprojected(found[frame.stamp_ns], camera.rectified(), small))
     truth = np.stack(planes)

@@ -182,6 +182,14 @@ def test_points_beside_a_step_of_depth_are_left_out():
     assert len(points_anchor(depth, CAMERA, points)) == 2
 
 
+def test_a_step_is_seen_past_unknown_depth():
+    depth = np.full((CAMERA.height, CAMERA.width), 1.0, np.float32)
+    depth[:, 64:] = 5.0
+    depth[:, 62] = np.nan
+    point = pixel_rays(CAMERA, np.array([63]), np.array([40])) * 1.7
+    assert len(points_anchor(depth, CAMERA, point)) == 0
+
+
 def test_a_large_cloud_is_thinned():
     depth = room_depth(MOUNT)
     points = some_points(depth, 60_000)

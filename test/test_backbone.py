@@ -10,6 +10,8 @@ from depthrefl_ros.network.backbone import (
     BackboneConfig,
     EfficientNetLite,
     SameConv2d,
+    enlarge,
+    resize,
 )
 
 
@@ -76,3 +78,10 @@ def test_relative_depth_does_not_depend_on_the_rest_of_the_batch():
     with torch.no_grad():
         both, alone = backbone(images).relative[:1], backbone(images[:1]).relative
     torch.testing.assert_close(both, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("height, width", [(64, 88), (63, 90), (16, 22)])
+def test_enlarge_is_a_bilinear_resize(height, width):
+    torch.manual_seed(0)
+    plane, like = torch.rand(2, 1, 16, 22), torch.empty(2, 3, height, width)
+    torch.testing.assert_close(enlarge(plane, like), resize(plane, like))

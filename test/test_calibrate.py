@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -54,6 +55,13 @@ def test_data_sets_count_alike_however_large():
         )
     both = np.concatenate([small, large])
     assert calibrated_probability(np.array(1.0), error_quantiles(both)) < 0.45  # F here is 0.67
+
+
+def test_a_data_set_counts_by_its_weight():
+    calibration = fit_calibration([np.full(500, 1.0), np.full(100, 3.0)], [1.0, 3.0])
+    quantile = partial(np.interp, xp=calibration["probability"], fp=calibration["quantile"])
+    assert quantile([0.1, 0.24]) == pytest.approx([1.0, 1.0], abs=1e-3)
+    assert quantile([0.26, 0.9]) == pytest.approx([3.0, 3.0], abs=1e-3)
 
 
 def test_a_single_data_set_is_fitted_as_it_is():

@@ -158,6 +158,14 @@ def test_a_less_trusted_anchor_waits_before_it_takes_over():
     assert correction.update({"reference_points": ratios(1.3)}, 2.5) == pytest.approx(1.3, rel=0.01)
 
 
+def test_an_anchor_that_may_no_longer_correct_leaves_no_factor():
+    correction = ScaleCorrection(ScaleSettings(correct_with=("ground",)))
+    play(correction, [{"ground": ratios(1.4)}] * 5)
+    correction.settings = ScaleSettings(correct_with=("range",))
+    assert correction.update({"ground": ratios(1.2)}, 1.0) == 1.0
+    assert correction.health.corrected_by is None and correction.health.judged_by == "ground"
+
+
 def test_a_backward_clock_and_reset_forget_everything():
     correction = ScaleCorrection()
     play(correction, [{"ground": ratios(1.8)}] * 5, 100.0)

@@ -158,6 +158,35 @@ def test_an_uncertain_pixel_may_lie_nearer_than_it_seems():
     assert np.isnan(scan_of(gated, ungated=ungated, sigma=doubtful)[0][180])
 
 
+@pytest.mark.parametrize(
+    "first, second, expected",
+    [
+        ((1.0, 0.0), (1.0, 1.0), range(0, 46)),
+        ((1.0, 1.0), (1.0, 0.0), range(0, 46)),
+        ((-1.0, 0.1), (-1.0, -0.1), range(174, 187)),
+        ((1.0, -0.1), (1.0, 0.1), [*range(0, 7), *range(354, 360)]),
+        ((0.0, 2.0), (0.0, 1.0), [90]),
+    ],
+)
+def test_every_beam_that_a_segment_crosses_is_found(first, second, expected):
+    degree = math.radians(1.0)
+    around = settings(angle_min=0.0, angle_max=359 * degree, angle_increment=degree)
+    ends = (tuple(np.array([value]) for value in point) for point in (first, second))
+    assert around.beams_between(*ends).tolist() == list(expected)
+
+
+def test_beams_between_the_ends_of_an_unbelieved_pixels_ray_are_unknown():
+    pose = Pose(mount().rotation, np.array([0.6, 0.0, mount().translation[2]]))
+    depth = np.full_like(room(mount()), np.inf)
+    ungated = np.full_like(depth, 3.0)
+    depth[:, :4] = np.nan
+    ranges, angles = scan_of(depth, pose, ungated=ungated, sigma=np.full_like(SIGMA, 0.4))
+    ray = np.array([3.0, pixel_rays(CAMERA, np.array([1]), np.array([96]))[0, 0] * -3.0])
+    ends = [math.atan2(ray[1] * share, ray[0] * share + 0.6) for share in (math.exp(-0.4), 1.0)]
+    between = (angles > min(ends)) & (angles < max(ends))
+    assert between.sum() >= 2 and np.isnan(ranges[between]).all()
+
+
 def test_unseen_pixels_are_no_evidence_at_all():
     depth = room(mount(), wall_m=50.0)
     depth[depth > 10.0] = np.inf

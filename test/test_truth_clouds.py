@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -129,3 +131,17 @@ def test_a_source_without_truth_is_refused(tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "rgb" / "0.png"), np.zeros((48, 64, 3), np.uint8))
     assert main([str(tmp_path), "--camera-height", "0.5"]) == 2
     assert "no true depth" in capsys.readouterr().err
+
+
+def test_truth_of_no_image_ends_the_tool(tmp_path):
+    for name in ("rgb", "depth"):
+        (tmp_path / name).mkdir()
+    cv2.imwrite(str(tmp_path / "rgb" / "0.png"), np.zeros((48, 64, 3), np.uint8))
+    camera = "camera: {width: 64, height: 48, fx: 50, fy: 50, cx: 31.5, cy: 23.5}\n"
+    (tmp_path / "intrinsics.yaml").write_text(camera)
+    command = [sys.executable, "-m", "depthrefl_ros.tools.truth_clouds", str(tmp_path)]
+    ended = subprocess.run(
+        [*command, "--camera-height", "0.5"], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 2
+    assert "none of its images has a true depth" in ended.stderr

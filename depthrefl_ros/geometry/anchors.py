@@ -181,10 +181,10 @@ class ReadingWindow:
     """The ratios of a ranger's last 30 readings: each gives one, a measurement needs 20.
 
     Args:
-        seconds: readings older than this are forgotten.
+        seconds: readings older than this are forgotten; sensors and nodes of 2 Hz give enough.
     """
 
-    def __init__(self, seconds: float = 6.0):
+    def __init__(self, seconds: float = 12.0):
         self.seconds = seconds
         self._kept: deque[tuple[float, float]] = deque(maxlen=_READINGS)
 
@@ -218,8 +218,9 @@ def points_anchor(depth_m: np.ndarray, camera: Camera, points: np.ndarray) -> np
     columns, rows, seen = _project(camera, points)
     columns, rows, true = columns[seen], rows[seen], points[seen, 2]
     predicted = depth_m[rows, columns].astype(np.float64)
-    near = cv2.erode(depth_m, _NEIGHBOURHOOD)[rows, columns]
-    far = cv2.dilate(depth_m, _NEIGHBOURHOOD)[rows, columns]
+    known = np.isfinite(depth_m)  # a NaN would hide the least and the greatest beside it
+    near = cv2.erode(np.where(known, depth_m, np.inf), _NEIGHBOURHOOD)[rows, columns]
+    far = cv2.dilate(np.where(known, depth_m, 0), _NEIGHBOURHOOD)[rows, columns]
     with np.errstate(invalid="ignore"):
         use = np.isfinite(predicted) & (predicted > 0) & (far <= _EDGE_RATIO * near)
     return np.log(true[use] / predicted[use])

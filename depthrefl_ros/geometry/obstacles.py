@@ -155,7 +155,7 @@ class ObstacleClouds:
         stays_inside = (
             (settings.min_height_m <= view.camera_height_m <= settings.max_height_m)
             & in_band
-            & (obstacle | beyond)
+            & beyond
         )
         free = (on_floor | stays_inside) & (reach_m <= free_m)
         # The nearest obstacle's own ray is free until shortly before it.

@@ -117,7 +117,7 @@ class ScaleCorrection:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets everything, as after a backward jump of the clock or on another camera."""
+        """Forgets everything, as after a backward jump of the clock."""
         self.factor = 1.0
         self.health = ScaleHealth(True, "no anchor has measured yet")
         self._average: float | None = None
@@ -144,7 +144,8 @@ class ScaleCorrection:
         unknown = set(log_ratios) - set(ANCHORS)
         if unknown:
             raise ValueError(f"unknown anchors {sorted(unknown)}; known are {ANCHORS}")
-        if now_s < self._updated_s:
+        may_not_correct = self._name is not None and self._name not in self.settings.correct_with
+        if now_s < self._updated_s or may_not_correct:
             self.reset()
         self._updated_s = now_s
         measured = {}
@@ -162,7 +163,7 @@ class ScaleCorrection:
         """Which anchor corrects this time; None to hold."""
         order = self.settings.correct_with
         best = next((name for name in order if name in measured), None)
-        if best is None or best == self._name or self._name not in order:
+        if best is None or best == self._name or self._name is None:
             return best
         is_more_trusted = order.index(best) < order.index(self._name)
         is_silent = self._updated_s - self._measured_s > self.TAKE_OVER_S

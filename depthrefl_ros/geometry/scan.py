@@ -68,10 +68,39 @@ class ScanSettings:
 
     def beam_of(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The beam nearest to each point (n,) of the scan frame; -1 outside the scan."""
-        half = self.angle_increment / 2
-        turned = np.mod(np.arctan2(y, x) - np.float32(self.angle_min - half), 2 * math.pi)
-        beam = (turned / self.angle_increment).astype(np.int64)
+        beam = (self._turned(x, y) / self.angle_increment).astype(np.int64)
         return np.where(beam < self.beams, beam, -1)
+
+    def beams_between(
+        self, first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]
+    ) -> np.ndarray:
+        """All beams (m,) that segments from ``first`` to ``second``, each x and y (n,), cross.
+
+        The shorter way round the origin, which is the way that a segment takes.
+        """
+        start, end = self._turned(*first), self._turned(*second)
+        sweep = np.mod(end - start + math.pi, 2 * math.pi) - math.pi
+        low = np.mod(np.where(sweep < 0, end, start), 2 * math.pi)
+        high = low + np.abs(sweep)
+        crossed = self._covered(low, high)
+        round_the_back = high >= 2 * math.pi
+        crossed |= self._covered(np.zeros(round_the_back.sum()), high[round_the_back] - 2 * math.pi)
+        return np.flatnonzero(crossed)
+
+    def _turned(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Bearings (n,) from where the first beam begins, 0 to 2 pi."""
+        half = self.angle_increment / 2
+        return np.mod(np.arctan2(y, x) - np.float32(self.angle_min - half), 2 * math.pi)
+
+    def _covered(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """(beams,) bool of the beams in any of the intervals (n,) of turned bearings."""
+        first, last = (
+            np.minimum(bearing / self.angle_increment, self.beams).astype(np.int64)
+            for bearing in (low, high)
+        )
+        begins = np.bincount(first, minlength=self.beams + 2)
+        ends = np.bincount(last + 1, minlength=self.beams + 2)
+        return np.cumsum(begins - ends)[: self.beams] > 0
 
 
 class ScanBuilder:
@@ -178,9 +207,15 @@ class _Mount:
 
     def _polar(self, pixels: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Beams and ranges of the points at depths z."""
-        x = self._origin[0] + z * self._directions[0][pixels]
-        y = self._origin[1] + z * self._directions[1][pixels]
+        x, y = self._place(pixels, z)
         return self._settings.beam_of(x, y), np.hypot(x, y)
+
+    def _place(self, pixels: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where in the scan's frame, x and y in metres, the points at depths z are."""
+        return (
+            self._origin[0] + z * self._directions[0][pixels],
+            self._origin[1] + z * self._directions[1][pixels],
+        )
 
     def free_beams(self, reach: np.ndarray) -> np.ndarray:
         """Beams with a ray that is free to the end; a NaN reaches nowhere."""
@@ -196,10 +231,10 @@ class _Mount:
         ends = self._height_at(pixels, near), self._height_at(pixels, far)
         may = np.maximum(*ends) >= self._settings.min_height_m
         may &= np.minimum(*ends) <= self._settings.max_height_m
-        near_beam, near_range = self._polar(pixels[may], near[may])
-        far_beam, _ = self._polar(pixels[may], far[may])
-        within = near_range <= self._settings.range_max
-        return np.concatenate([near_beam[within], far_beam[within]])
+        pixels, near, far = pixels[may], near[may], far[may]
+        within = np.hypot(*self._place(pixels, near)) <= self._settings.range_max
+        pixels, near, far = pixels[within], near[within], far[within]
+        return self._settings.beams_between(self._place(pixels, near), self._place(pixels, far))
 
     def returns(self, depth: np.ndarray, ungated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Beams and ranges of the believed returns in the band; -Inf for what is too near."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from depthrefl_ros.network.backbone import Backbone, BackboneConfig, resize
+from depthrefl_ros.network.backbone import Backbone, BackboneConfig, enlarge
 from depthrefl_ros.network.dinov2 import DinoV2Backbone, DinoV2Config
 from depthrefl_ros.network.reflector import Reflector, ReflectorConfig
 
@@ -119,16 +119,16 @@ class DepthModel(nn.Module):
         features = self.backbone(self.backbone.normalise(image))
         metric = self.reflector(features)
         return DepthOutput(
-            depth=resize(metric.depth * self.config.z_max_m, image),
-            sigma=resize(metric.sigma, image),
-            relative=resize(features.relative.float(), image),
+            depth=enlarge(metric.depth * self.config.z_max_m, image),
+            sigma=enlarge(metric.sigma, image),
+            relative=enlarge(features.relative.float(), image),
             centres=metric.centres * self.config.z_max_m,
             log_q=metric.log_probabilities,
         )
 
     def relative_only(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in 0..255 to relative depth (N, 1, H, W) in (0, 1): stage 1 alone."""
-        return resize(self.backbone(self.backbone.normalise(image)).relative.float(), image)
+        return enlarge(self.backbone(self.backbone.normalise(image)).relative.float(), image)
 
 
 def create_model(config: ModelConfig) -> DepthModel:

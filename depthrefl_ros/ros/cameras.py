@@ -87,7 +87,7 @@ class CameraSources:
     def _from_file(self, calibration: Camera, width: int, height: int) -> FoundCamera:
         try:
             camera = self._remember(
-                ("file", id(calibration), width, height),
+                ("file", calibration, width, height),
                 lambda: calibration.for_image(width, height),
             )
         except CameraError as error:

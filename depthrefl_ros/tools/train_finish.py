@@ -12,7 +12,7 @@ from depthrefl_ros.network.checkpoints import save_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError, write_json
 from depthrefl_ros.tools.train_average import load_member, newest_of
-from depthrefl_ros.tools.train_run import Part, describe, open_parts
+from depthrefl_ros.tools.train_run import Part, describe, describe_parts, open_parts
 from depthrefl_ros.training.calibrate import fit_calibration
 from depthrefl_ros.training.evaluate import evaluate_images, torch_infer
 from depthrefl_ros.training.protocol import Protocol
@@ -44,7 +44,7 @@ def finish_checkpoint(
     """Write ``final.safetensors``, ``calibration.json`` and ``metrics.json``; return the last.
 
     The accuracy is measured on the first of the held-out sets; the calibration is fitted to all
-    of them with equal weight.
+    of them by their weights.
 
     Args:
         run: the run's folder.
@@ -66,15 +66,17 @@ def finish_checkpoint(
     ]
     figures = evaluations[0].means()
     print(format_figures(figures))
-    calibration = fit_calibration([found.pixels.error_ratio.ravel() for found in evaluations])
+    calibration = fit_calibration(
+        [found.pixels.error_ratio.ravel() for found in evaluations],
+        [part.weight for part in held_out.values()],
+    )
     (run / "calibration.json").write_text(json.dumps(calibration, indent=1))
-    described = {name: describe(part.dataset) for name, part in held_out.items()}
-    name = next(iter(described))
+    name, first = next(iter(held_out.items()))
     measured = {
         "validation": figures,
         "validation_protocol": str(protocol),
-        "validation_data": {"name": name, **described[name]},
-        "calibration_data": described,
+        "validation_data": {"name": name, **describe(first.dataset)},
+        "calibration_data": describe_parts(held_out),
     }
     return write_report(run, checkpoint, model, state, measured)
 

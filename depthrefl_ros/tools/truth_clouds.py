@@ -17,7 +17,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 
 from depthrefl_ros.engine.bundle import Bundle, BundleError
-from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.geometry.gates import Gates, GateSettings
 from depthrefl_ros.geometry.obstacles import ObstacleClouds, ObstaclePoints, ObstacleSettings
 from depthrefl_ros.geometry.pose import Pose
@@ -140,15 +140,15 @@ def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
         schedule = Schedule(args.rate or source.rate_hz)
         passes = itertools.repeat(None) if args.loop else [None]
         for frame in itertools.islice((f for _ in passes for f in source.frames()), args.frames):
+            if schedule.wait(stop):
+                break
             depth = truth.depth_m({"source_stamp_ns": frame.stamp_ns, "name": frame.name})
             if depth is None:
                 continue
-            key = info_key(frame.camera_info)
+            key = (info_key(frame.camera_info), depth.shape)
             if key not in builders:
-                camera = _camera(frame.camera_info, args.source)
+                camera = _camera(frame.camera_info, depth, args.source)
                 builders[key] = TruthClouds(camera, (bundle.width, bundle.height), gates, mount)
-            if schedule.wait(stop):
-                break
             if not counts["frames"]:
                 _mount_on_tf = publish_mount(  # published for as long as it lives
                     node, mount, args.base_frame, frame.frame_id, args.odom_frame
@@ -158,20 +158,23 @@ def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
             counts["frames"] += 1
             counts["marking"] += len(points.marking)
             counts["clearing"] += len(points.clearing)
+    if not counts["frames"] and not stop:
+        raise ToolError(f"{args.source}: none of its images has a true depth of the same stamp")
     print("truth_clouds: {frames} frames, {marking} marking, {clearing} clearing".format(**counts))
     write_json(args.json, {"source": args.source, **counts})
 
 
-def _camera(info, source: str) -> Camera:
-    """The rectified camera of a frame.
+def _camera(info, depth_m: np.ndarray, source: str) -> Camera:
+    """The camera of a true depth map.
 
     Raises:
-        ToolError: the CameraInfo cannot be true.
+        ToolError: the CameraInfo cannot be true, or not of this depth.
     """
+    height, width = depth_m.shape
     try:
-        return camera_from_info(info, source).for_image(info.width, info.height)
-    except MessageError as error:
-        raise ToolError(str(error)) from error
+        return camera_from_info(info, source).for_image(width, height)
+    except (MessageError, CameraError) as error:
+        raise ToolError(f"{source}: {error}") from error
 
 
 class CloudPublisher:

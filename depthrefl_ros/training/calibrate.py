@@ -20,15 +20,18 @@ CROSS_FIT_PIXELS = 500_000
 
 
 def fit_calibration(
-    data_sets: Sequence[np.ndarray], points: int = POINTS
+    data_sets: Sequence[np.ndarray],
+    weights: Sequence[float] | None = None,
+    points: int = POINTS,
 ) -> dict[str, list[float]]:
-    """Fits one F to several data sets that count alike, however many pixels each has.
+    """Fits one F to several data sets that count by their weights, however many pixels each has.
 
-    F is the mean of the data sets' own distribution functions: each stands in the mixture with the
-    same number of its quantiles.
+    F is the weighted mean of the data sets' own distribution functions: each stands in the mixture
+    with a number of its quantiles in proportion to its weight.
 
     Args:
         data_sets: of each, |log z - log truth| / sigma, any shape.
+        weights: of the data sets, positive; without them all count alike.
         points: of the table.
 
     Returns:
@@ -41,11 +44,14 @@ def fit_calibration(
         raise ValueError("calibration needs at least one data set, and errors in each of them")
     if len(data_sets) == 1:
         return error_quantiles(data_sets[0], points)
+    weights = np.ones(len(data_sets)) if weights is None else np.asarray(weights)
+    counts = np.maximum(1, np.round(FINE_POINTS * weights / weights.mean())).astype(int)
     # In the middle of each step, so that no data set's extremes count for more than their share.
-    probability = (np.arange(FINE_POINTS) + 0.5) / FINE_POINTS
-    return error_quantiles(
-        np.concatenate([np.quantile(errors, probability) for errors in data_sets]), points
-    )
+    mixture = [
+        np.quantile(errors, (np.arange(count) + 0.5) / count)
+        for errors, count in zip(data_sets, counts, strict=True)
+    ]
+    return error_quantiles(np.concatenate(mixture), points)
 
 
 def error_quantiles(errors: np.ndarray, points: int = POINTS) -> dict[str, list[float]]:

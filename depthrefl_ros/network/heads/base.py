@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from depthrefl_ros.network.backbone import Backbone, BackboneFeatures, resize
+from depthrefl_ros.network.backbone import Backbone, BackboneFeatures, enlarge, resize
 from depthrefl_ros.network.dinov2 import DinoV2Backbone
 from depthrefl_ros.network.model import ModelConfig
 from depthrefl_ros.network.reflector import MINIMUM_SIGMA, Projector
@@ -154,6 +154,6 @@ class HeadModel(nn.Module):
         """(N, 3, H, W) RGB in 0..255 of the parameters' type to ``ModelOutput``."""
         features = self.features(image)
         output = self.head(features)
-        depth = resize(output.depth * self.config.z_max_m, image)
-        sigma = torch.ones_like(depth) if output.sigma is None else resize(output.sigma, image)
-        return ModelOutput(depth, sigma, resize(features.relative.float(), image))
+        depth = enlarge(output.depth * self.config.z_max_m, image)
+        sigma = torch.ones_like(depth) if output.sigma is None else enlarge(output.sigma, image)
+        return ModelOutput(depth, sigma, enlarge(features.relative.float(), image))
