@@ -85,3 +85,5 @@ def test_enlarge_is_a_bilinear_resize(height, width):
     torch.manual_seed(0)
     plane, like = torch.rand(2, 1, 16, 22), torch.empty(2, 3, height, width)
     torch.testing.assert_close(enlarge(plane, like), resize(plane, like))
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(enlarge(plane, like), resize(plane, like))

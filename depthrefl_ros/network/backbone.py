@@ -7,6 +7,7 @@ with ReLU6). Its parameters carry the names of the public ImageNet weights (``_c
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -218,6 +219,13 @@ class DecoderBlock(nn.Module):
         return functional.relu(self.normalise_blend(self.blend(hidden)))
 
 
+def full_precision(tensor: Tensor) -> contextlib.AbstractContextManager:
+    """Switches autocast off where it is on: depth needs float32 to its last pixel."""
+    if torch.is_autocast_enabled(tensor.device.type):
+        return torch.autocast(tensor.device.type, enabled=False)
+    return contextlib.nullcontext()
+
+
 def resize(features: Tensor, like: Tensor) -> Tensor:
     """Bilinear resize of (N, C, h, w) to the height and width of ``like``."""
     if features.shape[2:] == like.shape[2:]:
@@ -234,7 +242,8 @@ def enlarge(plane: Tensor, like: Tensor) -> Tensor:
     """
     (height, width), (tall, wide) = plane.shape[2:], like.shape[2:]
     rows, columns = _bilinear(height, tall, plane), _bilinear(width, wide, plane)
-    return rows @ plane @ columns.T
+    with full_precision(plane):
+        return rows @ plane @ columns.T
 
 
 def _bilinear(count: int, outputs: int, like: Tensor) -> Tensor:

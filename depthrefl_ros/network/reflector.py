@@ -10,7 +10,6 @@ All lengths in here are in units of z_max, so that nothing overflows in half pre
 
 from __future__ import annotations
 
-import contextlib
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from depthrefl_ros.network.backbone import BackboneFeatures, resize
+from depthrefl_ros.network.backbone import BackboneFeatures, full_precision, resize
 
 MINIMUM_WIDTH = 1e-3  # of a bin, before normalisation
 MINIMUM_PROBABILITY = 1e-4  # log-binomial p is clamped to [1e-4, 1 - 1e-4]
@@ -82,13 +81,6 @@ class ReflectorOutput(NamedTuple):
     sigma: Tensor
     centres: Tensor
     log_probabilities: Tensor
-
-
-def full_precision(tensor: Tensor) -> contextlib.AbstractContextManager:
-    """Switches autocast off where it is on: depth needs float32 from the bins' sum to sigma."""
-    if torch.is_autocast_enabled(tensor.device.type):
-        return torch.autocast(tensor.device.type, enabled=False)
-    return contextlib.nullcontext()
 
 
 def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
