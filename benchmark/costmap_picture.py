@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from occupancy import BAND, CELL_M, RANGE_M, in_view, near, occupancy
+from occupancy import BAND, CELL_M, in_view, right_cells
 
 from depthrefl_ros.tools.overview import FAINT, GAP, MARGIN, Canvas
 
@@ -73,7 +73,7 @@ def _legend(canvas: Canvas, x: int, y: int) -> None:
 
 def is_false(points: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(n,) bool of the points whose mark would be false; those out of band or range are not."""
-    right = near(occupancy(truth, RANGE_M + 2 * CELL_M))
+    right = right_cells(truth)
     half = right.shape[0]
     cells = np.floor(points[:, :2] / CELL_M).astype(np.int64)
     ahead = np.clip(cells[:, 0], 0, half - 1)

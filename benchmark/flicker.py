@@ -115,12 +115,12 @@ class Estimate:
 
     def __call__(self, frame: SourceFrame) -> tuple[np.ndarray, np.ndarray]:
         """(h, w) float32 metres before the gates, and (h, w, 3) uint8 RGB."""
-        if frame.encoding != "bgr8":
-            raise ToolError(f"frame {frame.name} is {frame.encoding}; bgr8 is needed")
-        pixels = frame.data.reshape(frame.height, frame.step)[:, : 3 * frame.width]
-        image = noisy(pixels.reshape(frame.height, frame.width, 3), self._rng)
-        camera = camera_from_info(frame.camera_info, "camera_info")
-        camera = camera.for_image(frame.width, frame.height)
+        try:
+            image = noisy(frame.bgr(), self._rng)
+            camera = camera_from_info(frame.camera_info, "camera_info")
+            camera = camera.for_image(frame.width, frame.height)
+        except ValueError as error:
+            raise ToolError(str(error)) from error
         small = Rectification(camera, False, self.network).to_network(image)
         depth = self._estimator.estimate(Frame(image, "bgr", camera)).ungated_m
         return depth, cv2.cvtColor(small, cv2.COLOR_BGR2RGB)

@@ -57,6 +57,12 @@ def near(grid: np.ndarray) -> np.ndarray:
     return distance * CELL_M <= TOLERANCE_M + 1e-6
 
 
+def right_cells(truth: np.ndarray) -> np.ndarray:
+    """Cells in which a mark is right by the truth (n, 3) in the base frame."""
+    # A mark at the end of the range may be right by a surface just beyond it.
+    return near(occupancy(truth, RANGE_M + TOLERANCE_M))
+
+
 @dataclass
 class Tally:
     """Cells counted over frames: marks, false ones, true ones, those of them that were found."""
@@ -69,10 +75,8 @@ class Tally:
     def add(self, points: np.ndarray, truth: np.ndarray) -> None:
         """Counts one frame: a row's points and all points of the truth, both in the base frame."""
         marked, true = occupancy(points), occupancy(truth)
-        # A mark at the end of the range may be right by a surface just beyond it.
-        right = near(occupancy(truth, RANGE_M + TOLERANCE_M))
         self.marks += int(marked.sum())
-        self.false += int((marked & ~right).sum())
+        self.false += int((marked & ~right_cells(truth)).sum())
         self.true += int(true.sum())
         self.found += int((true & near(marked)).sum())
 

@@ -169,9 +169,12 @@ def _steps(args: argparse.Namespace, stop: StopRequest) -> Iterator[Step]:
             return
         first_ns = source.stamp_ns if first_ns is None else first_ns
         seconds = (source.stamp_ns - first_ns) / 1e9
-        image = source.data.reshape(source.height, source.width, 3)
-        camera = camera_from_info(source.camera_info, args.source)
-        camera = camera.for_image(source.width, source.height)
+        try:
+            image = source.bgr()
+            camera = camera_from_info(source.camera_info, args.source)
+            camera = camera.for_image(source.width, source.height)
+        except ValueError as error:
+            raise ToolError(str(error)) from error
         found = estimator.estimate(Frame(image, "bgr", camera))
         true = truth.depth_m({"source_stamp_ns": source.stamp_ns, "name": source.name})
         yield Step(found.depth_m, true, found.camera, mounts(source.name, seconds), seconds)

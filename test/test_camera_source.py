@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.camera_source import Schedule, main
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
-from depthrefl_ros.tools.frame_sources import ReadAhead, open_source
+from depthrefl_ros.tools.frame_sources import ReadAhead, SourceFrame, open_source
 from depthrefl_ros.tools.recordings import stamp_ns
 
 UNKNOWN = Intrinsics()
@@ -251,3 +252,13 @@ def test_nobody_listens(tmp_path):
     finally:
         source.stop()
     assert "/unheard/image_raw: 0 of 1 subscribers came within 0.2 s" in source.output()
+
+
+def test_a_frames_pixels_come_without_the_padding_of_their_rows():
+    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    rows = np.full((2, 12), 255, np.uint8)
+    rows[:, :9] = pixels.reshape(2, 9)
+    frame = SourceFrame(rows.ravel(), 2, 3, 12, "bgr8", False, CameraInfo(), "camera", 0, "0000")
+    np.testing.assert_array_equal(frame.bgr(), pixels)
+    with pytest.raises(ValueError, match="0000 is rgb8; bgr8 is needed"):
+        replace(frame, encoding="rgb8").bgr()

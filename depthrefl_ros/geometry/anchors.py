@@ -1,7 +1,8 @@
 """Anchors of the metric scale: predicted distances beside true ones.
 
 Each gives ln(true / predicted) of the depth before any scale correction. No evidence is an empty
-array, never an error: a floor out of view and a sensor that sees nothing are ordinary.
+array, never an error: a floor out of view and a cone that leaves the image are ordinary. (That a
+sensor sees nothing at all is the caller's to tell, since the scale then stays unmeasured.)
 """
 
 from __future__ import annotations

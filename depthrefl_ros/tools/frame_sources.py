@@ -86,6 +86,17 @@ class SourceFrame:
             picture=picture,
         )
 
+    def bgr(self) -> np.ndarray:
+        """The pixels (height, width, 3) uint8, blue first, without what pads the rows.
+
+        Raises:
+            ValueError: the encoding is not ``bgr8``.
+        """
+        if self.encoding != "bgr8":
+            raise ValueError(f"frame {self.name} is {self.encoding}; bgr8 is needed")
+        rows = self.data.reshape(self.height, self.step)[:, : 3 * self.width]
+        return rows.reshape(self.height, self.width, 3)
+
 
 class FrameSource(ABC):
     """Frames in order; every call of ``frames`` starts again from the first.
