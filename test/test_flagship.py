@@ -86,7 +86,8 @@ def test_the_reflector_computes_little_beside_encoder_and_neck(flagship):
     backbone = work["DepthModel.backbone"]
     head = [f"DepthModel.backbone.depth_anything.head.conv{number}" for number in (1, 2, 3)]
     neck = backbone - sum(work[name] for name in head)
-    assert reflector + backbone == work["Global"] and neck < backbone
+    enlargement = work["Global"] - reflector - backbone  # of the three planes, to the image's size
+    assert 0 < enlargement < 0.01 * neck and neck < backbone
     assert 0.0 < reflector < 0.05 * neck, reflector / neck
 
 

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -248,10 +249,10 @@ def enlarge(plane: Tensor, like: Tensor) -> Tensor:
 
 def _bilinear(count: int, outputs: int, like: Tensor) -> Tensor:
     """The matrix (outputs, count) that resizes ``count`` values, of the type of ``like``."""
-    identity = torch.eye(count, dtype=like.dtype, device=like.device)[None, None]
-    return functional.interpolate(
-        identity, size=(outputs, count), mode="bilinear", align_corners=False
-    )[0, 0]
+    # By numpy, so that an export holds the matrix and not how it is made.
+    places = ((np.arange(outputs) + 0.5) * count / outputs - 0.5).clip(0, count - 1)
+    weights = np.maximum(1.0 - np.abs(places[:, None] - np.arange(count)), 0.0)
+    return torch.from_numpy(weights).to(like.device, like.dtype)
 
 
 class Backbone(nn.Module):

@@ -154,10 +154,13 @@ def attract(centres: Tensor, attractors: Tensor, alpha: float, gamma: int) -> Te
     Returns:
         (N, K, h, w) moved centres.
     """
-    # One attractor after the other: with a fifth axis, engines change the memory layout twice.
-    distances = (point - centres for point in attractors.split(1, dim=1))
-    pulls = sum(distance / (1.0 + alpha * distance.pow(gamma)) for distance in distances)
-    return centres + pulls / attractors.shape[1]
+    if attractors.shape[1] == 1:
+        # Without the fifth axis, for which CPU engines change the layout of the largest level.
+        distance = attractors - centres
+        return centres + distance / (1.0 + alpha * distance.pow(gamma))
+    distance = attractors.unsqueeze(2) - centres.unsqueeze(1)
+    pull = distance / (1.0 + alpha * distance.pow(gamma))
+    return centres + pull.mean(dim=1)
 
 
 class Attractor(nn.Module):
