@@ -32,7 +32,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.gates import Gates, GateSettings
 from depthrefl_ros.geometry.obstacles import ObstacleClouds
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.geometry.rectification import Rectification, looks_past, reprojected
+from depthrefl_ros.geometry.rectification import Rectification, reprojected
 from depthrefl_ros.tools.command_line import (
     ToolError,
     add_json_argument,
@@ -91,7 +91,8 @@ def read_drive(folder: RenderedFolder, engine: Engine, bundle: Bundle) -> Iterat
         planes = engine.infer(cv2.cvtColor(way.to_network(image), cv2.COLOR_BGR2RGB)[None])
         sigma = planes["sigma"][0, 0]
         depth_m = planes["depth"][0, 0] * np.float32(way.network_focal_px / bundle.focal_px)
-        depth_m[looks_past(way.camera, way.network_camera)] = np.nan
+        if (unseen := way.network_unseen()) is not None:
+            depth_m[unseen] = np.nan
         yield Scene(
             truth_m=millimetres.astype(np.float32) / np.float32(1000.0),
             camera=way.camera,
@@ -123,6 +124,7 @@ class Rows:
         raw_points = all_points(raw, scene.camera, scene.base_from_camera)
         confident = self.marking(scene, scene.depth_m, self.sigma_limit)
         blurred = blur(scene.truth_m, scene.camera, scene.network_camera)
+        blurred[np.isnan(scene.depth_m)] = np.nan
         blurred_raw = all_points(blurred, scene.network_camera, scene.base_from_camera)
         certain = replace(scene, sigma=np.zeros_like(scene.sigma))
         blurred_ours = self.marking(certain, blurred, math.inf)
@@ -139,13 +141,10 @@ class Rows:
     def marking(self, scene: Scene, depth_m: np.ndarray, sigma_limit: float) -> np.ndarray:
         """What the node would publish as points/marking of this depth, in the base frame."""
         camera = scene.network_camera
-        unseen = np.isnan(depth_m)
-        # The gates want numbers; what lies far beyond the range is removed again as unseen.
-        known = np.where(unseen, np.float32(10.0 * self.gates.max_range_m), depth_m)
-        gated = Gates(camera).apply(known, scene.sigma, sigma_limit, self.gates, unseen)
+        gated = Gates(camera).apply_to_known(depth_m, scene.sigma, sigma_limit, self.gates)
         clouds = ObstacleClouds(camera).build(
             gated.depth_m,
-            np.where(unseen, np.float32(np.nan), gated.smoothed_m),
+            gated.smoothed_m,
             scene.sigma,
             scene.confidence,
             scene.base_from_camera,
@@ -171,14 +170,12 @@ def blur(truth_m: np.ndarray, camera: Camera, network_camera: Camera) -> np.ndar
 
     Returns:
         (h, w) float32: ramps a few pixels wide stand where surfaces end, as they do in what a
-        network interpolates; NaN in the padding.
+        network interpolates.
     """
     size = (network_camera.width, network_camera.height)
     coarse = (size[0] // BLUR_STRIDE, size[1] // BLUR_STRIDE)
     sharp = reprojected(truth_m, camera, network_camera)
-    blurred = cv2.resize(cv2.resize(sharp, coarse, interpolation=cv2.INTER_AREA), size)
-    blurred[looks_past(camera, network_camera)] = np.nan
-    return blurred
+    return cv2.resize(cv2.resize(sharp, coarse, interpolation=cv2.INTER_AREA), size)
 
 
 def compare(scenes: Iterator[Scene], rows: Rows) -> dict[str, Tally]:

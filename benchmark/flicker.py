@@ -37,7 +37,7 @@ from depthrefl_ros.tools.command_line import (
 )
 from depthrefl_ros.tools.frame_sources import SourceFrame, open_source
 from depthrefl_ros.tools.machine import processor
-from depthrefl_ros.tools.recordings import Recording, depth_from_message, stamp_ns
+from depthrefl_ros.tools.truth import find_truth
 
 RECORDING = Path(__file__).resolve().parents[1] / "test" / "data" / "corridor.mcap"
 FRAME_S = 0.1
@@ -143,22 +143,17 @@ def truth_of(path: Path, frames: list[SourceFrame], network: tuple[int, int]) ->
     Raises:
         ToolError: the recording has no truth for some frame.
     """
-    with Recording(path) as recording:
-        topic = recording.truth_topic()
-        if topic is None:
-            raise ToolError(f"{path}: has no topic of true depth")
-        found = {
-            stamp_ns(message): depth_from_message(message, topic)
-            for _, message in recording.messages(topic)
-        }
-    if missing := [frame.name for frame in frames if frame.stamp_ns not in found]:
-        raise ToolError(f"{path}: no true depth for frames {missing}")
-    planes = []
+    truths, planes = find_truth(str(path)), []
+    if truths is None:
+        raise ToolError(f"{path}: has no topic of true depth")
     for frame in frames:
-        height, width = found[frame.stamp_ns].shape
+        found = truths.depth_m({"source_stamp_ns": frame.stamp_ns, "name": frame.name})
+        if found is None:
+            raise ToolError(f"{path}: no true depth for frame {frame.name}")
+        height, width = found.shape
         camera = camera_from_info(frame.camera_info, "camera_info").for_image(width, height)
         small = Rectification(camera, False, network).network_camera
-        planes.append(reprojected(found[frame.stamp_ns], camera.rectified(), small))
+        planes.append(reprojected(found, camera.rectified(), small))
     truth = np.stack(planes)
     return np.where(np.isfinite(truth) & (truth > 0.0), truth, np.nan)
 

@@ -95,14 +95,14 @@ def test_the_gates_cut_floating_marks_by_three_at_five_points_of_recall():
         scene(
             true_depth(CAMERA, MOUNT, [tuple((x - way, y, z) for x, y, z in box) for box in BOXES])
         )
-        for way in np.linspace(0.0, 0.5, 6)
+        for way in np.linspace(0.0, 1.0, 6)
     )
     tallies = costmap.compare(drive, costmap.Rows(GateSettings(), math.inf))
     raw, ours = tallies["raw depth"], tallies["ours"]
     assert raw.false > 1000  # the ramps between boxes and wall
     assert ours.false * 3 <= raw.false
     assert ours.recall >= raw.recall - 0.05
-    assert tallies["blurred truth, ours"].false * 2.5 <= tallies["blurred truth"].false
+    assert tallies["blurred truth, ours"].false * 3 <= tallies["blurred truth"].false
 
 
 def test_thinning_keeps_as_many_points_as_it_is_told():

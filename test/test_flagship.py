@@ -15,6 +15,7 @@ from depthrefl_ros.engine.base import EngineError, relative_difference
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.export import export_bundle, export_onnx
 from depthrefl_ros.engine.selection import open_engine
+from depthrefl_ros.network.backbone import enlarge
 from depthrefl_ros.network.dinov2 import DinoV2Config
 from depthrefl_ros.network.flagship import SHAPES, flagship_config, random_flagship
 from depthrefl_ros.network.inference import OUTPUT_NAMES, InferenceModel
@@ -79,15 +80,17 @@ def test_most_parameters_are_the_backbones(flagship):
 
 
 def test_the_reflector_computes_little_beside_encoder_and_neck(flagship):
+    image = torch.zeros(1, 3, *SMALLEST)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        flagship(torch.zeros(1, 3, *SMALLEST))
+        found = flagship(image)
     work = {name: sum(kinds.values()) for name, kinds in counter.get_flop_counts().items()}
     reflector = work["DepthModel.reflector"]
     backbone = work["DepthModel.backbone"]
     head = [f"DepthModel.backbone.depth_anything.head.conv{number}" for number in (1, 2, 3)]
     neck = backbone - sum(work[name] for name in head)
-    enlargement = work["Global"] - reflector - backbone  # of the three planes, to the image's size
-    assert 0 < enlargement < 0.01 * neck and neck < backbone
+    with FlopCounterMode(display=False) as counter:  # depth and sigma go to the image's size
+        enlarge(torch.zeros(2, 1, *found.centres.shape[2:]), image)
+    assert reflector + backbone + counter.get_total_flops() == work["Global"] and neck < backbone
     assert 0.0 < reflector < 0.05 * neck, reflector / neck
 
 

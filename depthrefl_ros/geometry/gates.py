@@ -186,6 +186,21 @@ class Gates:
             np.copyto(depth, np.float32(np.nan), where=mask)
         return Gated(depth, smoothed, edges, {name: int(counts.get(name, 0)) for name in GATES})
 
+    def apply_to_known(
+        self,
+        depth_m: np.ndarray,
+        sigma: np.ndarray,
+        sigma_limit: float,
+        settings: GateSettings,
+    ) -> Gated:
+        """As ``apply``, of depth (h, w) that is NaN where nothing is known: so it stays."""
+        unknown = np.isnan(depth_m)
+        # The gates want numbers; what lies far beyond the range is removed again as unseen.
+        numbers = np.where(unknown, np.float32(10.0 * settings.max_range_m), depth_m)
+        gated = self.apply(numbers, sigma, sigma_limit, settings, unknown)
+        gated.smoothed_m[unknown] = np.nan
+        return gated
+
 
 def floating(inverse: np.ndarray, ratio: float) -> np.ndarray:
     """Pixels that lie on neither of the surfaces beside them, along rows or along columns.

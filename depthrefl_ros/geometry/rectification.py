@@ -214,23 +214,10 @@ def reprojected(
     Returns:
         (h, w) float32.
     """
-    x, y = _pixels_of(source, camera)
-    return cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE)
-
-
-def looks_past(source: Camera, camera: Camera) -> np.ndarray:
-    """(h, w) bool: pixels of ``camera`` that ``source`` does not see; cameras as above."""
-    x, y = _pixels_of(source, camera)
-    past = (x < -0.5) | (x > source.width - 0.5)
-    return past | (y < -0.5) | (y > source.height - 0.5)
-
-
-def _pixels_of(source: Camera, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel of ``camera`` lies in ``source``: columns and rows, (h, w) float32."""
     columns = source.fx * (np.arange(camera.width) - camera.cx) / camera.fx + source.cx
     rows = source.fy * (np.arange(camera.height) - camera.cy) / camera.fy + source.cy
     x, y = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
-    return x, y
+    return cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _middle_step(positions: np.ndarray, axis: int) -> float:

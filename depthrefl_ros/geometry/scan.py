@@ -231,10 +231,10 @@ class _Mount:
         ends = self._height_at(pixels, near), self._height_at(pixels, far)
         may = np.maximum(*ends) >= self._settings.min_height_m
         may &= np.minimum(*ends) <= self._settings.max_height_m
-        pixels, near, far = pixels[may], near[may], far[may]
-        within = np.hypot(*self._place(pixels, near)) <= self._settings.range_max
-        pixels, near, far = pixels[within], near[within], far[within]
-        return self._settings.beams_between(self._place(pixels, near), self._place(pixels, far))
+        x, y = self._place(pixels[may], near[may])
+        within = np.hypot(x, y) <= self._settings.range_max
+        end = self._place(pixels[may][within], far[may][within])
+        return self._settings.beams_between((x[within], y[within]), end)
 
     def returns(self, depth: np.ndarray, ungated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Beams and ranges of the believed returns in the band; -Inf for what is too near."""

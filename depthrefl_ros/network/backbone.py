@@ -241,6 +241,8 @@ def enlarge(plane: Tensor, like: Tensor) -> Tensor:
 
     CPU engines resize a single plane by scalar code, several times as slowly.
     """
+    if plane.shape[2:] == like.shape[2:]:
+        return plane
     (height, width), (tall, wide) = plane.shape[2:], like.shape[2:]
     rows, columns = _bilinear(height, tall, plane), _bilinear(width, wide, plane)
     with full_precision(plane):

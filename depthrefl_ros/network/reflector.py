@@ -154,13 +154,14 @@ def attract(centres: Tensor, attractors: Tensor, alpha: float, gamma: int) -> Te
     Returns:
         (N, K, h, w) moved centres.
     """
+
+    def pull(distance: Tensor) -> Tensor:
+        return distance / (1.0 + alpha * distance.pow(gamma))
+
     if attractors.shape[1] == 1:
         # Without the fifth axis, for which CPU engines change the layout of the largest level.
-        distance = attractors - centres
-        return centres + distance / (1.0 + alpha * distance.pow(gamma))
-    distance = attractors.unsqueeze(2) - centres.unsqueeze(1)
-    pull = distance / (1.0 + alpha * distance.pow(gamma))
-    return centres + pull.mean(dim=1)
+        return centres + pull(attractors - centres)
+    return centres + pull(attractors.unsqueeze(2) - centres.unsqueeze(1)).mean(dim=1)
 
 
 class Attractor(nn.Module):

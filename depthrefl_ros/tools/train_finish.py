@@ -12,7 +12,7 @@ from depthrefl_ros.network.checkpoints import save_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError, write_json
 from depthrefl_ros.tools.train_average import load_member, newest_of
-from depthrefl_ros.tools.train_run import Part, describe, describe_parts, open_parts
+from depthrefl_ros.tools.train_run import Part, describe, open_parts
 from depthrefl_ros.training.calibrate import fit_calibration
 from depthrefl_ros.training.evaluate import evaluate_images, torch_infer
 from depthrefl_ros.training.protocol import Protocol
@@ -71,12 +71,15 @@ def finish_checkpoint(
         [part.weight for part in held_out.values()],
     )
     (run / "calibration.json").write_text(json.dumps(calibration, indent=1))
-    name, first = next(iter(held_out.items()))
+    described = {name: describe(part.dataset) for name, part in held_out.items()}
+    name = next(iter(described))
     measured = {
         "validation": figures,
         "validation_protocol": str(protocol),
-        "validation_data": {"name": name, **describe(first.dataset)},
-        "calibration_data": describe_parts(held_out),
+        "validation_data": {"name": name, **described[name]},
+        "calibration_data": {
+            name: {**described[name], "weight": part.weight} for name, part in held_out.items()
+        },
     }
     return write_report(run, checkpoint, model, state, measured)
 

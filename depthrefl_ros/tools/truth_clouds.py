@@ -21,7 +21,7 @@ from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.geometry.gates import Gates, GateSettings
 from depthrefl_ros.geometry.obstacles import ObstacleClouds, ObstaclePoints, ObstacleSettings
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.geometry.rectification import Rectification, looks_past, reprojected
+from depthrefl_ros.geometry.rectification import Rectification, reprojected
 from depthrefl_ros.ros.messages import MessageError, camera_from_info, info_key
 from depthrefl_ros.ros.obstacle_outputs import FIELDS
 from depthrefl_ros.ros.output_messages import cloud_message
@@ -63,9 +63,10 @@ class TruthClouds:
     ):
         if camera.is_distorted:
             raise ToolError(f"distortion is {camera.D.tolist()}; true depth needs a rectified one")
-        small = Rectification(camera, True, size).network_camera
+        way = Rectification(camera, True, size)
+        small = way.network_camera
         self._camera, self._small = camera, small
-        self._padding = looks_past(camera, small)
+        self._padding = way.network_unseen()
         self._gates, self._clouds = Gates(small), ObstacleClouds(small)
         self._settings, self._base_from_camera = gates, base_from_camera
         self._obstacles = ObstacleSettings(max_range_m=gates.max_range_m)
@@ -78,13 +79,13 @@ class TruthClouds:
             truth_m: (H, W) float32 metres; NaN and 0 are unknown.
         """
         depth = reprojected(truth_m, self._camera, self._small)
-        unseen = self._padding | ~(depth > 0)
-        # The gates want numbers; what lies far beyond the range is removed again as unseen.
-        depth = np.where(unseen, np.float32(10.0 * self._settings.max_range_m), depth)
-        gated = self._gates.apply(depth, self._sigma, math.inf, self._settings, unseen)
+        depth[~(depth > 0)] = np.nan
+        if self._padding is not None:
+            depth[self._padding] = np.nan
+        gated = self._gates.apply_to_known(depth, self._sigma, math.inf, self._settings)
         return self._clouds.build(
             gated.depth_m,
-            np.where(unseen, np.float32(np.nan), gated.smoothed_m),
+            gated.smoothed_m,
             self._sigma,
             np.ones_like(self._sigma),
             self._base_from_camera,
@@ -173,7 +174,9 @@ def _camera(info, depth_m: np.ndarray, source: str) -> Camera:
     height, width = depth_m.shape
     try:
         return camera_from_info(info, source).for_image(width, height)
-    except (MessageError, CameraError) as error:
+    except MessageError as error:
+        raise ToolError(str(error)) from error
+    except CameraError as error:
         raise ToolError(f"{source}: {error}") from error
 
 
