@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from box_scene import true_depth
 
+from depthrefl_ros.geometry import obstacles
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.cloud import voxel_thin
 from depthrefl_ros.geometry.obstacles import MAX_POINTS, ObstacleClouds, ObstacleSettings
@@ -164,6 +167,53 @@ def test_clouds_are_thinned_until_they_fit_a_message():
     assert MAX_POINTS * 16 == 192 * 1024
 
 
+def wavering(truth: np.ndarray, share: float = 0.06) -> np.ndarray:
+    """Depth that errs by up to this share, otherwise in every row, as a network's does."""
+    factors = np.random.default_rng(0).uniform(1 - share, 1 + share, len(truth))
+    return ranged(truth * factors[:, None].astype(np.float32))
+
+
+def cells(points: np.ndarray) -> set[tuple[int, int]]:
+    """Cells of 0.05 m on the floor."""
+    return set(map(tuple, np.unique(np.floor(points[:, :2] / 0.05).astype(int), axis=0)))
+
+
+def test_a_wavering_wall_is_marked_in_fewer_layers_and_where_its_nearest_points_are():
+    seen = wavering(true_depth(CAMERA, MOUNT, [WALL]))
+    every, _ = clouds(seen, settings=replace(SETTINGS, range_resolution_m=0.0))
+    marked, _ = clouds(seen)
+    assert 2.5 * len(cells(marked)) < len(cells(every))
+    assert abs(marked[:, 0].min() - every[:, 0].min()) < 0.01
+    assert cells(marked) <= cells(every)  # nothing is marked where no point stood
+    # No point of the cloud is left without a mark at most a resolution and a voxel nearer.
+    way = np.hypot(*(every[:, None, :2] - marked[None, ::3, :2]).transpose(2, 0, 1)).min(axis=1)
+    assert way.max() < 0.25
+    assert np.ptp(marked[:, 2]) > 0.95 * np.ptp(every[:, 2])  # heights stay
+
+
+def test_what_stands_farther_behind_is_marked_by_itself():
+    two = [((3.0, -1.0, 0.0), (3.02, 1.0, 0.3)), ((3.3, -1.0, 0.0), (3.32, 1.0, 1.0))]
+    marking, _ = clouds(ranged(true_depth(CAMERA, MOUNT, two)))
+    for front in (3.0, 3.3):
+        assert (np.abs(marking[:, 0] - front) < 0.03).sum() > 20
+
+
+def test_without_a_range_resolution_marks_stand_where_the_points_do():
+    seen = wavering(true_depth(CAMERA, MOUNT, [WALL]))
+    settings = replace(SETTINGS, range_resolution_m=0.0, voxel_size_m=0.005, min_height_m=0.5)
+    marking, _ = clouds(seen, settings=settings)
+    depth = MOUNT.inverse().apply(marking)[:, 2]
+    assert np.isin(depth.round(3), np.unique(seen[np.isfinite(seen)]).round(3)).mean() > 0.99
+
+
+def test_a_grid_of_many_cells_marks_the_same(monkeypatch):
+    seen = wavering(true_depth(CAMERA, MOUNT, [BOX, WALL]))
+    dense = clouds(seen)
+    monkeypatch.setattr(obstacles, "_MOST_CELLS", 0)
+    for one, other in zip(dense, clouds(seen), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_each_voxel_keeps_its_most_certain_point():
     points = np.array([[0.01, 0.01, 1.01], [0.02, 0.02, 1.02], [0.08, 0.0, 1.0], [-0.01, 0, 1.0]])
     kept = voxel_thin(points.astype(np.float32), np.array([0.2, 0.9, 0.1, 0.3], np.float32), 0.05)
@@ -178,6 +228,7 @@ def test_each_voxel_keeps_its_most_certain_point():
     [
         ({"min_height_m": 2.0}, "min_obstacle_height < max_obstacle_height"),
         ({"voxel_size_m": 0.0}, "voxel_size is 0.0 m"),
+        ({"range_resolution_m": -0.1}, "range_resolution is -0.1 m"),
         ({"max_range_m": -1.0}, "max_range is -1.0 m"),
     ],
 )

@@ -96,7 +96,7 @@ class GateSettings:
     """
 
     median_filter: bool = True
-    edge_ratio: float = 1.08
+    edge_ratio: float = 1.12
     max_grazing_angle_deg: float = 1.5
     min_confidence: float = 0.0
     min_range_m: float = 0.3

@@ -4,6 +4,10 @@ Nav2's 2-D obstacle layer knows no heights when it clears: a ray that passes ove
 it. So rays are compared as the costmap sees them, from above: by their bearing around the camera,
 which is an image column only while the camera is level. At each bearing the nearest thing within
 the height band ends all clearing, whether it was believed or not.
+
+A network's depth wavers from row to row of one upright surface, which would be marked as many
+layers of cells, most of them wrong. Obstacles that stand closer behind each other than the range
+resolution are marked as one, where the nearest stands.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from depthrefl_ros.geometry.rays import image_rays
 
 MAX_POINTS = 12_288  # of 16 bytes: 192 KiB, two of which pass Fast DDS's default transport
 _COARSER = 1.25  # how much voxels grow while there are too many points
+_MOST_CELLS = 1 << 20  # of a polar grid that is faster than a sort
 _NEAREST_M = 0.3  # what is nearer blocks no wider than at this distance
 _STOP_BEFORE_M = 0.1  # clearing ends this far before an obstacle: two cells of a usual costmap
 
@@ -32,6 +37,8 @@ class ObstacleSettings:
         min_height_m: lower end of the height band, above the base frame's z = 0.
         max_height_m: upper end.
         voxel_size_m: edge of the voxels, of which each keeps one point.
+        range_resolution_m: obstacles at one bearing that stand closer behind each other than this,
+            over the floor, are marked where the nearest of them stands; 0 marks each where it is.
         max_range_m: depth beyond which nothing is marked and no ray is known to be free.
 
     Raises:
@@ -41,6 +48,7 @@ class ObstacleSettings:
     min_height_m: float = 0.1
     max_height_m: float = 1.8
     voxel_size_m: float = 0.05
+    range_resolution_m: float = 0.15
     max_range_m: float = 10.0
 
     def __post_init__(self) -> None:
@@ -51,6 +59,10 @@ class ObstacleSettings:
             )
         if not 0.0 < self.voxel_size_m <= 1.0:
             raise ValueError(f"voxel_size is {self.voxel_size_m} m; need 0 < it <= 1")
+        if not 0.0 <= self.range_resolution_m <= 1.0:
+            raise ValueError(
+                f"range_resolution is {self.range_resolution_m} m; need 0 (off) or up to 1"
+            )
         if not self.max_range_m > 0.0:
             raise ValueError(f"max_range is {self.max_range_m} m; need more than 0")
 
@@ -75,6 +87,7 @@ class _View:
         pose: base_from_camera.
         camera_height_m: metres above the floor.
         over_floor: (h, w) float32, metres over the floor for each metre of depth.
+        turns: (h, w) float32, the ray's direction over the floor, -0.5 to 0.5 of a full turn.
         bearing: (h, w) int64, the number of each ray's bearing.
         to_floor: (h, w) float32, depth at which the ray meets z = 0, or inf.
     """
@@ -83,8 +96,8 @@ class _View:
         self.pose = pose
         turned = rays @ pose.rotation.T.astype(np.float32)
         self.over_floor = np.hypot(turned[..., 0], turned[..., 1])
-        turns = np.arctan2(turned[..., 1], turned[..., 0]) / np.float32(2 * np.pi)
-        self.bearing = np.floor(turns * bearings).astype(np.int64) % bearings
+        self.turns = np.arctan2(turned[..., 1], turned[..., 0]) / np.float32(2 * np.pi)
+        self.bearing = np.floor(self.turns * bearings).astype(np.int64) % bearings
         self.camera_height_m = np.float32(pose.translation[2])
         self._rise = turned[..., 2]
         fall = np.maximum(-self._rise, np.float32(1e-6))
@@ -161,9 +174,19 @@ class ObstacleClouds:
         # The nearest obstacle's own ray is free until shortly before it.
         up_to_obstacle = obstacle & (reach_m <= limit_m + settings.voxel_size_m) & (free_m > 0)
         end = np.where(up_to_obstacle, free_m / np.maximum(over_floor, 1e-6), depth)
+        cleared = free | up_to_obstacle
+        marks = self._rays[obstacle] * depth[obstacle, None]
+        if settings.range_resolution_m:
+            way = marks[_nearest_alike(reach_m[obstacle], view.turns[obstacle], settings)] - marks
+            up = base_from_camera.up_in_source.astype(np.float32)
+            marks += way - np.outer(way @ up, up)  # along the floor: heights stay
         return ObstaclePoints(
-            self._cloud(depth, confidence, obstacle, settings.voxel_size_m),
-            self._cloud(end, confidence, free | up_to_obstacle, settings.voxel_size_m),
+            _cloud(marks, confidence[obstacle], settings.voxel_size_m),
+            _cloud(
+                self._rays[cleared] * end[cleared, None],
+                confidence[cleared],
+                settings.voxel_size_m,
+            ),
         )
 
     def _limits(self, bearing: np.ndarray, distance_m: np.ndarray, width_m: float) -> np.ndarray:
@@ -183,17 +206,44 @@ class ObstacleClouds:
             np.minimum(limits, np.roll(wide, -step), out=limits)
         return limits
 
-    def _cloud(
-        self, depth: np.ndarray, confidence: np.ndarray, chosen: np.ndarray, voxel_size_m: float
-    ) -> np.ndarray:
-        """(N, 4) float32, thinned by voxels as large as it takes to keep ``MAX_POINTS``."""
-        certainty = confidence[chosen]
-        points = self._rays[chosen] * depth[chosen, None]
+
+def _nearest_alike(
+    reach_m: np.ndarray, turns: np.ndarray, settings: ObstacleSettings
+) -> np.ndarray:
+    """(N,) int64, of each point the nearest one that is marked together with it.
+
+    Points are one when they share a cell of a polar grid over the floor, around the camera: as deep
+    as the range resolution and as wide as a voxel.
+
+    Args:
+        reach_m: (N,) float32 metres over the floor.
+        turns: (N,) float32, -0.5 to 0.5 of a full turn.
+        settings: sizes of the cells.
+    """
+    if not len(reach_m):
+        return np.zeros(0, np.int64)
+    ring = np.floor(reach_m / np.float32(settings.range_resolution_m)).astype(np.int64)
+    # Cells are as wide as a voxel where their ring ends.
+    rim = np.float32(2 * np.pi * settings.range_resolution_m / settings.voxel_size_m)
+    sector = np.floor((turns + np.float32(0.5)) * (rim * (ring + 1))).astype(np.int64)
+    cell = ring * (int(sector.max()) + 1) + sector
+    if int(cell.max()) >= _MOST_CELLS:
+        cell = np.unique(cell, return_inverse=True)[1].ravel()
+    nearest_m = np.full(int(cell.max()) + 1, np.inf, np.float32)
+    np.minimum.at(nearest_m, cell, reach_m)
+    found = np.flatnonzero(reach_m == nearest_m[cell])
+    nearest = np.zeros(len(nearest_m), np.int64)
+    nearest[cell[found]] = found
+    return nearest[cell]
+
+
+def _cloud(points: np.ndarray, certainty: np.ndarray, voxel_size_m: float) -> np.ndarray:
+    """(N, 4) float32, thinned by voxels as large as it takes to keep ``MAX_POINTS``."""
+    kept = voxel_thin(points, certainty, voxel_size_m)
+    while len(kept) > MAX_POINTS:
+        voxel_size_m *= _COARSER
         kept = voxel_thin(points, certainty, voxel_size_m)
-        while len(kept) > MAX_POINTS:
-            voxel_size_m *= _COARSER
-            kept = voxel_thin(points, certainty, voxel_size_m)
-        return np.column_stack([points[kept], certainty[kept]]).astype(np.float32)
+    return np.column_stack([points[kept], certainty[kept]]).astype(np.float32)
 
 
 def _crosses(near: np.ndarray, far: np.ndarray, settings: ObstacleSettings) -> np.ndarray:

@@ -66,6 +66,7 @@ class LiveSettings:
             min_height_m=parameters.min_obstacle_height,
             max_height_m=parameters.max_obstacle_height,
             voxel_size_m=parameters.voxel_size,
+            range_resolution_m=parameters.range_resolution,
             max_range_m=estimator.max_range_m,
         )
         increment = math.radians(parameters.scan_angle_increment)

@@ -226,6 +226,11 @@ class Parameters:
         "Metres; points/marking and points/clearing have one point a voxel of this size.",
         limits=(0.005, 1.0),
     )
+    range_resolution: float = _parameter(
+        ObstacleSettings.range_resolution_m,
+        "Metres; obstacles at a bearing closer behind each other are marked where the nearest is.",
+        limits=(0.0, 1.0),
+    )
     cloud_stride: int = _parameter(
         1,
         "points has every so many-th row and column.",
