@@ -2,7 +2,9 @@
 
 A mark is a cell of 0.05 m on the floor, in the robot's frame (occupancy.py). It is false when it is
 more than 0.15 m from every cell that the true depth of the same frame marks. Recall is the share of
-the true cells that have a mark within 0.15 m. All rows have the same height band, range and cells.
+the true cells that have a mark within 0.15 m; "by chance" is the recall of the same marks in the
+mirrored scene, for marks all over the floor find whatever there is. All rows have the same height
+band, range and cells.
 
     python benchmark/costmap.py DRIVE... --json costmap.json
 
@@ -198,14 +200,17 @@ def total(tallies: list[dict[str, Tally]]) -> dict[str, Tally]:
 
 def table(tallies: dict[str, Tally]) -> str:
     """One line a row; factors and points are against the first row of the same kind of depth."""
-    lines = [f"{'':<28}{'false marks':>12}{'of marks':>10}{'fewer by':>10}{'recall':>9}{'':>9}"]
+    head = (
+        f"{'false marks':>12}{'of marks':>10}{'fewer by':>10}{'recall':>9}{'':>9}{'by chance':>11}"
+    )
+    lines = [f"{'':<28}{head}"]
     for name, tally in tallies.items():
         raw = tallies["blurred truth" if name in BLURRED_ROWS else "raw depth"]
         fewer = raw.false / tally.false if tally.false else math.inf
         points = 100 * (tally.recall - raw.recall)
         lines.append(
             f"{name:<28}{tally.false:>12}{tally.marks:>10}{fewer:>9.1f}x"
-            f"{100 * tally.recall:>8.1f}%{points:>+9.1f}"
+            f"{100 * tally.recall:>8.1f}%{points:>+9.1f}{100 * tally.by_chance:>10.1f}%"
         )
     return "\n".join(lines)
 
@@ -266,7 +271,10 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     for drive, one in compared.items():
         print(f"{drive}\n{table(one)}\n")
     figures = {
-        drive: {name: asdict(tally) | {"recall": tally.recall} for name, tally in one.items()}
+        drive: {
+            name: asdict(tally) | {"recall": tally.recall, "by_chance": tally.by_chance}
+            for name, tally in one.items()
+        }
         for drive, one in compared.items()
     }
     write_json(args.json, figures)

@@ -65,12 +65,18 @@ def right_cells(truth: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Tally:
-    """Cells counted over frames: marks, false ones, true ones, those of them that were found."""
+    """Cells counted over frames: marks, false ones, true ones, those of them that were found.
+
+    Attributes:
+        mirrored: true cells that would be found if the robot's left were its right: marks that are
+            spread widely find much by chance.
+    """
 
     marks: int = 0
     false: int = 0
     true: int = 0
     found: int = 0
+    mirrored: int = 0
 
     def add(self, points: np.ndarray, truth: np.ndarray) -> None:
         """Counts one frame: a row's points and all points of the truth, both in the base frame."""
@@ -78,9 +84,16 @@ class Tally:
         self.marks += int(marked.sum())
         self.false += int((marked & ~right_cells(truth)).sum())
         self.true += int(true.sum())
-        self.found += int((true & near(marked)).sum())
+        found = near(marked)
+        self.found += int((true & found).sum())
+        self.mirrored += int((true[:, ::-1] & found).sum())
 
     @property
     def recall(self) -> float:
         """Share of the true cells that were found; NaN without any."""
         return self.found / self.true if self.true else math.nan
+
+    @property
+    def by_chance(self) -> float:
+        """Share of the true cells that would be found in the mirrored scene; NaN without any."""
+        return self.mirrored / self.true if self.true else math.nan

@@ -7,7 +7,7 @@ the height band ends all clearing, whether it was believed or not.
 
 A network's depth wavers from row to row of one upright surface, which would be marked as many
 layers of cells, most of them wrong. Obstacles that stand closer behind each other than the range
-resolution are marked as one, where the nearest stands.
+resolution are marked where the nearest and the farthest of them stand, and nowhere between.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class ObstacleSettings:
         max_height_m: upper end.
         voxel_size_m: edge of the voxels, of which each keeps one point.
         range_resolution_m: obstacles at one bearing that stand closer behind each other than this,
-            over the floor, are marked where the nearest of them stands; 0 marks each where it is.
+            over the floor, are marked where the nearest and the farthest of them stand, each at the
+            end that it is closer to; 0 marks each where it is.
         max_range_m: depth beyond which nothing is marked and no ray is known to be free.
 
     Raises:
@@ -48,7 +49,7 @@ class ObstacleSettings:
     min_height_m: float = 0.1
     max_height_m: float = 1.8
     voxel_size_m: float = 0.05
-    range_resolution_m: float = 0.15
+    range_resolution_m: float = 0.25
     max_range_m: float = 10.0
 
     def __post_init__(self) -> None:
@@ -177,7 +178,7 @@ class ObstacleClouds:
         cleared = free | up_to_obstacle
         marks = self._rays[obstacle] * depth[obstacle, None]
         if settings.range_resolution_m:
-            way = marks[_nearest_alike(reach_m[obstacle], view.turns[obstacle], settings)] - marks
+            way = marks[_marked_with(reach_m[obstacle], view.turns[obstacle], settings)] - marks
             up = base_from_camera.up_in_source.astype(np.float32)
             marks += way - np.outer(way @ up, up)  # along the floor: heights stay
         return ObstaclePoints(
@@ -207,13 +208,11 @@ class ObstacleClouds:
         return limits
 
 
-def _nearest_alike(
-    reach_m: np.ndarray, turns: np.ndarray, settings: ObstacleSettings
-) -> np.ndarray:
-    """(N,) int64, of each point the nearest one that is marked together with it.
+def _marked_with(reach_m: np.ndarray, turns: np.ndarray, settings: ObstacleSettings) -> np.ndarray:
+    """(N,) int64, of each point the one that stands where it is marked, itself perhaps.
 
-    Points are one when they share a cell of a polar grid over the floor, around the camera: as deep
-    as the range resolution and as wide as a voxel.
+    Points that share a cell of a polar grid over the floor, around the camera, as deep as the range
+    resolution and as wide as a voxel, are marked at the nearer or the farther end of what is in it.
 
     Args:
         reach_m: (N,) float32 metres over the floor.
@@ -229,12 +228,19 @@ def _nearest_alike(
     cell = ring * (int(sector.max()) + 1) + sector
     if int(cell.max()) >= _MOST_CELLS:
         cell = np.unique(cell, return_inverse=True)[1].ravel()
-    nearest_m = np.full(int(cell.max()) + 1, np.inf, np.float32)
-    np.minimum.at(nearest_m, cell, reach_m)
-    found = np.flatnonzero(reach_m == nearest_m[cell])
-    nearest = np.zeros(len(nearest_m), np.int64)
-    nearest[cell[found]] = found
-    return nearest[cell]
+    near, far = (_extreme(which, reach_m, cell) for which in (np.minimum, np.maximum))
+    return np.where(reach_m[far] - reach_m < reach_m - reach_m[near], far, near)
+
+
+def _extreme(which: np.ufunc, reach_m: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """(N,) int64, of each point the one in its cell that is nearest (np.minimum) or farthest."""
+    start = np.inf if which is np.minimum else -np.inf
+    extreme_m = np.full(int(cell.max()) + 1, start, np.float32)
+    which.at(extreme_m, cell, reach_m)
+    found = np.flatnonzero(reach_m == extreme_m[cell])
+    index = np.zeros(len(extreme_m), np.int64)
+    index[cell[found]] = found
+    return index[cell]
 
 
 def _cloud(points: np.ndarray, certainty: np.ndarray, voxel_size_m: float) -> np.ndarray:
