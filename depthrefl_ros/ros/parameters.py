@@ -228,7 +228,7 @@ class Parameters:
     )
     range_resolution: float = _parameter(
         ObstacleSettings.range_resolution_m,
-        "Metres; obstacles at a bearing closer behind each other are marked where the nearest is.",
+        "Metres; obstacles at a bearing closer behind each other are marked at their two ends.",
         limits=(0.0, 1.0),
     )
     cloud_stride: int = _parameter(
