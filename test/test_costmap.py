@@ -127,7 +127,7 @@ def recorded_drive(folder: RenderedFolder, every: int) -> RenderedFolder:
 
 
 def test_ours_cuts_false_marks_by_three_at_five_points_of_recall(tmp_path):
-    """Through the shipped model with the settings that are the node's by default."""
+    """The shipped model on the shipped recording, with the settings of the benchmark."""
     pytest.importorskip("openvino")
     bundle = Bundle.load("indoor_tiny")
     engine = open_engine(bundle, EngineChoice("openvino")).engine
