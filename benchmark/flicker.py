@@ -23,7 +23,7 @@ from depthrefl_ros.engine.selection import open_engine
 from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, Frame
 from depthrefl_ros.geometry.rectification import Rectification, reprojected
 from depthrefl_ros.geometry.temporal import DepthStabiliser
-from depthrefl_ros.ros.messages import camera_from_info
+from depthrefl_ros.ros.convert.camera_info import camera_from_info
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import (
     ToolError,

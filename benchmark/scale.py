@@ -41,7 +41,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.pose import BASE_FROM_OPTICAL, Pose
 from depthrefl_ros.geometry.rays import pixel_rays
 from depthrefl_ros.geometry.scale import ScaleCorrection, ScaleSettings
-from depthrefl_ros.ros.messages import camera_from_info
+from depthrefl_ros.ros.convert.camera_info import camera_from_info
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import (
     StopRequest,

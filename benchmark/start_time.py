@@ -169,7 +169,7 @@ class Camera:
         from sensor_msgs.msg import CameraInfo, Image
 
         from depthrefl_ros.geometry.camera import Camera as Lens
-        from depthrefl_ros.ros.messages import camera_to_info
+        from depthrefl_ros.ros.convert.camera_info import camera_to_info
         from depthrefl_ros.tools.ros_node import tool_node
 
         self._context = tool_node("start_time_camera", [], "/start_time")

@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.ros.messages import camera_to_info
+from depthrefl_ros.ros.convert.camera_info import camera_to_info
 
 WIDTH, HEIGHT = 320, 240
 FRAME = "camera_optical_frame"

@@ -9,7 +9,8 @@ from std_msgs.msg import Header
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.ros.calibration_file import CalibrationError, load_calibration
 from depthrefl_ros.ros.cameras import CameraSources, NoCameraError
-from depthrefl_ros.ros.messages import MessageError, camera_to_info
+from depthrefl_ros.ros.convert.camera_info import camera_to_info
+from depthrefl_ros.ros.convert.images import MessageError
 
 TOPIC = "/front/camera_info"
 

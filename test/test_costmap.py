@@ -15,7 +15,7 @@ from conftest import ROOT
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.gates import GateSettings
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.ros.messages import camera_from_info
+from depthrefl_ros.ros.convert.camera_info import camera_from_info
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.frame_sources import open_source
 from depthrefl_ros.tools.truth import find_truth

@@ -111,7 +111,7 @@ print(sizes)
 
 
 def test_a_full_cloud_reaches_a_best_effort_listener_with_default_settings(peer):
-    from depthrefl_ros.ros.output_messages import CloudBuffer
+    from depthrefl_ros.ros.convert.clouds import CloudBuffer
     from depthrefl_ros.ros.qos import publisher_profile
 
     cloud = CloudBuffer(480, 640).message

@@ -16,8 +16,7 @@ from sensor_msgs.msg import LaserScan, PointCloud2, Range
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.ros.messages import cloud_to_points
-from depthrefl_ros.ros.output_messages import cloud_message
+from depthrefl_ros.ros.convert.clouds import cloud_message, cloud_to_points
 from depthrefl_ros.ros.parameters import Parameters
 
 MOUNT = {"camera_height": 0.5, "camera_pitch": 5.0}

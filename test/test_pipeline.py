@@ -17,9 +17,9 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.ros.anchors import Anchors
 from depthrefl_ros.ros.cameras import CameraSources
 from depthrefl_ros.ros.complaints import Complaints
+from depthrefl_ros.ros.convert.camera_info import camera_to_info
 from depthrefl_ros.ros.diagnostics import ERROR, Diagnostics
 from depthrefl_ros.ros.live_settings import LiveSettings, load_mask
-from depthrefl_ros.ros.messages import camera_to_info
 from depthrefl_ros.ros.mount import Mount
 from depthrefl_ros.ros.parameters import ParameterError, Parameters
 from depthrefl_ros.ros.pipeline import Pipeline, Received

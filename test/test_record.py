@@ -19,7 +19,8 @@ from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
-from depthrefl_ros.ros.output_messages import CloudBuffer, ImageBuffer
+from depthrefl_ros.ros.convert.clouds import CloudBuffer
+from depthrefl_ros.ros.convert.images import ImageBuffer
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.frame_sources import open_source

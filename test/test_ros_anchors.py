@@ -13,10 +13,10 @@ from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.anchors import Anchors
+from depthrefl_ros.ros.convert.clouds import cloud_message
 from depthrefl_ros.ros.live_settings import LiveSettings
 from depthrefl_ros.ros.moment import Moment
 from depthrefl_ros.ros.mount import Mount
-from depthrefl_ros.ros.output_messages import cloud_message
 from depthrefl_ros.ros.parameters import Parameters
 from depthrefl_ros.ros.transforms import Transforms
 

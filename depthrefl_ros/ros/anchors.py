@@ -18,7 +18,7 @@ from depthrefl_ros.geometry.anchors import (
 )
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.ground import up_from_acceleration
-from depthrefl_ros.ros.messages import cloud_to_points
+from depthrefl_ros.ros.convert.clouds import cloud_to_points
 from depthrefl_ros.ros.moment import Moment, seconds_of
 from depthrefl_ros.ros.mount import Mount
 from depthrefl_ros.ros.transforms import TransformError

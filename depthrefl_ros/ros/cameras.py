@@ -10,7 +10,8 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo
 
 from depthrefl_ros.geometry.camera import Camera, CameraError
-from depthrefl_ros.ros.messages import MessageError, camera_from_info, info_key
+from depthrefl_ros.ros.convert.camera_info import camera_from_info, info_key
+from depthrefl_ros.ros.convert.images import MessageError
 from depthrefl_ros.ros.qos import CAMERA_INFO_DEPTH
 
 _REMEMBERED = 16  # cameras; more only come from a driver whose calibration never rests

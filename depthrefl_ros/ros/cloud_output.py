@@ -8,7 +8,7 @@ from sensor_msgs.msg import PointCloud2
 from depthrefl_ros.estimator import DepthFrame
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.cloud import CloudBuilder, voxel_thin
-from depthrefl_ros.ros.output_messages import CloudBuffer, cloud_message
+from depthrefl_ros.ros.convert.clouds import CloudBuffer, cloud_message
 from depthrefl_ros.ros.parameters import Parameters
 
 

@@ -16,10 +16,10 @@ from depthrefl_ros.geometry.scale import ScaleHealth
 from depthrefl_ros.geometry.scan import ScanBuilder
 from depthrefl_ros.ros.anchors import Anchors
 from depthrefl_ros.ros.complaints import Complaints
+from depthrefl_ros.ros.convert.clouds import cloud_message
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.moment import Moment
 from depthrefl_ros.ros.mount import Mount
-from depthrefl_ros.ros.output_messages import cloud_message
 from depthrefl_ros.ros.publishers import CLEARING, MARKING, SCAN, Publishers
 from depthrefl_ros.ros.transforms import TransformError
 

@@ -9,9 +9,9 @@ from depthrefl_ros.estimator import DepthFrame, StepTimer
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.preview import DepthPreview
 from depthrefl_ros.ros.cloud_output import CloudOutput
-from depthrefl_ros.ros.messages import camera_to_info
+from depthrefl_ros.ros.convert.camera_info import camera_to_info
+from depthrefl_ros.ros.convert.images import ImageBuffer, write_millimetres
 from depthrefl_ros.ros.moment import Moment
-from depthrefl_ros.ros.output_messages import ImageBuffer, write_millimetres
 from depthrefl_ros.ros.publishers import (
     DEPTH_CAMERA_INFO,
     DEPTH_CONFIDENCE,

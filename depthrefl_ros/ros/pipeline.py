@@ -18,10 +18,10 @@ from depthrefl_ros.estimator import DepthEstimator, DepthFrame, Frame, StepTimer
 from depthrefl_ros.ros.anchors import Anchors
 from depthrefl_ros.ros.cameras import CameraSources, FoundCamera, NoCameraError
 from depthrefl_ros.ros.complaints import Complaints
+from depthrefl_ros.ros.convert.images import MessageError, compressed_image_to_array, image_to_array
 from depthrefl_ros.ros.correction import DepthCorrection
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.live_settings import LiveSettings
-from depthrefl_ros.ros.messages import MessageError, compressed_image_to_array, image_to_array
 from depthrefl_ros.ros.moment import Moment
 from depthrefl_ros.ros.mount import Mount
 from depthrefl_ros.ros.obstacle_outputs import TOPICS as OBSTACLE_TOPICS

@@ -12,7 +12,7 @@ from std_msgs.msg import Header
 
 from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.ros.calibration_file import CalibrationError, load_calibration
-from depthrefl_ros.ros.messages import camera_to_info
+from depthrefl_ros.ros.convert.camera_info import camera_to_info
 from depthrefl_ros.tools.command_line import ToolError
 
 INTRINSICS_FILE = "intrinsics.yaml"

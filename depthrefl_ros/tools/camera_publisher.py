@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from depthrefl_ros.ros.messages import MessageError
+from depthrefl_ros.ros.convert.images import MessageError
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
 from depthrefl_ros.tools.frame_sources import SourceFrame
 from depthrefl_ros.tools.jpeg import compressed_image

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from depthrefl_ros.ros.messages import camera_from_info, compressed_image_to_array
+from depthrefl_ros.ros.convert.camera_info import camera_from_info
+from depthrefl_ros.ros.convert.images import compressed_image_to_array
 from depthrefl_ros.tools.overview import OverviewRow
 from depthrefl_ros.tools.recordings import Recording, depth_from_message, stamp_ns
 from depthrefl_ros.tools.truth import Truth

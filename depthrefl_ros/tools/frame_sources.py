@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from depthrefl_ros.ros.messages import MessageError, compressed_image_to_array
+from depthrefl_ros.ros.convert.images import MessageError, compressed_image_to_array
 from depthrefl_ros.tools.camera_info_file import INTRINSICS_FILE, Intrinsics
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recordings import Recording, is_recording, stamp_ns

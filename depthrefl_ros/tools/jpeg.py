@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 from sensor_msgs.msg import CompressedImage, Image
 
-from depthrefl_ros.ros.messages import image_to_array
+from depthrefl_ros.ros.convert.images import image_to_array
 
 QUALITY = 90
 

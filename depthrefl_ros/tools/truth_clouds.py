@@ -22,9 +22,10 @@ from depthrefl_ros.geometry.gates import Gates, GateSettings
 from depthrefl_ros.geometry.obstacles import ObstacleClouds, ObstaclePoints, ObstacleSettings
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rectification import Rectification, reprojected
-from depthrefl_ros.ros.messages import MessageError, camera_from_info, info_key
+from depthrefl_ros.ros.convert.camera_info import camera_from_info, info_key
+from depthrefl_ros.ros.convert.clouds import cloud_message
+from depthrefl_ros.ros.convert.images import MessageError
 from depthrefl_ros.ros.obstacle_outputs import FIELDS
-from depthrefl_ros.ros.output_messages import cloud_message
 from depthrefl_ros.ros.qos import publisher_overrides, publisher_profile
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.camera_source import Schedule

@@ -1,24 +1,22 @@
-import struct
+"""Images that come in and go out, byte by byte."""
+
 import sys
 from array import array
 
 import cv2
 import numpy as np
 import pytest
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointField
-from std_msgs.msg import Header
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CompressedImage, Image
 
-from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.ros import encodings
-from depthrefl_ros.ros.messages import (
+from depthrefl_ros.ros.convert import encodings
+from depthrefl_ros.ros.convert.images import (
+    ImageBuffer,
     MessageError,
-    camera_from_info,
-    camera_to_info,
     compressed_image_to_array,
     image_to_array,
-    info_key,
+    write_millimetres,
 )
-from depthrefl_ros.ros.output_messages import CloudBuffer, ImageBuffer
 
 TOPIC = "/camera/image_raw"
 HEIGHT, WIDTH = 6, 8
@@ -204,91 +202,7 @@ def test_data_that_are_no_picture_are_refused(data):
         compressed_image_to_array(message, TOPIC)
 
 
-def camera_info():
-    message = CameraInfo(width=640, height=480, distortion_model="plumb_bob")
-    message.d = [0.1, -0.05, 0.001, 0.002, 0.0]
-    message.k = [500.0, 0, 320, 0, 510, 240, 0, 0, 1]
-    message.r = [1.0, 0, 0, 0, 1, 0, 0, 0, 1]
-    message.p = [490.0, 0, 321, 0, 0, 505, 241, 0, 0, 0, 1, 0]
-    message.roi.x_offset, message.roi.width, message.roi.height = 2, 320, 480
-    message.binning_x = message.binning_y = 2
-    return message
-
-
-def test_camera_info_round_trip():
-    message = camera_info()
-    camera = camera_from_info(message, "/camera_info")
-    assert (camera.K[1, 1], camera.P[0, 2], camera.roi.x_offset) == (510, 321, 2)
-    again = camera_to_info(camera, Header(frame_id="optical"))
-    assert again.header.frame_id == "optical"
-    assert info_key(again) == info_key(message)
-
-
-def test_info_key_ignores_the_header_and_nothing_else():
-    message = camera_info()
-    key = info_key(message)
-    message.header.stamp.sec = 5
-    assert info_key(message) == key
-    message.k[0] += 1
-    assert info_key(message) != key
-
-
-@pytest.mark.parametrize(
-    "field, value, complaint",
-    [
-        ("k", [0.0] * 9, "K is all zero"),
-        ("k", [float("nan")] * 9, "K is .*nan"),
-        ("width", 0, "0x480"),
-        ("distortion_model", "warped", "'warped'"),
-    ],
-)
-def test_bad_camera_info_is_refused_with_the_topic(field, value, complaint):
-    message = camera_info()
-    setattr(message, field, value)
-    with pytest.raises(MessageError, match=f"/camera_info: .*{complaint}"):
-        camera_from_info(message, "/camera_info")
-
-
-def filled_cloud():
-    buffer = CloudBuffer(2, 3)
-    buffer.points[..., :3] = np.arange(18, dtype=np.float32).reshape(2, 3, 3)
-    buffer.points[0, 1, :3] = np.nan
-    bgra = np.array([30, 20, 10, 255], np.uint8)
-    buffer.points[..., 3] = bgra.view(np.float32)
-    return buffer
-
-
-def test_cloud_reads_back_as_structured_numpy():
-    message = filled_cloud().message
-    assert (message.height, message.width, message.point_step, message.row_step) == (2, 3, 16, 48)
-    assert not message.is_dense and message.is_bigendian == (sys.byteorder == "big")
-    formats = {PointField.FLOAT32: "f4"}
-    layout = {
-        "names": [field.name for field in message.fields],
-        "formats": [formats[field.datatype] for field in message.fields],
-        "offsets": [field.offset for field in message.fields],
-        "itemsize": message.point_step,
-    }
-    points = np.frombuffer(message.data, np.dtype(layout)).reshape(2, 3)
-    np.testing.assert_array_equal(points["x"][1], [9, 12, 15])
-    assert np.isnan(points["y"][0, 1])
-    (packed,) = struct.unpack("I", struct.pack("f", points["rgb"][0, 0]))
-    assert (packed >> 16 & 255, packed >> 8 & 255, packed & 255) == (10, 20, 30)
-
-
-def test_cloud_reads_back_by_sensor_msgs_py():
-    point_cloud2 = pytest.importorskip(
-        "sensor_msgs_py.point_cloud2", reason="sensor_msgs_py is not installed"
-    )
-    points = point_cloud2.read_points(filled_cloud().message, skip_nans=True)
-    assert points.dtype.names == ("x", "y", "z", "rgb")
-    assert len(points) == 5
-    np.testing.assert_array_equal(points["z"], [2, 8, 11, 14, 17])
-
-
 def test_buffers_are_written_in_place_and_serialised_each_time():
-    from rclpy.serialization import deserialize_message, serialize_message
-
     buffer = ImageBuffer(2, 3, "32FC1", np.float32)
     data = buffer.message.data
     for value in (1.5, np.inf):
@@ -304,7 +218,9 @@ def test_preview_buffer_has_three_channels():
     assert buffer.pixels.shape == (2, 3, 3) and buffer.message.step == 9
 
 
-def test_camera_to_info_of_a_pinhole_has_no_distortion():
-    message = camera_to_info(Camera.pinhole(64, 48, 50, 51, 31.5, 23.5), Header())
-    assert not any(message.d)
-    np.testing.assert_array_equal(message.p[:4], [50, 0, 31.5, 0])
+def test_millimetres_round_and_what_is_unknown_is_0():
+    depth = np.array([[1.2344, 1.2346, 65.535, 65.6], [np.nan, np.inf, -np.inf, 0.0]], np.float32)
+    out = np.full(depth.shape, 7, np.uint16)
+    write_millimetres(depth, out)
+    assert out.tolist() == [[1234, 1235, 65535, 0], [0, 0, 0, 0]]
+    assert np.isnan(depth[1, 0])  # which is somebody else's

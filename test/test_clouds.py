@@ -1,5 +1,7 @@
-"""Clouds and images that go out, and clouds that come in, byte by byte."""
+"""Clouds that come in and go out, byte by byte."""
 
+import struct
+import sys
 from array import array
 
 import numpy as np
@@ -7,18 +9,10 @@ import pytest
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import PointCloud2, PointField
 
-from depthrefl_ros.ros.messages import MessageError, cloud_to_points
-from depthrefl_ros.ros.output_messages import CloudBuffer, cloud_message, write_millimetres
+from depthrefl_ros.ros.convert.clouds import CloudBuffer, cloud_message, cloud_to_points
+from depthrefl_ros.ros.convert.images import MessageError
 
 FIELDS = ("x", "y", "z", "confidence")
-
-
-def test_millimetres_round_and_what_is_unknown_is_0():
-    depth = np.array([[1.2344, 1.2346, 65.535, 65.6], [np.nan, np.inf, -np.inf, 0.0]], np.float32)
-    out = np.full(depth.shape, 7, np.uint16)
-    write_millimetres(depth, out)
-    assert out.tolist() == [[1234, 1235, 65535, 0], [0, 0, 0, 0]]
-    assert np.isnan(depth[1, 0])  # which is somebody else's
 
 
 def test_a_cloud_of_any_number_of_points_reads_back():
@@ -83,3 +77,40 @@ def test_clouds_of_other_makers_are_read():
 def test_clouds_that_cannot_be_read_are_named(changes, complaint):
     with pytest.raises(MessageError, match=f"/lidar: {complaint}"):
         cloud_to_points(strange_cloud(**changes), "/lidar")
+
+
+def filled_cloud():
+    buffer = CloudBuffer(2, 3)
+    buffer.points[..., :3] = np.arange(18, dtype=np.float32).reshape(2, 3, 3)
+    buffer.points[0, 1, :3] = np.nan
+    bgra = np.array([30, 20, 10, 255], np.uint8)
+    buffer.points[..., 3] = bgra.view(np.float32)
+    return buffer
+
+
+def test_cloud_reads_back_as_structured_numpy():
+    message = filled_cloud().message
+    assert (message.height, message.width, message.point_step, message.row_step) == (2, 3, 16, 48)
+    assert not message.is_dense and message.is_bigendian == (sys.byteorder == "big")
+    formats = {PointField.FLOAT32: "f4"}
+    layout = {
+        "names": [field.name for field in message.fields],
+        "formats": [formats[field.datatype] for field in message.fields],
+        "offsets": [field.offset for field in message.fields],
+        "itemsize": message.point_step,
+    }
+    points = np.frombuffer(message.data, np.dtype(layout)).reshape(2, 3)
+    np.testing.assert_array_equal(points["x"][1], [9, 12, 15])
+    assert np.isnan(points["y"][0, 1])
+    (packed,) = struct.unpack("I", struct.pack("f", points["rgb"][0, 0]))
+    assert (packed >> 16 & 255, packed >> 8 & 255, packed & 255) == (10, 20, 30)
+
+
+def test_cloud_reads_back_by_sensor_msgs_py():
+    point_cloud2 = pytest.importorskip(
+        "sensor_msgs_py.point_cloud2", reason="sensor_msgs_py is not installed"
+    )
+    points = point_cloud2.read_points(filled_cloud().message, skip_nans=True)
+    assert points.dtype.names == ("x", "y", "z", "rgb")
+    assert len(points) == 5
+    np.testing.assert_array_equal(points["z"], [2, 8, 11, 14, 17])

@@ -1,0 +1,1 @@
+"""Messages to arrays and back: images, camera descriptions, clouds."""

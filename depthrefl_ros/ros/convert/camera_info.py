@@ -1,0 +1,68 @@
+"""CameraInfo to Camera and back (REP-104)."""
+
+from __future__ import annotations
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from depthrefl_ros.geometry.camera import Camera, CameraError, RegionOfInterest
+from depthrefl_ros.ros.convert.encodings import MessageError
+
+
+def info_key(message: CameraInfo) -> tuple:
+    """What makes two CameraInfo messages describe the same camera: everything but the header."""
+    roi = message.roi
+    return (
+        message.width,
+        message.height,
+        message.distortion_model,
+        bytes(message.d),
+        message.k.tobytes(),
+        message.r.tobytes(),
+        message.p.tobytes(),
+        message.binning_x,
+        message.binning_y,
+        (roi.x_offset, roi.y_offset, roi.height, roi.width),
+    )
+
+
+def camera_from_info(message: CameraInfo, topic: str) -> Camera:
+    """The camera that a CameraInfo describes (REP-104).
+
+    Raises:
+        MessageError: a field cannot be true; names the topic, the field and its value.
+    """
+    roi = message.roi
+    try:
+        return Camera(
+            width=message.width,
+            height=message.height,
+            K=np.array(message.k).reshape(3, 3),
+            D=np.array(message.d),
+            R=np.array(message.r).reshape(3, 3),
+            P=np.array(message.p).reshape(3, 4),
+            distortion_model=message.distortion_model,
+            binning_x=message.binning_x,
+            binning_y=message.binning_y,
+            roi=RegionOfInterest(roi.x_offset, roi.y_offset, roi.height, roi.width),
+        )
+    except CameraError as error:
+        raise MessageError(f"{topic}: {error}") from error
+
+
+def camera_to_info(camera: Camera, header: Header) -> CameraInfo:
+    """The CameraInfo message of a camera, with this header."""
+    message = CameraInfo(header=header, width=camera.width, height=camera.height)
+    message.distortion_model = camera.distortion_model
+    message.d = camera.D.tolist()
+    message.k = camera.K.ravel()
+    message.r = camera.R.ravel()
+    message.p = camera.P.ravel()
+    message.binning_x = camera.binning_x
+    message.binning_y = camera.binning_y
+    message.roi.x_offset = camera.roi.x_offset
+    message.roi.y_offset = camera.roi.y_offset
+    message.roi.height = camera.roi.height
+    message.roi.width = camera.roi.width
+    return message

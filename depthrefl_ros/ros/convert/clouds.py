@@ -1,0 +1,105 @@
+"""Clouds: messages to points, and points to messages.
+
+The bytes of an organised cloud are written in place, as those of an image (``images``).
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+
+import numpy as np
+from sensor_msgs.msg import PointCloud2, PointField
+
+from depthrefl_ros.ros.convert.encodings import MessageError
+
+_FIELD_TYPES = {PointField.FLOAT32: "f4", PointField.FLOAT64: "f8"}
+_FLOAT_BYTES = 4
+_IS_BIG_ENDIAN = sys.byteorder == "big"
+
+
+def cloud_to_points(message: PointCloud2, topic: str) -> np.ndarray:
+    """The points of a cloud.
+
+    Args:
+        message: any cloud with x, y and z as FLOAT32 or FLOAT64, in either endianness.
+        topic: named in errors.
+
+    Returns:
+        (n, 3) float32, in metres, NaN where the cloud has none.
+
+    Raises:
+        MessageError: x, y or z is missing or of another type, or the data are cut short.
+    """
+    rows, columns, row_step = message.height, message.width, message.row_step
+    points = np.empty((rows, columns, 3), np.float32)
+    if points.size == 0:
+        return points.reshape(-1, 3)
+    fields = {field.name: field for field in message.fields}
+    for axis, name in enumerate("xyz"):
+        field = fields.get(name)
+        kind = _FIELD_TYPES.get(field.datatype) if field else None
+        if kind is None:
+            found = f"of type {field.datatype}" if field else f"missing among {sorted(fields)}"
+            raise MessageError(
+                f"{topic}: field {name!r} is {found}; FLOAT32 (7) or FLOAT64 (8) is needed"
+            )
+        dtype = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
+        last = (rows - 1) * row_step + (columns - 1) * message.point_step
+        needed = last + field.offset + dtype.itemsize
+        if len(message.data) < needed:
+            raise MessageError(
+                f"{topic}: data has {len(message.data)} bytes; {columns}x{rows} points of "
+                f"point_step {message.point_step} and row_step {row_step} need {needed}"
+            )
+        strides = (row_step, message.point_step)
+        points[..., axis] = np.ndarray((rows, columns), dtype, message.data, field.offset, strides)
+    return points.reshape(-1, 3)
+
+
+class CloudBuffer:
+    """An organised PointCloud2 of float32 fields, and the array that its bytes are.
+
+    Args:
+        height: rows of pixels.
+        width: columns of pixels.
+        fields: their names, in order.
+
+    Attributes:
+        message: what is published; the header is the caller's to set.
+        points: (H, W, fields) float32, written in place: x, y, z in metres, NaN for no point; the
+            ``rgb`` field is the colour's four bytes b, g, r, a.
+    """
+
+    def __init__(self, height: int, width: int, fields: tuple[str, ...] = ("x", "y", "z", "rgb")):
+        self.message = _empty_cloud(height, width, fields)
+        self.message.is_dense = False  # pixels without a believed depth are NaN
+        self.message.data = array("B", bytes(height * self.message.row_step))
+        shape = (height, width, len(fields))
+        self.points = np.frombuffer(self.message.data, np.float32).reshape(shape)
+
+
+def cloud_message(points: np.ndarray, fields: tuple[str, ...]) -> PointCloud2:
+    """A PointCloud2 without rows, whose number of points changes from frame to frame.
+
+    Args:
+        points: (n, fields) float32; all are finite.
+        fields: their names, in order.
+    """
+    message = _empty_cloud(1, len(points), fields)
+    message.is_dense = True
+    data = array("B")
+    data.frombytes(np.ascontiguousarray(points, np.float32).tobytes())
+    message.data = data
+    return message
+
+
+def _empty_cloud(height: int, width: int, fields: tuple[str, ...]) -> PointCloud2:
+    message = PointCloud2(height=height, width=width, is_bigendian=_IS_BIG_ENDIAN)
+    message.fields = [
+        PointField(name=name, offset=_FLOAT_BYTES * i, datatype=PointField.FLOAT32, count=1)
+        for i, name in enumerate(fields)
+    ]
+    message.point_step = _FLOAT_BYTES * len(fields)
+    message.row_step = width * message.point_step
+    return message
