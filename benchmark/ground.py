@@ -36,7 +36,7 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
-from depthrefl_ros.training.datasets.base import DatasetError
+from depthrefl_ros.training.datasets.image_folder import DatasetError
 from depthrefl_ros.training.datasets.nyu import COLUMNS, ROWS, NyuFolder
 
 FLOOR_SHARE = 0.15

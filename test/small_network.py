@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from depthrefl_ros.network.model import BackboneConfig, ModelConfig, ReflectorConfig, create_model
+from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
+from depthrefl_ros.network.model import ModelConfig, ReflectorConfig, create_model
 from depthrefl_ros.training.settings import TrainSettings
 from depthrefl_ros.training.trainer import Trainer
 
 CONFIG = ModelConfig(
-    backbone=BackboneConfig(bottleneck_channels=16, decoder_channels=(8, 8, 8, 8), head_channels=4),
+    backbone=EfficientNetLiteConfig(
+        bottleneck_channels=16, decoder_channels=(8, 8, 8, 8), head_channels=4
+    ),
     reflector=ReflectorConfig(bins=8, embedding=8),
     height=64,
     width=64,

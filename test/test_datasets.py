@@ -27,7 +27,7 @@ from depthrefl_ros.training.datasets import (
     NyuMat,
     PlainFolder,
     TumRgbd,
-    base,
+    image_folder,
     open_dataset,
     parse_data_option,
 )
@@ -336,7 +336,7 @@ def test_a_truncated_file_is_not_taken_for_a_grey_image(tmp_path, place):
 
 def test_large_sets_are_not_kept_in_memory(tmp_path, monkeypatch):
     root = write_plain_folder(tmp_path / "plain")
-    monkeypatch.setattr(base, "MEMORY_LIMIT", 3 * 48 * 64 * 7 - 1)
+    monkeypatch.setattr(image_folder, "MEMORY_LIMIT", 3 * 48 * 64 * 7 - 1)
     dataset = PlainFolder(root)
     dataset.preload()
     (root / "rgb" / "0000.jpg").unlink()
@@ -346,7 +346,7 @@ def test_large_sets_are_not_kept_in_memory(tmp_path, monkeypatch):
 
 def test_large_sets_are_told_by_names_and_sizes(tmp_path, monkeypatch):
     root = write_plain_folder(tmp_path / "plain")
-    monkeypatch.setattr(base, "HASH_LIMIT", 6)
+    monkeypatch.setattr(image_folder, "HASH_LIMIT", 6)
     first = PlainFolder(root).fingerprint()
     assert first.startswith("sizes:") and len(first) == 6 + 64
     (root / "intrinsics.yaml").write_text((root / "intrinsics.yaml").read_text() + "# longer")

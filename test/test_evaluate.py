@@ -1,175 +1,143 @@
-"""The evaluation protocol with networks whose answer is known."""
+"""The command: figures of the shipped bundle on small folders, and one line for bad input."""
 
 from __future__ import annotations
 
-import math
+import json
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from dataset_folders import write_nyu_folder, write_plain_folder
 
-from depthrefl_ros.training.datasets import Sample
-from depthrefl_ros.training.evaluate import (
-    Prediction,
-    aligned,
-    evaluate_images,
-    predictions,
-    torch_infer,
-)
-from depthrefl_ros.training.protocol import Protocol
+from depthrefl_ros.tools import evaluate as tool
+from depthrefl_ros.training.datasets import PlainFolder
 
-SIZE = (64, 48)  # width, height
-FOCAL_PX = 120.0
-
-
-def sample(depth_m: np.ndarray, focal_px: float = 60.0) -> Sample:
-    height, width = depth_m.shape
-    intrinsics = (focal_px, focal_px, width / 2 - 0.5, height / 2 - 0.5)
-    return Sample("made", np.zeros((height, width, 3), np.uint8), depth_m, intrinsics)
+KEYS = {
+    "abs_rel", "sq_rel", "delta1", "delta2", "delta3", "rmse", "rmse_log", "log10", "silog",
+    "ause_abs_rel", "aurg_abs_rel", "ause_rmse", "aurg_rmse", "coverage_50", "coverage_80",
+    "coverage_90", "coverage_95", "kept_abs_rel", "tau_depth_truth", "tau_relative_truth",
+    "tau_depth_relative", "images", "engine_ms_median", "crop", "cap_m", "align", "model",
+    "engine", "sigma_deciles", "intervals",
+}  # fmt: skip
 
 
-def evaluate(answer: np.ndarray, samples: list[Sample], protocol: Protocol | None = None) -> dict:
-    """Mean figures of a network that always gives ``answer``."""
-    return evaluate_images(answering(answer), samples, SIZE, FOCAL_PX, protocol).means()
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory) -> Path:
+    """A plain folder of twelve images: two blocks."""
+    return write_plain_folder(tmp_path_factory.mktemp("data") / "rooms", count=12)
 
 
-def answering(depth_c: np.ndarray):
-    """A network that always answers with this canonical depth (h, w)."""
-
-    def infer(images: np.ndarray) -> dict[str, np.ndarray]:
-        assert images.dtype == np.uint8 and images.shape[1:] == (SIZE[1], SIZE[0], 3)
-        plane = np.broadcast_to(depth_c, (len(images), 1, *depth_c.shape)).astype(np.float32)
-        return {"depth": plane, "sigma": plane * 0.1, "relative": plane / 100}
-
-    return infer
+def evaluate(*arguments: object) -> int:
+    return tool.main(["--threads", "1", *map(str, arguments)])
 
 
-def test_canonical_depth_becomes_metric_by_the_focal_length():
-    truth = np.full((96, 128), 3.0, np.float32)
-    # 128 pixels wide shrinks to 64: focal 60 becomes 30, so z = z_c * 30 / 120.
-    answer = answering(np.full((48, 64), 12.0))
-    ((_, prediction),) = predictions(answer, [sample(truth)], SIZE, FOCAL_PX)
-    assert prediction.depth_m.shape == truth.shape
-    assert np.allclose(prediction.depth_m, 3.0)
-    assert np.allclose(prediction.sigma, 1.2)
+def error_of(capsys, *arguments: object) -> str:
+    """The one line that the command ends with on bad input."""
+    assert evaluate(*arguments) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and error.startswith("evaluate: error: ")
+    return error
 
 
-def slope() -> tuple[np.ndarray, np.ndarray]:
-    """Truth (96, 128) from 1 to 3 m, and the canonical answer (48, 64) that is right."""
-    truth = np.linspace(1.0, 3.0, 96, dtype=np.float32)[:, None].repeat(128, 1)
-    return truth, truth.reshape(48, 2, 64, 2).mean(axis=(1, 3)) * 4
+def test_the_shipped_bundle_is_evaluated(rooms, tmp_path, capsys):
+    report, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
+    images = tmp_path / "images.csv"
+    files = ["--json", report, "--sheet", sheet, "--per-image", images]
+    assert evaluate("--data", rooms, "--align", "median", "--cap", 3, "--cross-fit", *files) == 0
+    figures = json.loads(report.read_text())
+    assert KEYS <= set(figures)
+    assert figures["images"] == 12 and figures["model"] == "indoor_tiny"
+    assert (figures["crop"], figures["cap_m"], figures["align"]) == ("none", 3.0, "median")
+    assert figures["data_sha256"] == PlainFolder(rooms).fingerprint()
+    assert 0 < figures["engine_ms_median"] < 10_000
+    assert set(figures["cross_fitted"]) == {f"coverage_{share}" for share in (50, 80, 90, 95)}
+    shown = capsys.readouterr().out
+    assert "crop none, cap 3 m, alignment median" in shown and "AbsRel" in shown
+    assert cv2.imread(str(sheet)).shape[1] > 1000
+    assert len(images.read_text().splitlines()) == 13
 
 
-def test_a_right_answer_has_no_error_and_a_wrong_one_has_its_own():
-    truth, answer = slope()
-    right = evaluate(answer, [sample(truth)])
-    assert right["abs_rel"] < 0.01 and right["delta1"] == 1.0 and right["images"] == 1
-    assert right["tau_depth_truth"] > 0.99 and right["tau_depth_relative"] > 0.99
-    wrong = evaluate(answer * 1.5, [sample(truth)])
-    assert wrong["abs_rel"] == pytest.approx(0.5, abs=0.01) and wrong["delta1"] == 0.0
-    assert wrong["silog"] < 2.0  # a common factor is no scale-invariant error
+def test_two_evaluations_are_compared_image_by_image(rooms, tmp_path, capsys):
+    images, report = tmp_path / "images.csv", tmp_path / "report.json"
+    assert evaluate("--data", rooms, "--per-image", images) == 0
+    assert evaluate("--data", rooms, "--against", images, "--json", report) == 0
+    found = json.loads(report.read_text())["against"]["differences"]
+    assert found["abs_rel"]["mean"] == 0.0 and found["abs_rel"]["high"] == 0.0
+    assert evaluate(
+        "--data", rooms, "--align", "lsq", "--against", images, "--json", report
+    ) == 0  # fmt: skip
+    found = json.loads(report.read_text())["against"]["differences"]
+    assert found["abs_rel"]["mean"] < 0.0
+    assert f"difference to {images}" in capsys.readouterr().out
 
 
-def test_alignment_takes_away_scale_and_shift():
-    truth, answer = slope()
-    wrong = answer * 1.5
-    assert evaluate(wrong, [sample(truth)], Protocol(align="median"))["abs_rel"] < 0.01
-    shifted = answer * 1.5 + 4.0  # canonical metres: one metre
-    assert evaluate(shifted, [sample(truth)], Protocol(align="median"))["abs_rel"] > 0.05
-    assert evaluate(shifted, [sample(truth)], Protocol(align="lsq"))["abs_rel"] < 0.01
+def test_a_list_chooses_images_and_nyu_is_not_cropped_twice(tmp_path, capsys):
+    root = write_nyu_folder(tmp_path / "nyu")
+    reports = {}
+    for crop in ("none", "eigen"):
+        path = tmp_path / f"{crop}.json"
+        assert evaluate(
+            "--data", root, "--list", root / "list.txt", "--crop", crop, "--json", path
+        ) == 0  # fmt: skip
+        reports[crop] = json.loads(path.read_text())
+    assert reports["eigen"]["images"] == 2
+    assert reports["eigen"]["abs_rel"] == reports["none"]["abs_rel"] > 0
 
 
-def test_sigma_follows_the_aligned_depth():
-    depth = np.full((2, 2), 4.0, np.float32)
-    depth[0] = 2.0
-    prediction = Prediction(depth, np.full((2, 2), 0.1, np.float32), depth)
-    by_median = aligned(prediction, depth * 3, "median")
-    assert np.allclose(by_median.depth_m, depth * 3) and np.allclose(by_median.sigma, 0.1)
-    by_squares = aligned(prediction, depth * 0.5 + 1.0, "lsq")
-    assert np.allclose(by_squares.depth_m, depth * 0.5 + 1.0, atol=1e-5)
-    # 0.1 of 2 m is 0.2 m, halved 0.1 m, and that is a twentieth of 2 m.
-    assert np.allclose(by_squares.sigma, [[0.05, 0.05], [0.2 / 3, 0.2 / 3]])
-    assert aligned(prediction, depth, "none") is prediction
+def test_data_that_is_missing_is_named(tmp_path, capsys):
+    assert "absent: no such folder" in error_of(capsys, "--data", tmp_path / "absent")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert str(empty) in error_of(capsys, "--data", empty)
 
 
-def test_a_plane_behind_the_camera_is_no_depth():
-    truth, answer = slope()
-    truth[48:] = 0.5  # far rows are near: the fitted slope runs the other way, below zero
-    figures = evaluate(answer**3, [sample(truth)], Protocol(align="lsq"))
-    assert all(math.isfinite(value) for value in figures.values())
+def test_a_list_that_is_missing_or_empty_is_named(rooms, tmp_path, capsys):
+    path = tmp_path / "list.txt"
+    assert "list.txt: list file missing" in error_of(capsys, "--data", rooms, "--list", path)
+    path.write_text("\n")
+    assert "list.txt: list file is empty" in error_of(capsys, "--data", rooms, "--list", path)
 
 
-def test_predictions_are_clamped_to_the_cap():
-    truth = np.full((96, 128), 8.0, np.float32)
-    answer = np.full((48, 64), 400.0)
-    assert evaluate(answer, [sample(truth)])["abs_rel"] == pytest.approx(0.25)
-    assert evaluate(answer, [sample(truth)], Protocol(cap_m=9.0))["abs_rel"] == pytest.approx(0.125)
+def test_a_corrupt_image_is_named(tmp_path, capsys):
+    rooms = write_plain_folder(tmp_path / "rooms", count=2)
+    (rooms / "rgb" / "0001.jpg").write_bytes(b"no image")
+    assert "0001.jpg: not an image" in error_of(capsys, "--data", rooms)
 
 
-def test_unknown_and_far_truth_is_left_out():
-    truth = np.full((96, 128), 3.0, np.float32)
-    truth[:20], truth[20:40] = 0.0, 10.5
-    figures = evaluate(np.full((48, 64), 12.0), [sample(truth)])
-    assert figures["abs_rel"] == pytest.approx(0.0, abs=1e-6)
+def test_a_corrupt_depth_file_is_named(tmp_path, capsys):
+    rooms = write_plain_folder(tmp_path / "rooms", count=2)
+    path = rooms / "depth" / "0001.png"
+    path.write_bytes(path.read_bytes()[:20])
+    assert "0001.png" in error_of(capsys, "--data", rooms)
 
 
-def test_what_lies_outside_the_crop_is_left_out():
-    truth = np.full((480, 640), 3.0, np.float32)
-    truth[:45] = 6.0
-    answer = np.full((48, 64), 72.0)  # focal 60 at 640 pixels: 6 at 64, so z = z_c / 20
-    whole = evaluate(answer, [sample(truth)])
-    assert whole["abs_rel"] == pytest.approx((0.2 * 435 + 0.4 * 45) / 480, rel=1e-4)
-    assert evaluate(answer, [sample(truth)], Protocol("eigen"))["abs_rel"] == pytest.approx(0.2)
+def test_depth_of_another_size_is_named(tmp_path, capsys):
+    rooms = write_plain_folder(tmp_path / "rooms", count=2)
+    cv2.imwrite(str(rooms / "depth" / "0001.png"), np.full((24, 32), 2000, np.uint16))
+    error = error_of(capsys, "--data", rooms)
+    assert "0001.png" in error and "32x24" in error and "64x48" in error
 
 
-def test_figures_are_means_over_images_not_over_pixels():
-    known, small = np.full((96, 128), 3.0, np.float32), np.zeros((96, 128), np.float32)
-    small[50, 60] = 6.0  # one pixel, twice as far as predicted
-    figures = evaluate(np.full((48, 64), 12.0), [sample(known), sample(small)])
-    assert figures["abs_rel"] == pytest.approx(0.25) and figures["delta1"] == 0.5
+def test_data_without_truth_is_refused(tmp_path, capsys):
+    rooms = write_plain_folder(tmp_path / "rooms", count=1)
+    cv2.imwrite(str(rooms / "depth" / "0000.png"), np.zeros((48, 64), np.uint16))
+    assert "none of the 1 images has depth that counts" in error_of(capsys, "--data", rooms)
 
 
-def test_images_without_truth_are_left_out_and_the_others_keep_their_pixels():
-    truth, answer = slope()
-    unknown = sample(np.zeros((96, 128), np.float32))
-    found = evaluate_images(answering(answer), [unknown, sample(truth)], SIZE, FOCAL_PX)
-    same = evaluate_images(answering(answer), [sample(truth), sample(truth)], SIZE, FOCAL_PX)
-    assert len(found.names) == len(found.figures) == len(found.pixels.sigma) == 1
-    assert np.array_equal(found.pixels.truth_m[0], same.pixels.truth_m[1])
-    assert found.values("delta1").tolist() == [1.0]
+def test_options_that_fit_no_data_or_model_are_named(rooms, tmp_path, capsys):
+    data = ["--data", rooms]
+    assert "crop 'eigen' is defined for" in error_of(capsys, *data, "--crop", "eigen")
+    assert "engine is 'abacus'" in error_of(capsys, *data, "--engine", "abacus")
+    assert "none" in error_of(capsys, *data, "--model", tmp_path / "none")
+    assert "old.csv: cannot be read" in error_of(capsys, *data, "--against", tmp_path / "old.csv")
+    one = tmp_path / "one.txt"
+    one.write_text("0000\n")
+    assert "at least two blocks" in error_of(capsys, *data, "--list", one, "--cross-fit")
 
 
-def test_error_ratios_are_log_errors_in_units_of_sigma_before_clamping():
-    truth = np.full((96, 128), 8.0, np.float32)
-    truth[:30] = 0.0
-    found = evaluate_images(answering(np.full((48, 64), 48.0)), [sample(truth)], SIZE, FOCAL_PX)
-    assert np.allclose(found.pixels.depth_m, 10.0)  # 12 m, clamped
-    assert np.allclose(found.pixels.error_ratio, math.log(1.5) / 4.8, rtol=1e-5)
-
-
-def test_truth_that_nobody_knows_is_refused():
-    with pytest.raises(ValueError, match="none of the 1 images .*cap 10 m.*needs? truth"):
-        evaluate(np.ones((48, 64)), [sample(np.zeros((96, 128), np.float32))])
-
-
-def test_a_torch_model_is_evaluated_in_evaluation_mode():
-    import torch
-    from torch import nn
-
-    class Halves(nn.Module):
-        """Depth is the red channel over two; refuses training mode."""
-
-        def __init__(self):
-            super().__init__()
-            self.factor = nn.Parameter(torch.tensor(0.5))
-
-        def forward(self, image):
-            assert not self.training and image.dtype == torch.float32
-            from depthrefl_ros.network.model import DepthOutput
-
-            depth = image[:, :1] * self.factor
-            return DepthOutput(*[depth] * len(DepthOutput._fields))
-
-    images = np.zeros((1, 48, 64, 3), np.uint8)
-    images[..., 0] = 10
-    output = torch_infer(Halves())(images)
-    assert output["depth"].shape == (1, 1, 48, 64) and (output["depth"] == 5).all()
+@pytest.mark.parametrize("option", [["--cap", "0"], ["--cap", "nan"], ["--align", "affine"]])
+def test_impossible_options_are_refused(rooms, capsys, option):
+    with pytest.raises(SystemExit, match="2"):
+        evaluate("--data", rooms, *option)
+    assert option[0] in capsys.readouterr().err

@@ -21,7 +21,7 @@ from depthrefl_ros.tools.evaluation_report import (
     write_per_image,
 )
 from depthrefl_ros.training.calibrate import error_quantiles
-from depthrefl_ros.training.evaluate import Evaluation
+from depthrefl_ros.training.evaluation import Evaluation
 from depthrefl_ros.training.uncertainty import Pixels
 
 IMAGES, PIXELS = 12, 4000

@@ -12,7 +12,7 @@ from depthrefl_ros.engine.export import OPSET, export_bundle, export_onnx
 from depthrefl_ros.engine.selection import open_engine
 from depthrefl_ros.engine.tensorrt_api import find_flavour
 from depthrefl_ros.engine.tensorrt_plan import ONNX_FILES, build_plan
-from depthrefl_ros.network.backbone import BackboneConfig
+from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.inference import InferenceModel
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.network.reflector import ReflectorConfig
@@ -24,7 +24,7 @@ def trained_like_model() -> torch.nn.Module:
     """Random weights whose batch norms have seen data, so that folding has something to do."""
     torch.manual_seed(0)
     config = ModelConfig(
-        backbone=BackboneConfig(
+        backbone=EfficientNetLiteConfig(
             bottleneck_channels=16, decoder_channels=(16, 12, 8, 8), head_channels=8
         ),
         reflector=ReflectorConfig(bins=16, embedding=8),

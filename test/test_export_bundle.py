@@ -8,14 +8,16 @@ import pytest
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import open_engine
-from depthrefl_ros.network.backbone import BackboneConfig
 from depthrefl_ros.network.checkpoints import save_weights
+from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.network.reflector import ReflectorConfig
 from depthrefl_ros.tools.export_bundle import main
 
 CONFIG = ModelConfig(
-    backbone=BackboneConfig(bottleneck_channels=8, decoder_channels=(8, 8, 8, 8), head_channels=8),
+    backbone=EfficientNetLiteConfig(
+        bottleneck_channels=8, decoder_channels=(8, 8, 8, 8), head_channels=8
+    ),
     reflector=ReflectorConfig(bins=8, embedding=8),
     height=64,
     width=64,

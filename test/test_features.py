@@ -3,7 +3,7 @@ import pytest
 import torch
 from dataset_folders import write_plain_folder
 
-from depthrefl_ros.network.backbone import BackboneConfig
+from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.training.augment import Augmenter
 from depthrefl_ros.training.datasets import PlainFolder
@@ -15,7 +15,7 @@ VIEWS = 2
 
 def small_model():
     torch.manual_seed(0)
-    backbone = BackboneConfig(decoder_channels=(8, 8, 8, 8), bottleneck_channels=8)
+    backbone = EfficientNetLiteConfig(decoder_channels=(8, 8, 8, 8), bottleneck_channels=8)
     model = create_model(ModelConfig(backbone=backbone, height=64, width=96))
     # One look at other images sets the norms' statistics; without, all features are about 0.
     for module in model.modules():

@@ -14,7 +14,7 @@ import pytest
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import open_engine
 from depthrefl_ros.training.datasets import open_dataset
-from depthrefl_ros.training.evaluate import predictions
+from depthrefl_ros.training.evaluation import predictions
 
 FOLDER = Path(__file__).parent / "data" / "fields_of_view"
 

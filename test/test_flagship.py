@@ -15,11 +15,11 @@ from depthrefl_ros.engine.base import EngineError, relative_difference
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.export import export_bundle, export_onnx
 from depthrefl_ros.engine.selection import open_engine
-from depthrefl_ros.network.backbone import enlarge
 from depthrefl_ros.network.dinov2 import DinoV2Config
 from depthrefl_ros.network.flagship import SHAPES, flagship_config, random_flagship
 from depthrefl_ros.network.inference import OUTPUT_NAMES, InferenceModel
 from depthrefl_ros.network.model import DepthModel
+from depthrefl_ros.network.ops import enlarge
 
 pytest.importorskip("transformers")
 

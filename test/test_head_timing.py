@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from depthrefl_ros.network.backbone import BackboneConfig
-from depthrefl_ros.network.heads import HeadModel, HeadSizes, create_head
+from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.tools.head_timing import time_engines
+from depthrefl_ros.training.heads import HeadModel, HeadSizes, create_head
 
 pytest.importorskip("openvino")
 pytest.importorskip("onnxscript")
@@ -14,7 +14,7 @@ pytest.importorskip("onnxscript")
 
 def test_heads_are_exported_and_timed_side_by_side():
     torch.manual_seed(0)
-    backbone = BackboneConfig(decoder_channels=(8, 8, 8, 8), bottleneck_channels=8)
+    backbone = EfficientNetLiteConfig(decoder_channels=(8, 8, 8, 8), bottleneck_channels=8)
     config = ModelConfig(backbone=backbone, height=64, width=96)
     model = create_model(config)
     sizes = HeadSizes.of(model.backbone, config, bins=16, embedding=8, hidden=8)

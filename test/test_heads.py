@@ -3,8 +3,12 @@ import math
 import pytest
 import torch
 
-from depthrefl_ros.network.backbone import BackboneFeatures, resize
-from depthrefl_ros.network.heads import (
+from depthrefl_ros.network.backbone import BackboneFeatures
+from depthrefl_ros.network.model import ModelConfig, create_model
+from depthrefl_ros.network.ops import resize
+from depthrefl_ros.network.reflector import MINIMUM_SIGMA
+from depthrefl_ros.training.head_losses import head_loss
+from depthrefl_ros.training.heads import (
     HEADS,
     DepthRegression,
     HeadModel,
@@ -13,12 +17,9 @@ from depthrefl_ros.network.heads import (
     OrdinalRegression,
     create_head,
 )
-from depthrefl_ros.network.heads.adaptive import centres_of_widths, split_bins
-from depthrefl_ros.network.heads.base import log_sigma
-from depthrefl_ros.network.heads.classification import spacing_increasing_thresholds
-from depthrefl_ros.network.model import ModelConfig, create_model
-from depthrefl_ros.network.reflector import MINIMUM_SIGMA
-from depthrefl_ros.training.head_losses import head_loss
+from depthrefl_ros.training.heads.adaptive import centres_of_widths, split_bins
+from depthrefl_ros.training.heads.classification import spacing_increasing_thresholds
+from depthrefl_ros.training.heads.trunk import log_sigma
 
 CHANNELS = (12, 10, 8, 6)
 GRID = (16, 24)

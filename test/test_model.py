@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from depthrefl_ros.network.backbone import BackboneConfig
+from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.network.reflector import ReflectorConfig
 
 
 def small_config(**changes) -> ModelConfig:
     return ModelConfig(
-        backbone=BackboneConfig(
+        backbone=EfficientNetLiteConfig(
             bottleneck_channels=16, decoder_channels=(16, 12, 8, 8), head_channels=8
         ),
         reflector=ReflectorConfig(bins=16, embedding=8),

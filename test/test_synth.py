@@ -163,7 +163,7 @@ EXACT_DEPTH = """
 import json, math, sys
 import numpy as np
 from depthrefl_ros.training.synth.materials import Materials
-from depthrefl_ros.training.synth.render import Renderer
+from depthrefl_ros.training.synth.renderer import Renderer
 from depthrefl_ros.training.synth.rooms import View
 from depthrefl_ros.training.synth.stage import Stage
 

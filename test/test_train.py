@@ -1,135 +1,304 @@
-"""A stage stops and continues exactly, logs every step, and never loses its last checkpoint."""
+"""The command ``train``: from data to a finished run, and what it says when something is wrong."""
 
 from __future__ import annotations
 
-import csv
-import math
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-import torch
-from dataset_folders import write_plain_folder
-from small_network import CONFIG, make_trainer
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from dataset_folders import (
+    write_kitti,
+    write_nyu_folder,
+    write_nyu_mat,
+    write_plain_folder,
+    write_tum,
+)
+from mounted_disk import mounted_disk
 
-from depthrefl_ros.training.augment import Augmenter
-from depthrefl_ros.training.batches import StepBatches
-from depthrefl_ros.training.datasets import DatasetError, PlainFolder
-from depthrefl_ros.training.evaluate import torch_infer
-from depthrefl_ros.training.previews import preview_images
-from depthrefl_ros.training.train import TrainError, run_stage
+from depthrefl_ros.tools import train as tool
+from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.train_options import augment_changes, model_config_of, settings_of
+from depthrefl_ros.tools.train_run import describe_parts, open_parts, record_data
 from depthrefl_ros.training.trainer import latest_checkpoint
 
+# The smallest network that the options allow, on one core.
+SMALL = [
+    "--height", "64", "--width", "64", "--bins", "8", "--embedding", "8",
+    "--decoder-channels", "8", "8", "8", "8", "--workers", "0", "--threads", "1", "--device", "cpu",
+]  # fmt: skip
+
 
 @pytest.fixture
-def dataset(tmp_path):
-    return PlainFolder(write_plain_folder(tmp_path / "plain", count=4))
+def rooms(tmp_path):
+    return write_plain_folder(tmp_path / "rooms", count=3)
+
+
+def leg(run: Path, data: Path, *more: str, stage: str = "stage2", steps: int = 1) -> list[str]:
+    options = ["--run", str(run), "--data", str(data), "--steps", str(steps), "--batch", "2"]
+    return [stage, *options, *SMALL, *more]
+
+
+def test_the_command_trains_both_stages_and_finishes(tmp_path, rooms, capsys):
+    nyu = write_nyu_folder(tmp_path / "nyu", count=2)
+    run, held_out = tmp_path / "run", f"{nyu},list={nyu / 'list.txt'}"
+    mixed = ["--data", f"{nyu},weight=3", "--val-data", held_out, "--augment", "max_zoom=2"]
+    assert tool.main(leg(run, rooms, *mixed, stage="stage1")) == 0
+    assert tool.main(leg(run, rooms, *mixed)) == 0
+    output = capsys.readouterr().out
+    assert "starting from ImageNet weights" in output
+    assert f"starting from {run / 'stage1' / 'checkpoint-00000001'}" in output
+    assert "rooms: 3 images, 0.5 a step" in output and "nyu: 2 images, 1.5 a step" in output
+    report = tmp_path / "report.json"
+    both = ["--val-data", held_out, "--val-data", str(rooms)]
+    assert tool.main(["finish", "--run", str(run), *both, "--json", str(report)]) == 0
+    assert json.loads(report.read_text())["validation"]["images"] == 2
+    report = json.loads((run / "metrics.json").read_text())
+    assert set(report["training_data"]) == {"nyu", "rooms"}
+    described = report["training_data"]["rooms"]
+    assert described["images"] == 3 and described["weight"] == 1.0
+    assert described["kind"] == "plain" and len(described["sha256"]) == 64
+    assert [entry["from_step"] for entry in report["training_history"]] == [0]
+    assert report["training_history"][0]["augment"] == {"max_zoom": 2.0}
+    assert report["validation_data"]["name"] == "nyu"
+    assert set(report["calibration_data"]) == {"nyu", "rooms"}
+    assert "began from ImageNet" in report["initial_weights"]
+    assert report["steps"] == 1 and 0 <= report["validation"]["delta1"] <= 1
+    calibration = json.loads((run / "calibration.json").read_text())
+    assert len(calibration["quantile"]) == len(calibration["probability"]) == 101
+    assert (run / "final.safetensors").stat().st_size > 10e6
+
+
+@pytest.mark.parametrize(
+    ("write", "folder", "images"),
+    [
+        (write_kitti, "kitti", 4),
+        (write_tum, "rgbd_dataset_freiburg1_desk", 2),
+        (write_nyu_mat, "nyu_depth_v2_labeled.mat", 3),
+    ],
+)
+def test_every_format_can_be_trained_on(tmp_path, capsys, write, folder, images):
+    data = write(tmp_path / folder)
+    assert tool.main(leg(tmp_path / "run", data, "--val-data", str(data), "--cap", "80")) == 0
+    assert f"{data.stem}: {images} images, 2 a step" in capsys.readouterr().out
+    header, row = (tmp_path / "run" / "stage2" / "validation.csv").read_text().split()
+    figures = dict(zip(header.split(","), row.split(","), strict=True))
+    assert float(figures["images"]) == images and float(figures["abs_rel"]) > 0
+
+
+def test_a_leg_that_runs_out_of_time_is_continued(tmp_path, rooms, capsys):
+    run = tmp_path / "run"
+    command = leg(run, rooms, "--minutes", "0.0001", steps=3)
+    assert tool.main(command) == 3
+    first = latest_checkpoint(run / "stage2")
+    assert tool.main([*command, "--minutes", "10"]) == 0
+    output = capsys.readouterr().out
+    assert f"continuing from {first}" in output and "step 3 of 3" in output
+    assert latest_checkpoint(run / "stage2").name == "checkpoint-00000003"
+
+
+def test_a_signal_ends_a_leg_with_a_checkpoint(tmp_path, rooms):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "depthrefl_ros.tools.train"]
+    command += leg(run, rooms, "--workers", "1", steps=100000)
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE
+    ) as process:
+        log = run / "stage2" / "log.csv"
+        while process.poll() is None and not (log.exists() and log.stat().st_size):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 3, errors
+    rows = log.read_text().split()
+    assert latest_checkpoint(run / "stage2").name == f"checkpoint-{len(rows) - 1:08d}"
+
+
+def test_another_network_in_the_run_folder_is_named(tmp_path, rooms, capsys):
+    run = tmp_path / "run"
+    assert tool.main(leg(run, rooms)) == 0
+    capsys.readouterr()
+    assert tool.main(leg(run, rooms, "--height", "96")) == 2
+    assert "height is 64, and the options say 96" in capsys.readouterr().err
+
+
+def test_a_change_of_data_is_recorded_and_told(tmp_path, rooms, capsys):
+    path = tmp_path / "run" / "data.json"
+
+    def record(step):
+        record_data(path, step, describe_parts(open_parts([str(rooms)])), {})
+
+    record(0)
+    record(500)
+    assert capsys.readouterr().out == ""
+    (rooms / "rgb" / "0001.jpg").unlink()
+    record(900)
+    assert "changed since step 0" in capsys.readouterr().out
+    history = json.loads(path.read_text())
+    assert [entry["from_step"] for entry in history] == [0, 900]
+    assert [entry["sets"]["rooms"]["images"] for entry in history] == [3, 2]
+
+
+def test_two_sets_of_one_name_are_told_apart(tmp_path):
+    paths = [write_plain_folder(tmp_path / place / "rooms") for place in "ab"]
+    parts = open_parts([f"{paths[0]},weight=2", str(paths[1])])
+    assert {name: part.weight for name, part in parts.items()} == {"rooms": 2.0, "rooms-2": 1.0}
+
+
+def test_options_become_settings_and_network():
+    options = [
+        "stage2", "--run", "r", "--data", "d", "--steps", "7", "--encoder", "lite1",
+        "--decoder-channels", "64", "48", "32", "16", "--bins", "32", "--embedding", "24",
+        "--distribution", "softmax", "--height", "288", "--width", "384", "--z-max", "80",
+        "--ema-decay", "0.9", "--likelihood-weight", "0.1", "--gradient-weight", "0.3",
+        "--relative-weight", "0.4", "--balance", "0.5", "--freeze-norm", "--no-bf16",
+    ]  # fmt: skip
+    arguments = tool.build_parser().parse_args(options)
+    settings, config = settings_of(arguments, 2), model_config_of(arguments)
+    assert (settings.stage, settings.steps, settings.bf16, settings.freeze_norm) == (
+        2,
+        7,
+        False,
+        True,
+    )
+    assert (settings.ema_decay, settings.balance) == (0.9, 0.5)
+    weights = (settings.likelihood_weight, settings.gradient_weight, settings.relative_weight)
+    assert weights == (0.1, 0.3, 0.4)
+    assert config.backbone.encoder == "lite1"
+    assert config.backbone.decoder_channels == (64, 48, 32, 16)
+    reflector = config.reflector
+    assert (reflector.bins, reflector.embedding, reflector.distribution) == (32, 24, "softmax")
+    assert (config.height, config.width, config.focal_px, config.z_max_m) == (288, 384, 360.0, 80.0)
+
+
+def test_augmentation_is_changed_by_key():
+    changes = augment_changes(["max_zoom=2", "flip_chance=0"])
+    assert changes == {"max_zoom": 2.0, "flip_chance": 0.0}
+    with pytest.raises(ToolError, match="'zoom=2': known keys are .*max_zoom"):
+        augment_changes(["zoom=2"])
+    with pytest.raises(ToolError, match="'max_zoom=wide': a value such as"):
+        augment_changes(["max_zoom=wide"])
+
+
+def test_options_that_stand_for_subcommands():
+    rest = ["--data", "d"]
+    assert tool.subcommand_first(["--finetune", "m", *rest]) == ["finetune", "m", *rest]
+    assert tool.subcommand_first([*rest, "--finetune=m"]) == ["finetune", "m", *rest]
+    assert tool.subcommand_first(["--ablation", *rest]) == ["ablation", *rest]
+    assert tool.subcommand_first(["stage1", *rest]) == ["stage1", *rest]
+
+
+def corrupt_colour(rooms: Path) -> None:
+    (rooms / "rgb" / "0001.jpg").write_bytes(b"no image")
+
+
+def shrink_depth(rooms: Path) -> None:
+    cv2.imwrite(str(rooms / "depth" / "0002.png"), np.ones((24, 32), np.uint16))
+
+
+def remove_images(rooms: Path) -> None:
+    for path in (rooms / "rgb").iterdir():
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "data", "message"),
+    [
+        (corrupt_colour, "{rooms}", "0001.jpg: not an image, or a damaged one"),
+        (shrink_depth, "{rooms}", "0002.png: 32x24, 64x48 is needed"),
+        (remove_images, "{rooms}", "rooms: no images"),
+        (None, "{rooms},list={rooms}/empty.txt", "empty.txt: list file is empty"),
+        (None, "{rooms},list={rooms}/absent.txt", "absent.txt: list file missing"),
+        (None, "{rooms}/absent", "absent: no such folder or file"),
+        (None, "{rooms},kind=tum", "rgb.txt: list file missing"),
+        (None, "{rooms},share=2", "'share=2' is not one of list=FILE"),
+    ],
+)
+def test_bad_data_is_one_line_and_exit_code_2(tmp_path, rooms, capsys, damage, data, message):
+    (rooms / "empty.txt").write_text("\n")
+    if damage:
+        damage(rooms)
+    command = leg(tmp_path / "run", data.format(rooms=rooms))
+    assert tool.main(command) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "0"], "steps is 0"),
+        (["--height", "60"], "height is 60"),
+        (["--encoder", "b7"], "encoder is 'b7'"),
+        (["--start-from", "absent.safetensors"], "absent.safetensors cannot be read"),
+    ],
+)
+def test_bad_options_are_one_line_and_exit_code_2(tmp_path, rooms, capsys, options, message):
+    assert tool.main(leg(tmp_path / "run", rooms, *options)) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) == 1
+
+
+def test_a_loss_that_explodes_stops_with_the_last_good_checkpoint(tmp_path, rooms, capsys):
+    run = tmp_path / "run"
+    assert tool.main(leg(run, rooms)) == 0
+    kept = latest_checkpoint(run / "stage2")
+    capsys.readouterr()
+    fast = ["--learning-rate", "1e30", "--warmup-steps", "0", "--no-bf16"]
+    assert tool.main(leg(run, rooms, *fast, steps=9)) == 4
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("train: error: step ") and "not finite: loss" in error
+    assert "images of the batch: rooms/000" in error
+    assert error.endswith(f"the last good checkpoint is {kept}")
+    assert latest_checkpoint(run / "stage2") == kept
+    assert tool.main(["finish", "--run", str(run), "--val-data", str(rooms)]) == 0
 
 
 @pytest.fixture
-def batches(dataset):
-    return StepBatches([(dataset, 1.0)], Augmenter(64, 64), seed=1, steps=100, batch=2)
+def small_disk(tmp_path):
+    """A file system of 80 MB: one checkpoint of the small network fits (55 MB), two do not."""
+    with mounted_disk(tmp_path / "disk", megabytes=80) as disk:
+        yield disk
 
 
-@pytest.mark.parametrize(("stage", "steps"), [(1, 4), (2, 20)])
-def test_all_steps_in_one_go_equal_half_and_half(tmp_path, batches, stage, steps):
-    whole = make_trainer(stage, steps)
-    run_stage(whole, batches, tmp_path / "whole", workers=0)
-
-    first = make_trainer(stage, steps)
-    for step in range(steps // 2):
-        first.train_step(batches[step])
-    first.save(tmp_path / "parts")
-    second = make_trainer(stage, steps)
-    second.restore(latest_checkpoint(tmp_path / "parts"))
-    assert second.step == steps // 2
-    assert run_stage(second, batches, tmp_path / "parts", workers=0)
-
-    for expected, found in ((whole.model, second.model), (whole.ema, second.ema)):
-        for name, tensor in expected.state_dict().items():
-            assert torch.equal(tensor, found.state_dict()[name]), name
+def checkpoint_contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in latest_checkpoint(folder).iterdir()}
 
 
-def test_a_process_of_its_own_prepares_the_same_batches(tmp_path, batches):
-    here, there = make_trainer(steps=2), make_trainer(steps=2)
-    run_stage(here, batches, tmp_path / "here", workers=0)
-    run_stage(there, batches, tmp_path / "there", workers=1)
-    for name, tensor in here.model.state_dict().items():
-        assert torch.equal(tensor, there.model.state_dict()[name]), name
+def test_a_full_disk_leaves_the_old_checkpoint(small_disk, rooms, capsys):
+    run = small_disk / "run"
+    assert tool.main(leg(run, rooms)) == 0
+    before = checkpoint_contents(run / "stage2")
+    assert tool.main(leg(run, rooms, steps=2)) == 4
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "step 2 cannot be saved: No space left on device" in error
+    assert error.endswith(f"the last good checkpoint is {run / 'stage2' / 'checkpoint-00000001'}")
+    assert checkpoint_contents(run / "stage2") == before
+    assert not (run / "stage2" / "writing").exists()  # it would keep the disk full
 
 
-def test_time_ends_a_leg_with_a_checkpoint(tmp_path, batches):
-    trainer = make_trainer(steps=100)
-    assert not run_stage(trainer, batches, tmp_path, minutes=0.0, workers=0)
-    assert latest_checkpoint(tmp_path).name == f"checkpoint-{trainer.step:08d}"
-
-
-def test_the_log_has_one_row_a_step_after_a_crash(tmp_path, batches):
-    run_stage(make_trainer(steps=2), batches, tmp_path, workers=0)
-    with (tmp_path / "log.csv").open("a") as stream:
-        stream.write("3,0.5,0.")  # as a killed process leaves it
-    again = make_trainer(steps=3)
-    again.train_step(batches[0])  # as if the checkpoint was of step 1
-    run_stage(again, batches, tmp_path, workers=0, validate=lambda model: {"figure": 1.0})
-    with (tmp_path / "log.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    assert [row["step"] for row in rows] == ["1", "2", "3"]
-    assert float(rows[2]["step_s"]) > 0 and float(rows[2]["data_s"]) >= 0
-    assert (tmp_path / "validation.csv").read_text().split() == ["step,figure", "3,1"]
-
-
-def test_tensorboard_gets_losses_rate_figures_and_pictures(tmp_path, batches, dataset):
-    def preview(model):
-        return preview_images(torch_infer(model), dataset, (64, 64), CONFIG.focal_px)
-
-    trainer = make_trainer(steps=3)
-    run_stage(
-        trainer, batches, tmp_path / "run", workers=0, validate_steps=2,
-        validate=lambda model: {"abs_rel": 0.25}, preview=preview,
+def test_a_file_that_cannot_grow_leaves_the_old_checkpoint(tmp_path, rooms):
+    run = tmp_path / "run"
+    assert tool.main(leg(run, rooms)) == 0
+    before = checkpoint_contents(run / "stage2")
+    done = subprocess.run(
+        [sys.executable, "-m", "depthrefl_ros.tools.train", *leg(run, rooms, steps=2)],
+        capture_output=True, text=True, cwd=Path(__file__).parents[1],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20)),
     )  # fmt: skip
-    board = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    with (tmp_path / "run" / "log.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    for name in ("loss", "silog", "likelihood", "rate", "gradient_norm"):
-        logged = board.Scalars(f"training/{name}")
-        assert [event.step for event in logged] == [1, 2, 3]
-        expected = [float(row[name]) for row in rows]
-        assert [event.value for event in logged] == pytest.approx(expected, rel=1e-4)
-    scores = board.Scalars("validation/abs_rel")
-    assert [(event.step, event.value) for event in scores] == [(2, 0.25), (3, 0.25)]
-    assert board.Tags()["images"] == dataset.names
-    assert (board.Images("0000")[0].width, board.Images("0000")[0].height) == (3 * 64, 48)
+    assert done.returncode == 4, done.stderr
+    assert "step 2 cannot be saved: File too large; the last good" in done.stderr
+    assert checkpoint_contents(run / "stage2") == before
 
 
-def test_previews_show_colour_prediction_and_truth(dataset):
-    model = make_trainer().model.eval()
-    pictures = preview_images(torch_infer(model), dataset, (64, 64), CONFIG.focal_px)
-    assert list(pictures) == dataset.names
-    picture = pictures["0000"]
-    assert picture.shape == (48, 3 * 64, 3) and picture.dtype == np.uint8
-    assert np.array_equal(picture[:, :64], dataset[0].image)
-    truth = picture[:, 128:].astype(int)
-    assert len(np.unique(truth[0, 0])) == 1  # unknown: grey
-    assert truth[1, 5, 2] > truth[1, 5, 0] and truth[-1, 5, 0] > truth[-1, 5, 2]  # far blue
-
-
-def test_a_loss_that_is_not_finite_names_batch_and_checkpoint(tmp_path, batches):
-    trainer = make_trainer(steps=5)
-    trainer.train_step(batches[0])
-    kept = trainer.save(tmp_path)
-    with torch.no_grad():
-        trainer.model.reflector.bins.logits[-1].bias.fill_(math.nan)
-    names = ", ".join(batches.names(1))
-    with pytest.raises(TrainError, match=f"step 1: .*{names}; the last good checkpoint is {kept}"):
-        run_stage(trainer, batches, tmp_path, workers=0)
-    assert latest_checkpoint(tmp_path) == kept
-    make_trainer().restore(kept)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_breaks_while_training_is_one_line(tmp_path, batches, dataset, workers):
-    broken = dataset.root / "rgb" / "0002.jpg"
-    broken.write_bytes(b"no image")
-    with pytest.raises(DatasetError) as caught:
-        run_stage(make_trainer(), batches, tmp_path / "run", workers=workers)
-    assert str(caught.value) == f"{broken}: not an image, or a damaged one"
+def test_finish_without_a_run_is_refused(tmp_path, capsys):
+    assert tool.main(["finish", "--run", str(tmp_path), "--val-data", "x"]) == 2
+    assert "x: no such folder or file" in capsys.readouterr().err
+    assert tool.main(["finish", "--run", str(tmp_path)]) == 2
+    assert "run stage2 first" in capsys.readouterr().err

@@ -12,7 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from depthrefl_ros.network.backbone import BackboneFeatures, resize
+from depthrefl_ros.network.backbone import BackboneFeatures
+from depthrefl_ros.network.ops import resize
 
 # ImageNet's colours, which DINOv2 was trained with, in units of 0..255.
 _MEAN = tuple(255.0 * value for value in (0.485, 0.456, 0.406))
@@ -54,7 +55,7 @@ class DinoV2Config:
 
 
 class DinoV2Backbone(nn.Module):
-    """DINOv2, DPT neck and relative head, with the interface of ``backbone.Backbone``.
+    """DINOv2, DPT neck and relative head; a ``backbone.Backbone``.
 
     The blocks are the neck's at strides 28, 14, 7 and 3.5. Its last one, at stride 1.75, feeds the
     relative head only: a reflector there would cost more than all the rest.

@@ -11,33 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from depthrefl_ros.network.backbone import (
-    DecoderBlock,
-    EfficientNetLite,
-    GlobalContext,
-    InvertedResidual,
-)
 from depthrefl_ros.network.model import DepthModel
 
 OUTPUT_NAMES = ("depth", "sigma", "relative")
 
-# Which batch norm directly follows which convolution.
-_FOLDABLE = {
-    EfficientNetLite: (("_conv_stem", "_bn0"),),
-    InvertedResidual: (
-        ("_expand_conv", "_bn0"),
-        ("_depthwise_conv", "_bn1"),
-        ("_project_conv", "_bn2"),
-    ),
-    GlobalContext: (("local", "normalise"),),
-    DecoderBlock: (("blend", "normalise_blend"),),
-}
-
 
 def fold_batch_norms(model: nn.Module) -> None:
-    """Folds, in place, every batch norm that directly follows a convolution into it."""
+    """Fold, in place, every batch norm that directly follows a convolution into it."""
     for module in model.modules():
-        for conv, norm in _FOLDABLE.get(type(module), ()):
+        for conv, norm in getattr(module, "folds", ()):
             if hasattr(module, conv):
                 fused = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
                 setattr(module, conv, fused)

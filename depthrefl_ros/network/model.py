@@ -7,9 +7,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from depthrefl_ros.network.backbone import Backbone, BackboneConfig, enlarge
+from depthrefl_ros.network.backbone import Backbone
 from depthrefl_ros.network.dinov2 import DinoV2Backbone, DinoV2Config
+from depthrefl_ros.network.efficientnet import EfficientNetLiteBackbone, EfficientNetLiteConfig
+from depthrefl_ros.network.ops import enlarge
 from depthrefl_ros.network.reflector import Reflector, ReflectorConfig
+
+_BACKBONES = {EfficientNetLiteConfig: EfficientNetLiteBackbone, DinoV2Config: DinoV2Backbone}
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class ModelConfig:
         ValueError: a size or a range that no network can have.
     """
 
-    backbone: BackboneConfig | DinoV2Config = field(default_factory=BackboneConfig)
+    backbone: EfficientNetLiteConfig | DinoV2Config = field(default_factory=EfficientNetLiteConfig)
     reflector: ReflectorConfig = field(default_factory=ReflectorConfig)
     height: int = 192
     width: int = 256
@@ -68,7 +72,7 @@ class ModelConfig:
         """
         try:
             is_dinov2 = str(plain["backbone"].get("encoder")).startswith("dinov2")
-            backbone = DinoV2Config if is_dinov2 else BackboneConfig
+            backbone = DinoV2Config if is_dinov2 else EfficientNetLiteConfig
             return cls(
                 **{
                     **plain,
@@ -104,8 +108,7 @@ class DepthModel(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        build = DinoV2Backbone if isinstance(config.backbone, DinoV2Config) else Backbone
-        self.backbone = build(config.backbone)
+        self.backbone: Backbone = _BACKBONES[type(config.backbone)](config.backbone)
         self.reflector = Reflector(
             config.reflector,
             self.backbone.bottleneck_channels,

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from depthrefl_ros.network.backbone import BackboneFeatures, full_precision, resize
+from depthrefl_ros.network.backbone import BackboneFeatures
+from depthrefl_ros.network.ops import full_precision, perceptron, resize
 
 MINIMUM_WIDTH = 1e-3  # of a bin, before normalisation
 MINIMUM_PROBABILITY = 1e-4  # log-binomial p is clamped to [1e-4, 1 - 1e-4]
@@ -81,11 +82,6 @@ class ReflectorOutput(NamedTuple):
     sigma: Tensor
     centres: Tensor
     log_probabilities: Tensor
-
-
-def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """A two-layer perceptron at every pixel."""
-    return nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1))
 
 
 def log_spaced_widths(bins: int, near: float) -> Tensor:

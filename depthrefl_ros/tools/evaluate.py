@@ -23,7 +23,7 @@ from depthrefl_ros.training.protocol import ALIGNMENTS, CROPS, Protocol
 if TYPE_CHECKING:
     from depthrefl_ros.engine.bundle import Bundle
     from depthrefl_ros.training.datasets import ImageFolder
-    from depthrefl_ros.training.evaluate import Evaluation, Infer
+    from depthrefl_ros.training.evaluation import Evaluation, Infer
 
 EXAMPLES = """
 evaluate --model indoor_tiny --data nyuv2 --list nyuv2/val.txt --crop eigen --json accuracy.json
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     from depthrefl_ros.engine.selection import EngineChoice, open_engine
     from depthrefl_ros.tools import evaluation_report
     from depthrefl_ros.training.datasets import open_dataset
-    from depthrefl_ros.training.evaluate import evaluate_images
+    from depthrefl_ros.training.evaluation import evaluate_images
 
     # Before the minutes that evaluating takes.
     other = evaluation_report.read_per_image(arguments.against) if arguments.against else None

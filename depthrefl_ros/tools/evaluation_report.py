@@ -16,7 +16,7 @@ from depthrefl_ros.training.bootstrap import (
     paired_block_bootstrap,
 )
 from depthrefl_ros.training.calibrate import SHARES, coverage, cross_fitted_coverage
-from depthrefl_ros.training.evaluate import Evaluation
+from depthrefl_ros.training.evaluation import Evaluation
 from depthrefl_ros.training.uncertainty import kept_abs_rel, sigma_deciles
 
 # Heading, decimals and unit of what the table shows.

@@ -9,7 +9,7 @@ import numpy as np
 
 from depthrefl_ros.tools.overview import OverviewRow, draw_overview
 from depthrefl_ros.training.datasets import Sample
-from depthrefl_ros.training.evaluate import Infer, aligned, predictions
+from depthrefl_ros.training.evaluation import Infer, aligned, predictions
 from depthrefl_ros.training.protocol import NEAREST_M, Protocol
 
 

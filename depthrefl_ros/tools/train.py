@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     try:
         from depthrefl_ros.engine.bundle import BundleError
         from depthrefl_ros.network.checkpoints import CheckpointError
-        from depthrefl_ros.training.train import TrainError
+        from depthrefl_ros.training.loop import TrainError
     except ImportError as error:
         raise ToolError(
             f"training needs {error.name}: in the checkout, pip install '.[train]'"

@@ -14,9 +14,9 @@ from depthrefl_ros.tools.command_line import ToolError, write_json
 from depthrefl_ros.tools.train_average import load_member, newest_of
 from depthrefl_ros.tools.train_run import Part, describe, open_parts
 from depthrefl_ros.training.calibrate import fit_calibration
-from depthrefl_ros.training.evaluate import evaluate_images, torch_infer
+from depthrefl_ros.training.evaluation import evaluate_images, torch_infer
+from depthrefl_ros.training.loop import format_figures
 from depthrefl_ros.training.protocol import Protocol
-from depthrefl_ros.training.train import format_figures
 
 _MEASURED = ("validation", "validation_protocol", "validation_data", "calibration_data")
 

@@ -153,11 +153,11 @@ def settings_of(arguments: argparse.Namespace, stage: int) -> TrainSettings:
 
 def model_config_of(arguments: argparse.Namespace) -> ModelConfig:
     """Return the network that the options describe; raises ValueError as ``ModelConfig``."""
-    from depthrefl_ros.network.backbone import BackboneConfig
+    from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
     from depthrefl_ros.network.model import ModelConfig
     from depthrefl_ros.network.reflector import ReflectorConfig
 
-    backbone = BackboneConfig(encoder=arguments.encoder)
+    backbone = EfficientNetLiteConfig(encoder=arguments.encoder)
     if arguments.decoder_channels is not None:
         backbone = replace(backbone, decoder_channels=tuple(arguments.decoder_channels))
     return ModelConfig(

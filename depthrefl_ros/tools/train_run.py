@@ -19,12 +19,12 @@ from depthrefl_ros.tools.train_options import (
     model_config_of,
     settings_of,
 )
-from depthrefl_ros.training import train
 from depthrefl_ros.training.augment import Augmenter
 from depthrefl_ros.training.batches import StepBatches
 from depthrefl_ros.training.datasets import ImageFolder, parse_data_option
 from depthrefl_ros.training.distributed import Processes, joined
-from depthrefl_ros.training.evaluate import evaluate_images, torch_infer
+from depthrefl_ros.training.evaluation import evaluate_images, torch_infer
+from depthrefl_ros.training.loop import run_stage
 from depthrefl_ros.training.previews import preview_images
 from depthrefl_ros.training.protocol import Protocol
 from depthrefl_ros.training.settings import TrainSettings
@@ -201,7 +201,7 @@ def run_leg(
         return preview_images(torch_infer(model), validation, network, config.focal_px)
 
     with StopRequest() as request:
-        complete = train.run_stage(
+        complete = run_stage(
             trainer, batches, folder, minutes=arguments.minutes, workers=arguments.workers,
             checkpoint_steps=arguments.save_every, validate_steps=arguments.validate_every,
             validate=validate if validation is not None else None, preview=preview,

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from depthrefl_ros.training.ablation_table import markdown, summarise
 from depthrefl_ros.training.datasets import DatasetError, parse_data_option
-from depthrefl_ros.training.datasets.base import sha256_of
+from depthrefl_ros.training.datasets.image_folder import sha256_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -109,7 +109,7 @@ def run_ablation(arguments: argparse.Namespace, time_engines: TimeEngines | None
         ValueError: an option, data set or checkpoint is wrong.
         TrainError: a head's loss is not finite.
     """
-    from depthrefl_ros.network.heads import HEADS
+    from depthrefl_ros.training.heads import HEADS
 
     heads = arguments.heads.split(",") if arguments.heads else list(HEADS)
     rates = _checked(arguments, heads, list(HEADS))
@@ -237,8 +237,8 @@ def shared_settings(ablation: Ablation) -> dict[str, Any]:
 
 def run_unit(ablation: Ablation, unit: Unit) -> None:
     """Train and measure one head, and write its result whole."""
-    from depthrefl_ros.network.heads import DepthRegression, LogDepthRegression
     from depthrefl_ros.training import head_training
+    from depthrefl_ros.training.heads import DepthRegression, LogDepthRegression
 
     model, dataset, held_out, cache = _opened(ablation)
     settings = settings_of(unit)
@@ -293,7 +293,7 @@ def _prepare_process() -> None:
     import cv2
     import torch
 
-    from depthrefl_ros.training.train import keep_freed_memory
+    from depthrefl_ros.training.loop import keep_freed_memory
 
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
@@ -310,7 +310,7 @@ def joint_heads(
     arguments: argparse.Namespace, summary: dict[str, dict[str, Any]], heads: list[str]
 ) -> list[str]:
     """Return the heads that are trained jointly: those asked for, or reflector and two others."""
-    from depthrefl_ros.network.heads import ANCESTORS
+    from depthrefl_ros.training.heads import ANCESTORS
 
     if arguments.joint_heads:
         return arguments.joint_heads.split(",")

@@ -1,4 +1,4 @@
-"""What each head of ``network/heads`` is trained by: its published loss, at stride 4.
+"""What each head of ``training/heads`` is trained by: its published loss, at stride 4.
 
 ``truth`` is canonical depth in units of z_max, (N, 1, h, w) float32 at the head's size; ``valid``
 the bool mask of the same shape.
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from depthrefl_ros.network.heads import (
+from depthrefl_ros.training.heads import (
     AdaBins,
     DepthRegression,
     LocalBins,
@@ -22,7 +22,7 @@ from depthrefl_ros.network.heads import (
     OrdinalRegression,
     ReflectorHead,
 )
-from depthrefl_ros.network.heads.adaptive import centres_of_widths
+from depthrefl_ros.training.heads.adaptive import centres_of_widths
 from depthrefl_ros.training.losses import (
     bin_likelihood_loss,
     log_gradient_loss,

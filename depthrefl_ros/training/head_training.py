@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from depthrefl_ros.network.heads import HeadModel, HeadSizes, create_head
 from depthrefl_ros.network.model import DepthModel
 from depthrefl_ros.training.ablation_table import FIGURES
 from depthrefl_ros.training.augment import Augmenter
 from depthrefl_ros.training.batches import StepBatches, shuffled
 from depthrefl_ros.training.datasets import ImageFolder
 from depthrefl_ros.training.depthwise import speed_up_depthwise
-from depthrefl_ros.training.evaluate import evaluate_images, torch_infer
+from depthrefl_ros.training.evaluation import evaluate_images, torch_infer
 from depthrefl_ros.training.features import FeatureCache
 from depthrefl_ros.training.head_losses import head_loss
+from depthrefl_ros.training.heads import HeadModel, HeadSizes, create_head
+from depthrefl_ros.training.loop import TrainError
 from depthrefl_ros.training.losses import at_stride, canonical_truth, relative_loss
 from depthrefl_ros.training.settings import TrainSettings, rate_at
-from depthrefl_ros.training.train import TrainError
 from depthrefl_ros.training.trainer import parameter_groups, update_average
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from depthrefl_ros.geometry.preview import colour_depth
 from depthrefl_ros.training.datasets import ImageFolder
-from depthrefl_ros.training.evaluate import Infer, predictions
+from depthrefl_ros.training.evaluation import Infer, predictions
 
 PREVIEWS = 4
 

@@ -1,6 +1,6 @@
 """Images with metric depth and intrinsics: one module a format, ``opening`` finds the right one."""
 
-from depthrefl_ros.training.datasets.base import DatasetError, ImageFolder, Sample
+from depthrefl_ros.training.datasets.image_folder import DatasetError, ImageFolder, Sample
 from depthrefl_ros.training.datasets.kitti import KittiDepth
 from depthrefl_ros.training.datasets.nyu import NyuFolder, NyuMat
 from depthrefl_ros.training.datasets.opening import (

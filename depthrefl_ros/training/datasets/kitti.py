@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from depthrefl_ros.training.datasets.base import (
+from depthrefl_ros.training.datasets.image_folder import (
     DatasetError,
     ImageFolder,
     Sample,

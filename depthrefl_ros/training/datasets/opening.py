@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from depthrefl_ros.training.datasets.base import DatasetError, ImageFolder, read_depth_png
+from depthrefl_ros.training.datasets.image_folder import DatasetError, ImageFolder, read_depth_png
 from depthrefl_ros.training.datasets.kitti import DEPTH_PLACES, DRIVE, KittiDepth
 from depthrefl_ros.training.datasets.nyu import NyuFolder, NyuMat
 from depthrefl_ros.training.datasets.plain import INTRINSICS_FILE, PlainFolder

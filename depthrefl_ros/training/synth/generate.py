@@ -9,7 +9,7 @@ import numpy as np
 
 from .drive import build_corridor, choose_drive, drive_views
 from .folder import RenderedFolder
-from .render import Renderer
+from .renderer import Renderer
 from .rooms import View, build_room, choose_views
 from .stage import Stage
 

@@ -11,15 +11,15 @@ from functools import partial
 
 from torch import nn
 
-from depthrefl_ros.network.heads.adaptive import AdaBins, LocalBins
-from depthrefl_ros.network.heads.base import HeadModel, HeadOutput, HeadSizes
-from depthrefl_ros.network.heads.classification import LogBinClassification, OrdinalRegression
-from depthrefl_ros.network.heads.regression import (
+from depthrefl_ros.training.heads.adaptive import AdaBins, LocalBins
+from depthrefl_ros.training.heads.classification import LogBinClassification, OrdinalRegression
+from depthrefl_ros.training.heads.regression import (
     DepthRegression,
     LogDepthControl,
     LogDepthRegression,
 )
-from depthrefl_ros.network.heads.variants import ReflectorHead
+from depthrefl_ros.training.heads.trunk import HeadModel, HeadOutput, HeadSizes
+from depthrefl_ros.training.heads.variants import ReflectorHead
 
 ANCESTORS: dict[str, Callable[[HeadSizes], nn.Module]] = {
     "log_regression": LogDepthRegression,

@@ -8,14 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from depthrefl_ros.network.backbone import BackboneFeatures, resize
-from depthrefl_ros.network.heads.base import HeadSizes, Trunk
-from depthrefl_ros.network.reflector import (
-    ReflectorOutput,
-    depth_and_sigma,
-    full_precision,
-    perceptron,
-)
+from depthrefl_ros.network.backbone import BackboneFeatures
+from depthrefl_ros.network.ops import full_precision, perceptron, resize
+from depthrefl_ros.network.reflector import ReflectorOutput, depth_and_sigma
+from depthrefl_ros.training.heads.trunk import HeadSizes, Trunk
 
 SMALLEST_WIDTH = 1e-3  # epsilon of both papers, added before normalisation
 PATCH = 4  # finest pixels on a side of a token: stride 16 in the image, as in AdaBins' half

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from depthrefl_ros.network.backbone import BackboneFeatures, full_precision
-from depthrefl_ros.network.heads.base import HeadSizes, Trunk
-from depthrefl_ros.network.reflector import perceptron
+from depthrefl_ros.network.backbone import BackboneFeatures
+from depthrefl_ros.network.ops import full_precision, perceptron
+from depthrefl_ros.training.heads.trunk import HeadSizes, Trunk
 
 TYPICAL_M = 2.5  # what an untrained head says everywhere: the middle of a room
 

@@ -12,9 +12,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from depthrefl_ros.network.backbone import Backbone, BackboneFeatures, enlarge, resize
-from depthrefl_ros.network.dinov2 import DinoV2Backbone
+from depthrefl_ros.network.backbone import Backbone, BackboneFeatures
 from depthrefl_ros.network.model import ModelConfig
+from depthrefl_ros.network.ops import enlarge, resize
 from depthrefl_ros.network.reflector import MINIMUM_SIGMA, Projector
 
 
@@ -59,7 +59,7 @@ class HeadSizes:
         return self.z_min_m / self.z_max_m
 
     @classmethod
-    def of(cls, backbone: Backbone | DinoV2Backbone, config: ModelConfig, **sizes) -> HeadSizes:
+    def of(cls, backbone: Backbone, config: ModelConfig, **sizes) -> HeadSizes:
         """The sizes of a head for a backbone; ``sizes`` overrides bins, embedding and hidden."""
         image = torch.zeros(1, 3, config.height, config.width)
         with torch.no_grad():
@@ -140,7 +140,7 @@ class HeadModel(nn.Module):
     A head without a sigma gets one of 1 everywhere, which ranks nothing.
     """
 
-    def __init__(self, config: ModelConfig, backbone: Backbone | DinoV2Backbone, head: nn.Module):
+    def __init__(self, config: ModelConfig, backbone: Backbone, head: nn.Module):
         super().__init__()
         self.config = config
         self.backbone = backbone

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from depthrefl_ros.network.backbone import BackboneFeatures, full_precision
-from depthrefl_ros.network.heads.base import HeadSizes, Trunk, log_sigma
-from depthrefl_ros.network.reflector import perceptron
+from depthrefl_ros.network.backbone import BackboneFeatures
+from depthrefl_ros.network.ops import full_precision, perceptron
+from depthrefl_ros.training.heads.trunk import HeadSizes, Trunk, log_sigma
 
 
 class ClassificationOutput(NamedTuple):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from depthrefl_ros.network.backbone import BackboneFeatures, resize
-from depthrefl_ros.network.heads.base import HeadSizes
+from depthrefl_ros.network.backbone import BackboneFeatures
+from depthrefl_ros.network.ops import resize
 from depthrefl_ros.network.reflector import Reflector, ReflectorConfig, ReflectorOutput
+from depthrefl_ros.training.heads.trunk import HeadSizes
 
 
 class NoAttraction(nn.Module):

@@ -1,0 +1,52 @@
+"""Operations that the blocks of the network share: resizing, precision, a perceptron a pixel."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """A two-layer perceptron at every pixel."""
+    return nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1))
+
+
+def full_precision(tensor: Tensor) -> contextlib.AbstractContextManager:
+    """Switches autocast off where it is on: depth needs float32 to its last pixel."""
+    if torch.is_autocast_enabled(tensor.device.type):
+        return torch.autocast(tensor.device.type, enabled=False)
+    return contextlib.nullcontext()
+
+
+def resize(features: Tensor, like: Tensor) -> Tensor:
+    """Bilinear resize of (N, C, h, w) to the height and width of ``like``."""
+    if features.shape[2:] == like.shape[2:]:
+        return features
+    return functional.interpolate(
+        features, size=like.shape[2:], mode="bilinear", align_corners=False
+    )
+
+
+def enlarge(plane: Tensor, like: Tensor) -> Tensor:
+    """What ``resize`` returns for (N, 1, h, w), as two products of matrices.
+
+    CPU engines resize a single plane by scalar code, several times as slowly.
+    """
+    if plane.shape[2:] == like.shape[2:]:
+        return plane
+    (height, width), (tall, wide) = plane.shape[2:], like.shape[2:]
+    rows, columns = _bilinear(height, tall, plane), _bilinear(width, wide, plane)
+    with full_precision(plane):
+        return rows @ plane @ columns.T
+
+
+def _bilinear(count: int, outputs: int, like: Tensor) -> Tensor:
+    """The matrix (outputs, count) that resizes ``count`` values, of the type of ``like``."""
+    # By numpy, so that an export holds the matrix and not how it is made.
+    places = ((np.arange(outputs) + 0.5) * count / outputs - 0.5).clip(0, count - 1)
+    weights = np.maximum(1.0 - np.abs(places[:, None] - np.arange(count)), 0.0)
+    return torch.from_numpy(weights).to(like.device, like.dtype)
