@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from dataset_folders import write_plain_folder
 
 from depthrefl_ros.training.augment import Augmenter
-from depthrefl_ros.training.batches import Mixture, StepBatches
-from depthrefl_ros.training.datasets import PlainFolder
+from depthrefl_ros.training.batches import Mixture, StepBatches, balanced_by_depth
+from depthrefl_ros.training.datasets import DatasetError, PlainFolder
 
 
 @pytest.fixture
@@ -102,3 +103,35 @@ def test_batches_that_cannot_be_are_refused(dataset):
         step_batches([(dataset, 1.0)], 3, rank=1, world=2)
     with pytest.raises(ValueError, match=r"weights are \[1.0, 0.0001\]"):
         step_batches([(dataset, 1.0), (dataset, 0.0001)], 3)
+
+
+def with_depths(root, depths_m):
+    """A plain folder whose image i is a wall at ``depths_m[i]``; 0 is unknown depth."""
+    write_plain_folder(root, count=len(depths_m))
+    for index, depth_m in enumerate(depths_m):
+        depth_mm = np.full((48, 64), round(1000 * depth_m), np.uint16)
+        cv2.imwrite(str(root / "depth" / f"{index:04d}.png"), depth_mm)
+    return PlainFolder(root)
+
+
+def test_balanced_parts_hold_images_of_one_distance(tmp_path):
+    dataset = with_depths(tmp_path / "walls", [0.4, 2.1, 2.4, 2.7, 2.2, 9.0, 0.0])
+    parts = balanced_by_depth(dataset)
+    assert [part.names for part, _ in parts] == [
+        ["0000"], ["0001", "0002", "0003", "0004"], ["0005"],
+    ]  # fmt: skip
+    shares = [share for _, share in parts]
+    assert shares == pytest.approx([0.25, 0.5, 0.25])
+
+
+def test_balanced_batches_show_rare_distances_more_often(tmp_path):
+    dataset = with_depths(tmp_path / "walls", [0.4, *[2.1] * 9])
+    batches = step_batches(balanced_by_depth(dataset), 4)
+    names = [name for step in range(10) for name in batches.names(step)]
+    assert names.count("walls/0000") == 10
+    assert {names.count(f"walls/{index:04d}") for index in range(1, 10)} == {3, 4}
+
+
+def test_without_depth_nothing_is_balanced(tmp_path):
+    with pytest.raises(DatasetError, match="walls: none of its 2 images has depth"):
+        balanced_by_depth(with_depths(tmp_path / "walls", [0.0, 0.0]))

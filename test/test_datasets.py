@@ -297,6 +297,7 @@ def test_data_options():
     assert parse_data_option("a/b,list=c.txt,weight=0.5,kind=nyu") == DataOption(
         Path("a/b"), Path("c.txt"), 0.5, "nyu"
     )
+    assert parse_data_option("a,balance=depth") == DataOption(Path("a"), is_balanced=True)
 
 
 @pytest.mark.parametrize(
@@ -308,6 +309,7 @@ def test_data_options():
         ("a,weight=many", "'many' is no number"),
         ("a,weight=0", "weight above 0"),
         (",weight=1", "a path"),
+        ("a,balance=colour", "balance 'colour' is unknown; known is depth"),
     ],
 )
 def test_bad_data_options_are_named(text, message):

@@ -75,6 +75,13 @@ def test_the_command_trains_both_stages_and_finishes(tmp_path, rooms, capsys):
     assert (run / "final.safetensors").stat().st_size > 10e6
 
 
+def test_a_balanced_set_is_trained_on_and_told(tmp_path, rooms):
+    run = tmp_path / "run"
+    assert tool.main(leg(run, f"{rooms},balance=depth", stage="stage1")) == 0
+    told = json.loads((run / "stage1" / "data.json").read_text())[0]["sets"]["rooms"]
+    assert told["balance"] == "depth" and told["images"] == 3
+
+
 @pytest.mark.parametrize(
     ("write", "folder", "images"),
     [

@@ -20,7 +20,7 @@ from depthrefl_ros.tools.train_options import (
     settings_of,
 )
 from depthrefl_ros.training.augment import Augmenter
-from depthrefl_ros.training.batches import StepBatches
+from depthrefl_ros.training.batches import StepBatches, balanced_by_depth
 from depthrefl_ros.training.datasets import ImageFolder, parse_data_option
 from depthrefl_ros.training.distributed import Processes, joined
 from depthrefl_ros.training.evaluation import evaluate_images, torch_infer
@@ -34,10 +34,24 @@ STOPPED_EARLY = 3  # exit code
 
 
 class Part(NamedTuple):
-    """One data set of a mixture."""
+    """One data set of a mixture.
+
+    Attributes:
+        dataset: the images.
+        weight: its share, relative to the other sets' weights.
+        is_balanced: whether rare distances come more often.
+    """
 
     dataset: ImageFolder
     weight: float
+    is_balanced: bool = False
+
+    def in_bins(self) -> list[tuple[ImageFolder, float]]:
+        """Return what ``StepBatches`` mixes: the set, or its parts by depth."""
+        if not self.is_balanced:
+            return [(self.dataset, self.weight)]
+        parts = balanced_by_depth(self.dataset)
+        return [(part, share * self.weight) for part, share in parts]
 
 
 def open_parts(texts: list[str]) -> dict[str, Part]:
@@ -56,7 +70,7 @@ def open_parts(texts: list[str]) -> dict[str, Part]:
         while name in parts:
             count += 1
             name = f"{stem}-{count}"
-        parts[name] = Part(option.open(), option.weight)
+        parts[name] = Part(option.open(), option.weight, option.is_balanced)
     return parts
 
 
@@ -174,8 +188,9 @@ def run_leg(
     torch.set_num_threads(arguments.threads)
     processes, settings, config = trainer.processes, trainer.settings, trainer.model.config
     augment = augment_config_of(arguments.augment)
+    mixture = [pair for part in parts.values() for pair in part.in_bins()]
     batches = StepBatches(
-        list(parts.values()),
+        mixture,
         Augmenter(config.height, config.width, augment),
         seed=settings.seed * 10 + settings.stage,  # stage 2 draws other batches than stage 1
         steps=settings.steps,
@@ -183,8 +198,9 @@ def run_leg(
         rank=processes.rank,
         world=processes.world,
     )
+    for dataset, _ in mixture:
+        dataset.preload()
     for name, part in parts.items():
-        part.dataset.preload()
         share = part.weight / sum(other.weight for other in parts.values()) * arguments.batch
         say(processes, f"{name}: {len(part.dataset)} images, {share:.3g} a step")
     if processes.is_main:
@@ -223,8 +239,15 @@ def describe(dataset: ImageFolder) -> dict[str, int | str]:
 
 
 def describe_parts(parts: dict[str, Part]) -> dict[str, dict[str, Any]]:
-    """Return ``describe`` and the weight of every set by name."""
-    return {name: {**describe(part.dataset), "weight": part.weight} for name, part in parts.items()}
+    """Return ``describe``, the weight and, if it has one, the balance of every set by name."""
+    return {
+        name: {
+            **describe(part.dataset),
+            "weight": part.weight,
+            **({"balance": "depth"} if part.is_balanced else {}),
+        }
+        for name, part in parts.items()
+    }
 
 
 def record_data(

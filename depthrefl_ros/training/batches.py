@@ -14,9 +14,11 @@ import torch
 from torch.utils.data import Dataset
 
 from depthrefl_ros.training.augment import Augmenter
-from depthrefl_ros.training.datasets import ImageFolder, Sample
+from depthrefl_ros.training.datasets import DatasetError, ImageFolder, Sample
 
 WEIGHT_STEPS = 1000  # weights count to a thousandth
+# Bounds of bins of an image's median depth, metres: half an octave each.
+DEPTH_BINS_M = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6)
 
 
 class Mixture:
@@ -142,7 +144,31 @@ class StepBatches(Dataset):
         return dataset, int(shuffled(self.seed, part, epoch, len(dataset))[place])
 
 
-@lru_cache(maxsize=16)
+def balanced_by_depth(dataset: ImageFolder) -> list[tuple[ImageFolder, float]]:
+    """Return the data set in parts by the logarithm of an image's median depth, with shares.
+
+    A network that sees mostly one distance learns to answer with it. The bins are ``DEPTH_BINS_M``;
+    a part's share, of 1 in all, is as the square root of its images: rare distances come more
+    often, but a handful of images does not fill every batch.
+
+    Raises:
+        DatasetError: a file cannot be read, or no image has depth.
+    """
+    names: dict[int, list[str]] = {}
+    for index, name in enumerate(dataset.names):
+        depth_m = dataset[index].depth_m
+        known = depth_m[depth_m > 0]
+        if known.size:
+            place = int(np.digitize(np.median(known), DEPTH_BINS_M))
+            names.setdefault(place, []).append(name)
+    if not names:
+        raise DatasetError(f"{dataset.root}: none of its {len(dataset)} images has depth")
+    counts = {place: math.sqrt(len(found)) for place, found in sorted(names.items())}
+    total = sum(counts.values())
+    return [(dataset.subset(names[place]), count / total) for place, count in counts.items()]
+
+
+@lru_cache(maxsize=256)
 def shuffled(seed: int, part: int, epoch: int, size: int) -> np.ndarray:
     """Return the order (size,) int64 in which a data set's images come in one epoch."""
     return np.random.default_rng([seed, part, epoch]).permutation(size)

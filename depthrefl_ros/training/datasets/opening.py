@@ -20,19 +20,21 @@ MAT_FILE = "nyu_depth_v2_labeled.mat"
 
 @dataclass(frozen=True)
 class DataOption:
-    """What ``PATH[,list=FILE][,weight=W][,kind=K]`` says.
+    """What ``PATH[,list=FILE][,weight=W][,kind=K][,balance=depth]`` says.
 
     Attributes:
         path: of the folder or file.
         list_file: the images to use; None for all.
         weight: the share of the set in a mixture, relative to the other sets' weights.
         kind: a key of ``KINDS``; None to find out.
+        is_balanced: whether rare distances come more often (``batches.balanced_by_depth``).
     """
 
     path: Path
     list_file: Path | None = None
     weight: float = 1.0
     kind: str | None = None
+    is_balanced: bool = False
 
     def open(self) -> ImageFolder:
         """Return the data set; raises DatasetError as ``open_dataset``."""
@@ -43,15 +45,17 @@ def parse_data_option(text: str) -> DataOption:
     """Return what a ``--data`` option says.
 
     Raises:
-        DatasetError: an unknown or repeated key, no path, or a weight that is not positive.
+        DatasetError: an unknown or repeated key, no path, a weight that is not positive, or a
+            balance other than ``depth``.
     """
     path, *pairs = text.split(",")
     values = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if key not in ("list", "weight", "kind") or not equals or key in values:
+        if key not in ("list", "weight", "kind", "balance") or not equals or key in values:
             raise DatasetError(
-                f"{text!r}: {pair!r} is not one of list=FILE, weight=W and kind=K, each once"
+                f"{text!r}: {pair!r} is not one of list=FILE, weight=W, kind=K and balance=depth, "
+                "each once"
             )
         values[key] = value
     try:
@@ -60,8 +64,10 @@ def parse_data_option(text: str) -> DataOption:
         raise DatasetError(f"{text!r}: weight {values['weight']!r} is no number") from error
     if not path or not (math.isfinite(weight) and weight > 0):
         raise DatasetError(f"{text!r}: a path and a weight above 0 are needed")
+    if values.get("balance", "depth") != "depth":
+        raise DatasetError(f"{text!r}: balance {values['balance']!r} is unknown; known is depth")
     list_file = Path(values["list"]) if "list" in values else None
-    return DataOption(Path(path), list_file, weight, values.get("kind"))
+    return DataOption(Path(path), list_file, weight, values.get("kind"), "balance" in values)
 
 
 def open_dataset(
