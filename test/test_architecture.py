@@ -12,11 +12,12 @@ PACKAGE = Path(__file__).resolve().parents[1] / "depthrefl_ros"
 
 # What each room may know of the others (design: no arrow runs back).
 MAY_IMPORT = {
-    "geometry": {"geometry"},
+    "settings": {"settings"},
+    "geometry": {"geometry", "settings"},
     "network": {"network"},
-    "engine": {"engine", "network"},
-    "estimator": {"engine", "geometry"},
-    "ros": {"ros", "estimator", "engine", "geometry"},
+    "engine": {"engine", "network", "settings"},
+    "estimator": {"engine", "geometry", "settings"},
+    "ros": {"ros", "estimator", "engine", "geometry", "settings"},
     "training": {"training", "network", "geometry"},
 }
 ROS_PACKAGES = {"rclpy", "sensor_msgs", "std_msgs", "cv_bridge", "diagnostic_msgs"}

@@ -227,7 +227,7 @@ def test_each_voxel_keeps_its_most_certain_point():
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"min_height_m": 2.0}, "min_obstacle_height < max_obstacle_height"),
+        ({"min_height_m": 2.0}, "min_obstacle_height must be the smaller"),
         ({"voxel_size_m": 0.0}, "voxel_size is 0.0 m"),
         ({"range_resolution_m": -0.1}, "range_resolution is -0.1 m"),
         ({"max_range_m": -1.0}, "max_range is -1.0 m"),

@@ -140,7 +140,7 @@ def test_an_unknown_engine_is_named(bundle):
     with pytest.raises(ValueError, match="engine is 'abacus'"):
         open_engine(bundle, "abacus")
     for field in ("precision", "build"):
-        with pytest.raises(ValueError, match=f"{field} is 'abacus'; known are"):
+        with pytest.raises(ValueError, match=f"{field} is 'abacus'; it must be one of"):
             EngineChoice(**{field: "abacus"})
 
 

@@ -19,6 +19,7 @@ from depthrefl_ros.engine.base import (
 from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.torch_engine import TorchEngine
+from depthrefl_ros.settings import Changeable, check, setting
 
 if TYPE_CHECKING:
     from depthrefl_ros.engine.plans import PlanSource
@@ -59,18 +60,36 @@ class EngineChoice:
         ValueError: a value is unknown.
     """
 
-    kind: str = "auto"
-    precision: str = "auto"
-    build: str = "auto"
-    threads: int = 0
+    kind: str = setting(
+        "auto",
+        "Runtime of the network; auto takes the first that works and passes its self-test.",
+        name="engine",
+        choices=ENGINES,
+        changeable=Changeable.UNCONFIGURED,
+    )
+    precision: str = setting(
+        "auto",
+        "Arithmetic of the network; auto is fp16 for TensorRT and fp32 for the others.",
+        choices=PRECISIONS,
+        changeable=Changeable.UNCONFIGURED,
+    )
+    build: str = setting(
+        "auto",
+        "TensorRT plans: auto builds what the cache lacks, never builds nothing, force rebuilds.",
+        choices=BUILDS,
+        changeable=Changeable.UNCONFIGURED,
+    )
+    threads: int = setting(
+        0,
+        "CPU threads of the engine; 0 leaves the number to the runtime.",
+        name="engine_threads",
+        limits=(0, 256),
+        changeable=Changeable.UNCONFIGURED,
+    )
     falls_back: bool = False
 
     def __post_init__(self) -> None:
-        for name, known in (("kind", ENGINES), ("precision", PRECISIONS), ("build", BUILDS)):
-            value = getattr(self, name)
-            if value not in known:
-                label = "engine" if name == "kind" else name
-                raise ValueError(f"{label} is {value!r}; known are {known}")
+        check(self)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ side of it predict by linear extrapolation of 1/z. One that agrees with neither 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.settings import SettingError, check, check_order, setting
 
 GATES = ("edge", "grazing", "confidence", "too_near", "too_far", "unseen")
 
@@ -88,34 +89,55 @@ class GateSettings:
         max_grazing_angle_deg: a pixel is unknown when its ray meets its surface at a smaller angle
             than this, degrees; 0 for never.
         min_confidence: calibrated probability below which depth is unknown; 0 for never.
-        min_range_m: nearer depth is -Inf, metres.
-        max_range_m: farther depth is +Inf, metres.
+        min_range_m: nearer depth is -Inf, metres; 0 stands for the model's own.
+        max_range_m: farther depth is +Inf, metres; 0 stands for the model's own.
 
     Raises:
-        ValueError: a value out of its range.
+        SettingError: a value out of its range.
     """
 
-    median_filter: bool = True
-    edge_ratio: float = 1.12
-    max_grazing_angle_deg: float = 1.5
-    min_confidence: float = 0.0
-    min_range_m: float = 0.3
-    max_range_m: float = 10.0
+    median_filter: bool = setting(
+        True, "Apply a 3x3 median to the depth before the gates: single wrong pixels go."
+    )
+    edge_ratio: float = setting(
+        1.12,
+        "Flying pixels, which differ by more than this factor from the surfaces on both of their "
+        "sides, become NaN. 0 keeps all.",
+        limits=(0.0, 10.0),
+    )
+    max_grazing_angle_deg: float = setting(
+        1.5,
+        "Surfaces that a ray meets at a smaller angle become NaN. 0 keeps all.",
+        limits=(0.0, 45.0),
+    )
+    min_confidence: float = setting(
+        0.0,
+        "Depth whose calibrated confidence is below this becomes NaN. 0 keeps all.",
+        limits=(0.0, 0.99),
+    )
+    min_range_m: float = setting(
+        0.3, "Nearer depth becomes -Inf. 0 takes the model's own.", limits=(0.0, 1000.0)
+    )
+    max_range_m: float = setting(
+        10.0, "Farther depth becomes +Inf. 0 takes the model's own.", limits=(0.0, 1000.0)
+    )
 
     def __post_init__(self) -> None:
-        if self.edge_ratio and not 1.0 < self.edge_ratio < math.inf:
-            raise ValueError(f"edge_ratio is {self.edge_ratio}; need 0 (off) or more than 1")
-        if not 0.0 <= self.max_grazing_angle_deg < 90.0:
-            raise ValueError(
-                f"max_grazing_angle is {self.max_grazing_angle_deg} degrees; need 0 (off) to 90"
+        check(self)
+        if 0.0 < self.edge_ratio <= 1.0:
+            raise SettingError(
+                f"edge_ratio is {self.edge_ratio}; need 0 (off) or a ratio of depths above 1"
             )
-        if not 0.0 <= self.min_confidence < 1.0:
-            raise ValueError(f"min_confidence is {self.min_confidence}; need 0 <= it < 1")
-        if not 0.0 <= self.min_range_m < self.max_range_m:
-            raise ValueError(
-                f"min_range is {self.min_range_m} m and max_range {self.max_range_m} m; need "
-                "0 <= min_range < max_range"
-            )
+        if self.max_range_m:
+            check_order(self, "min_range_m", "max_range_m")
+
+    def with_range_of(self, min_range_m: float, max_range_m: float) -> GateSettings:
+        """Return these settings with a model's range, in metres, where their own is 0."""
+        return replace(
+            self,
+            min_range_m=self.min_range_m or min_range_m,
+            max_range_m=self.max_range_m or max_range_m,
+        )
 
 
 @dataclass(eq=False)

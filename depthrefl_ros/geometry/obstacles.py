@@ -21,6 +21,7 @@ from depthrefl_ros.geometry.cloud import voxel_thin
 from depthrefl_ros.geometry.gates import nearest_possible
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rays import image_rays
+from depthrefl_ros.settings import SettingError, check, check_order, setting
 
 MAX_POINTS = 12_288  # of 16 bytes: 192 KiB, two of which pass Fast DDS's default transport
 _COARSER = 1.25  # how much voxels grow while there are too many points
@@ -43,29 +44,39 @@ class ObstacleSettings:
         max_range_m: depth beyond which nothing is marked and no ray is known to be free.
 
     Raises:
-        ValueError: a value out of its range.
+        SettingError: a value out of its range.
     """
 
-    min_height_m: float = 0.1
-    max_height_m: float = 1.8
-    voxel_size_m: float = 0.05
-    range_resolution_m: float = 0.25
-    max_range_m: float = 10.0
+    min_height_m: float = setting(
+        0.1,
+        "Lower edge of the height band above the floor in which something is an obstacle.",
+        name="min_obstacle_height",
+        limits=(-10.0, 100.0),
+    )
+    max_height_m: float = setting(
+        1.8,
+        "Upper edge of the height band above the floor in which something is an obstacle.",
+        name="max_obstacle_height",
+        limits=(-10.0, 100.0),
+    )
+    voxel_size_m: float = setting(
+        0.05,
+        "points/marking and points/clearing have one point per voxel of this size.",
+        limits=(0.005, 1.0),
+    )
+    range_resolution_m: float = setting(
+        0.25,
+        "Within one bearing, returns closer together in range than this are collapsed to their "
+        "near and far ends. 0 marks each where it is.",
+        limits=(0.0, 1.0),
+    )
+    max_range_m: float = 10.0  # follows the gates' range, so it is no setting of its own
 
     def __post_init__(self) -> None:
-        if not self.min_height_m < self.max_height_m:
-            raise ValueError(
-                f"the height band is {self.min_height_m} to {self.max_height_m} m; need "
-                "min_obstacle_height < max_obstacle_height"
-            )
-        if not 0.0 < self.voxel_size_m <= 1.0:
-            raise ValueError(f"voxel_size is {self.voxel_size_m} m; need 0 < it <= 1")
-        if not 0.0 <= self.range_resolution_m <= 1.0:
-            raise ValueError(
-                f"range_resolution is {self.range_resolution_m} m; need 0 (off) or up to 1"
-            )
+        check(self)
+        check_order(self, "min_height_m", "max_height_m")
         if not self.max_range_m > 0.0:
-            raise ValueError(f"max_range is {self.max_range_m} m; need more than 0")
+            raise SettingError(f"max_range is {self.max_range_m} m; need more than 0")
 
 
 @dataclass(frozen=True, eq=False)

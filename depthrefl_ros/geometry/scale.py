@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from depthrefl_ros.settings import SettingError, check, setting
+
 ANCHORS = ("reference_points", "range", "ground")  # in the order in which they are trusted
 MIN_INLIERS = 20
 CLAMP = (0.5, 2.0)
@@ -64,16 +66,23 @@ class ScaleSettings:
     """
 
     correct_with: tuple[str, ...] = ANCHORS
-    time_constant_s: float = 0.3
-    max_error: float = 0.25
+    time_constant_s: float = setting(
+        0.3,
+        "Time constant over which the scale correction is averaged. 0 is no average.",
+        name="scale_time_constant",
+        limits=(0.0, 60.0),
+    )
+    max_error: float = setting(
+        0.25,
+        "Relative error of the scale beyond which marking, clearing and scan stop.",
+        name="max_scale_error",
+        limits=(0.01, 10.0),
+    )
 
     def __post_init__(self) -> None:
+        check(self)
         if not set(self.correct_with) <= set(ANCHORS):
-            raise ValueError(f"correct_with is {self.correct_with}; known anchors are {ANCHORS}")
-        if not 0.0 <= self.time_constant_s < math.inf:
-            raise ValueError(f"scale_time_constant is {self.time_constant_s} s; need 0 or more")
-        if not 0.0 < self.max_error < math.inf:
-            raise ValueError(f"max_scale_error is {self.max_error}; need more than 0")
+            raise SettingError(f"correct_with is {self.correct_with}; known anchors are {ANCHORS}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,63 @@
+"""One declaration serves the code, the YAML and ROS."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from depthrefl_ros.settings import (
+    Changeable,
+    SettingError,
+    changed,
+    check,
+    check_order,
+    described,
+    setting,
+    values_of,
+)
+
+
+@dataclass(frozen=True)
+class Band:
+    low_m: float = setting(0.1, "Lower edge.", limits=(-10.0, 10.0))
+    high_m: float = setting(1.8, "Upper edge.", name="top", limits=(-10.0, 10.0))
+    follows: float = 1.0  # no setting
+
+    def __post_init__(self):
+        check(self)
+        check_order(self, "low_m", "high_m")
+
+
+@dataclass(frozen=True)
+class Settings:
+    band: Band = Band(high_m=2.0)
+    mode: str = setting("a", "Mode.", choices=("a", "b"), changeable=Changeable.INACTIVE)
+
+    def __post_init__(self):
+        check(self)
+
+
+def test_nested_settings_are_found_by_name_with_unit_and_value():
+    found = {one.name: (one.unit, value) for one, value in described(Settings())}
+    assert found == {"low": ("m", 0.1), "top": ("m", 2.0), "mode": ("", "a")}
+
+
+def test_changed_replaces_only_what_changes():
+    before = Settings()
+    after = changed(before, {"top": 3.0, "unknown": 7, "mode": "a"})
+    assert values_of(after) == {"low": 0.1, "top": 3.0, "mode": "a"}
+    assert changed(before, {"mode": "b"}).band is before.band
+    assert changed(before, {"mode": "a"}) is before
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"mode": "c"}, r"mode is 'c'; it must be one of \('a', 'b'\)"),
+        ({"low": 11.0}, "low is 11.0 m; it must be between -10 and 10 m"),
+        ({"low": float("nan")}, "low is nan m"),
+        ({"low": 2.5}, "low is 2.5 m and top 2.0 m; low must be the smaller"),
+    ],
+)
+def test_what_cannot_be_taken_is_named(changes, message):
+    with pytest.raises(SettingError, match=message):
+        changed(Settings(), changes)
