@@ -30,7 +30,7 @@ help:
 setup: $(RUNS)
 
 demo: $(RUNS)
-	$(BIN)/python -m depthrefl_ros.tools.demo --output "$(OUTPUT)" \
+	$(BIN)/python -m depthrefl_ros demo --output "$(OUTPUT)" \
 	  $(if $(SOURCE),--source "$(SOURCE)") $(if $(HFOV),--hfov $(HFOV)) \
 	  $(if $(CAMERA_INFO),--camera-info "$(CAMERA_INFO)")
 

@@ -6,19 +6,6 @@ from setuptools import find_packages, setup
 
 NAME = "depthrefl_ros"
 
-TOOLS = (
-    "camera_source",
-    "record",
-    "demo",
-    "evaluate",
-    "train",
-    "export_bundle",
-    "render",
-    "build_engine",
-    "doctor",
-    "truth_clouds",
-)
-
 # ROS 2 from PyPI, for machines on which no distribution is sourced.
 ROS_WHEELS = [
     "ros-kilted-rclpy[fastrtps]==9.1.2",
@@ -97,8 +84,8 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            f"depthrefl = {NAME}.ros.node:main",
-            *(f"{tool} = {NAME}.tools.{tool}:main" for tool in TOOLS),
+            f"depthrefl_node = {NAME}.ros.node:main",
+            f"depthrefl = {NAME}.tools.commands:main",
         ]
     },
     zip_safe=False,

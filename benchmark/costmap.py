@@ -8,7 +8,8 @@ band, range and cells.
 
     python benchmark/costmap.py DRIVE... --json costmap.json
 
-A drive is a folder that `render drive` made: images, true depth and the camera's mounts. Rows with
+A drive is a folder that `depthrefl render drive` made: images, true depth and the camera's mounts.
+Rows with
 "blurred truth" are of a network whose only fault is its resolution: true depth, blurred as the
 network's own interpolation does. They say what the gates do about points that float between two
 surfaces, without the errors of one model's metric depth.
@@ -226,7 +227,8 @@ def _parser() -> argparse.ArgumentParser:
         "False marks and recall of raw and of gated clouds on rendered drives.",
         "python benchmark/costmap.py data/drive_9200 data/drive_9300 --json costmap.json",
     )
-    parser.add_argument("drives", nargs="+", type=Path, help="folders that `render drive` made")
+    text = "folders that `depthrefl render drive` made"
+    parser.add_argument("drives", nargs="+", type=Path, help=text)
     parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
     parser.add_argument("--engine", default="openvino", help="default %(default)s")
     parser.add_argument(
@@ -283,7 +285,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
 def _drive(path: Path) -> RenderedFolder:
     """A drive's folder; the class itself would make a missing one."""
     if not (path / "mounts.yaml").is_file():
-        raise ToolError(f"{path}: no drive; it needs the mounts.yaml that `render drive` writes")
+        raise ToolError(f"{path}: no drive; it needs the mounts.yaml of `depthrefl render drive`")
     return RenderedFolder(path)
 
 

@@ -8,7 +8,7 @@ model's passes when it is on average from there on: a model's own scale wanders,
 it happens to be right by itself.
 
     python benchmark/scale.py --json scale.json
-    python benchmark/scale.py --source drive/  # made by 'render drive', with its mounts.yaml
+    python benchmark/scale.py --source drive/  # of 'depthrefl render drive', with mounts.yaml
 
 The anchors: ``ground`` knows the camera's height and inclination in every frame, as TF gives them;
 ``ground, fixed`` only how the camera is mounted, not how it rocks;

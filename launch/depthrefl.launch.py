@@ -43,7 +43,7 @@ def start_node(context: LaunchContext) -> list[LifecycleNode]:
     overrides.update((name, values[name]) for name in ("model", "engine") if values[name])
     node = LifecycleNode(
         package="depthrefl_ros",
-        executable="depthrefl",
+        executable="depthrefl_node",
         name="depthrefl",
         namespace=values["namespace"],
         parameters=[values["params_file"], overrides],

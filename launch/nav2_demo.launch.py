@@ -1,7 +1,7 @@
 """Starts a camera's mount, the node depthrefl and a Nav2 costmap that it fills; RViz if asked.
 
 ros2 launch depthrefl_ros nav2_demo.launch.py camera_height:=0.5 camera_pitch:=4.0 use_rviz:=true
-ros2 run depthrefl_ros camera_source corridor.mcap --loop        # or your camera
+ros2 run depthrefl_ros depthrefl camera_source corridor.mcap --loop   # or your camera
 
 Costmap and TF only, no planner and no controller: the robot does not move. The costmap is on
 /local_costmap/costmap. Without odometry fixed_odometry:=true stands in for it: the robot then
@@ -63,7 +63,7 @@ def depthrefl(values: dict[str, str]) -> LifecycleNode:
     """The node with what a costmap needs of it; the lifecycle manager starts it."""
     return LifecycleNode(
         package="depthrefl_ros",
-        executable="depthrefl",
+        executable="depthrefl_node",
         name="depthrefl",
         namespace="",
         parameters=[

@@ -156,7 +156,7 @@ def no_video(tmp_path):
 def test_errors_are_one_line_and_exit_code_2(tmp_path, capsys, arguments, expected):
     assert main(arguments(tmp_path)) == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message.startswith("camera_source: error: ")
+    assert message.startswith("depthrefl camera_source: error: ")
     assert expected in message
 
 

@@ -67,7 +67,7 @@ def test_the_command_runs_under_torchrun(tmp_path, data):
         "--decoder-channels", "8", "8", "8", "8", "--workers", "1", "--threads", "1",
     ]  # fmt: skip
     # Without -- torchrun takes our --run for an abbreviation of its own --run-path.
-    done = torchrun("-m", "--", "depthrefl_ros.tools.train", *options)
+    done = torchrun("-m", "--", "depthrefl_ros", "train", *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("step 2 of 2") == 1  # only the first process speaks
     stage = tmp_path / "run" / "stage2"

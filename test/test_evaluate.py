@@ -36,7 +36,7 @@ def error_of(capsys, *arguments: object) -> str:
     """The one line that the command ends with on bad input."""
     assert evaluate(*arguments) == 2
     error = capsys.readouterr().err
-    assert len(error.splitlines()) == 1 and error.startswith("evaluate: error: ")
+    assert len(error.splitlines()) == 1 and error.startswith("depthrefl evaluate: error: ")
     return error
 
 

@@ -94,7 +94,7 @@ def test_colcon_builds_it_and_the_installed_executable_runs(source, tmp_path):
     assert (prefix / "share/ament_index/resource_index/packages/depthrefl_ros").is_file()
     assert (prefix / "share/depthrefl_ros/launch/depthrefl.launch.py").is_file()
     assert (prefix / "share/depthrefl_ros/config/fastdds_large_clouds.xml").is_file()
-    executable = prefix / "lib/depthrefl_ros/depthrefl"
+    executable = prefix / "lib/depthrefl_ros/depthrefl_node"
     # The executable belongs to the environment that built it.
     assert executable.read_text().splitlines()[0] == f"#!{sys.executable}"
 
@@ -104,6 +104,14 @@ def test_colcon_builds_it_and_the_installed_executable_runs(source, tmp_path):
     where = "import depthrefl_ros, os; print(os.path.dirname(depthrefl_ros.__file__))"
     module = run(sys.executable, "-c", where, cwd=tmp_path, env=environment).strip()
     assert Path(module).is_relative_to(prefix)
+    # What `ros2 run depthrefl_ros depthrefl --version` runs.
+    tools = str(prefix / "lib/depthrefl_ros/depthrefl")
+    version = run(tools, "--version", cwd=tmp_path, env=environment)
+    assert version == f"depthrefl_ros {depthrefl_ros.__version__}\n"
+    assert sorted(path.name for path in executable.parent.iterdir()) == [
+        "depthrefl",
+        "depthrefl_node",
+    ]
     said = starts_and_stops([str(executable)], environment)
     assert "openvino fp32: chosen" in said or "torch on CUDA" in said
 
@@ -127,17 +135,12 @@ def test_pip_installs_it_into_a_virtual_environment(source, tmp_path):
     assert Path(module).is_relative_to(home)
     for file in ("config/depthrefl.yaml", "test/data/corridor.mcap"):
         assert (home / "share/depthrefl_ros" / file).is_file()
-    assert "model indoor_tiny: " in starts_and_stops([str(home / "bin/depthrefl")], environment)
+    assert "model indoor_tiny: " in starts_and_stops(
+        [str(home / "bin/depthrefl_node")], environment
+    )
+    own = {path.name for path in (home / "bin").iterdir() if "depthrefl" in path.name}
+    assert own == {"depthrefl", "depthrefl_node"}
+    assert "evaluate" in run(str(home / "bin/depthrefl"), cwd=tmp_path, env=environment)
 
 
 SITE = Path(pytest.__file__).resolve().parents[1]
-
-
-@pytest.mark.parametrize(
-    "tool", ["camera_source", "record", "demo", "evaluate", "train", "export_bundle", "render"]
-)
-def test_every_tool_runs_as_a_module_and_has_an_example(tool):
-    module = f"depthrefl_ros.tools.{tool}"
-    said = run(sys.executable, "-m", module, "--help", cwd=ROOT)
-    assert "example" in said
-    assert f'"{tool}"' in (ROOT / "setup.py").read_text()

@@ -260,7 +260,7 @@ def test_a_loss_that_explodes_stops_with_the_last_good_checkpoint(tmp_path, room
     fast = ["--learning-rate", "1e30", "--warmup-steps", "0", "--no-bf16"]
     assert tool.main(leg(run, rooms, *fast, steps=9)) == 4
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("train: error: step ") and "not finite: loss" in error
+    assert error.startswith("depthrefl train: error: step ") and "not finite: loss" in error
     assert "images of the batch: rooms/000" in error
     assert error.endswith(f"the last good checkpoint is {kept}")
     assert latest_checkpoint(run / "stage2") == kept

@@ -29,15 +29,15 @@ from depthrefl_ros.tools.command_line import (
 )
 
 EXAMPLES = """
-build_engine --engine tensorrt --model indoor_tiny
-build_engine --engine tensorrt_rtx --model indoor_tiny --precision fp16 --batch 3 --target sm86,sm89
-build_engine --list
+depthrefl build_engine --engine tensorrt --model indoor_tiny
+depthrefl build_engine --engine tensorrt_rtx --precision fp16 --batch 3 --target sm86,sm89
+depthrefl build_engine --list
 """
 ENGINES = ("tensorrt", "tensorrt_rtx", "openvino")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = make_parser("build_engine", __doc__ or "", EXAMPLES)
+    parser = make_parser("depthrefl build_engine", __doc__ or "", EXAMPLES)
     parser.add_argument("--engine", choices=ENGINES, help="what to build for")
     parser.add_argument("--model", default="indoor_tiny", help="a shipped model, or a folder")
     parser.add_argument(

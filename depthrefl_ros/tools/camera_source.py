@@ -52,18 +52,18 @@ class Report:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; see ``camera_source --help``."""
+    """Runs the command; see ``depthrefl camera_source --help``."""
     return run_tool(_parser(), argv, _run)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser(
-        "camera_source",
+        "depthrefl camera_source",
         "Publish a webcam, a video file, a folder of images or a recording as a ROS 2 camera: "
         "image_raw and camera_info, reliable.",
-        """camera_source 0 --hfov 70
-        camera_source drive.mp4 --camera-info camera.yaml --loop
-        camera_source test/data/corridor.mcap --namespace front --rate 5""",
+        """depthrefl camera_source 0 --hfov 70
+        depthrefl camera_source drive.mp4 --camera-info camera.yaml --loop
+        depthrefl camera_source test/data/corridor.mcap --namespace front --rate 5""",
     )
     parser.add_argument("source", help="webcam number, video file, image folder or recording")
     parser.add_argument(

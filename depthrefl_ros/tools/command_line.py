@@ -18,6 +18,18 @@ from tqdm import tqdm
 HELP_WIDTH = 80
 EXIT_USER_ERROR = 2  # what argparse exits with as well
 
+# What brings a package that only some commands need, by the beginning of its name.
+_ROS = "source a ROS 2 distribution, or in the checkout pip install '.[ros]'"
+_TRAINING = "in the checkout, pip install '.[train]'"
+_RENDERING = "in an environment with Python 3.11, pip install -r requirements-synth.txt"
+_INSTALL = {
+    **dict.fromkeys(("rclpy", "rosidl", "rpyutils", "ament_index_python", "cv_bridge"), _ROS),
+    **dict.fromkeys(("builtin_interfaces", "unique_identifier_msgs"), _ROS),
+    **dict.fromkeys(("torch", "safetensors", "onnx", "h5py", "tensorboard"), _TRAINING),
+    "transformers": "in the checkout, pip install '.[flagship]'",
+    **dict.fromkeys(("bpy", "mathutils", "OpenEXR"), _RENDERING),
+}
+
 
 class ToolError(Exception):
     """What the user can put right, in one line; the command ends with exit code 2."""
@@ -27,7 +39,7 @@ def make_parser(name: str, description: str, examples: str) -> argparse.Argument
     """An argument parser whose --help ends with examples.
 
     Args:
-        name: the command.
+        name: the command as it is typed: ``depthrefl evaluate``.
         description: one or two sentences.
         examples: command lines, one a line.
     """
@@ -45,8 +57,30 @@ def add_json_argument(parser: argparse.ArgumentParser, figures: str) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help=f"write {figures} to FILE")
 
 
+def what_is_missing(error: ImportError) -> str | None:
+    """Return in one line which package a command lacks and what installs it.
+
+    Args:
+        error: as raised by an import.
+
+    Returns:
+        None for an import of our own modules that fails: that is a fault of the program.
+    """
+    root = (error.name or "").partition(".")[0]
+    reason = " ".join(str(error).split())
+    if not root:
+        return reason  # raised by our own code, with the advice in it
+    if root == "depthrefl_ros":
+        return None
+    install = _ROS if root.endswith("_msgs") else f"pip install {root}"
+    install = next((text for name, text in _INSTALL.items() if root.startswith(name)), install)
+    if isinstance(error, ModuleNotFoundError):
+        return f"{root} is needed and not installed for this Python: {install}"
+    return f"{root} is needed and cannot be imported ({reason}): {install}"
+
+
 def run_tool(parser: argparse.ArgumentParser, argv: list[str] | None, tool: Callable) -> int:
-    """Runs ``tool(args, ros_args)``; ToolError and OSError become one line and exit code 2.
+    """Run ``tool(args, ros_args)``; what the user can put right becomes a line and exit code 2.
 
     Args:
         parser: of the command's own arguments.
@@ -58,8 +92,17 @@ def run_tool(parser: argparse.ArgumentParser, argv: list[str] | None, tool: Call
     try:
         return tool(args, ros_args) or 0
     except (ToolError, OSError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return _refuse(parser, error)
+    except ImportError as error:
+        missing = what_is_missing(error)
+        if missing is None:
+            raise
+        return _refuse(parser, missing)
+
+
+def _refuse(parser: argparse.ArgumentParser, reason: object) -> int:
+    print(f"{parser.prog}: error: {reason}", file=sys.stderr)
+    return EXIT_USER_ERROR
 
 
 def split_ros_args(argv: list[str]) -> tuple[list[str], list[str]]:

@@ -41,18 +41,18 @@ NODE_ERRORS = ("[ERROR]", "[FATAL]", "Traceback")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; see ``demo --help``."""
+    """Runs the command; see ``depthrefl demo --help``."""
     return run_tool(_parser(), argv, _run)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser(
-        "demo",
+        "depthrefl demo",
         "Play a source through the real node, as separate processes over DDS, and show what "
         "came out: a table, overview.png, cloud.ply, demo.mcap and report.json.",
-        """demo
-        demo --source 0 --hfov 70 --seconds 20
-        demo --source drive.mp4 --camera-info camera.yaml --output drive""",
+        """depthrefl demo
+        depthrefl demo --source 0 --hfov 70 --seconds 20
+        depthrefl demo --source drive.mp4 --camera-info camera.yaml --output drive""",
     )
     parser.add_argument(
         "--source",

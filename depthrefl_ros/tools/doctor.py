@@ -18,8 +18,8 @@ from depthrefl_ros.tools.command_line import (
 )
 
 EXAMPLES = """
-doctor
-doctor --model my_models/outdoor --json doctor.json
+depthrefl doctor
+depthrefl doctor --model my_models/outdoor --json doctor.json
 """
 NOTHING_RUNS = 1
 _MARKS = {"ok": "ok", "missing": "--", "warning": "WARN", "error": "ERROR"}
@@ -29,7 +29,7 @@ _NEEDED = ("libraries", "ROS")
 
 def _parser() -> argparse.ArgumentParser:
     description = f"{__doc__} Ends with exit code {NOTHING_RUNS} if nothing can run."
-    parser = make_parser("doctor", description, EXAMPLES)
+    parser = make_parser("depthrefl doctor", description, EXAMPLES)
     parser.add_argument("--model", default="indoor_tiny", help="a shipped model, or a folder")
     add_json_argument(parser, "everything found")
     return parser
@@ -118,7 +118,7 @@ def choose(model: str) -> dict[str, Any]:
 
 
 def _will_build(flavour: str, model: str) -> str:
-    command = f"build_engine --engine {flavour} --model {model}"
+    command = f"depthrefl build_engine --engine {flavour} --model {model}"
     return f"the first start builds and tests {flavour} (or now: {command})"
 
 

@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from depthrefl_ros.training.evaluation import Evaluation, Infer
 
 EXAMPLES = """
-evaluate --model indoor_tiny --data nyuv2 --list nyuv2/val.txt --crop eigen --json accuracy.json
-evaluate --model indoor_tiny --data kitti --list eigen_test.txt --crop garg --cap 80 --align median
-evaluate --model my_bundle --data rooms --per-image mine.csv --against theirs.csv --sheet sheet.png
+depthrefl evaluate --data nyuv2 --list nyuv2/val.txt --crop eigen --json accuracy.json
+depthrefl evaluate --data kitti --list eigen_test.txt --crop garg --cap 80 --align median
+depthrefl evaluate --model my_bundle --data rooms --per-image mine.csv --against theirs.csv
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = make_parser(
-        "evaluate",
+        "depthrefl evaluate",
         "Predicts depth for every image of a data set with a model bundle's engine and compares "
         "it with the truth: errors (means of per-image values, single pass), what sigma is worth, "
         "coverage of the calibrated intervals, and ordinal agreement. Intervals are by bootstrap "

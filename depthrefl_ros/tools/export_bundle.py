@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from depthrefl_ros.network.model import DepthModel
 
 EXAMPLES = """
-export_bundle runs/tiny models/indoor_tiny --golden a.jpg b.jpg c.jpg
+depthrefl export_bundle runs/tiny models/indoor_tiny --golden a.jpg b.jpg c.jpg
 """
 # The weights are the one part of the package that is not Apache-2.0: said wherever they load.
 LICENCE = "weights for research use only (trained on NYU Depth v2); code Apache-2.0"
@@ -39,9 +39,9 @@ IMAGENET = "ImageNet, EfficientNet-Lite (Apache-2.0)"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = make_parser("export_bundle", __doc__ or "", EXAMPLES)
+    parser = make_parser("depthrefl export_bundle", __doc__ or "", EXAMPLES)
     parser.add_argument(
-        "run", type=Path, help="folder of a run on which `train finish` has been called"
+        "run", type=Path, help="folder of a run on which `depthrefl train finish` has been called"
     )
     parser.add_argument("bundle", type=Path, help="folder to write; its name is the model's")
     parser.add_argument(
@@ -62,7 +62,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ToolError(f"{path} cannot be read; call `train finish` first: {error}") from error
+        raise ToolError(
+            f"{path} cannot be read; call `depthrefl train finish` first: {error}"
+        ) from error
 
 
 def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> dict[str, Any]:

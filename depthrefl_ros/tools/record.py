@@ -33,18 +33,18 @@ DRAIN_S = 0.5  # for the rest of the last frame
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; see ``record --help``."""
+    """Runs the command; see ``depthrefl record --help``."""
     return run_tool(_parser(), argv, _run)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser(
-        "record",
+        "depthrefl record",
         "Record the node's results: an MCAP file that Foxglove and 'ros2 bag play' open, every "
         "n-th preview as PNG, and the last cloud as PLY. Ctrl-C ends it in order.",
-        """record --output drive1
-        record --frames 100 --points-every 1 --json figures.json
-        record --namespace /front --image-topic /front/image_raw --seconds 20""",
+        """depthrefl record --output drive1
+        depthrefl record --frames 100 --points-every 1 --json figures.json
+        depthrefl record --namespace /front --image-topic /front/image_raw --seconds 20""",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("recording"), help="folder (default %(default)s)"

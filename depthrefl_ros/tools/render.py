@@ -22,11 +22,11 @@ from depthrefl_ros.tools.command_line import (
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 
 EXAMPLES = """
-render rooms data/rooms --count 400 --seed 1000 --resume
-render corridor data/corridor --count 64
-render corridor corridor.mcap --json corridor.json
-render drive data/drive --count 30 --seed 9100
-render pack data/corridor corridor.mcap --rate 10
+depthrefl render rooms data/rooms --count 400 --seed 1000 --resume
+depthrefl render corridor data/corridor --count 64
+depthrefl render corridor corridor.mcap --json corridor.json
+depthrefl render drive data/drive --count 30 --seed 9100
+depthrefl render pack data/corridor corridor.mcap --rate 10
 """
 
 
@@ -37,7 +37,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Returns the command's arguments."""
-    top = make_parser("render", "Renders synthetic indoor scenes with exact depth.", EXAMPLES)
+    top = make_parser(
+        "depthrefl render", "Renders synthetic indoor scenes with exact depth.", EXAMPLES
+    )
     commands = top.add_subparsers(dest="command", required=True)
     rooms = commands.add_parser("rooms", help="random furnished rooms, as a dataset folder")
     rooms.add_argument("out", type=Path, help="dataset folder")

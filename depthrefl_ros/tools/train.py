@@ -21,12 +21,12 @@ from depthrefl_ros.training.ablation import add_ablation_options
 from depthrefl_ros.training.settings import TrainSettings
 
 EXAMPLES = """
-train stage1 --run runs/tiny --data nyuv2,list=nyuv2/train.txt,weight=3 --data rooms --steps 2000
-train stage2 --run runs/tiny --data nyuv2,list=nyuv2/train.txt,weight=3 --data rooms --steps 6000
-train average --run runs/mean runs/tiny_seed1 runs/tiny_seed2
-train finish --run runs/tiny --val-data nyuv2,list=nyuv2/val.txt
-train --finetune models/indoor_tiny --data my_folder
-torchrun --nproc-per-node 2 -m -- depthrefl_ros.tools.train stage2 --run runs/tiny ...
+depthrefl train stage1 --run runs/tiny --data nyu,list=train.txt,weight=3 --data rooms --steps 2000
+depthrefl train stage2 --run runs/tiny --data nyu,list=train.txt,weight=3 --data rooms --steps 6000
+depthrefl train average --run runs/mean runs/tiny_seed1 runs/tiny_seed2
+depthrefl train finish --run runs/tiny --val-data nyuv2,list=nyuv2/val.txt
+depthrefl train --finetune models/indoor_tiny --data my_folder
+torchrun --nproc-per-node 2 -m -- depthrefl_ros train stage2 --run runs/tiny ...
 """
 TRAINING_STOPPED = 4  # exit code
 FINETUNE_STEPS = 1000
@@ -40,7 +40,7 @@ FINETUNE = TrainSettings(
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = make_parser(
-        "train",
+        "depthrefl train",
         "Trains a depth network in two stages. The same command again continues a run that was "
         "stopped. Stage 2 starts from the averaged weights of stage 1 in the same run folder. "
         "train --finetune MODEL stands for train finetune MODEL, and train --ablation for train "
@@ -112,18 +112,14 @@ def subcommand_first(argv: list[str]) -> list[str]:
 
 def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     """Run the chosen command; bad input becomes a ToolError."""
-    try:
-        from depthrefl_ros.engine.bundle import BundleError
-        from depthrefl_ros.network.checkpoints import CheckpointError
-        from depthrefl_ros.training.loop import TrainError
-    except ImportError as error:
-        raise ToolError(
-            f"training needs {error.name}: in the checkout, pip install '.[train]'"
-        ) from error
+    from depthrefl_ros.engine.bundle import BundleError
+    from depthrefl_ros.network.checkpoints import CheckpointError
+    from depthrefl_ros.training.loop import TrainError
+
     try:
         return command_of(arguments.command)(arguments)
     except TrainError as error:
-        print(f"train: error: {error}", file=sys.stderr)
+        print(f"depthrefl train: error: {error}", file=sys.stderr)
         return TRAINING_STOPPED
     except (ValueError, OSError, CheckpointError, BundleError) as error:
         raise ToolError(str(error)) from error

@@ -95,16 +95,17 @@ class TruthClouds:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; see ``truth_clouds --help``."""
+    """Runs the command; see ``depthrefl truth_clouds --help``."""
     return run_tool(_parser(), argv, _run)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser(
-        "truth_clouds",
+        "depthrefl truth_clouds",
         "Publish points/marking and points/clearing made of a source's true depth.",
-        """truth_clouds test/data/corridor.mcap --camera-height 0.5 --camera-pitch 4 --loop
-        truth_clouds drive.mcap --camera-height 0.4 --odom-frame odom""",
+        """
+        depthrefl truth_clouds test/data/corridor.mcap --camera-height 0.5 --camera-pitch 4 --loop
+        depthrefl truth_clouds drive.mcap --camera-height 0.4 --odom-frame odom""",
     )
     parser.add_argument("source", help="recording or image folder with true depth")
     parser.add_argument("--camera-height", type=positive_float, required=True, metavar="M")

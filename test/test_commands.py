@@ -1,0 +1,117 @@
+"""The command line: every command is found, explains itself and says what it lacks."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from depthrefl_ros.tools.commands import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = ROOT / "depthrefl_ros" / "tools"
+# What each command cannot do without; with an argument line that gets as far as that.
+NEEDS = {
+    "camera_source": ("rclpy", ["test/data/corridor.mcap"]),
+    "record": ("rclpy", []),
+    "demo": ("rclpy", []),
+    "truth_clouds": ("rclpy", ["test/data/corridor.mcap", "--camera-height", "0.5"]),
+    "train": ("torch", ["finish", "--run", "none"]),
+    "export_bundle": ("torch", ["run", "bundle", "--golden", "a", "b", "c"]),
+    "render": ("bpy", ["rooms", "no_folder"]),
+}
+
+
+def run(*arguments: str, blocked: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+    """Runs the command line in a process in which some modules cannot be imported."""
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
+        "import runpy; sys.argv = ['depthrefl', *sys.argv[1:]]\n"
+        "runpy.run_module('depthrefl_ros', run_name='__main__')"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        text=True, capture_output=True, cwd=ROOT, timeout=120,
+    )  # fmt: skip
+
+
+def test_every_tool_with_a_main_is_a_command():
+    tools = {
+        path.stem
+        for path in TOOLS.glob("*.py")
+        if any(getattr(node, "name", "") == "main" for node in ast.parse(path.read_text()).body)
+    }
+    assert tools - {"commands"} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_answers_help_with_examples(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: depthrefl {command}")
+    assert f"examples:\n  depthrefl {command}" in said
+
+
+def test_the_list_names_every_command_and_the_node(capsys):
+    for arguments in ([], ["--help"]):
+        assert main(arguments) == 0
+        said = capsys.readouterr().out
+        for command, text in COMMANDS.items():
+            assert any(line.split(None, 1) == [command, text] for line in said.splitlines())
+        assert "depthrefl_node" in said
+
+
+@pytest.mark.parametrize(
+    "typed, hint",
+    [
+        ("evalute", "did you mean 'depthrefl evaluate'?"),
+        ("camera-sorce", "did you mean 'depthrefl camera_source'?"),
+        ("zzz", "commands are demo, camera_source"),
+        ("--ros-args", "depthrefl_node --ros-args"),
+    ],
+)
+def test_an_unknown_command_names_the_nearest(typed, hint, capsys):
+    assert main([typed]) == 2
+    error = capsys.readouterr().err
+    assert hint in error and repr(typed) in error and error.count("\n") == 1
+
+
+def test_dashes_do_for_underscores(capsys):
+    with pytest.raises(SystemExit):
+        main(["camera-source", "--help"])
+    assert "usage: depthrefl camera_source" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", NEEDS)
+def test_a_missing_package_is_told_in_one_line(command):
+    package, arguments = NEEDS[command]
+    done = run(command, *arguments, blocked=(package,))
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"depthrefl {command}: error: ")
+    assert done.stderr.count("\n") == 1 and package in done.stderr
+    assert "install" in done.stderr
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - set(NEEDS)))
+def test_the_other_commands_explain_themselves_without_ros_torch_and_blender(command):
+    done = run(command, "--help", blocked=("rclpy", "torch", "bpy"))
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_one_command_does_not_import_the_packages_of_another():
+    code = (
+        "import sys\nfrom depthrefl_ros.tools.commands import main\n"
+        "try:\n    main(['evaluate', '--help'])\nexcept SystemExit:\n    pass\n"
+        "print({'torch', 'rclpy', 'openvino', 'bpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, cwd=ROOT)
+    assert done.stdout.endswith("set()\n"), done.stderr
+
+
+def test_a_fault_of_our_own_is_no_missing_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "depthrefl_ros.tools.evaluate", None)
+    with pytest.raises(ImportError, match="depthrefl_ros.tools.evaluate"):
+        main(["evaluate"])
