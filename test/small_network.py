@@ -6,7 +6,7 @@ import torch
 
 from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.model import ModelConfig, ReflectorConfig, create_model
-from depthrefl_ros.training.settings import TrainSettings
+from depthrefl_ros.training.train_settings import TrainSettings
 from depthrefl_ros.training.trainer import Trainer
 
 CONFIG = ModelConfig(

@@ -12,7 +12,7 @@ from small_network import make_trainer
 from depthrefl_ros.training.augment import Augmenter
 from depthrefl_ros.training.batches import StepBatches
 from depthrefl_ros.training.datasets import PlainFolder
-from depthrefl_ros.training.settings import TrainSettings, rate_at
+from depthrefl_ros.training.train_settings import TrainSettings, rate_at
 from depthrefl_ros.training.trainer import latest_checkpoint, update_average
 
 

@@ -18,7 +18,7 @@ from depthrefl_ros.tools.train_options import (
     add_settings_options,
 )
 from depthrefl_ros.training.ablation import add_ablation_options
-from depthrefl_ros.training.settings import TrainSettings
+from depthrefl_ros.training.train_settings import TrainSettings
 
 EXAMPLES = """
 depthrefl train stage1 --run runs/tiny --data nyu,list=train.txt,weight=3 --data rooms --steps 2000

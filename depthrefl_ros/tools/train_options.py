@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from depthrefl_ros.tools.command_line import ToolError, positive_float, positive_int
-from depthrefl_ros.training.settings import TrainSettings
+from depthrefl_ros.training.train_settings import TrainSettings
 
 if TYPE_CHECKING:
     from depthrefl_ros.network.model import ModelConfig

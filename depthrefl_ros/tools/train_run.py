@@ -27,7 +27,7 @@ from depthrefl_ros.training.evaluation import evaluate_images, torch_infer
 from depthrefl_ros.training.loop import run_stage
 from depthrefl_ros.training.previews import preview_images
 from depthrefl_ros.training.protocol import Protocol
-from depthrefl_ros.training.settings import TrainSettings
+from depthrefl_ros.training.train_settings import TrainSettings
 from depthrefl_ros.training.trainer import Trainer, latest_checkpoint
 
 STOPPED_EARLY = 3  # exit code

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from depthrefl_ros.network.model import DepthModel
-    from depthrefl_ros.training.settings import TrainSettings
+    from depthrefl_ros.training.train_settings import TrainSettings
 
 # The whole networks with each head by name, to engine milliseconds by name.
 TimeEngines = Callable[[dict[str, "nn.Module"]], dict[str, float]]
@@ -266,7 +266,7 @@ def run_unit(ablation: Ablation, unit: Unit) -> None:
 
 def settings_of(unit: Unit) -> TrainSettings:
     """Return how a unit is trained."""
-    from depthrefl_ros.training.settings import TrainSettings
+    from depthrefl_ros.training.train_settings import TrainSettings
 
     return TrainSettings(
         stage=2, steps=unit.steps, learning_rate=unit.rate, seed=unit.seed,

@@ -29,7 +29,7 @@ from depthrefl_ros.training.losses import (
     masked_mean,
     silog_loss,
 )
-from depthrefl_ros.training.settings import TrainSettings
+from depthrefl_ros.training.train_settings import TrainSettings
 
 EIGEN_BALANCE = 0.5  # lambda of Eigen et al. 2014
 BERHU_SHARE = 0.2  # c is this share of the largest error (Laina et al. 2016)

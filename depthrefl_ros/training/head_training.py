@@ -23,7 +23,7 @@ from depthrefl_ros.training.head_losses import head_loss
 from depthrefl_ros.training.heads import HeadModel, HeadSizes, create_head
 from depthrefl_ros.training.loop import TrainError
 from depthrefl_ros.training.losses import at_stride, canonical_truth, relative_loss
-from depthrefl_ros.training.settings import TrainSettings, rate_at
+from depthrefl_ros.training.train_settings import TrainSettings, rate_at
 from depthrefl_ros.training.trainer import parameter_groups, update_average
 
 

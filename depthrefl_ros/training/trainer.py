@@ -26,7 +26,7 @@ from depthrefl_ros.training import losses
 from depthrefl_ros.training.depthwise import speed_up_depthwise
 from depthrefl_ros.training.distillation import Teacher, mix_images
 from depthrefl_ros.training.distributed import Processes
-from depthrefl_ros.training.settings import TrainSettings, rate_at
+from depthrefl_ros.training.train_settings import TrainSettings, rate_at
 
 
 class StageNetwork(nn.Module):
