@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +24,7 @@ from depthrefl_ros.engine.private_files import (
     PART_SUFFIX,
     NotPrivateError,
     check_private,
+    own_folder,
     read_private,
     write_whole,
 )
@@ -138,7 +138,7 @@ def default_folder() -> Path:
     try:
         return Path.home() / ".cache" / "depthrefl_ros"
     except RuntimeError:
-        return Path(tempfile.gettempdir()) / f"depthrefl_ros-{os.geteuid()}"
+        return own_folder()
 
 
 class EngineCache:

@@ -5,15 +5,52 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 PART_SUFFIX = ".part"  # of files that are being written
+_SHARED_MEMORY = Path("/dev/shm")
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class NotPrivateError(Exception):
     """A file or folder that somebody else could have written; names it and says why."""
+
+
+def own_folder() -> Path:
+    """Return a folder for files of this user that outlive the process but not the machine's run.
+
+    It is made with mode 700 below ``$XDG_RUNTIME_DIR``, the temporary directory or ``/dev/shm``,
+    whichever can be written first.
+
+    Raises:
+        OSError: none of them can be written.
+    """
+    tried = []
+    for parent in _temporary_folders():
+        folder = parent / f"depthrefl_ros-{os.geteuid()}"
+        try:
+            folder.mkdir(0o700, exist_ok=True)
+            check_private(folder.lstat(), folder)
+        except NotPrivateError:
+            tried.append(f"{folder}: others may have written it")
+        except OSError as error:
+            tried.append(f"{folder}: {error.strerror}")
+        else:
+            if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+                return folder
+            tried.append(f"{folder}: cannot be written")
+    raise OSError(f"no temporary folder can be written ({'; '.join(tried)}): set TMPDIR")
+
+
+def _temporary_folders() -> Iterator[Path]:
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(runtime):
+        yield Path(runtime)
+    with suppress(FileNotFoundError):
+        yield Path(tempfile.gettempdir())
+    yield _SHARED_MEMORY
 
 
 def check_private(status: os.stat_result, path: Path) -> None:

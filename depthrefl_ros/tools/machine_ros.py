@@ -94,9 +94,12 @@ def large_clouds(rmw: str) -> Finding:
     chosen = [name for name in variables if os.environ.get(name)]
     shipped = middleware.share_path(middleware.PROFILE)
     if not chosen:
-        profile = middleware.fitting_profile(shipped, facts["shared_memory_free_bytes"])
+        transport = middleware.large_message_transport()
+        if transport.profile is None:
+            facts["passes"] = False
+            return Finding("large clouds", "warning", f"{rmw}: {transport.problem}", facts)
         mend = "give it more shared memory (docker run --shm-size=512m)"
-        return _fast_dds(f"{rmw} with {shipped.name}", profile, facts, mend)
+        return _fast_dds(f"{rmw} with {shipped.name}", transport.profile, facts, mend)
     profile = Path(os.environ[chosen[0]])
     text = f"{rmw} with your own {chosen[0]}={profile}"
     if not profile.is_file():

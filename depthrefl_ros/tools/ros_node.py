@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ import rclpy
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from depthrefl_ros.ros.middleware import use_large_message_transport
+from depthrefl_ros.ros.middleware import prepare_environment
 
 
 @contextmanager
@@ -22,8 +23,12 @@ def tool_node(name: str, ros_args: list[str], namespace: str = "") -> Iterator[N
         name: of the node.
         ros_args: from ``--ros-args`` on.
         namespace: of its relative topics.
+
+    Raises:
+        OSError: ROS cannot start in this environment; says what to set.
     """
-    use_large_message_transport()
+    for note in prepare_environment():
+        print(note, file=sys.stderr)
     rclpy.init(args=ros_args, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = Node(name, namespace=namespace)
