@@ -1,6 +1,9 @@
 """The engines agree with each other and with a neutral judge, on the shipped weights."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import onnxruntime
@@ -106,3 +109,21 @@ def test_openvino_in_bf16_where_the_device_has_it(bundle, engines):
     median, _ = relative_difference(found, exact)
     assert engine.layers()["bf16"] > 10
     assert 1e-5 < median < 0.05  # another arithmetic, the same network
+
+
+HOMELESS = """
+import os, pwd
+def nobody(uid):
+    raise KeyError(uid)
+pwd.getpwuid = nobody
+from depthrefl_ros.engine.openvino_engine import load_openvino
+print(load_openvino().Core().available_devices, "HOME" in os.environ)
+"""
+
+
+def test_openvino_is_loaded_for_a_user_without_a_home():
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    command = [sys.executable, "-c", HOMELESS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "CPU" in done.stdout and done.stdout.strip().endswith("False")

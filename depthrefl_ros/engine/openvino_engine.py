@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 import io
+import os
 from collections import Counter
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from depthrefl_ros.engine.base import Engine, EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle
+
+
+def load_openvino() -> ModuleType:
+    """Import OpenVINO, also for a user without a home directory.
+
+    Its telemetry asks for one while it is imported and raises RuntimeError where there is none, as
+    in ``docker run --user 12345``. A home that is no folder makes it keep still.
+
+    Raises:
+        EngineMissingError: OpenVINO is not installed.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = os.devnull
+        try:
+            return _imported()
+        finally:
+            del os.environ["HOME"]
+    return _imported()
+
+
+def _imported() -> ModuleType:
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineMissingError(
+            f"openvino is not installed ({error}): pip install openvino"
+        ) from error
+    return openvino
 
 
 class OpenVinoEngine(Engine):
@@ -31,12 +64,7 @@ class OpenVinoEngine(Engine):
     def __init__(
         self, bundle: Bundle, threads: int = 0, device: str = "CPU", precision: str = "fp32"
     ):
-        try:
-            import openvino
-        except ImportError as error:
-            raise EngineMissingError(
-                f"openvino is not installed ({error}): pip install openvino"
-            ) from error
+        openvino = load_openvino()
         self.height, self.width, self.precision = bundle.height, bundle.width, precision
         core = openvino.Core()
         # Left to itself OpenVINO takes bf16 on AMX machines, which errs 3 % in depth.

@@ -174,8 +174,9 @@ def _torch() -> Finding:
 def _openvino() -> Finding:
     if importlib.util.find_spec("openvino") is None:
         return Finding("openvino", "missing", "not installed: pip install openvino")
-    import openvino
+    from depthrefl_ros.engine.openvino_engine import load_openvino
 
+    openvino = load_openvino()
     core = openvino.Core()
     devices = {
         device: {
