@@ -14,8 +14,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from depthrefl_ros.engine.base import Engine, EngineError, relative_difference, self_test
+from depthrefl_ros.engine.base import Engine, EngineError
 from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.self_test import relative_difference, self_test
 from depthrefl_ros.tools.command_line import write_json
 
 WARM_UP = 5  # frames
@@ -102,13 +103,13 @@ def _open(request: dict[str, Any], bundle: Bundle, report: dict[str, Any]) -> En
 
 
 def _open_tensorrt(request: dict[str, Any], bundle: Bundle, report: dict[str, Any]) -> Engine:
-    from depthrefl_ros.engine.cache import EngineCache
-    from depthrefl_ros.engine.plans import PlanSource
-    from depthrefl_ros.engine.tensorrt_engine import TensorRTEngine
+    from depthrefl_ros.engine.tensorrt.run import TensorRTEngine
+    from depthrefl_ros.engine.tensorrt.source import PlanSource
+    from depthrefl_ros.engine.tensorrt.store import PlanStore
 
     name, precision = request["engine"], request["precision"]
     start = time.monotonic()
-    plans = PlanSource(cache=EngineCache(Path(request["cache"])))
+    plans = PlanSource(store=PlanStore(Path(request["cache"])))
     stored = plans.get(bundle, name, precision)
     if not stored.is_cached:
         report["build_s"] = time.monotonic() - start

@@ -12,7 +12,8 @@ import numpy as np
 import onnxruntime
 from cuda.bindings import runtime as real
 
-from depthrefl_ros.engine import device_memory, tensorrt_api, tensorrt_engine
+from depthrefl_ros.engine.tensorrt import api, run
+from depthrefl_ros.engine.tensorrt import cuda as cuda_module
 
 OK, BAD_VALUE = real.cudaError_t.cudaSuccess, real.cudaError_t.cudaErrorInvalidValue
 
@@ -132,9 +133,9 @@ def stand_in(monkeypatch, flavour: str, max_batch: int) -> StandInCuda:
     """Until the test's end this machine has a GPU and one TensorRT, both stood in for."""
     cuda = StandInCuda()
     runtime = StandInTensorRT(cuda, flavour, max_batch)
-    log = tensorrt_api.RuntimeLog(runtime)
-    monkeypatch.setattr(device_memory, "load_cuda", lambda: cuda)
-    for module in (tensorrt_api, tensorrt_engine):
+    log = api.RuntimeLog(runtime)
+    monkeypatch.setattr(cuda_module, "load_cuda", lambda: cuda)
+    for module in (api, run):
         monkeypatch.setattr(module, "load_runtime", lambda name: runtime)
         monkeypatch.setattr(module, "runtime_log", lambda name: log)
     cuda.flavour = flavour

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.engine.tensorrt_api import find_flavour
+from depthrefl_ros.engine.tensorrt.api import find_flavour
 from depthrefl_ros.tools.build_engine import main
 
 RTX = find_flavour("tensorrt_rtx")
@@ -35,7 +35,7 @@ def test_a_plan_is_built_once_and_listed_in_words(tmp_path, cache, capsys):
     assert not figures["is_cached"] and figures["bytes"] == plan.stat().st_size > 5e6
     assert figures["build_s"] > 0 and figures["memory_bytes"] > figures["bytes"]
     assert figures["layers"]["fp16"] > figures["layers"]["fp32"]
-    assert (cache / next(cache.glob("*.engine")).name).read_bytes() == plan.read_bytes()
+    assert (cache / next(cache.glob("*.plan")).name).read_bytes() == plan.read_bytes()
     shown = capsys.readouterr().out
     tiny = Bundle.load("indoor_tiny")
     size = f"{tiny.width}x{tiny.height}"
@@ -46,7 +46,7 @@ def test_a_plan_is_built_once_and_listed_in_words(tmp_path, cache, capsys):
     assert read(report)["is_cached"] and "it is in the cache" in capsys.readouterr().out
     assert main(["--list", "--json", str(report)]) == 0
     shown = capsys.readouterr().out
-    assert f"1 engines in {cache}" in shown and "tensorrt_rtx" in shown and "MB" in shown
+    assert f"1 plans in {cache}" in shown and "tensorrt_rtx" in shown and "MB" in shown
     assert [engine["problem"] for engine in read(report)["engines"]] == [""]
 
 
@@ -57,10 +57,10 @@ def test_precision_and_targets_make_other_engines_and_clear_removes_all(cache, c
         assert main([*base, *options]) == 0
     shown = capsys.readouterr().out
     assert "targets sm86, sm89" in shown and "not made: built for other GPUs" in shown
-    assert len(list(cache.glob("*.engine"))) == 3
+    assert len(list(cache.glob("*.plan"))) == 3
     assert main(["--clear"]) == 0
-    assert "3 engines removed" in capsys.readouterr().out
-    assert not list(cache.glob("*.engine"))
+    assert "3 plans removed" in capsys.readouterr().out
+    assert not list(cache.glob("*.plan"))
 
 
 @needs_rtx
@@ -68,7 +68,7 @@ def test_a_damaged_engine_is_listed_as_such_and_built_again(tmp_path, cache, cap
     report = tmp_path / "report.json"
     command = ["--engine", "tensorrt_rtx", "--json", str(report)]
     main(command)
-    path = next(cache.glob("*.engine"))
+    path = next(cache.glob("*.plan"))
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
     main(["--list"])
@@ -91,7 +91,7 @@ def test_ctrl_c_ends_a_build_in_order(cache):
     process.send_signal(signal.SIGINT)
     _, words = process.communicate(timeout=60)
     assert process.returncode == 2 and words.strip() == "build_engine: error: stopped"
-    assert not list(cache.glob("*.engine"))
+    assert not list(cache.glob("*.plan"))
 
 
 def test_openvino_is_compiled_and_tested(tmp_path, capsys):
@@ -122,7 +122,7 @@ def test_what_cannot_be_built_is_said_in_one_line(options, words, capsys):
 def test_an_unknown_target_is_said_with_those_that_are_known(cache, capsys):
     assert main(["--engine", "tensorrt_rtx", "--target", "sm86,sm99"]) == 2
     assert "'sm99'; tensorrt_rtx knows" in capsys.readouterr().err
-    assert not list(cache.glob("*.engine"))
+    assert not list(cache.glob("*.plan"))
 
 
 @pytest.mark.skipif(find_flavour("tensorrt").can_build, reason="TensorRT can build here")

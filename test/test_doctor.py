@@ -11,10 +11,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from depthrefl_ros.engine import device_memory, selection, tensorrt_api, tensorrt_engine
+from depthrefl_ros.engine import selection
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.engine.cache import EngineCache
-from depthrefl_ros.engine.plan_key import engine_key
+from depthrefl_ros.engine.tensorrt import api, run
+from depthrefl_ros.engine.tensorrt import cuda as cuda_module
+from depthrefl_ros.engine.tensorrt.plan import plan_key
+from depthrefl_ros.engine.tensorrt.store import PlanStore
 from depthrefl_ros.ros import middleware
 from depthrefl_ros.tools import doctor, machine, machine_ros
 
@@ -188,9 +190,9 @@ def tensorrt_machine(monkeypatch, tmp_path):
 
     cuda = StandInCuda()
     runtime = StandInTensorRT(cuda, "tensorrt", max_batch=1)
-    monkeypatch.setattr(device_memory, "load_cuda", lambda: cuda)
-    log = tensorrt_api.RuntimeLog(runtime)
-    for module in (tensorrt_api, tensorrt_engine):
+    monkeypatch.setattr(cuda_module, "load_cuda", lambda: cuda)
+    log = api.RuntimeLog(runtime)
+    for module in (api, run):
         monkeypatch.setattr(module, "load_runtime", lambda name: runtime)
         monkeypatch.setattr(module, "runtime_log", lambda name: log)
     installed = ModuleType("tensorrt")
@@ -208,7 +210,7 @@ def test_an_engine_that_is_still_to_be_built_can_run(tensorrt_machine):
     assert "build_engine --engine tensorrt --model indoor_tiny" in auto["says"]
     assert auto["says"].endswith("until then nothing runs") and auto["problems"] == []
     assert auto["steps"][0] == "tensorrt: fp16 is not built yet"
-    assert EngineCache().entries() == []
+    assert PlanStore().entries() == []
 
 
 def test_beside_one_that_is_to_be_built_another_runs_until_then(tensorrt_machine, monkeypatch):
@@ -222,7 +224,7 @@ def test_beside_one_that_is_to_be_built_another_runs_until_then(tensorrt_machine
 def test_a_built_engine_is_chosen(tensorrt_machine):
     bundle = Bundle.load("indoor_tiny")
     plan = bundle.path("model.onnx").read_bytes()  # which the stand-in computes
-    EngineCache().find_or_build(engine_key(bundle, "tensorrt", "fp16"), lambda: plan)
+    PlanStore().find_or_build(plan_key(bundle, "tensorrt", "fp16"), lambda: plan)
     auto = doctor.choose("indoor_tiny")
     assert (auto["engine"], auto["precision"], auto["needs_build"]) == ("tensorrt", "fp16", "")
     assert auto["device"] == "Stand-in" and "from the cache" in auto["steps"][0]
@@ -234,7 +236,7 @@ def gpu() -> machine.Finding:
 
 def test_a_gpu_without_cuda_python_is_not_called_missing(monkeypatch, tmp_path):
     file = tmp_path / "version"
-    monkeypatch.setattr(device_memory, "_DRIVER_FILE", file)
+    monkeypatch.setattr(cuda_module, "_DRIVER_FILE", file)
     monkeypatch.setattr(selection, "_NVIDIA_DEVICES", ())
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     assert gpu().state == "missing"

@@ -18,8 +18,8 @@ from sensor_msgs.msg import Image
 
 from depthrefl_ros.engine import selection
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.engine.cache import EngineCache
 from depthrefl_ros.engine.selection import EngineChoice
+from depthrefl_ros.engine.tensorrt.store import PlanStore
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.engine_opening import EngineOpening
 
@@ -27,9 +27,11 @@ pytest.importorskip("tensorrt_rtx", reason="real builds need: pip install tensor
 
 from filelock import FileLock  # noqa: E402
 
-from depthrefl_ros.engine.plan_key import engine_key  # noqa: E402
-from depthrefl_ros.engine.tensorrt_api import find_flavour  # noqa: E402
-from depthrefl_ros.engine.tensorrt_plan import ONNX_FILES  # noqa: E402
+from depthrefl_ros.engine.tensorrt.api import find_flavour  # noqa: E402
+from depthrefl_ros.engine.tensorrt.plan import (
+    ONNX_FILES,  # noqa: E402
+    plan_key,  # noqa: E402
+)
 
 pytestmark = pytest.mark.skipif(
     find_flavour("tensorrt_rtx").can_run, reason="with a GPU the engine that was built runs"
@@ -40,14 +42,14 @@ NO_GPU = "engine tensorrt_rtx was asked for; openvino runs"
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    cache = EngineCache()
+    cache = PlanStore()
     cache.folder.mkdir(mode=0o700)
     return cache
 
 
 @pytest.fixture
 def key():
-    return engine_key(Bundle.load("indoor_tiny"), "tensorrt_rtx", "fp16")
+    return plan_key(Bundle.load("indoor_tiny"), "tensorrt_rtx", "fp16")
 
 
 @pytest.fixture
@@ -307,7 +309,7 @@ def test_tensorrt_that_computes_wrongly_is_told_of_with_its_version_and_a_hint(
     stand_in(monkeypatch, "tensorrt", max_batch=1)
     for precision, file in ONNX_FILES.items():
         wrong = onnx_with_wrong_weights(bundle.path(file))
-        EngineCache().find_or_build(engine_key(bundle, "tensorrt", precision), lambda p=wrong: p)
+        PlanStore().find_or_build(plan_key(bundle, "tensorrt", precision), lambda p=wrong: p)
     found = end(open_in_background(bundle, "tensorrt"))
     assert found.engine.name == "openvino"
     values = told(diagnostics)

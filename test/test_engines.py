@@ -10,9 +10,10 @@ import onnxruntime
 import openvino
 import pytest
 
-from depthrefl_ros.engine.base import TOLERANCES, EngineError, relative_difference
+from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine, _our_name
+from depthrefl_ros.engine.self_test import TOLERANCES, relative_difference
 from depthrefl_ros.engine.torch_engine import TorchEngine
 
 

@@ -10,8 +10,9 @@ from graph_checks import faults, shape_of
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.export import OPSET, export_bundle, export_onnx
 from depthrefl_ros.engine.selection import open_engine
-from depthrefl_ros.engine.tensorrt_api import find_flavour
-from depthrefl_ros.engine.tensorrt_plan import ONNX_FILES, build_plan
+from depthrefl_ros.engine.tensorrt.api import find_flavour
+from depthrefl_ros.engine.tensorrt.build import build_plan
+from depthrefl_ros.engine.tensorrt.plan import ONNX_FILES
 from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.inference import InferenceModel
 from depthrefl_ros.network.model import ModelConfig, create_model

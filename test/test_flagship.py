@@ -11,10 +11,11 @@ import torch
 from graph_checks import faults
 from torch.utils.flop_counter import FlopCounterMode
 
-from depthrefl_ros.engine.base import EngineError, relative_difference
+from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.export import export_bundle, export_onnx
 from depthrefl_ros.engine.selection import open_engine
+from depthrefl_ros.engine.self_test import relative_difference
 from depthrefl_ros.network.dinov2 import DinoV2Config
 from depthrefl_ros.network.flagship import SHAPES, flagship_config, random_flagship
 from depthrefl_ros.network.inference import OUTPUT_NAMES, InferenceModel
@@ -176,9 +177,9 @@ def test_the_position_embedding_and_attention_are_plain_in_the_graph(exported):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_builds_with_tensorrt_rtx(flagship, shape, tmp_path):
     pytest.importorskip("tensorrt_rtx")
-    from depthrefl_ros.engine.tensorrt_api import find_flavour
-    from depthrefl_ros.engine.tensorrt_engine import TensorRTEngine
-    from depthrefl_ros.engine.tensorrt_plan import build_plan
+    from depthrefl_ros.engine.tensorrt.api import find_flavour
+    from depthrefl_ros.engine.tensorrt.build import build_plan
+    from depthrefl_ros.engine.tensorrt.run import TensorRTEngine
 
     path = tmp_path / "model_fp16.onnx"
     export_onnx(at_size(flagship, *shape), path, torch.float16)
@@ -196,7 +197,7 @@ def test_it_builds_with_tensorrt_rtx(flagship, shape, tmp_path):
 
 def test_it_builds_in_single_precision(exported):
     pytest.importorskip("tensorrt_rtx")
-    from depthrefl_ros.engine.tensorrt_plan import build_plan
+    from depthrefl_ros.engine.tensorrt.build import build_plan
 
     built = build_plan("tensorrt_rtx", exported, precision="fp32")
     assert len(built.plan) > 95e6 and "fp16" not in built.layers

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from bundle_copies import copy_bundle, onnx_with_wrong_weights
 
-from depthrefl_ros.engine import cache, selection
+from depthrefl_ros.engine import selection
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle, BundleError
-from depthrefl_ros.engine.cache import EngineCache
-from depthrefl_ros.engine.plan_key import engine_key
 from depthrefl_ros.engine.selection import EngineChoice, open_engine
-from depthrefl_ros.engine.tensorrt_api import find_flavour
-from depthrefl_ros.engine.tensorrt_plan import ONNX_FILES
+from depthrefl_ros.engine.tensorrt import store
+from depthrefl_ros.engine.tensorrt.api import find_flavour
+from depthrefl_ros.engine.tensorrt.plan import ONNX_FILES, plan_key
+from depthrefl_ros.engine.tensorrt.store import PlanStore
 
 _rtx = find_flavour("tensorrt_rtx")
 needs_rtx = pytest.mark.skipif(
@@ -51,7 +51,7 @@ def test_auto_builds_nothing_where_the_device_has_no_driver(bundle, monkeypatch)
     assert opened.engine.name == "openvino"
     assert opened.steps[1].startswith("tensorrt_rtx: CUDA")
     assert opened.steps[2] == "torch on CUDA: device is 'cuda' but torch finds no CUDA device"
-    assert opened.problems == [] and EngineCache().entries() == []
+    assert opened.problems == [] and PlanStore().entries() == []
 
 
 @needs_rtx
@@ -71,8 +71,8 @@ def test_an_engine_asked_for_by_name_is_built_and_the_next_one_taken(bundle):
 
 @needs_rtx
 def test_what_is_wrong_with_the_cache_is_told(bundle):
-    EngineCache().folder.mkdir(mode=0o700)
-    EngineCache().folder.chmod(0o777)
+    PlanStore().folder.mkdir(mode=0o700)
+    PlanStore().folder.chmod(0o777)
     opened = open_engine(bundle, EngineChoice("tensorrt_rtx", falls_back=True))
     (problem, _) = opened.problems
     assert "used from memory" in problem and "may be written by others" in problem
@@ -197,8 +197,8 @@ def keep(gpu, bundle):
     """Puts a plan into the cache, or what goes for one."""
 
     def keep(precision, plan):
-        key = engine_key(bundle, gpu.flavour, precision)
-        EngineCache().find_or_build(key, lambda: plan)
+        key = plan_key(bundle, gpu.flavour, precision)
+        PlanStore().find_or_build(key, lambda: plan)
 
     return keep
 
@@ -282,7 +282,7 @@ def test_kernels_that_cannot_be_kept_are_told_of_once(bundle, gpu, keep, plans, 
     def full(path, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache, "write_whole", full)
+    monkeypatch.setattr(store, "write_whole", full)
     opened = open_engine(bundle, "tensorrt_rtx")
     (problem,) = opened.problems
     assert problem.startswith("tensorrt_rtx fp16: ") and "No space left" in problem

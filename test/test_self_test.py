@@ -7,10 +7,11 @@ import pytest
 from bundle_copies import copy_bundle, onnx_with_wrong_weights
 from safetensors.numpy import load, save
 
-from depthrefl_ros.engine.base import Engine, EngineError, relative_difference, self_test
+from depthrefl_ros.engine.base import Engine, EngineError
 from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.selection import EngineChoice, open_engine
+from depthrefl_ros.engine.self_test import relative_difference, self_test
 from depthrefl_ros.engine.torch_engine import TorchEngine
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from depthrefl_ros.engine.base import EngineError, EngineMissingError, self_test
+from depthrefl_ros.engine.base import EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.self_test import self_test
 from depthrefl_ros.engine.torch_engine import TorchEngine
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

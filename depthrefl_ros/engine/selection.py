@@ -8,22 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depthrefl_ros.engine.base import (
-    BuildStoppedError,
-    Engine,
-    EngineError,
-    EngineMissingError,
-    SelfTestReport,
-    self_test,
-)
+from depthrefl_ros.engine.base import BuildStoppedError, Engine, EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+from depthrefl_ros.engine.self_test import SelfTestReport, self_test
 from depthrefl_ros.engine.torch_engine import TorchEngine
 from depthrefl_ros.settings import Changeable, check, setting
 
 if TYPE_CHECKING:
-    from depthrefl_ros.engine.plans import PlanSource
-    from depthrefl_ros.engine.tensorrt_engine import TensorRTEngine
+    from depthrefl_ros.engine.tensorrt.run import TensorRTEngine
+    from depthrefl_ros.engine.tensorrt.source import PlanSource
 
 ENGINES = ("auto", "tensorrt", "tensorrt_rtx", "openvino", "torch")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
@@ -215,8 +209,8 @@ class _Walk:
         if self._choice.kind != flavour:  # who asks for it by name gets it built in any case
             _need_nvidia(flavour)
             _need_gpu(flavour)
-        from depthrefl_ros.engine.plans import PlanSource
-        from depthrefl_ros.engine.tensorrt_engine import TensorRTEngine
+        from depthrefl_ros.engine.tensorrt.run import TensorRTEngine
+        from depthrefl_ros.engine.tensorrt.source import PlanSource
 
         if self._plans is None:
             self._plans = PlanSource(self._choice.build)
@@ -298,7 +292,7 @@ def has_nvidia_device() -> bool:
 
 def _need_gpu(flavour: str) -> None:
     """Raises EngineMissingError where the runtime, CUDA or a GPU is missing."""
-    from depthrefl_ros.engine.tensorrt_api import find_flavour
+    from depthrefl_ros.engine.tensorrt.api import find_flavour
 
     found = find_flavour(flavour)
     if not found.can_run:
@@ -314,7 +308,7 @@ def _runtime_words(rung: str, has_run: bool = False) -> str:
     """
     if rung not in _TENSORRT:
         return ""
-    from depthrefl_ros.engine.tensorrt_api import find_flavour
+    from depthrefl_ros.engine.tensorrt.api import find_flavour
 
     found = find_flavour(rung)
     hint = f"; {found.known_fault}" if has_run and found.known_fault else ""

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.engine.plans import PlanSource
 from depthrefl_ros.engine.selection import EngineChoice, OpenedEngine, open_engine
+from depthrefl_ros.engine.tensorrt.source import PlanSource
 from depthrefl_ros.ros.diagnostics import Diagnostics
 
 PROBLEM = "engine"  # under this kind diagnostics have the build, and what went wrong

@@ -9,14 +9,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from depthrefl_ros.engine.base import TOLERANCES, EngineError, self_test
+from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import Bundle, BundleError
-from depthrefl_ros.engine.cache import CacheError, EngineCache
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
-from depthrefl_ros.engine.plan_key import engine_key
-from depthrefl_ros.engine.tensorrt_api import find_flavour
-from depthrefl_ros.engine.tensorrt_engine import TensorRTEngine
-from depthrefl_ros.engine.tensorrt_plan import ONNX_FILES, BuiltPlan, build_plan
+from depthrefl_ros.engine.self_test import TOLERANCES, self_test
+from depthrefl_ros.engine.tensorrt.api import find_flavour
+from depthrefl_ros.engine.tensorrt.build import BuiltPlan, build_plan
+from depthrefl_ros.engine.tensorrt.plan import ONNX_FILES, plan_key
+from depthrefl_ros.engine.tensorrt.run import TensorRTEngine
+from depthrefl_ros.engine.tensorrt.store import PlanStore, PlanStoreError
 from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,
@@ -70,24 +71,24 @@ def _parser() -> argparse.ArgumentParser:
 def _main(args: argparse.Namespace, _: list[str]) -> int:
     try:
         if args.list:
-            figures = _list(EngineCache())
+            figures = _list(PlanStore())
         elif args.clear:
-            figures = _clear(EngineCache())
+            figures = _clear(PlanStore())
         elif args.engine is None:
             raise ToolError(f"--engine is missing; known are {', '.join(ENGINES)}")
         elif args.engine == "openvino":
             figures = _compile_openvino(Bundle.load(args.model), args)
         else:
             figures = _build_plan(Bundle.load(args.model), args)
-    except (BundleError, CacheError, EngineError) as error:
+    except (BundleError, PlanStoreError, EngineError) as error:
         raise ToolError(str(error)) from error
     write_json(args.json, figures)
     return 0
 
 
-def _list(cache: EngineCache) -> dict[str, Any]:
+def _list(cache: PlanStore) -> dict[str, Any]:
     entries = cache.entries()
-    print(f"{len(entries)} engines in {cache.folder}")
+    print(f"{len(entries)} plans in {cache.folder}")
     for entry in entries:
         print(f"{entry.size / 1e6:8.1f} MB  {entry.built or 'unknown when'}  {entry.key or '?'}")
         if entry.problem:
@@ -99,9 +100,9 @@ def _list(cache: EngineCache) -> dict[str, Any]:
     return {"folder": str(cache.folder), "engines": engines}
 
 
-def _clear(cache: EngineCache) -> dict[str, Any]:
+def _clear(cache: PlanStore) -> dict[str, Any]:
     removed = cache.clear()
-    print(f"{removed} engines removed from {cache.folder}")
+    print(f"{removed} plans removed from {cache.folder}")
     return {"folder": str(cache.folder), "removed": removed}
 
 
@@ -110,7 +111,7 @@ def _build_plan(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any]:
     precision = args.precision or "fp16"
     if precision not in ONNX_FILES:
         raise ToolError(f"--precision is {precision}; TensorRT has {', '.join(ONNX_FILES)}")
-    key = engine_key(bundle, args.engine, precision, args.batch, args.target)
+    key = plan_key(bundle, args.engine, precision, args.batch, args.target)
     details: dict[str, Any] = {}
 
     def build() -> bytes:
@@ -120,7 +121,7 @@ def _build_plan(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any]:
         )
         return built.plan
 
-    cache = EngineCache()
+    cache = PlanStore()
     waiting = "another process is building this engine; waiting for it"
     stored = cache.find_or_build(key, build, args.force, lambda: print(waiting, file=sys.stderr))
     if stored.is_cached:

@@ -111,8 +111,8 @@ def _libraries() -> Finding:
 
 def _gpu() -> Finding:
     from depthrefl_ros.engine.base import EngineError, EngineMissingError
-    from depthrefl_ros.engine.device_memory import driver_version, find_gpu
     from depthrefl_ros.engine.selection import has_nvidia_device
+    from depthrefl_ros.engine.tensorrt.cuda import driver_version, find_gpu
 
     try:
         gpu = find_gpu()
@@ -139,7 +139,7 @@ def _gpu() -> Finding:
 
 def _tensorrt(flavour: str) -> Finding:
     from depthrefl_ros.engine.base import EngineError, EngineMissingError
-    from depthrefl_ros.engine.tensorrt_api import find_flavour, load_runtime
+    from depthrefl_ros.engine.tensorrt.api import find_flavour, load_runtime
 
     try:
         load_runtime(flavour)
@@ -198,12 +198,12 @@ def _openvino() -> Finding:
 
 
 def _cache() -> Finding:
-    from depthrefl_ros.engine.cache import CacheError, EngineCache
+    from depthrefl_ros.engine.tensorrt.store import PlanStore, PlanStoreError
 
     try:
-        cache = EngineCache()
+        cache = PlanStore()
         entries = cache.entries()
-    except CacheError as error:
+    except PlanStoreError as error:
         return Finding("engine cache", "warning", f"not used: {error}")
     size = sum(entry.size for entry in entries)
     problems = [entry.problem for entry in entries if entry.problem]

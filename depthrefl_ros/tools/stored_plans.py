@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.engine.cache import StoredEngine
-from depthrefl_ros.engine.plan_key import engine_key
-from depthrefl_ros.engine.plans import PlanSource
+from depthrefl_ros.engine.tensorrt.plan import StoredPlan, plan_key
+from depthrefl_ros.engine.tensorrt.source import PlanSource
 
 
 class StoredPlans(PlanSource):
@@ -20,14 +19,14 @@ class StoredPlans(PlanSource):
         super().__init__("never")
         self.unbuilt = ""
 
-    def get(self, bundle: Bundle, flavour: str, precision: str) -> StoredEngine:
+    def get(self, bundle: Bundle, flavour: str, precision: str) -> StoredPlan:
         """The plan in the cache.
 
         Raises:
             EngineMissingError: it can be built but has not been.
             EngineError: it cannot be built either.
         """
-        engine_key(bundle, flavour, precision)
+        plan_key(bundle, flavour, precision)
         try:
             return super().get(bundle, flavour, precision)
         except EngineError as error:

@@ -1,8 +1,8 @@
 """Builds a TensorRT plan in a child process: a build takes minutes, holds locks, and may crash.
 
-``python -m depthrefl_ros.engine.build_process DESCRIPTOR`` is the child. Over the socket of that
-number it gets one JSON request, sends JSON messages about its progress, and at last the plan. It
-ends when the parent closes the socket or dies.
+``python -m depthrefl_ros.engine.tensorrt.build_process DESCRIPTOR`` is the child. Over the socket
+of that number it gets one JSON request, sends JSON messages about its progress, and at last the
+plan. It ends when the parent closes the socket or dies.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 
 from depthrefl_ros.engine.base import BuildStoppedError, EngineError
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.engine.cache import EngineCache, StoredEngine
-from depthrefl_ros.engine.plan_key import engine_key
-from depthrefl_ros.engine.tensorrt_plan import ONNX_FILES, build_plan
+from depthrefl_ros.engine.tensorrt.build import build_plan
+from depthrefl_ros.engine.tensorrt.plan import ONNX_FILES, StoredPlan, plan_key
+from depthrefl_ros.engine.tensorrt.store import PlanStore
 
 _PROGRESS_PERIOD_S = 0.2
 _IMPORT_FOLDER = Path(__file__).resolve().parents[2]  # the one that holds this package
@@ -35,7 +35,7 @@ class BuildProcess:
         bundle_folder: of the model.
         flavour: ``tensorrt`` or ``tensorrt_rtx``.
         precision: ``fp32`` or ``fp16``.
-        cache_folder: where the plan is looked for and stored.
+        store_folder: where the plan is looked for and stored.
         force: build even where the plan is there.
     """
 
@@ -44,7 +44,7 @@ class BuildProcess:
         bundle_folder: Path,
         flavour: str,
         precision: str,
-        cache_folder: Path,
+        store_folder: Path,
         force: bool = False,
     ):
         self._words = f"the build of {flavour} {precision}"
@@ -66,7 +66,7 @@ class BuildProcess:
             "bundle_folder": str(bundle_folder.resolve()),
             "flavour": flavour,
             "precision": precision,
-            "cache_folder": str(cache_folder.resolve()),
+            "store_folder": str(store_folder.resolve()),
             "force": force,
         }
 
@@ -75,7 +75,7 @@ class BuildProcess:
         """Of the child."""
         return self._process.pid
 
-    def result(self, on_progress: Callable[[str, float], None] | None = None) -> StoredEngine:
+    def result(self, on_progress: Callable[[str, float], None] | None = None) -> StoredPlan:
         """Asks for the plan and waits for it; once. The child has ended after that.
 
         Args:
@@ -93,7 +93,7 @@ class BuildProcess:
                     raise EngineError(message["error"])
                 if "notes" in message:
                     data = self._connection.recv_bytes()
-                    return StoredEngine(data, message["is_cached"], tuple(message["notes"]))
+                    return StoredPlan(data, message["is_cached"], tuple(message["notes"]))
                 if on_progress is not None:
                     on_progress(message["phase"], message["share"])
         except (EOFError, OSError) as error:
@@ -107,7 +107,7 @@ class BuildProcess:
     def stop(self) -> None:
         """Ends the child if it still runs; may be called more than once and by any thread."""
         self._is_stopped = True
-        self._process.kill()  # a build cannot be interrupted otherwise; the cache withstands it
+        self._process.kill()  # a build cannot be interrupted otherwise; the store withstands it
         self._process.wait()
 
 
@@ -137,9 +137,9 @@ def _build(
     bundle_folder: str,
     flavour: str,
     precision: str,
-    cache_folder: str,
+    store_folder: str,
     force: bool,
-) -> StoredEngine:
+) -> StoredPlan:
     bundle = Bundle.load(bundle_folder)
     due_s = 0.0
 
@@ -154,8 +154,8 @@ def _build(
         path = bundle.path(ONNX_FILES[precision])
         return build_plan(flavour, path, precision=precision, progress=tell).plan
 
-    return EngineCache(Path(cache_folder)).find_or_build(
-        engine_key(bundle, flavour, precision),
+    return PlanStore(Path(store_folder)).find_or_build(
+        plan_key(bundle, flavour, precision),
         build,
         force,
         on_wait=lambda: tell("another process is building it", 0.0),

@@ -1,11 +1,11 @@
 """TensorRT and TensorRT-RTX behind one set of calls: whatever differs between them is here.
 
 Both have the classic API (``Builder``, ``OnnxParser``, ``Runtime``). What their versions share,
-10.0 to 11 and RTX 1.x, is called directly by ``tensorrt_plan`` and ``tensorrt_engine``:
+10.0 to 11 and RTX 1.x, is called directly by ``build`` and ``run``:
 ``set_memory_pool_limit``, ``build_serialized_network``, ``set_tensor_address``,
 ``execute_async_v3``. Precision flags of the builder (``BuilderFlag.FP16``, gone in 11) are never
 used: every network is strongly typed, its precision is what the ONNX file says. Nor are
-version-compatible plans: they carry executable host code, and the cache's key has the version.
+version-compatible plans: they carry executable host code, and the key of a plan has the version.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
-from depthrefl_ros.engine.device_memory import find_gpu
+from depthrefl_ros.engine.tensorrt.cuda import find_gpu
 
 FLAVOURS = ("tensorrt", "tensorrt_rtx")
 _INSTALL = {

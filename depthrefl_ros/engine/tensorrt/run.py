@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from depthrefl_ros.engine.base import Engine, EngineError
-from depthrefl_ros.engine.device_memory import CudaStream, find_gpu
-from depthrefl_ros.engine.tensorrt_api import (
+from depthrefl_ros.engine.tensorrt.api import (
     create,
     create_context,
     device_memory_bytes,
@@ -21,7 +20,8 @@ from depthrefl_ros.engine.tensorrt_api import (
     open_runtime_cache,
     runtime_log,
 )
-from depthrefl_ros.engine.tensorrt_plan import INPUT, OUTPUTS
+from depthrefl_ros.engine.tensorrt.cuda import CudaStream, find_gpu
+from depthrefl_ros.engine.tensorrt.plan import INPUT, OUTPUTS
 
 _Work = Callable[[], None]
 _log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Builds TensorRT plans (serialised engines) from a bundle's ONNX files."""
+"""Builds TensorRT plans from a bundle's ONNX files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from depthrefl_ros.engine.base import EngineError
-from depthrefl_ros.engine.tensorrt_api import (
+from depthrefl_ros.engine.tensorrt.api import (
     RuntimeLog,
     create,
     load_runtime,
@@ -22,11 +22,8 @@ from depthrefl_ros.engine.tensorrt_api import (
     set_targets,
     set_timing_cache,
 )
+from depthrefl_ros.engine.tensorrt.plan import ONNX_FILES
 
-# Which of a bundle's files has which precision (networks are strongly typed).
-ONNX_FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx"}
-INPUT = "images"
-OUTPUTS = ("depth", "sigma", "relative")
 WORKSPACE_MIB = 1024
 
 Progress = Callable[[str, float], None]  # (what is being done, share done in [0, 1])

@@ -1,4 +1,4 @@
-"""The engine cache with a real engine, and every way in which what lies there can be wrong."""
+"""The plan store with a real plan, and every way in which what lies there can be wrong."""
 
 import hashlib
 import json
@@ -14,17 +14,17 @@ import pytest
 from mounted_disk import mounted_disk
 
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.engine.cache import CacheError, EngineCache, default_folder
+from depthrefl_ros.engine.tensorrt.store import PlanStore, PlanStoreError, default_folder
 
 pytest.importorskip("tensorrt_rtx", reason="real engines need: pip install tensorrt-rtx")
 
-from depthrefl_ros.engine.plan_key import engine_key  # noqa: E402
-from depthrefl_ros.engine.tensorrt_plan import build_plan  # noqa: E402
+from depthrefl_ros.engine.tensorrt.build import build_plan  # noqa: E402
+from depthrefl_ros.engine.tensorrt.plan import plan_key  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def key():
-    return engine_key(Bundle.load("indoor_tiny"), "tensorrt_rtx", "fp16")
+    return plan_key(Bundle.load("indoor_tiny"), "tensorrt_rtx", "fp16")
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +34,14 @@ def plan():
 
 
 @pytest.fixture
-def cache(tmp_path):
-    return EngineCache(tmp_path / "cache" / "depthrefl_ros")
+def store(tmp_path):
+    return PlanStore(tmp_path / "cache" / "depthrefl_ros")
 
 
 @pytest.fixture
-def filled(cache, key, plan):
-    assert not cache.find_or_build(key, lambda: plan).is_cached
-    return cache
+def filled(store, key, plan):
+    assert not store.find_or_build(key, lambda: plan).is_cached
+    return store
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def any_user():
 
 @pytest.fixture
 def no_big_files():
-    """The system refuses to let a file grow beyond 1 MB: less than an engine needs."""
+    """The system refuses to let a file grow beyond 1 MB: less than a plan needs."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
     yield
@@ -72,18 +72,18 @@ def no_big_files():
 
 @pytest.fixture
 def tiny_disk(tmp_path):
-    """A file system of 4 MB, less than an engine needs."""
+    """A file system of 4 MB, less than a plan needs."""
     with mounted_disk(tmp_path / "disk", megabytes=4) as folder:
         yield folder
 
 
 def never():
-    raise AssertionError("the engine is there and must not be built")
+    raise AssertionError("the plan is there and must not be built")
 
 
-def rebuilt(cache, key, plan):
+def rebuilt(store, key, plan):
     """Builds again where ``find`` refuses; returns what was said of it, at most once."""
-    stored = cache.find_or_build(key, lambda: plan)
+    stored = store.find_or_build(key, lambda: plan)
     assert not stored.is_cached and stored.data == plan
     assert len(stored.notes) <= 1
     return "".join(stored.notes)
@@ -97,7 +97,7 @@ def test_an_engine_is_built_once(filled, key, plan):
     assert oct(filled.path(key).stat().st_mode & 0o777) == "0o600"
 
 
-def test_the_record_tells_people_what_the_engine_is(filled, key, plan):
+def test_the_record_tells_people_what_the_plan_is(filled, key, plan):
     record = json.loads(filled.path(key).with_suffix(".json").read_text())
     assert record["words"] == str(key)
     tiny = Bundle.load("indoor_tiny")
@@ -114,8 +114,8 @@ def test_the_record_tells_people_what_the_engine_is(filled, key, plan):
 
 
 def test_force_builds_what_is_there(filled, key):
-    assert filled.find_or_build(key, lambda: b"another engine", force=True).data != b""
-    assert filled.find(key) == b"another engine"
+    assert filled.find_or_build(key, lambda: b"another plan", force=True).data != b""
+    assert filled.find(key) == b"another plan"
 
 
 @pytest.mark.parametrize(
@@ -135,18 +135,18 @@ def test_force_builds_what_is_there(filled, key):
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_another_key_is_another_engine(filled, key, plan, change):
+def test_another_key_is_another_plan(filled, key, plan, change):
     other = replace(key, **change)
     assert filled.find(other) is None
     assert rebuilt(filled, other, plan) == ""
     assert filled.find(key) == filled.find(other) == plan
 
 
-def test_the_models_name_makes_no_other_engine(filled, key):
+def test_the_models_name_makes_no_other_plan(filled, key):
     assert filled.find_or_build(replace(key, model="copy"), never).is_cached
 
 
-def test_other_bytes_of_the_network_are_another_engine(tmp_path, key):
+def test_other_bytes_of_the_network_are_another_plan(tmp_path, key):
     folder = tmp_path / "model"
     shutil.copytree(Bundle.load("indoor_tiny").folder, folder)
     description = (folder / "model.yaml").read_text()
@@ -154,11 +154,11 @@ def test_other_bytes_of_the_network_are_another_engine(tmp_path, key):
     onnx.write_bytes(onnx.read_bytes() + b"\x72\x00")  # an empty field: the same network
     digest = hashlib.sha256(onnx.read_bytes()).hexdigest()
     (folder / "model.yaml").write_text(description.replace(key.onnx_sha256, digest))
-    other = engine_key(Bundle.load(str(folder)), "tensorrt_rtx", "fp16")
+    other = plan_key(Bundle.load(str(folder)), "tensorrt_rtx", "fp16")
     assert other.digest() != key.digest()
 
 
-SUFFIXES = (".engine", ".json")
+SUFFIXES = (".plan", ".json")
 
 
 def truncate(path):
@@ -191,8 +191,8 @@ def give_away(path):
 @pytest.mark.parametrize(
     "suffix, spoil, complaint",
     [
-        (".engine", truncate, "truncated or altered"),
-        (".engine", flip, "truncated or altered"),
+        (".plan", truncate, "truncated or altered"),
+        (".plan", flip, "truncated or altered"),
         (".json", truncate, "cannot be read"),
         *((suffix, let_group_write, "may be written by others") for suffix in SUFFIXES),
         *((suffix, link, "symbolic link") for suffix in SUFFIXES),
@@ -202,7 +202,7 @@ def give_away(path):
 def test_a_spoiled_file_is_refused_and_built_again(filled, key, plan, suffix, spoil, complaint):
     path = filled.path(key).with_suffix(suffix)
     spoil(path)
-    with pytest.raises(CacheError, match=f"{path.name}.*{complaint}|{complaint}.*{path.name}"):
+    with pytest.raises(PlanStoreError, match=f"{path.name}.*{complaint}|{complaint}.*{path.name}"):
         filled.find(key)
     (entry,) = filled.entries()
     assert complaint in entry.problem
@@ -214,10 +214,10 @@ def test_a_spoiled_file_is_refused_and_built_again(filled, key, plan, suffix, sp
 
 def test_an_engine_under_a_foreign_name_is_refused(filled, key, plan):
     other = replace(key, engine_version="1.8")
-    for suffix in (".engine", ".json"):
+    for suffix in (".plan", ".json"):
         path = filled.path(key).with_suffix(suffix)
         path.rename(filled.path(other).with_suffix(suffix))
-    with pytest.raises(CacheError, match="an engine of another key: indoor_tiny"):
+    with pytest.raises(PlanStoreError, match="a plan of another key: indoor_tiny"):
         filled.find(other)
     assert "another key" in filled.entries()[0].problem
     assert "another key" in rebuilt(filled, other, plan)
@@ -248,78 +248,78 @@ def test_an_engine_without_a_record_is_not_used(filled, key, plan):
 def test_a_folder_that_others_may_write_is_left_alone(filled, key, plan, spoil, complaint):
     before = sorted(filled.folder.iterdir())
     spoil(filled.folder)
-    with pytest.raises(CacheError, match=complaint):
+    with pytest.raises(PlanStoreError, match=complaint):
         filled.find(key)
     note = rebuilt(filled, key, plan)
     assert complaint in note and "used from memory" in note
-    with pytest.raises(CacheError, match=complaint):
+    with pytest.raises(PlanStoreError, match=complaint):
         filled.entries()
     assert sorted(filled.folder.iterdir()) == before
 
 
 def test_a_forced_build_killed_between_its_two_files_is_not_used(filled, key, plan):
-    # The new engine lies there beside the old record.
+    # The new plan lies there beside the old record.
     filled.path(key).write_bytes(plan[::-1])
-    with pytest.raises(CacheError, match="truncated or altered"):
+    with pytest.raises(PlanStoreError, match="truncated or altered"):
         filled.find(key)
 
 
-def test_where_files_cannot_grow_the_engine_is_used_from_memory(cache, key, plan, no_big_files):
-    note = rebuilt(cache, key, plan)
+def test_where_files_cannot_grow_the_plan_is_used_from_memory(store, key, plan, no_big_files):
+    note = rebuilt(store, key, plan)
     assert "used from memory and not stored" in note and "File too large" in note
-    assert {path.suffix for path in cache.folder.iterdir()} <= {".lock"}
+    assert {path.suffix for path in store.folder.iterdir()} <= {".lock"}
 
 
 def test_a_read_only_folder_is_read_and_not_written(any_user, key, plan):
-    cache = EngineCache(any_user / "cache")
-    assert rebuilt(cache, key, plan) == ""
-    cache.folder.chmod(0o500)
-    assert cache.find_or_build(key, never).data == plan
-    note = rebuilt(cache, replace(key, batch=2), plan)
+    store = PlanStore(any_user / "store")
+    assert rebuilt(store, key, plan) == ""
+    store.folder.chmod(0o500)
+    assert store.find_or_build(key, never).data == plan
+    note = rebuilt(store, replace(key, batch=2), plan)
     assert "used from memory and not stored" in note and "Permission denied" in note
 
 
 def test_a_home_that_cannot_be_read_costs_a_build_only(any_user, key, plan):
-    cache = EngineCache(any_user / "cache" / "depthrefl_ros")
-    cache.folder.parent.mkdir(mode=0o000)
-    for look in (lambda: cache.find(key), cache.entries):
-        with pytest.raises(CacheError, match="Permission denied"):
+    store = PlanStore(any_user / "store" / "depthrefl_ros")
+    store.folder.parent.mkdir(mode=0o000)
+    for look in (lambda: store.find(key), store.entries):
+        with pytest.raises(PlanStoreError, match="Permission denied"):
             look()
-    note = rebuilt(cache, key, plan)
+    note = rebuilt(store, key, plan)
     assert "used from memory and not stored" in note and "Permission denied" in note
 
 
-def test_on_a_full_disk_the_engine_is_used_from_memory(tiny_disk, key, plan):
-    cache = EngineCache(tiny_disk / "cache")
-    note = rebuilt(cache, key, plan)
+def test_on_a_full_disk_the_plan_is_used_from_memory(tiny_disk, key, plan):
+    store = PlanStore(tiny_disk / "store")
+    note = rebuilt(store, key, plan)
     assert "used from memory and not stored" in note and "No space left" in note
     # Nothing that fills the disk further is left behind.
-    assert {path.suffix for path in cache.folder.iterdir()} <= {".lock"}
+    assert {path.suffix for path in store.folder.iterdir()} <= {".lock"}
 
 
 def test_a_read_only_cache_is_read_and_not_written(tiny_disk, key, plan):
-    cache = EngineCache(tiny_disk / "cache")
+    store = PlanStore(tiny_disk / "store")
     small = plan[: 1 << 20]
-    cache.find_or_build(key, lambda: small)
+    store.find_or_build(key, lambda: small)
     remount = ["mount", "-o", "remount,ro", str(tiny_disk)]
     subprocess.run(remount, check=True)
-    assert cache.find_or_build(key, never).data == small
-    note = rebuilt(cache, replace(key, batch=2), plan)
+    assert store.find_or_build(key, never).data == small
+    note = rebuilt(store, replace(key, batch=2), plan)
     assert "used from memory and not stored" in note and "Read-only" in note
-    assert not EngineCache(tiny_disk / "other").find_or_build(key, lambda: plan).is_cached
+    assert not PlanStore(tiny_disk / "other").find_or_build(key, lambda: plan).is_cached
 
 
-def test_a_failing_build_stores_nothing(cache, key, plan):
+def test_a_failing_build_stores_nothing(store, key, plan):
     def fails():
         raise RuntimeError("no such layer")
 
     with pytest.raises(RuntimeError, match="no such layer"):
-        cache.find_or_build(key, fails)
-    assert cache.entries() == []
-    assert rebuilt(cache, key, plan) == ""
+        store.find_or_build(key, fails)
+    assert store.entries() == []
+    assert rebuilt(store, key, plan) == ""
 
 
-def test_clear_removes_engines_and_nothing_else(filled, key):
+def test_clear_removes_plans_and_nothing_else(filled, key):
     other = filled.folder / "notes.json"
     other.write_text("{}")
     (filled.folder / f"{key.digest()}.abc.part").write_bytes(b"half")

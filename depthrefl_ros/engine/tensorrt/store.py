@@ -1,8 +1,8 @@
-"""Built engines on disk. An engine is code that runs on the GPU, so nothing is trusted unproven.
+"""Plans on disk. A plan is code that runs on the GPU, so nothing is trusted unproven.
 
-Each engine lies in ``$XDG_CACHE_HOME/depthrefl_ros/`` (``~/.cache/depthrefl_ros/``) as
-``DIGEST.engine`` with a record ``DIGEST.json`` beside it: the key in words and the SHA-256 of the
-engine. Folder and files must belong to this user and be writable by nobody else; the hash is
+Each plan lies in ``$XDG_CACHE_HOME/depthrefl_ros/`` (``~/.cache/depthrefl_ros/``) as
+``DIGEST.plan`` with a record ``DIGEST.json`` beside it: the key in words and the SHA-256 of the
+plan. Folder and files must belong to this user and be writable by nobody else; the hash is
 checked on the very bytes that are handed out; everything else is built again.
 """
 
@@ -28,91 +28,25 @@ from depthrefl_ros.engine.private_files import (
     read_private,
     write_whole,
 )
+from depthrefl_ros.engine.tensorrt.plan import PlanKey, StoredPlan
 
-ENGINE_SUFFIX = ".engine"
+PLAN_SUFFIX = ".plan"
 RECORD_SUFFIX = ".json"
 _LOCK_SUFFIX = ".lock"
-_IN_MEMORY = "the engine is used from memory and not stored: {}"
+_IN_MEMORY = "the plan is used from memory and not stored: {}"
 _OURS = re.compile(r"[0-9a-f]{64}\.\S+")
 
 
-class CacheError(Exception):
-    """An engine of the cache, or all of it, that cannot be used; names the file and says why."""
+class PlanStoreError(Exception):
+    """A plan of the store, or all of it, that cannot be used; names the file and says why."""
 
 
 @dataclass(frozen=True)
-class EngineKey:
-    """What an engine was built from, by what, and for what: another value, another engine.
+class StoreEntry:
+    """One plan of the store, for people.
 
     Attributes:
-        model: name of the bundle; for people, it does not make another engine.
-        onnx_sha256: of the ONNX file's bytes, hexadecimal.
-        engine: ``tensorrt`` or ``tensorrt_rtx``.
-        engine_version: of that library.
-        driver: version of the GPU's driver; empty where it was built without one.
-        gpu: name of the GPU; empty where it was built without one.
-        compute_capability: such as ``8.7``; several where it was built for several.
-        precision: ``fp32``, ``fp16``...
-        height: of the input, pixels.
-        width: of the input, pixels.
-        batch: the largest.
-        options: of the builder, in words; their order counts.
-    """
-
-    model: str
-    onnx_sha256: str
-    engine: str
-    engine_version: str
-    driver: str
-    gpu: str
-    compute_capability: str
-    precision: str
-    height: int
-    width: int
-    batch: int
-    options: tuple[str, ...] = ()
-
-    def digest(self) -> str:
-        """SHA-256 over everything that makes another engine, hexadecimal."""
-        content = asdict(self)
-        del content["model"]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-    def __str__(self) -> str:
-        target = self.gpu or "no GPU"
-        if self.compute_capability:
-            target += f" (compute capability {self.compute_capability})"
-        words = [
-            f"{self.model} {self.width}x{self.height} {self.precision}",
-            f"batch {self.batch}",
-            f"{self.engine} {self.engine_version}",
-            target,
-        ]
-        words += [f"driver {self.driver}"] if self.driver else []
-        return ", ".join([*words, *self.options, f"ONNX {self.onnx_sha256[:12]}"])
-
-
-@dataclass(frozen=True)
-class StoredEngine:
-    """A serialised engine that may be deserialised.
-
-    Attributes:
-        data: the engine, whose hash was checked or which was just built.
-        is_cached: it came from the cache and was not built now.
-        notes: what was wrong with the cache, for people; empty where all is well.
-    """
-
-    data: bytes
-    is_cached: bool
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class CacheEntry:
-    """One engine of the cache, for people.
-
-    Attributes:
-        path: of the engine.
+        path: of the plan.
         key: None where the record cannot be read.
         size: bytes.
         built: UTC, ISO 8601; empty where the record cannot be read.
@@ -120,14 +54,14 @@ class CacheEntry:
     """
 
     path: Path
-    key: EngineKey | None
+    key: PlanKey | None
     size: int
     built: str
     problem: str
 
 
 def default_folder() -> Path:
-    """Where engines are kept, by the XDG base directory specification.
+    """Where plans are kept, by the XDG base directory specification.
 
     A user without a home, as in some containers, gets a folder of their own among the temporary
     files; it is checked like any other.
@@ -141,26 +75,26 @@ def default_folder() -> Path:
         return own_folder()
 
 
-class EngineCache:
-    """Engines that were built once. Several processes may use one folder at the same time.
+class PlanStore:
+    """Plans that were built once. Several processes may use one folder at the same time.
 
     Args:
-        folder: made with mode 700 when the first engine is stored; None takes
+        folder: made with mode 700 when the first plan is stored; None takes
             ``default_folder()``.
     """
 
     def __init__(self, folder: Path | None = None):
         self.folder = default_folder() if folder is None else folder
 
-    def path(self, key: EngineKey) -> Path:
-        """Where the engine lies, or would."""
-        return self.folder / (key.digest() + ENGINE_SUFFIX)
+    def path(self, key: PlanKey) -> Path:
+        """Where the plan lies, or would."""
+        return self.folder / (key.digest() + PLAN_SUFFIX)
 
-    def find(self, key: EngineKey) -> bytes | None:
-        """The engine's bytes, checked; None where there is none.
+    def find(self, key: PlanKey) -> bytes | None:
+        """The plan's bytes, checked; None where there is none.
 
         Raises:
-            CacheError: there is one, but it must not be used.
+            PlanStoreError: there is one, but it must not be used.
         """
         if not self._has_folder():
             return None
@@ -171,96 +105,96 @@ class EngineCache:
         except FileNotFoundError:
             return None
         except (NotPrivateError, OSError) as error:
-            raise CacheError(str(error)) from error
+            raise PlanStoreError(str(error)) from error
         if _key_of(record).digest() != path.stem:
-            raise CacheError(f"{path} is an engine of another key: {_key_of(record)}")
+            raise PlanStoreError(f"{path} is a plan of another key: {_key_of(record)}")
         if hashlib.sha256(data).hexdigest() != record["sha256"]:
-            raise CacheError(f"{path} is truncated or altered: its SHA-256 is not its record's")
+            raise PlanStoreError(f"{path} is truncated or altered: its SHA-256 is not its record's")
         return data
 
     def find_or_build(
         self,
-        key: EngineKey,
+        key: PlanKey,
         build: Callable[[], bytes],
         force: bool = False,
         on_wait: Callable[[], None] | None = None,
-    ) -> StoredEngine:
-        """The engine from the cache, else built and stored.
+    ) -> StoredPlan:
+        """The plan from the store, else built and stored.
 
-        Where two processes want the same engine one builds it and the other waits for it. A cache
+        Where two processes want the same plan one builds it and the other waits for it. A store
         that cannot be used or written costs the next start a build, and nothing else.
 
         Args:
-            key: of the engine.
-            build: makes the serialised engine; what it raises passes through.
-            force: build even where the engine is there, unless another process has built it since
+            key: of the plan.
+            build: makes the serialised plan; what it raises passes through.
+            force: build even where the plan is there, unless another process has built it since
                 this was called.
-            on_wait: called once where another process is building this engine.
+            on_wait: called once where another process is building this plan.
         """
         try:
             self._make_folder()
-        except (OSError, CacheError) as error:
-            return StoredEngine(build(), False, (_IN_MEMORY.format(error),))
+        except (OSError, PlanStoreError) as error:
+            return StoredPlan(build(), False, (_IN_MEMORY.format(error),))
         version = self._version(key)
         data, note = (None, "") if force else self._look(key)
         if data is not None:
-            return StoredEngine(data, True)
+            return StoredPlan(data, True)
         notes = [note] if note else []
         with ExitStack() as held:
             try:
                 held.enter_context(self._locked(key, on_wait))
             except (OSError, NotImplementedError) as error:
-                return StoredEngine(build(), False, (*notes, _IN_MEMORY.format(error)))
+                return StoredPlan(build(), False, (*notes, _IN_MEMORY.format(error)))
             if self._version(key) != version:  # another process built it meanwhile
                 data = self._look(key)[0]
                 if data is not None:
-                    return StoredEngine(data, True)
+                    return StoredPlan(data, True)
             started_s = time.monotonic()
             data = build()
             try:
                 self._store(key, data, time.monotonic() - started_s)
             except OSError as error:
                 notes.append(_IN_MEMORY.format(error))
-            return StoredEngine(data, False, tuple(notes))
+            return StoredPlan(data, False, tuple(notes))
 
-    def entries(self) -> list[CacheEntry]:
-        """Everything in the cache, the newest first.
+    def entries(self) -> list[StoreEntry]:
+        """Everything in the store, the newest first.
 
         Raises:
-            CacheError: the folder cannot be trusted or read.
+            PlanStoreError: the folder cannot be trusted or read.
         """
         if not self._has_folder():
             return []
-        found = [self._entry(path) for path in self._files(ENGINE_SUFFIX)]
+        found = [self._entry(path) for path in self._files(PLAN_SUFFIX)]
         return sorted(found, key=lambda entry: entry.built, reverse=True)
 
     def clear(self) -> int:
-        """Removes every engine, and what interrupted builds left.
+        """Removes every plan, and what interrupted builds left.
 
-        Lock files stay: who removes one that is held lets two processes build the same engine.
+        Lock files stay: who removes one that is held lets two processes build the same plan.
 
         Returns:
-            How many engines there were.
+            How many plans there were.
 
         Raises:
-            CacheError: a file cannot be removed.
+            PlanStoreError: a file cannot be removed.
         """
         removed = 0
-        for suffix in (ENGINE_SUFFIX, RECORD_SUFFIX, PART_SUFFIX):
+        for suffix in (PLAN_SUFFIX, RECORD_SUFFIX, PART_SUFFIX):
             for path in self._files(suffix):
                 try:
                     path.unlink(missing_ok=True)
                 except OSError as error:
-                    raise CacheError(f"{path} cannot be removed: {error}") from error
-                removed += suffix == ENGINE_SUFFIX
+                    raise PlanStoreError(f"{path} cannot be removed: {error}") from error
+                removed += suffix == PLAN_SUFFIX
         return removed
 
-    def _look(self, key: EngineKey) -> tuple[bytes | None, str]:
+    def _look(self, key: PlanKey) -> tuple[bytes | None, str]:
         """What ``find`` returns, and why it must not be used."""
         try:
             return self.find(key), ""
-        except CacheError as error:
-            return None, f"the engine is built again: {error}"
+        except PlanStoreError as error:
+            return None, f"the plan is built again: {error}"
 
     def _files(self, suffix: str) -> list[Path]:
         """Our files of a kind: whatever else lies in the folder is none of our business."""
@@ -270,14 +204,14 @@ class EngineCache:
         """Whether the folder is there, and may be used.
 
         Raises:
-            CacheError: it is there but must not be used, or cannot be looked at.
+            PlanStoreError: it is there but must not be used, or cannot be looked at.
         """
         try:
             check_private(os.stat(self.folder), self.folder)
         except FileNotFoundError:
             return False
         except (NotPrivateError, OSError) as error:
-            raise CacheError(str(error)) from error
+            raise PlanStoreError(str(error)) from error
         return True
 
     def _make_folder(self) -> None:
@@ -288,8 +222,8 @@ class EngineCache:
             self.folder.mkdir(mode=0o700)
         self._has_folder()
 
-    def _version(self, key: EngineKey) -> tuple[int, int] | None:
-        """Changes whenever the engine is stored; None where there is none."""
+    def _version(self, key: PlanKey) -> tuple[int, int] | None:
+        """Changes whenever the plan is stored; None where there is none."""
         try:
             status = os.stat(self.path(key).with_suffix(RECORD_SUFFIX))
         except OSError:
@@ -297,7 +231,7 @@ class EngineCache:
         return status.st_ino, status.st_mtime_ns
 
     @contextmanager
-    def _locked(self, key: EngineKey, on_wait: Callable[[], None] | None) -> Iterator[None]:
+    def _locked(self, key: PlanKey, on_wait: Callable[[], None] | None) -> Iterator[None]:
         """Only one process at a time builds a key.
 
         The system drops the lock of a process that dies, however it dies.
@@ -316,7 +250,7 @@ class EngineCache:
         finally:
             lock.release()
 
-    def _store(self, key: EngineKey, data: bytes, build_s: float) -> None:
+    def _store(self, key: PlanKey, data: bytes, build_s: float) -> None:
         path = self.path(key)
         # Under the lock nobody else writes this key: what lies here was left by a killed build.
         for part in self.folder.glob(f"{path.stem}.*{PART_SUFFIX}"):
@@ -333,7 +267,7 @@ class EngineCache:
         write_whole(path, data)
         write_whole(path.with_suffix(RECORD_SUFFIX), json.dumps(record, indent=1).encode())
 
-    def _entry(self, path: Path) -> CacheEntry:
+    def _entry(self, path: Path) -> StoreEntry:
         key, built, size, problem = None, "", 0, ""
         try:
             size = path.stat().st_size
@@ -342,10 +276,10 @@ class EngineCache:
             if self.path(key) == path:
                 self.find(key)
             else:
-                problem = f"{path} is an engine of another key: {key}"
-        except (CacheError, NotPrivateError, OSError) as error:
+                problem = f"{path} is a plan of another key: {key}"
+        except (PlanStoreError, NotPrivateError, OSError) as error:
             problem = str(error)
-        return CacheEntry(path, key, size, built, problem)
+        return StoreEntry(path, key, size, built, problem)
 
 
 def _read_record(path: Path) -> dict[str, Any]:
@@ -355,10 +289,10 @@ def _read_record(path: Path) -> dict[str, Any]:
         if not (isinstance(record["sha256"], str) and isinstance(record["built"], str)):
             raise ValueError("sha256 and built must be text")
     except (KeyError, TypeError, ValueError) as error:
-        raise CacheError(f"{path} cannot be read: {error!r}") from error
+        raise PlanStoreError(f"{path} cannot be read: {error!r}") from error
     return record
 
 
-def _key_of(record: dict[str, Any]) -> EngineKey:
+def _key_of(record: dict[str, Any]) -> PlanKey:
     values = record["key"]
-    return EngineKey(**{**values, "options": tuple(values["options"])})
+    return PlanKey(**{**values, "options": tuple(values["options"])})

@@ -1,4 +1,4 @@
-"""The way to a TensorRT plan: from the cache, else built in a child process and stored there."""
+"""The way to a TensorRT plan: from the store, else built in a child process and stored there."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from depthrefl_ros.engine.base import BuildStoppedError, EngineError
 from depthrefl_ros.engine.bundle import Bundle
 
 if TYPE_CHECKING:
-    from depthrefl_ros.engine.build_process import BuildProcess
-    from depthrefl_ros.engine.cache import EngineCache, EngineKey, StoredEngine
+    from depthrefl_ros.engine.tensorrt.build_process import BuildProcess
+    from depthrefl_ros.engine.tensorrt.plan import PlanKey, StoredPlan
+    from depthrefl_ros.engine.tensorrt.store import PlanStore
 
 Progress = Callable[[str, float], None]  # (what is being done, share done in [0, 1])
 
@@ -20,25 +21,25 @@ class PlanSource:
     """Where ``open_engine`` gets plans; may be stopped from another thread.
 
     Args:
-        build: ``auto`` builds what the cache lacks, ``never`` builds nothing, ``force`` builds
+        build: ``auto`` builds what the store lacks, ``never`` builds nothing, ``force`` builds
             even what is there (``selection.BUILDS``).
         on_progress: told at the start of a build and during it what is built and the share done.
-        cache: None takes the user's.
+        store: None takes the user's.
     """
 
     def __init__(
         self,
         build: str = "auto",
         on_progress: Progress | None = None,
-        cache: EngineCache | None = None,
+        store: PlanStore | None = None,
     ):
         self._build = build
         self._on_progress = on_progress or (lambda phase, share: None)
-        self._cache = cache
+        self._store = store
         self._process: BuildProcess | None = None
         self._is_stopped = False
 
-    def get(self, bundle: Bundle, flavour: str, precision: str) -> StoredEngine:
+    def get(self, bundle: Bundle, flavour: str, precision: str) -> StoredPlan:
         """The plan for batches of one.
 
         Raises:
@@ -46,24 +47,24 @@ class PlanSource:
             BuildStoppedError: ``stop`` was called.
         """
         # Only where TensorRT is wanted: the other engines shall start fast.
-        from depthrefl_ros.engine.build_process import BuildProcess
-        from depthrefl_ros.engine.cache import CacheError, EngineCache, StoredEngine
-        from depthrefl_ros.engine.plan_key import engine_key
+        from depthrefl_ros.engine.tensorrt.build_process import BuildProcess
+        from depthrefl_ros.engine.tensorrt.plan import StoredPlan, plan_key
+        from depthrefl_ros.engine.tensorrt.store import PlanStore, PlanStoreError
 
-        cache = self._cache or EngineCache()
-        key, name = engine_key(bundle, flavour, precision), f"{flavour} {precision}"
+        store = self._store or PlanStore()
+        key, name = plan_key(bundle, flavour, precision), f"{flavour} {precision}"
         note = ""
         if self._build != "force":
             try:
-                data = cache.find(key)
-            except CacheError as error:
+                data = store.find(key)
+            except PlanStoreError as error:
                 data, note = None, f": {error}"
             if data is not None:
-                return StoredEngine(data, True)
+                return StoredPlan(data, True)
         if self._build == "never":
-            raise EngineError(f"not in the cache {cache.folder}, and build is never{note}")
+            raise EngineError(f"not in the cache {store.folder}, and build is never{note}")
         process = self._process = BuildProcess(
-            bundle.folder, flavour, precision, cache.folder, self._build == "force"
+            bundle.folder, flavour, precision, store.folder, self._build == "force"
         )
         # Looked at only now: stop() may have come before there was a process to stop.
         if self._is_stopped:
@@ -74,14 +75,14 @@ class PlanSource:
 
     def kernels(self, bundle: Bundle, flavour: str, precision: str) -> bytes:
         """What ``keep_kernels`` was given at an earlier start; empty where there is nothing."""
-        from depthrefl_ros.engine.cache import CacheError, EngineCache
+        from depthrefl_ros.engine.tensorrt.store import PlanStore, PlanStoreError
 
         if self._build == "force":
             return b""
         try:
             key = _kernels_key(bundle, flavour, precision)
-            return (self._cache or EngineCache()).find(key) or b""
-        except CacheError:  # they are compiled again, as is the engine that lies beside them
+            return (self._store or PlanStore()).find(key) or b""
+        except PlanStoreError:  # they are compiled again, as is the engine that lies beside them
             return b""
 
     def keep_kernels(
@@ -92,12 +93,12 @@ class PlanSource:
         They are code like an engine, and are stored and checked like one.
 
         Returns:
-            What was wrong with the cache, for people.
+            What was wrong with the store, for people.
         """
-        from depthrefl_ros.engine.cache import EngineCache
+        from depthrefl_ros.engine.tensorrt.store import PlanStore
 
-        key, cache = _kernels_key(bundle, flavour, precision), self._cache or EngineCache()
-        return cache.find_or_build(key, lambda: kernels, force=True).notes
+        key, store = _kernels_key(bundle, flavour, precision), self._store or PlanStore()
+        return store.find_or_build(key, lambda: kernels, force=True).notes
 
     def stop(self) -> None:
         """Ends a build that is under way, and all later ones before they begin."""
@@ -106,8 +107,8 @@ class PlanSource:
             self._process.stop()
 
 
-def _kernels_key(bundle: Bundle, flavour: str, precision: str) -> EngineKey:
-    from depthrefl_ros.engine.plan_key import engine_key
+def _kernels_key(bundle: Bundle, flavour: str, precision: str) -> PlanKey:
+    from depthrefl_ros.engine.tensorrt.plan import plan_key
 
-    key = engine_key(bundle, flavour, precision)
+    key = plan_key(bundle, flavour, precision)
     return replace(key, options=(*key.options, "kernels compiled for this GPU"))

@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX: plans (serialised engines) are built, kept, and run."""

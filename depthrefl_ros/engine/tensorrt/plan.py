@@ -1,0 +1,123 @@
+"""What a TensorRT plan is: a serialised engine, its key, and the network that it was built from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from depthrefl_ros.engine.base import EngineError, EngineMissingError
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.tensorrt.api import find_flavour
+from depthrefl_ros.engine.tensorrt.cuda import Gpu, find_gpu
+
+# Which of a bundle's files has which precision (networks are strongly typed).
+ONNX_FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx"}
+INPUT = "images"
+OUTPUTS = ("depth", "sigma", "relative")
+
+
+@dataclass(frozen=True)
+class PlanKey:
+    """What a plan was built from, by what, and for what: another value, another plan.
+
+    Attributes:
+        model: name of the bundle; for people, it does not make another plan.
+        onnx_sha256: of the ONNX file's bytes, hexadecimal.
+        engine: ``tensorrt`` or ``tensorrt_rtx``.
+        engine_version: of that library.
+        driver: version of the GPU's driver; empty where it was built without one.
+        gpu: name of the GPU; empty where it was built without one.
+        compute_capability: such as ``8.7``; several where it was built for several.
+        precision: ``fp32``, ``fp16``...
+        height: of the input, pixels.
+        width: of the input, pixels.
+        batch: the largest.
+        options: of the builder, in words; their order counts.
+    """
+
+    model: str
+    onnx_sha256: str
+    engine: str
+    engine_version: str
+    driver: str
+    gpu: str
+    compute_capability: str
+    precision: str
+    height: int
+    width: int
+    batch: int
+    options: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """Return the SHA-256 over everything that makes another plan, hexadecimal."""
+        content = asdict(self)
+        del content["model"]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        target = self.gpu or "no GPU"
+        if self.compute_capability:
+            target += f" (compute capability {self.compute_capability})"
+        words = [
+            f"{self.model} {self.width}x{self.height} {self.precision}",
+            f"batch {self.batch}",
+            f"{self.engine} {self.engine_version}",
+            target,
+        ]
+        words += [f"driver {self.driver}"] if self.driver else []
+        return ", ".join([*words, *self.options, f"ONNX {self.onnx_sha256[:12]}"])
+
+
+@dataclass(frozen=True)
+class StoredPlan:
+    """A plan that may be deserialised.
+
+    Attributes:
+        data: the plan, whose hash was checked or which was just built.
+        is_cached: it came from the store and was not built now.
+        notes: what was wrong with the store, for people; empty where all is well.
+    """
+
+    data: bytes
+    is_cached: bool
+    notes: tuple[str, ...] = ()
+
+
+def plan_key(
+    bundle: Bundle, flavour: str, precision: str, batch: int = 1, targets: tuple[str, ...] = ()
+) -> PlanKey:
+    """Return the key under which the store has the plan that this machine needs.
+
+    Args:
+        bundle: the model.
+        flavour: ``tensorrt`` or ``tensorrt_rtx``.
+        precision: ``fp32`` or ``fp16``.
+        batch: the largest.
+        targets: compute capabilities to build for, ``sm86``...; none for the runtime's choice.
+
+    Raises:
+        EngineMissingError: the runtime is not installed, or needs a GPU and finds none.
+        EngineError: the bundle has no file of this precision.
+    """
+    found = find_flavour(flavour)
+    if not found.can_build:
+        raise EngineMissingError(found.reason)
+    digest = bundle.description["files"].get(ONNX_FILES.get(precision))
+    if digest is None:
+        raise EngineError(f"model {bundle.name} has no {precision} file for {flavour}")
+    gpu = Gpu("", "", 0, "") if not found.can_run else find_gpu()
+    return PlanKey(
+        model=bundle.name,
+        onnx_sha256=digest,
+        engine=flavour,
+        engine_version=found.version,
+        driver=gpu.driver,
+        gpu=gpu.name,
+        compute_capability=gpu.compute_capability,
+        precision=precision,
+        height=bundle.height,
+        width=bundle.width,
+        batch=batch,
+        options=(f"targets {', '.join(targets)}",) if targets else (),
+    )

@@ -1,0 +1,44 @@
+"""What TensorRT can do on a machine, and what is said where it is missing or wrong."""
+
+import pytest
+
+from depthrefl_ros.engine.base import EngineMissingError
+from depthrefl_ros.engine.tensorrt import api
+from depthrefl_ros.engine.tensorrt.api import find_flavour, flavours, load_runtime
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with a GPU and TensorRT 10.3, both stood in for."""
+    pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
+    from cuda_stand_in import stand_in
+
+    return stand_in(monkeypatch, "tensorrt", max_batch=2)
+
+
+def test_both_flavours_are_told_of_wherever_we_are():
+    assert [flavour.name for flavour in flavours()] == ["tensorrt", "tensorrt_rtx"]
+    for flavour in flavours():
+        assert flavour.can_run or flavour.reason
+        assert bool(flavour.version) or not flavour.can_build
+
+
+def test_a_flavour_that_is_not_installed_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(api, "load_runtime", load_runtime.__wrapped__)  # uncached
+    monkeypatch.setattr(api.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EngineMissingError, match="pip install tensorrt-rtx"):
+        api.load_runtime("tensorrt_rtx")
+    assert find_flavour("tensorrt").reason == (
+        "tensorrt is not installed: it comes with JetPack 6.1 or later, or pip install tensorrt"
+    )
+
+
+def test_an_unknown_flavour_is_named():
+    with pytest.raises(ValueError, match="'abacus'"):
+        find_flavour("abacus")
+
+
+def test_known_faults_are_said(machine):
+    found = find_flavour("tensorrt")
+    assert (found.version, found.can_build, found.can_run) == ("10.3.0", True, True)
+    assert "10.14" in found.known_fault

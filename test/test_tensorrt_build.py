@@ -1,0 +1,162 @@
+"""Building plans: real ones by TensorRT-RTX, which builds without a GPU."""
+
+import pytest
+from onnx import TensorProto, helper
+from small_onnx import CAST, DOUBLE, network_file
+
+from depthrefl_ros.engine.base import EngineError
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.self_test import self_test
+from depthrefl_ros.engine.tensorrt.api import find_flavour
+from depthrefl_ros.engine.tensorrt.build import build_plan
+from depthrefl_ros.engine.tensorrt.plan import ONNX_FILES
+from depthrefl_ros.engine.tensorrt.run import TensorRTEngine
+
+RTX = find_flavour("tensorrt_rtx")
+needs_rtx = pytest.mark.skipif(not RTX.can_build, reason=f"TensorRT-RTX: {RTX.reason}")
+HAS_GPU = RTX.can_run or find_flavour("tensorrt").can_run
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return Bundle.load("indoor_tiny")
+
+
+@pytest.fixture(scope="module")
+def size(bundle):
+    return bundle.height, bundle.width
+
+
+@pytest.fixture(scope="module")
+def plans(bundle):
+    return {
+        precision: build_plan("tensorrt_rtx", bundle.path(name), precision=precision)
+        for precision, name in ONNX_FILES.items()
+    }
+
+
+@needs_rtx
+def test_the_shipped_model_builds_in_both_precisions(plans):
+    assert len(plans["fp16"].plan) < 0.75 * len(plans["fp32"].plan)
+    # Shapes, of a file whose batch is free, are whole numbers.
+    assert plans["fp32"].layers.keys() - {"int64"} == {"fp32", "bool"}
+    # The bins stay in float32, the backbone does not.
+    assert plans["fp16"].layers["fp16"] > plans["fp16"].layers["fp32"] > 50
+    for built in plans.values():
+        assert built.seconds > 0 and built.timing_cache == b""
+
+
+@needs_rtx
+def test_the_memory_estimate_is_weights_and_the_widest_moment(plans, bundle):
+    for precision, bytes_each in (("fp16", 2), ("fp32", 4)):
+        activations = plans[precision].memory_bytes - len(plans[precision].plan)
+        # The stem's second block: 96 channels at half the input's resolution, and its outcome.
+        widest = 96 * (bundle.height // 2) * (bundle.width // 2) * bytes_each
+        assert widest < activations < 3 * widest, activations
+
+
+@needs_rtx
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU")
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_without_a_gpu_a_plan_is_read_up_to_the_driver(plans, size, precision):
+    plan = plans[precision].plan
+    with pytest.raises(EngineError, match=r"(no NVIDIA driver|cuda-python).*cudaError 35"):
+        TensorRTEngine(plan, "tensorrt_rtx", *size, precision=precision)
+    with pytest.raises(EngineError, match="header.size"):
+        TensorRTEngine(plan[:-1], "tensorrt_rtx", *size, precision=precision)
+    with pytest.raises(EngineError, match="magicTag"):
+        TensorRTEngine(b"plan" + plan[4:], "tensorrt_rtx", *size, precision=precision)
+
+
+@needs_rtx
+@pytest.mark.skipif(not RTX.can_run, reason=RTX.reason)
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_on_a_gpu_a_plan_passes_the_self_test(plans, bundle, size, precision):
+    engine = TensorRTEngine(plans[precision].plan, "tensorrt_rtx", *size, precision=precision)
+    self_test(engine, bundle)
+    assert all(seconds > 0 for seconds in engine.profile(bundle.golden().images[:1]).values())
+    assert engine.runtime_cache()
+    engine.close()
+
+
+@needs_rtx
+def test_progress_only_grows(bundle):
+    shares = []
+    build_plan(
+        "tensorrt_rtx",
+        bundle.path("model_fp16.onnx"),
+        precision="fp16",
+        progress=lambda phase, share: shares.append(share),
+    )
+    assert shares == sorted(shares) and 0 <= shares[0] < 0.1 and 0.8 < shares[-1] <= 1
+
+
+@needs_rtx
+def test_what_progress_raises_stops_the_build(bundle):
+    calls = []
+
+    def stop(phase, share):
+        calls.append(share)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        path = bundle.path("model.onnx")
+        build_plan("tensorrt_rtx", path, precision="fp32", progress=stop)
+    assert len(calls) < 10
+
+
+@needs_rtx
+def test_a_plan_can_be_for_certain_gpus(bundle, plans):
+    path = bundle.path("model_fp16.onnx")
+    one = build_plan("tensorrt_rtx", path, precision="fp16", targets=("sm86",))
+    assert one.plan != plans["fp16"].plan
+    with pytest.raises(EngineError, match=r"'sm99'; tensorrt_rtx knows .*'sm89'"):
+        build_plan("tensorrt_rtx", path, precision="fp16", targets=("sm86", "sm99"))
+
+
+@needs_rtx
+def test_an_unsupported_layer_is_named(tmp_path):
+    determinant = helper.make_node("Det", ["x"], ["depth"], name="volume")
+    path = network_file(tmp_path / "model.onnx", [CAST, determinant])
+    with pytest.raises(EngineError, match=r"model\.onnx: node 'volume' \(Det\) is UNSUPPORTED"):
+        build_plan("tensorrt_rtx", path, precision="fp32")
+
+
+@needs_rtx
+def test_bytes_must_be_cast_before_they_are_transposed(tmp_path):
+    transpose = helper.make_node("Transpose", ["images"], ["y"], perm=[0, 3, 1, 2], name="first")
+    cast = helper.make_node("Cast", ["y"], ["depth"], to=TensorProto.FLOAT)
+    path = network_file(tmp_path / "model.onnx", [transpose, cast])
+    with pytest.raises(EngineError, match=r"'first' \(Transpose\).*UInt8"):
+        build_plan("tensorrt_rtx", path, precision="fp32")
+
+
+@needs_rtx
+def test_a_damaged_file_is_named(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not a network")
+    with pytest.raises(EngineError, match=r"model\.onnx.*MODEL_DESERIALIZE_FAILED"):
+        build_plan("tensorrt_rtx", path, precision="fp32")
+
+
+@needs_rtx
+def test_batches_are_a_profile_where_the_file_leaves_them_open(tmp_path):
+    path = network_file(tmp_path / "open.onnx", [CAST, DOUBLE])
+    one, three = (build_plan("tensorrt_rtx", path, batch=n, precision="fp32") for n in (1, 3))
+    assert one.plan != three.plan
+    # x and depth live at once.
+    activations = [built.memory_bytes - len(built.plan) for built in (one, three)]
+    assert activations == [2 * 4 * 8 * 8 * 3, 3 * 2 * 4 * 8 * 8 * 3]
+
+
+@needs_rtx
+def test_a_file_for_one_image_is_not_built_for_more(tmp_path):
+    path = network_file(tmp_path / "fixed.onnx", [CAST, DOUBLE], batch=1)
+    assert build_plan("tensorrt_rtx", path, precision="fp32").plan
+    with pytest.raises(EngineError, match=r"fixed\.onnx is for batches of 1 only, not of 1 to 3"):
+        build_plan("tensorrt_rtx", path, batch=3, precision="fp32")
+
+
+def test_an_unknown_precision_is_named(bundle):
+    with pytest.raises(ValueError, match="'int8'"):
+        build_plan("tensorrt_rtx", bundle.path("model.onnx"), precision="int8")

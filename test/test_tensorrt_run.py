@@ -1,0 +1,187 @@
+"""Running plans, proven against ``cuda_stand_in`` only: no GPU is at hand here."""
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+from small_onnx import CAST, DOUBLE, network_file
+
+from depthrefl_ros.engine.base import EngineError
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.self_test import self_test
+from depthrefl_ros.engine.tensorrt import run
+from depthrefl_ros.engine.tensorrt.api import find_flavour, load_runtime
+from depthrefl_ros.engine.tensorrt.run import TensorRTEngine
+
+RTX = find_flavour("tensorrt_rtx")
+needs_rtx = pytest.mark.skipif(not RTX.can_build, reason=f"TensorRT-RTX: {RTX.reason}")
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return Bundle.load("indoor_tiny")
+
+
+@pytest.fixture(scope="module")
+def size(bundle):
+    return bundle.height, bundle.width
+
+
+@pytest.fixture(params=["tensorrt"])
+def machine(monkeypatch, request):
+    """A machine with a GPU and a TensorRT, both stood in for."""
+    pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
+    from cuda_stand_in import stand_in
+
+    return stand_in(monkeypatch, request.param, max_batch=2)
+
+
+both_flavours = pytest.mark.parametrize("machine", ["tensorrt", "tensorrt_rtx"], indirect=True)
+
+
+@pytest.fixture
+def engine(machine, bundle, size):
+    plan = bundle.path("model.onnx").read_bytes()
+    opened = TensorRTEngine(plan, machine.flavour, *size, 2, precision="fp32")
+    yield opened
+    opened.close()
+    assert not machine.live
+
+
+@both_flavours
+def test_an_engine_passes_the_self_test(engine, bundle):
+    report = self_test(engine, bundle)
+    assert engine.device == "Stand-in" and report.depth_p99 < 1e-4 and report.repeat == 0
+
+
+@both_flavours
+def test_a_frame_is_one_upload_one_graph_and_one_download(engine, bundle, machine):
+    images = bundle.golden().images
+    engine.infer(images[:1])
+    machine.copies.clear()
+    machine.calls.clear()
+    engine.infer(images[1:2])
+    pixels = bundle.height * bundle.width
+    assert machine.copies == [("HostToDevice", 3 * pixels), ("DeviceToHost", 3 * 4 * pixels)]
+    # TensorRT's graph has the copies in it; RTX's own, which it keeps to itself, has not.
+    launches = {"tensorrt": {"cudaGraphLaunch": 1}, "tensorrt_rtx": {"cudaMemcpyAsync": 2}}
+    assert machine.calls == {"cudaStreamSynchronize": 1, **launches[engine.name]}
+
+
+@pytest.mark.parametrize("machine", ["tensorrt_rtx"], indirect=True)
+def test_compiled_kernels_can_be_kept_for_the_next_start(machine, bundle, size):
+    plan = bundle.path("model.onnx").read_bytes()
+    shape = (*size, 2)
+    first = TensorRTEngine(plan, "tensorrt_rtx", *shape, precision="fp32")
+    kept = first.runtime_cache()
+    first.close()
+    second = TensorRTEngine(plan, "tensorrt_rtx", *shape, precision="fp32", runtime_cache=kept)
+    assert second.runtime_cache() == kept + b"!"
+    second.close()
+
+
+@both_flavours
+def test_batches_run_in_parts_each_with_its_own_graph(engine, bundle, machine):
+    images = bundle.golden().images[:3]
+    together = engine.infer(images)
+    # Of two images and of one; RTX does so by itself.
+    assert machine.calls.get("cudaGraphInstantiate", 0) == {"tensorrt": 2}.get(engine.name, 0)
+    again = engine.infer(images)
+    alone = [engine.infer(image[None]) for image in images]
+    for name, plane in together.items():
+        assert plane.shape == (3, 1, bundle.height, bundle.width)
+        np.testing.assert_array_equal(plane, again[name])
+        np.testing.assert_array_equal(plane, np.concatenate([row[name] for row in alone]))
+
+
+def test_results_are_the_callers_own(engine, bundle):
+    images = bundle.golden().images
+    first = engine.infer(images[:1])["depth"]
+    kept = first.copy()
+    engine.infer(images[1:2])
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_without_graphs_it_runs_call_by_call_and_says_so_once(engine, bundle, machine, caplog):
+    machine.can_capture = False
+    images = bundle.golden().images
+    expected = engine.infer(images[:3])
+    assert "without CUDA graphs" in caplog.text and "CaptureInvalidated" in caplog.text
+    caplog.clear()
+    machine.copies.clear()
+    found = engine.infer(images[:3])  # two sizes in turn, each with its own context
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+    assert len(machine.copies) == 4 and not caplog.text
+
+
+def test_the_profile_names_the_three_parts(engine, bundle):
+    seconds = engine.profile(bundle.golden().images[:1])
+    assert list(seconds) == ["upload_s", "compute_s", "download_s"]
+    assert seconds["compute_s"] > seconds["upload_s"] > 0
+
+
+def test_a_plan_of_another_shape_or_network_is_refused(machine, bundle, size, tmp_path):
+    plan = bundle.path("model.onnx").read_bytes()
+    height, width = size
+    takes = rf"takes \(2, {height}, {width}, 3\) at most; \(2, {height + 32}, {width}, 3\)"
+    with pytest.raises(EngineError, match=takes):
+        TensorRTEngine(plan, "tensorrt", height + 32, width, 2, precision="fp32")
+    other = network_file(tmp_path / "other.onnx", [CAST, DOUBLE]).read_bytes()
+    with pytest.raises(EngineError, match=r"tensors are \['depth', 'images'\]"):
+        TensorRTEngine(other, "tensorrt", 8, 8, 2, precision="fp32")
+
+
+def test_memory_that_the_gpu_does_not_have_is_said_and_the_rest_given_back(machine, bundle, size):
+    from cuda.bindings import runtime as real
+
+    machine.cudaMalloc = lambda _bytes: (real.cudaError_t.cudaErrorMemoryAllocation, None)
+    plan = bundle.path("model.onnx").read_bytes()
+    images = 2 * 3 * bundle.height * bundle.width
+    with pytest.raises(EngineError, match=rf"{images} bytes on the GPU: cudaErrorMemoryAllocation"):
+        TensorRTEngine(plan, "tensorrt", *size, 2, precision="fp32")
+    assert not machine.live
+
+
+def test_a_plan_for_one_image_runs_batches_one_by_one(machine, bundle, size):
+    run.load_runtime("tensorrt").max_batch = 1
+    plan = bundle.path("model.onnx").read_bytes()
+    engine = TensorRTEngine(plan, "tensorrt", *size, precision="fp32")
+    assert engine.infer(bundle.golden().images[:3])["depth"].shape == (3, 1, *size)
+    assert [kind for kind, _ in machine.copies] == ["HostToDevice", "DeviceToHost"] * 4
+    engine.close()
+
+
+def test_the_stand_in_has_cudas_names_and_arguments(machine):
+    from cuda.bindings import runtime as real
+
+    stood_in = [name for name in vars(type(machine)) if name.startswith("cuda")]
+    assert len(stood_in) > 15
+    for name in stood_in:
+        signature = re.match(rf"{name}\((.*)\)", getattr(real, name).__doc__)
+        theirs = [part.split()[-1] for part in signature[1].split(", ") if part]
+        ours = list(inspect.signature(getattr(machine, name)).parameters)
+        assert len(ours) == len(theirs), f"{name}: {theirs}"
+
+
+@needs_rtx
+def test_the_stand_in_has_tensorrts_names(machine):
+    import cuda_stand_in as ours
+
+    trt = load_runtime("tensorrt_rtx")  # the real one: only the modules that use it are patched
+    pairs = [
+        (ours._Context, trt.IExecutionContext),
+        (ours._Plan, trt.ICudaEngine),
+        (ours._RuntimeConfig, trt.IRuntimeConfig),
+        (ours._RuntimeCache, trt.IRuntimeCache),
+        (ours.StandInTensorRT, trt),
+    ]
+    for stood_in, real in pairs:
+        public = {name for name in vars(stood_in) if not name.startswith("_")}
+        public.discard("device_memory_size")  # TensorRT 10.0's name
+        assert public and all(hasattr(real, name) for name in public), real
+    assert hasattr(trt.Runtime, "deserialize_cuda_engine")
+    assert hasattr(trt.ICudaEngine, "device_memory_size_v2")
+    assert trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+    assert trt.DynamicShapesKernelSpecializationStrategy.EAGER
