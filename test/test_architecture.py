@@ -13,12 +13,13 @@ PACKAGE = Path(__file__).resolve().parents[1] / "depthrefl_ros"
 # What each room may know of the others (design: no arrow runs back).
 MAY_IMPORT = {
     "settings": {"settings"},
+    "image_files": {"image_files"},
     "geometry": {"geometry", "settings"},
     "network": {"network"},
     "engine": {"engine", "network", "settings"},
     "estimator": {"engine", "geometry", "settings"},
     "ros": {"ros", "estimator", "engine", "geometry", "settings"},
-    "training": {"training", "network", "geometry"},
+    "training": {"training", "network", "geometry", "image_files"},
 }
 ROS_PACKAGES = {"rclpy", "sensor_msgs", "std_msgs", "cv_bridge", "diagnostic_msgs"}
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from depthrefl_ros.image_files import ImageFileError, decode
+
 MEMORY_LIMIT = 4 * 2**30  # bytes; a data set that decodes to more is read again at every use
 HASH_LIMIT = 20_000  # files; a larger data set's fingerprint is of names and sizes
 
@@ -62,7 +64,10 @@ class ImageFolder(Sequence):
         """Return sample ``index``; raises DatasetError if it cannot be read."""
         if index in self._samples:
             return self._samples[index]
-        sample = self.load(self.names[index])
+        try:
+            sample = self.load(self.names[index])
+        except ImageFileError as error:
+            raise DatasetError(str(error)) from error
         if self._fits_memory is None:
             size = sample.image.nbytes + sample.depth_m.nbytes
             self._fits_memory = size * len(self) <= MEMORY_LIMIT
@@ -146,38 +151,12 @@ def read_names(path: str | Path) -> list[str]:
     return [name for line in read_lines(path) for name in line.split()]
 
 
-def decode(path: Path, flags: int) -> np.ndarray:
-    """Return an image file decoded by OpenCV with ``flags``.
-
-    OpenCV decodes the upper part of a truncated file and fills the rest with grey; here a JPEG or
-    PNG without its end marker is an error.
-
-    Raises:
-        DatasetError: the file is missing, truncated or not an image.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
-    is_jpeg, is_png = content[:2] == b"\xff\xd8", content[:4] == b"\x89PNG"
-    if (is_jpeg and not content.rstrip(b"\0").endswith(b"\xff\xd9")) or (
-        is_png and b"IEND" not in content[-12:]
-    ):
-        raise DatasetError(f"{path}: the file is truncated")
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-    if image is None:
-        raise DatasetError(f"{path}: not an image, or a damaged one")
-    return image
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Return an image as (H, W, 3) uint8 RGB; raises DatasetError if it cannot be decoded."""
-    return cv2.cvtColor(decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-
-
 def read_depth_png(path: Path, dtype: type) -> np.ndarray:
     """Return a depth PNG as (H, W) of ``dtype``; raises DatasetError for another kind."""
-    depth = decode(path, cv2.IMREAD_UNCHANGED)
+    try:
+        depth = decode(path, cv2.IMREAD_UNCHANGED)
+    except ImageFileError as error:
+        raise DatasetError(str(error)) from error
     if depth.dtype != dtype or depth.ndim != 2:
         raise DatasetError(
             f"{path}: {depth.dtype} with shape {depth.shape}; one channel of "

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from depthrefl_ros.image_files import read_image
 from depthrefl_ros.training.datasets.image_folder import (
     DatasetError,
     ImageFolder,
     Sample,
     check_size,
     read_depth_png,
-    read_image,
     read_names,
 )
 

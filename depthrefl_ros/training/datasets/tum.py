@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from depthrefl_ros.image_files import read_image
 from depthrefl_ros.training.datasets.image_folder import (
     DatasetError,
     ImageFolder,
     Sample,
     check_size,
     read_depth_png,
-    read_image,
     read_lines,
     read_names,
 )

@@ -1,0 +1,125 @@
+"""Files of images as users have them."""
+
+import unicodedata
+
+import cv2
+import numpy as np
+import pytest
+
+from depthrefl_ros.image_files import (
+    ImageFileError,
+    decode,
+    jpeg_end,
+    list_images,
+    natural_key,
+    read_image,
+    stem_of,
+)
+
+
+def picture(height: int = 48, width: int = 64) -> np.ndarray:
+    """(H, W, 3) uint8 BGR with another colour in every quarter."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2] = (200, 30, 30)
+    image[: height // 2, width // 2 :] = (30, 200, 30)
+    image[height // 2 :, : width // 2] = (30, 30, 200)
+    return image
+
+
+def encoded(suffix: str) -> bytes:
+    return cv2.imencode(suffix, picture())[1].tobytes()
+
+
+def with_exif(jpeg: bytes, orientation: int, thumbnail: bytes = b"") -> bytes:
+    """The JPEG with an orientation tag, and anything behind it in the same segment."""
+    tag = bytes([1, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0])
+    body = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + tag + bytes(4) + thumbnail
+    return jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
+
+
+def test_a_folder_is_listed_as_people_number_it(tmp_path):
+    names = ["f_1.jpg", "f_2.JPG", "f_10.jpeg", "f_11.png", "K\u00fcche 3.png", "K\u00fcche 12.PNG"]
+    for name in reversed(names):
+        (tmp_path / name).write_bytes(b"x")
+    for other in ("._f_1.jpg", ".hidden.png", "notes.txt", "f_3.jpg.part"):
+        (tmp_path / other).write_bytes(b"x")
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in list_images(tmp_path)] == names
+    assert [path.name for path in list_images(tmp_path, (".png",))] == names[3:]
+
+
+def test_numbers_of_any_length_and_names_without_numbers_compare():
+    names = ["1", "2", "10", "a", "a1b", "a01b", "a2", "b\u00b2", "\u00e9"]
+    assert sorted(reversed(names), key=natural_key) == [
+        "1", "2", "10", "a", "a01b", "a1b", "a2", "b\u00b2", "\u00e9",
+    ]  # fmt: skip
+
+
+def test_umlauts_are_one_name_however_they_are_written(tmp_path):
+    taken_apart = unicodedata.normalize("NFD", "K\u00fcche")
+    assert stem_of(tmp_path / f"{taken_apart}.jpg") == "K\u00fcche"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("tail", [b"\r\n", bytes(16), b"SEFH\0\1\xff\xd8SEFT", b"\xff\xd9"])
+def test_bytes_behind_the_end_do_no_harm(tmp_path, suffix, tail):
+    path = tmp_path / f"image{suffix}"
+    path.write_bytes(encoded(suffix) + tail)
+    expected = cv2.cvtColor(cv2.imdecode(np.frombuffer(encoded(suffix), np.uint8), 1), 4)
+    assert np.array_equal(read_image(path), expected)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_truncated_file_is_refused(tmp_path, suffix, share):
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    content = cv2.imencode(suffix, noise)[1].tobytes()
+    path = tmp_path / f"image{suffix}"
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ImageFileError, match="truncated"):
+        read_image(path)
+
+
+def test_the_end_of_a_thumbnail_is_not_the_end_of_the_image(tmp_path):
+    content = with_exif(encoded(".jpg"), 1, thumbnail=encoded(".jpg"))
+    assert jpeg_end(content) == len(content)
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(content[:-40])
+    with pytest.raises(ImageFileError, match="truncated"):
+        read_image(path)
+
+
+def test_progressive_and_restarted_jpegs_end_where_they_end():
+    for option in (cv2.IMWRITE_JPEG_PROGRESSIVE, cv2.IMWRITE_JPEG_RST_INTERVAL):
+        content = cv2.imencode(".jpg", picture(), [option, 1])[1].tobytes()
+        assert jpeg_end(content + b"tail") == len(content)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_an_orientation_tag_moves_no_pixel(tmp_path, orientation):
+    path = tmp_path / "phone.jpg"
+    path.write_bytes(with_exif(encoded(".jpg"), orientation))
+    found = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR)
+    assert found.shape == picture().shape
+    assert np.abs(found[4:20, 4:28].astype(int) - (200, 30, 30)).max() < 12
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b"", "empty"),
+        (b"text", "not an image"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+    ],
+)
+def test_what_is_no_image_is_refused_by_name(tmp_path, content, said):
+    path = tmp_path / "image.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ImageFileError, match=said) as error:
+        decode(path, cv2.IMREAD_COLOR)
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(ImageFileError, match="none.png: cannot be read: No such file"):
+        read_image(tmp_path / "none.png")
