@@ -32,8 +32,8 @@ from depthrefl_ros.engine.base import Engine, EngineError
 from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.selection import EngineChoice, open_engine
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.gates import Gates, GateSettings
-from depthrefl_ros.geometry.obstacles import ObstacleClouds
+from depthrefl_ros.geometry.gates import GateSettings, apply_gates
+from depthrefl_ros.geometry.obstacles import obstacle_clouds
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rectification import Rectification, reprojected
 from depthrefl_ros.tools.command_line import (
@@ -144,14 +144,16 @@ class Rows:
     def marking(self, scene: Scene, depth_m: np.ndarray, sigma_limit: float) -> np.ndarray:
         """What the node would publish as points/marking of this depth, in the base frame."""
         camera = scene.network_camera
-        gated = Gates(camera).apply_to_known(depth_m, scene.sigma, sigma_limit, self.gates)
-        clouds = ObstacleClouds(camera).build(
+        gated = apply_gates(depth_m, scene.sigma, camera, sigma_limit, self.gates)
+        clouds = obstacle_clouds(
             gated.depth_m,
             gated.smoothed_m,
             scene.sigma,
             scene.confidence,
+            camera,
             scene.base_from_camera,
-            replace(BAND, max_range_m=self.gates.max_range_m),
+            BAND,
+            self.gates,
         )
         return scene.base_from_camera.apply(clouds.marking[:, :3])
 

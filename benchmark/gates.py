@@ -20,8 +20,8 @@ import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.gates import (
-    Gates,
     GateSettings,
+    apply_gates,
     apply_range,
     depth_edges,
     floating,
@@ -77,7 +77,7 @@ def steps(camera: Camera) -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
     depth, settings = scene(camera), GateSettings()
     sigma, limit = np.full(depth.shape, 0.1, np.float32), 0.2
-    inverse, gates = 1.0 / depth, Gates(camera)
+    inverse = 1.0 / depth
     angle = math.radians(settings.max_grazing_angle_deg)
     return {
         "median": lambda: smooth(depth),
@@ -86,7 +86,7 @@ def steps(camera: Camera) -> dict[str, Callable[[], object]]:
         "grazing": lambda: grazing(inverse, camera, angle),
         "confidence": lambda: sigma > limit,
         "range": lambda: apply_range(depth.copy(), settings.min_range_m, settings.max_range_m),
-        "all together": lambda: gates.apply(depth, sigma, limit, settings),
+        "all together": lambda: apply_gates(depth, sigma, camera, limit, settings),
     }
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.cloud import CloudBuilder
+from depthrefl_ros.geometry.cloud import fill_cloud
 from depthrefl_ros.geometry.obstacles import ObstacleSettings
 from depthrefl_ros.geometry.pose import Pose
 
@@ -27,7 +27,7 @@ def all_points(depth_m: np.ndarray, camera: Camera, base_from_camera: Pose) -> n
     """(n, 3) float32 of every pixel, as depth_image_proc makes a cloud; depth 0 is unknown."""
     cloud = np.empty((*depth_m.shape, 4), np.float32)
     known = np.where(depth_m > 0, depth_m, np.float32(np.nan))
-    CloudBuilder(camera).fill(known, None, cloud)
+    fill_cloud(known, None, camera, cloud)
     points = cloud[..., :3].reshape(-1, 3)
     return base_from_camera.apply(points[np.isfinite(points[:, 2])])
 

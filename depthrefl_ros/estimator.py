@@ -14,8 +14,8 @@ import numpy as np
 from depthrefl_ros.engine.base import Engine
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.camera import ASPECT_FITS, Camera
-from depthrefl_ros.geometry.gates import Gated, Gates, GateSettings
-from depthrefl_ros.geometry.rectification import Rectification
+from depthrefl_ros.geometry.gates import Gated, GateSettings, apply_gates
+from depthrefl_ros.geometry.rectification import Rectification, rectification
 
 OUTPUT_SIZES = ("input", "network")
 
@@ -47,10 +47,9 @@ class Frame:
     Attributes:
         image: (H, W, C) uint8, or (H, W) for ``mono``; any strides that OpenCV takes.
         channels: what C means: ``rgb``, ``bgr``, ``rgba``, ``bgra`` or ``mono``.
-        camera: of this image's size (``Camera.for_image``). The same object for the same camera
+        camera: of this image's size (``Camera.for_image``).
+        hidden: (H, W) uint8, non-zero where the camera sees its own robot, or None. The same object
             saves the estimator computing its maps again.
-        hidden: (H, W) uint8, non-zero where the camera sees its own robot, or None. As with the
-            camera, the same object saves work.
 
     Raises:
         ValueError: image and channels, image and camera, or image and ``hidden`` do not fit.
@@ -141,7 +140,7 @@ class DepthFrame:
 
     def enlarged(self, plane: np.ndarray) -> np.ndarray:
         """Brings a plane (h, w) float32 to the size of ``depth_m``; NaN where nothing was seen."""
-        if self.camera is self.network_camera:
+        if self.camera == self.network_camera:
             return plane
         return self._rectification.from_network(plane)
 
@@ -162,11 +161,10 @@ class StepTimer:
 
 
 class _View:
-    """How the network sees through one camera: maps, gates, and what it cannot see.
+    """How the network sees through one camera: maps, and what it cannot see.
 
     Attributes:
         rectification: the maps.
-        gates: of the network's camera.
         unseen: (h, w) bool, padding and the robot itself, or None where all is seen.
         hidden: (H, W) bool, the robot itself in the rectified image, or None.
     """
@@ -174,20 +172,17 @@ class _View:
     def __init__(self, frame: Frame, settings: EstimatorSettings, network: tuple[int, int]):
         self._camera, self._mask = frame.camera, frame.hidden
         self._how = (settings.image_is_rectified, settings.aspect_fit)
-        self.rectification = rectification = Rectification(
-            frame.camera, self._how[0], network, self._how[1]
-        )
-        self.gates = Gates(rectification.network_camera)
-        self.unseen, self.hidden = rectification.network_unseen(), None
+        self.rectification = way = rectification(frame.camera, self._how[0], network, self._how[1])
+        self.unseen, self.hidden = way.network_unseen(), None
         if frame.hidden is not None:
-            self.hidden = rectification.rectify(frame.hidden) > 0
-            hidden = rectification.to_network(frame.hidden) > 0
+            self.hidden = way.rectify(frame.hidden) > 0
+            hidden = way.to_network(frame.hidden) > 0
             self.unseen = hidden if self.unseen is None else self.unseen | hidden
 
     def is_of(self, frame: Frame, settings: EstimatorSettings) -> bool:
-        """Whether it holds for the frame; cameras and masks compare by identity."""
+        """Whether it holds for the frame; masks compare by identity."""
         how = (settings.image_is_rectified, settings.aspect_fit)
-        return self._camera is frame.camera and self._mask is frame.hidden and self._how == how
+        return self._camera == frame.camera and self._mask is frame.hidden and self._how == how
 
 
 class DepthEstimator:
@@ -233,13 +228,14 @@ class DepthEstimator:
         with timer.step("correct"):
             focal_ratio = view.rectification.network_focal_px / self.bundle.focal_px
             ungated = planes["depth"][0, 0] * np.float32(focal_ratio)
-            if correct is not None:
-                ungated = self._corrected(ungated, rgb, view, correct)
-        with timer.step("gates"):
-            sigma_limit = self.bundle.sigma_limit(settings.min_confidence)
-            gated = view.gates.apply(ungated, sigma, sigma_limit, settings, view.unseen)
             if view.unseen is not None:
                 ungated[view.unseen] = np.nan
+            camera = view.rectification.network_camera
+            if correct is not None:
+                ungated = correct(ungated, rgb, camera)
+        with timer.step("gates"):
+            sigma_limit = self.bundle.sigma_limit(settings.min_confidence)
+            gated = apply_gates(ungated, sigma, camera, sigma_limit, settings)
         with timer.step("upsample"):
             depth, camera = self._output_size(gated, view, settings)
         colour = None
@@ -269,16 +265,6 @@ class DepthEstimator:
         return view
 
     @staticmethod
-    def _corrected(
-        depth_m: np.ndarray, image: np.ndarray, view: _View, correct: Correction
-    ) -> np.ndarray:
-        camera = view.rectification.network_camera
-        if view.unseen is None:
-            return correct(depth_m, image, camera)
-        corrected = correct(np.where(view.unseen, np.float32(np.nan), depth_m), image, camera)
-        return np.where(view.unseen, depth_m, corrected)  # gates need numbers everywhere
-
-    @staticmethod
     def _output_size(
         gated: Gated, view: _View, settings: EstimatorSettings
     ) -> tuple[np.ndarray, Camera]:
@@ -292,7 +278,7 @@ class DepthEstimator:
 
     @staticmethod
     def _colour(frame: Frame, rectification: Rectification, camera: Camera) -> np.ndarray:
-        if camera is rectification.camera:
+        if camera == rectification.camera:
             image = rectification.rectify(frame.image)
         else:
             image = rectification.to_network(frame.image)

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.cloud import CloudBuilder, write_ply
+from depthrefl_ros.geometry.cloud import fill_cloud, write_ply
+from depthrefl_ros.geometry.rays import image_rays
 
 CAMERA = Camera.pinhole(6, 4, fx=5.0, fy=4.0, cx=2.5, cy=1.5)
 
 
 def build(depth, colours=None) -> np.ndarray:
     out = np.empty((4, 6, 4), np.float32)
-    CloudBuilder(CAMERA).fill(depth, colours, out)
+    fill_cloud(depth, colours, CAMERA, out)
     return out
 
 
@@ -33,6 +34,21 @@ def test_unknown_and_out_of_range_depth_gives_nan_points(value):
     cloud = build(depth)
     assert np.isnan(cloud[2, 3, :3]).all()
     assert np.isfinite(np.delete(cloud[..., :3].reshape(24, 3), 2 * 6 + 3, axis=0)).all()
+
+
+@pytest.mark.parametrize("size", [(640, 480), (20000, 2)])
+def test_a_large_cloud_is_that_of_its_pixels(size):
+    """It is filled in blocks of rows."""
+    camera = Camera.from_horizontal_fov(*size, 1.2)
+    rng = np.random.default_rng(2)
+    depth = rng.uniform(0.5, 5, size[::-1]).astype(np.float32)
+    colours = rng.integers(0, 255, (*size[::-1], 4), np.uint8)
+    out = np.empty((*size[::-1], 4), np.float32)
+    fill_cloud(depth, colours, camera, out)
+    np.testing.assert_allclose(out[..., :3], image_rays(camera) * depth[..., None], atol=1e-5)
+    np.testing.assert_array_equal(out[..., 3].copy().view(np.uint8).reshape(colours.shape), colours)
+    fill_cloud(depth, None, camera, out)
+    assert not out[..., 3].any()
 
 
 def test_colours_are_packed_as_blue_green_red_bytes():

@@ -12,8 +12,8 @@ from box_scene import true_depth
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.gates import (
     GATES,
-    Gates,
     GateSettings,
+    apply_gates,
     apply_range,
     depth_edges,
     floating,
@@ -57,7 +57,7 @@ def floats(depth: np.ndarray, truth: np.ndarray, reach: int) -> np.ndarray:
 def gated(depth: np.ndarray, camera: Camera = CAMERA, sigma=0.05, **settings):
     sigma = np.broadcast_to(np.float32(sigma), depth.shape)
     settings = GateSettings(**{"max_range_m": 12.0, **settings})
-    return Gates(camera).apply(depth, sigma, 0.1, settings)
+    return apply_gates(depth, sigma, camera, 0.1, settings)
 
 
 @pytest.mark.parametrize("scene", SCENES)
@@ -109,20 +109,40 @@ def test_every_gate_counts_its_pixels_and_can_be_turned_off():
     truth[:10], truth[-3:] = 20.0, 0.1
     sigma = np.full(truth.shape, 0.05, np.float32)
     sigma[60:70, 40:50] = 0.3
-    unseen = np.zeros(truth.shape, bool)
-    unseen[:, :4] = True
+    seen = truth.copy()
+    seen[:, :3], seen[:, 3] = np.nan, 0.0
     settings = GateSettings(min_range_m=0.2, max_range_m=12.0)
-    made = Gates(CAMERA).apply(truth, sigma, 0.1, settings, unseen)
+    made = apply_gates(seen, sigma, CAMERA, 0.1, settings)
     assert set(made.counts) == set(GATES)
     assert made.counts["confidence"] == 100 and made.counts["unseen"] == 4 * 192
-    assert made.counts["too_far"] == 10 * 256 and made.counts["edge"] > 100
+    assert made.counts["too_far"] == 10 * 252 and made.counts["edge"] > 100
     assert np.isnan(made.depth_m[62, 45]) and np.isnan(made.depth_m[:, :4]).all()
     assert np.isposinf(made.depth_m[2, 100]) and np.isneginf(made.depth_m[-1, 100])
-    assert np.isfinite(made.smoothed_m).all() and made.edges.any()
+    assert np.isnan(made.smoothed_m[:, :4]).all() and np.isfinite(made.smoothed_m[:, 4:]).all()
+    assert made.edges.any()
     off = GateSettings(False, edge_ratio=0, max_grazing_angle_deg=0, max_range_m=99, min_range_m=0)
-    kept = Gates(CAMERA).apply(truth, sigma, np.inf, off)
+    kept = apply_gates(truth, sigma, CAMERA, np.inf, off)
     np.testing.assert_array_equal(kept.depth_m, truth)
     assert not any(kept.counts.values()) and kept.edges is None
+
+
+def test_beside_what_nobody_saw_a_surface_stays():
+    truth = true_depth(CAMERA, ROBOT, SCENES["a box before a wall"])
+    seen = truth.copy()
+    seen[:20], seen[-20:] = np.nan, np.nan
+    kept, whole = gated(seen), gated(truth)
+    np.testing.assert_array_equal(np.isnan(kept.depth_m[20:-20]), np.isnan(whole.depth_m[20:-20]))
+    both = np.isfinite(kept.depth_m[20:-20])
+    np.testing.assert_allclose(kept.depth_m[20:-20][both], whole.depth_m[20:-20][both], rtol=0.02)
+
+
+def test_the_sky_is_beyond_the_range_also_beside_what_nobody_saw():
+    depth = true_depth(CAMERA, Pose.from_mount(0.4), [])
+    depth[:90], depth[:, :10] = np.inf, np.nan
+    made = gated(depth)
+    assert np.isposinf(made.depth_m[:88, 12:]).all() and np.isnan(made.depth_m[:, :10]).all()
+    floor = (depth > 0.5) & (depth < 5.0)
+    assert np.isfinite(made.depth_m[floor]).mean() > 0.99
 
 
 def test_the_input_is_left_as_it_is():

@@ -11,12 +11,14 @@ from box_scene import true_depth
 from depthrefl_ros.geometry import obstacles
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.cloud import voxel_thin
-from depthrefl_ros.geometry.obstacles import MAX_POINTS, ObstacleClouds, ObstacleSettings
+from depthrefl_ros.geometry.gates import GateSettings
+from depthrefl_ros.geometry.obstacles import MAX_POINTS, ObstacleSettings, obstacle_clouds
 from depthrefl_ros.geometry.pose import Pose
 
 CAMERA = Camera.from_horizontal_fov(256, 192, 1.2)
 MOUNT = Pose.from_mount(0.5, pitch_rad=0.1)
-SETTINGS = ObstacleSettings(max_range_m=6.0)
+SETTINGS = ObstacleSettings()
+GATES = GateSettings(max_range_m=6.0)
 BOX = ((2.0, -0.25, 0.0), (2.3, 0.25, 0.3))
 WALL = ((4.0, -5.0, 0.0), (4.2, 5.0, 2.5))
 
@@ -26,12 +28,12 @@ def clouds(gated, truth=None, sigma=0.02, mount=MOUNT, settings=SETTINGS, camera
     truth = gated if truth is None else truth
     sigma = np.full(gated.shape, sigma, np.float32)
     confidence = np.full(gated.shape, 0.9, np.float32)
-    made = ObstacleClouds(camera).build(gated, truth, sigma, confidence, mount, settings)
+    made = obstacle_clouds(gated, truth, sigma, confidence, camera, mount, settings, GATES)
     return tuple(mount.apply(cloud[:, :3]) for cloud in (made.marking, made.clearing))
 
 
 def ranged(depth: np.ndarray) -> np.ndarray:
-    return np.where(depth > SETTINGS.max_range_m, np.inf, depth).astype(np.float32)
+    return np.where(depth > GATES.max_range_m, np.inf, depth).astype(np.float32)
 
 
 def on_box(truth: np.ndarray) -> np.ndarray:
@@ -230,7 +232,6 @@ def test_each_voxel_keeps_its_most_certain_point():
         ({"min_height_m": 2.0}, "min_obstacle_height must be the smaller"),
         ({"voxel_size_m": 0.0}, "voxel_size is 0.0 m"),
         ({"range_resolution_m": -0.1}, "range_resolution is -0.1 m"),
-        ({"max_range_m": -1.0}, "max_range is -1.0 m"),
     ],
 )
 def test_settings_that_cannot_be_are_named(changes, named):

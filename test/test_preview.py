@@ -8,8 +8,8 @@ from depthrefl_ros.geometry.preview import (
     LEGEND_WIDTH,
     NEARER_BGR,
     UNKNOWN_BGR,
-    DepthPreview,
     colour_depth,
+    depth_preview,
 )
 
 
@@ -25,9 +25,8 @@ def test_what_is_not_a_depth_has_colours_of_its_own():
 
 
 def test_preview_has_the_legend_beside_it():
-    preview = DepthPreview(0.0, 10.0)
     depth = np.full((120, 160), 2.0, np.float32)
-    picture = preview.draw(depth)
+    picture = depth_preview(depth, 0.0, 10.0)
     assert picture.shape == (120, 160 + LEGEND_WIDTH, 3) and picture.dtype == np.uint8
     # The legend's colour at 2 m is the picture's.
     share = np.log(2.0 / 0.1) / np.log(10.0 / 0.1)
@@ -42,5 +41,12 @@ def test_a_bad_range_is_refused():
 
 
 def test_a_tiny_range_still_has_a_preview():
-    preview = DepthPreview(0.0, 0.08)
-    assert preview.draw(np.full((40, 40), 0.05, np.float32)).shape == (40, 40 + LEGEND_WIDTH, 3)
+    picture = depth_preview(np.full((40, 40), 0.05, np.float32), 0.0, 0.08)
+    assert picture.shape == (40, 40 + LEGEND_WIDTH, 3)
+
+
+def test_another_range_has_another_legend():
+    depth = np.full((120, 160), 2.0, np.float32)
+    near, far, again = (depth_preview(depth, 0.3, far_m) for far_m in (5.0, 10.0, 5.0))
+    assert (near[:, 160:] != far[:, 160:]).any()
+    np.testing.assert_array_equal(near, again)

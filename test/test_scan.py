@@ -6,32 +6,25 @@ import time
 import numpy as np
 import pytest
 
+from depthrefl_ros.geometry import scan
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.gates import GateSettings
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rays import pixel_rays
-from depthrefl_ros.geometry.scan import ScanBuilder, ScanSettings
+from depthrefl_ros.geometry.scan import ScanSettings, scan_ranges
 
 CAMERA = Camera.from_horizontal_fov(256, 192, math.radians(80))
 HEIGHT_M = 0.5
 LENS_AHEAD_M = 0.2
 WALL_M = 3.0  # ahead of the base frame's origin
 INCREMENT = math.radians(1.0)
+GATES = GateSettings(max_range_m=8.0)
 SIGMA = np.full((192, 256), 0.05, np.float32)
 
 
 def settings(**changes) -> ScanSettings:
-    return ScanSettings(
-        **{
-            "min_height_m": 0.1,
-            "max_height_m": 1.2,
-            "angle_min": -math.pi,
-            "angle_max": math.pi - INCREMENT,
-            "angle_increment": INCREMENT,
-            "range_min": 0.2,
-            "range_max": 8.0,
-            **changes,
-        }
-    )
+    usual = {"min_height_m": 0.1, "max_height_m": 1.2, "angle_increment_deg": 1.0}
+    return ScanSettings(**{**usual, **changes})
 
 
 def mount(pitch_deg: float = 0.0, roll_deg: float = 0.0) -> Pose:
@@ -64,9 +57,8 @@ def room(pose: Pose, wall_m: float = WALL_M, box: tuple | None = None) -> np.nda
 def scan_of(depth, pose=None, ungated=None, sigma=SIGMA, scan_pose=None, **changes):
     pose = pose or mount()
     ungated = np.where(np.isfinite(depth), depth, 20.0) if ungated is None else ungated
-    made = ScanBuilder(CAMERA).build(
-        depth, ungated.astype(np.float32), sigma, pose, scan_pose or pose, settings(**changes)
-    )
+    poses, ungated = (pose, scan_pose or pose), ungated.astype(np.float32)
+    made = scan_ranges(depth, ungated, sigma, CAMERA, *poses, settings(**changes), GATES)
     angles = -math.pi + INCREMENT * np.arange(made.size)
     return made, angles
 
@@ -169,10 +161,9 @@ def test_an_uncertain_pixel_may_lie_nearer_than_it_seems():
     ],
 )
 def test_every_beam_that_a_segment_crosses_is_found(first, second, expected):
-    degree = math.radians(1.0)
-    around = settings(angle_min=0.0, angle_max=359 * degree, angle_increment=degree)
     ends = (tuple(np.array([value]) for value in point) for point in (first, second))
-    assert around.beams_between(*ends).tolist() == list(expected)
+    bearings = (settings().beams_between(*ends) - 180) % 360  # degrees; the first beam looks back
+    assert sorted(bearings.tolist()) == list(expected)
 
 
 def test_beams_between_the_ends_of_an_unbelieved_pixels_ray_are_unknown():
@@ -201,30 +192,44 @@ def test_unseen_pixels_are_no_evidence_at_all():
 
 def test_what_is_too_near_is_minus_infinity():
     depth = room(mount(), box=(0.7, -0.1, 0.1, 1.0))
-    ranges, _ = scan_of(depth, range_min=1.0)
-    assert np.isneginf(ranges[180]) and ranges[180 + 25] > 3.0
     gated = np.where(depth < 0.6, -np.inf, depth).astype(np.float32)
     assert np.isneginf(scan_of(gated, ungated=depth)[0][180])
 
 
 def test_pose_and_settings_may_change_from_frame_to_frame():
-    builder, pose = ScanBuilder(CAMERA), mount()
     for pitch, band in ((0, 0.1), (10, 0.1), (10, 0.2), (0, 0.2)):
         pose, chosen = mount(pitch), settings(min_height_m=band)
         depth = room(pose, box=(1.5, -0.3, 0.3, 0.4))
-        found = builder.build(depth, depth, SIGMA, pose, pose, chosen)
-        fresh = ScanBuilder(CAMERA).build(depth, depth, SIGMA, pose, pose, chosen)
-        np.testing.assert_array_equal(found, fresh)
+        args = (depth, depth, SIGMA, CAMERA, pose, pose, chosen, GATES)
+        found = scan_ranges(*args)
+        scan._mount.cache_clear()
+        np.testing.assert_array_equal(found, scan_ranges(*args))
+
+
+def test_equal_poses_that_are_other_objects_find_the_same_tables():
+    """As of a scan in the camera's own frame, whose pose is made anew in every frame."""
+    scan._mount.cache_clear()
+    depth = room(mount())
+    for _ in range(5):
+        camera = Camera.from_horizontal_fov(256, 192, math.radians(80))
+        poses = (mount(3.0), Pose.identity())
+        scan_ranges(depth, depth, SIGMA, camera, *poses, settings(), GATES)
+    assert scan._mount.cache_info().misses == 1
+
+
+def test_a_moving_camera_piles_up_no_tables():
+    for pitch in np.linspace(0.0, 5.0, 20):
+        depth, pose = room(mount(pitch)), mount(pitch)
+        scan_ranges(depth, depth, SIGMA, CAMERA, pose, pose, settings(), GATES)
+    assert scan._mount.cache_info().currsize <= 4
 
 
 @pytest.mark.parametrize(
     "changes, named",
     [
-        ({"min_height_m": 2.0}, "scan_min_height is 2.0"),
-        ({"angle_increment": 0.0}, "angle_increment is 0.0"),
-        ({"angle_max": 4.0}, "angle_max 4.0"),
-        ({"range_max": math.inf}, "range_max inf"),
-        ({"range_min": 9.0}, "range_min is 9.0"),
+        ({"min_height_m": 2.0}, "scan_min_height is 2.0 m"),
+        ({"angle_increment_deg": 0.0}, "scan_angle_increment is 0.0 degrees"),
+        ({"angle_increment_deg": 11.0}, "scan_angle_increment is 11.0 degrees"),
     ],
 )
 def test_settings_that_cannot_be_are_named(changes, named):
@@ -232,14 +237,26 @@ def test_settings_that_cannot_be_are_named(changes, named):
         settings(**changes)
 
 
+@pytest.mark.parametrize("increment", [0.5, 1.0, 0.7, 7.0])
+def test_the_beams_go_once_around(increment):
+    chosen = settings(angle_increment_deg=increment)
+    assert chosen.angle_min == -math.pi and chosen.angle_increment == math.radians(increment)
+    assert chosen.beams == int(360 / increment)
+    gap = chosen.angle_min + 2 * math.pi - chosen.angle_max
+    assert chosen.angle_increment <= gap + 1e-9 < 2 * chosen.angle_increment
+    assert chosen.angle_max == pytest.approx(
+        chosen.angle_min + (chosen.beams - 1) * chosen.angle_increment
+    )
+
+
 def test_a_scan_takes_no_time_to_speak_of():
     pose = mount()
     depth = room(pose)
     depth[::7] = np.nan
-    builder, chosen, ungated = ScanBuilder(CAMERA), settings(), room(pose)
+    chosen, ungated = settings(), room(pose)
     times = []
     for _ in range(12):
         start = time.thread_time()
-        builder.build(depth, ungated, SIGMA, pose, pose, chosen)
+        scan_ranges(depth, ungated, SIGMA, CAMERA, pose, pose, chosen, GATES)
         times.append(time.thread_time() - start)
     assert min(times) < 2e-3, f"{min(times) * 1e3:.1f} ms"

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
+from depthrefl_ros.geometry.tables import Value, frozen
+
 # Accepted numbers of coefficients in D; an empty D means no distortion.
 _COEFFICIENTS = {
     "plumb_bob": (0, 4, 5),
@@ -39,8 +41,8 @@ class RegionOfInterest:
 
 
 @dataclass(frozen=True, eq=False)
-class Camera:
-    """A calibrated camera as CameraInfo describes it (REP-104).
+class Camera(Value):
+    """A calibrated camera as CameraInfo describes it (REP-104); a value, its arrays read-only.
 
     Attributes:
         width: of the full image, pixels.
@@ -84,7 +86,7 @@ class Camera:
                 raise CameraError(f"{name} has {values.size} values; {shape} are needed")
             if not np.isfinite(values).all():
                 raise CameraError(f"{name} is {values.ravel().tolist()}; it must be finite")
-            put(name, values.reshape(shape))
+            put(name, frozen(values.reshape(shape)))
         if self.width <= 0 or self.height <= 0:
             raise CameraError(
                 f"width x height is {self.width}x{self.height}; the image's size is needed"
@@ -95,9 +97,9 @@ class Camera:
                 "camera_info_url, or set assumed_horizontal_fov"
             )
         if not self.R.any():
-            put("R", np.eye(3))
+            put("R", frozen(np.eye(3)))
         if not self.P.any():
-            put("P", np.hstack([self.K, np.zeros((3, 1))]))
+            put("P", frozen(np.hstack([self.K, np.zeros((3, 1))])))
         for name, matrix in (("K", self.K), ("P", self.P)):
             if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
                 raise CameraError(
@@ -199,7 +201,18 @@ class Camera:
     def rectified(self) -> Camera:
         """The pinhole camera of the rectified image: K from P, no distortion."""
         return replace(
-            self, K=self.P[:, :3].copy(), D=np.zeros(5), R=np.eye(3), distortion_model="plumb_bob"
+            self, K=self.P[:, :3], D=np.zeros(5), R=np.eye(3), distortion_model="plumb_bob"
+        )
+
+    def strided(self, stride: int) -> Camera:
+        """The pinhole camera of every ``stride``-th row and column: the same rays, fewer."""
+        return Camera.pinhole(
+            -(-self.width // stride),
+            -(-self.height // stride),
+            self.fx / stride,
+            self.fy / stride,
+            self.cx / stride,
+            self.cy / stride,
         )
 
     def _resampled(

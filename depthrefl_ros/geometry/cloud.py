@@ -8,48 +8,49 @@ import cv2
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.tables import frozen, table
 
 _LARGEST_INT32 = 2**31 - 1
+_BLOCK = 1 << 14  # pixels: 64 KiB a plane
 
 
-class CloudBuilder:
-    """Organised clouds of one camera; the rays of its pixels are computed once.
+def fill_cloud(
+    depth_m: np.ndarray, image_bgra: np.ndarray | None, camera: Camera, out: np.ndarray
+) -> None:
+    """Write x, y, z and packed rgb of every pixel.
 
     Args:
-        camera: the rectified pinhole camera of the depth images.
+        depth_m: (H, W) float32 metres; NaN and infinite depth give NaN points.
+        image_bgra: (H, W, 4) uint8 colours aligned with the depth, or None for black.
+        camera: the rectified pinhole camera of ``depth_m``.
+        out: (H, W, 4) float32 that is written; the fourth is the colour's bytes b, g, r, a, which
+            is how PointCloud2's ``rgb`` field is packed.
     """
-
-    def __init__(self, camera: Camera):
-        self.shape = (camera.height, camera.width)
-        columns = (np.arange(camera.width, dtype=np.float64) - camera.cx) / camera.fx
-        rows = (np.arange(camera.height, dtype=np.float64) - camera.cy) / camera.fy
-        self._ray_x = np.ascontiguousarray(np.broadcast_to(columns.astype(np.float32), self.shape))
-        self._ray_y = np.ascontiguousarray(
-            np.broadcast_to(rows.astype(np.float32)[:, None], self.shape)
-        )
-        self._x, self._y, self._z = (np.empty(self.shape, np.float32) for _ in range(3))
-        self._colourless = np.zeros(self.shape, np.float32)
-
-    def fill(self, depth_m: np.ndarray, image_bgra: np.ndarray | None, out: np.ndarray) -> None:
-        """Writes x, y, z and packed rgb of every pixel.
-
-        Args:
-            depth_m: (H, W) float32 metres; NaN and infinite depth give NaN points.
-            image_bgra: (H, W, 4) uint8 colours aligned with the depth, or None for black.
-            out: (H, W, 4) float32 that is written; the fourth is the colour's bytes b, g, r, a,
-                which is how PointCloud2's ``rgb`` field is packed.
-        """
+    ray_x, ray_y = _rays(camera)
+    height, width = depth_m.shape
+    rows = max(1, _BLOCK // width)
+    x, y, z, colour = np.zeros((4, min(rows, height), width), np.float32)
+    # Block by block, so that what is in between stays in the processor's cache.
+    for top in range(0, height, rows):
+        depth = depth_m[top : top + rows]
+        n = len(depth)
         # Infinite minus infinite is NaN and finite minus itself is 0: one pass instead of a mask.
         with np.errstate(invalid="ignore"):
-            np.subtract(depth_m, depth_m, out=self._z)
-        np.add(self._z, depth_m, out=self._z)
-        np.multiply(self._ray_x, self._z, out=self._x)
-        np.multiply(self._ray_y, self._z, out=self._y)
-        if image_bgra is None:
-            colour = self._colourless
-        else:
-            colour = np.ascontiguousarray(image_bgra).view(np.float32)[..., 0]
-        cv2.merge((self._x, self._y, self._z, colour), out)
+            np.subtract(depth, depth, out=z[:n])
+        np.add(z[:n], depth, out=z[:n])
+        np.multiply(ray_x, z[:n], out=x[:n])
+        np.multiply(ray_y[top : top + n], z[:n], out=y[:n])
+        if image_bgra is not None:
+            colour = np.ascontiguousarray(image_bgra[top : top + n]).view(np.float32)[..., 0]
+        cv2.merge((x[:n], y[:n], z[:n], colour[:n]), out[top : top + n])
+
+
+@table
+def _rays(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """The rays' x of every column (W,) and y of every row (H, 1), float32."""
+    x = (np.arange(camera.width, dtype=np.float64) - camera.cx) / camera.fx
+    y = (np.arange(camera.height, dtype=np.float64) - camera.cy) / camera.fy
+    return frozen(x, np.float32), frozen(y[:, None], np.float32)
 
 
 def voxel_thin(points: np.ndarray, confidence: np.ndarray, voxel_size_m: float) -> np.ndarray:
@@ -90,8 +91,8 @@ def write_ply(path: str | Path, points: np.ndarray) -> int:
 
     Args:
         path: the file.
-        points: (H, W, 4) or (N, 4) float32: x, y, z in metres and packed rgb, as ``CloudBuilder``
-            fills them.
+        points: (H, W, 4) or (N, 4) float32: x, y, z in metres and packed rgb, as ``fill_cloud``
+            writes them.
 
     Returns:
         The number of points written.

@@ -29,6 +29,7 @@ _REACH = 3
 # the deviation that counts. It spares what is seen face-on: strips narrower than _REACH, and the
 # near side of thin obstacles.
 _STEEP_SHARE = 0.25
+_FAR_M = np.float32(100.0)  # any number will do where nothing is seen far and wide
 # Depth beside a step as large as this is not interpolated across it.
 _STEP_RATIO = 1.2
 
@@ -53,7 +54,7 @@ def depth_edges(depth: np.ndarray, ratio: float) -> np.ndarray:
     """
     farthest = cv2.dilate(depth, _NEIGHBOURHOOD)
     nearest = cv2.erode(depth, _NEIGHBOURHOOD)
-    return farthest > ratio * nearest
+    return farthest * np.float32(1.0 / ratio) > nearest
 
 
 def apply_range(depth: np.ndarray, min_range_m: float, max_range_m: float) -> None:
@@ -146,7 +147,8 @@ class Gated:
 
     Attributes:
         depth_m: (h, w) float32 metres; NaN unknown, +Inf beyond range, -Inf nearer than range.
-        smoothed_m: (h, w) float32 metres, finite: after the median, before the gates.
+        smoothed_m: (h, w) float32 metres: after the median, before the gates; NaN where nothing
+            was seen.
         edges: (h, w) bool, pixels beside a step of depth, for an upsampling that must not mix
             surfaces; None when edges are not looked for.
         counts: pixels that each of ``GATES`` found. One pixel may be found by several.
@@ -158,70 +160,60 @@ class Gated:
     counts: dict[str, int]
 
 
-class Gates:
-    """The gates of one camera.
+def apply_gates(
+    depth_m: np.ndarray,
+    sigma: np.ndarray,
+    camera: Camera,
+    sigma_limit: float,
+    settings: GateSettings,
+) -> Gated:
+    """Remove what may not be believed.
 
     Args:
-        camera: the rectified pinhole camera of the depth images.
+        depth_m: (h, w) float32 metres; NaN where nothing was seen (padding, the robot itself), and
+            what is not positive is taken for that. It is left as it is.
+        sigma: (h, w) float32 standard deviation of log depth.
+        camera: the rectified pinhole camera of ``depth_m``.
+        sigma_limit: sigma above which a pixel is unknown (``Bundle.sigma_limit`` of
+            ``settings.min_confidence``); inf for never.
+        settings: the gates.
     """
+    unseen = ~(depth_m > 0)
+    is_all_seen = not unseen.any()
+    if not is_all_seen:
+        depth_m = _filled(depth_m, unseen)
+    smoothed = smooth(depth_m) if settings.median_filter else depth_m.copy()
+    found, edges = {"confidence": sigma > sigma_limit}, None
+    inverse = np.reciprocal(smoothed)
+    if settings.edge_ratio:
+        found["edge"] = floating(inverse, settings.edge_ratio)
+        edges = depth_edges(smoothed, _STEP_RATIO)
+    if settings.max_grazing_angle_deg:
+        angle = math.radians(settings.max_grazing_angle_deg)
+        found["grazing"] = grazing(inverse, camera, angle)
+    if not is_all_seen:
+        found["unseen"] = unseen
+        smoothed[unseen] = np.nan
+    depth = smoothed.copy()
+    apply_range(depth, settings.min_range_m, settings.max_range_m)
+    counts = {
+        "too_far": np.count_nonzero(smoothed > settings.max_range_m),
+        "too_near": np.count_nonzero(smoothed < settings.min_range_m),
+        **{name: np.count_nonzero(mask) for name, mask in found.items()},
+    }
+    for mask in found.values():
+        np.copyto(depth, np.float32(np.nan), where=mask)
+    return Gated(depth, smoothed, edges, {name: int(counts.get(name, 0)) for name in GATES})
 
-    def __init__(self, camera: Camera):
-        self._camera = camera
 
-    def apply(
-        self,
-        depth_m: np.ndarray,
-        sigma: np.ndarray,
-        sigma_limit: float,
-        settings: GateSettings,
-        unseen: np.ndarray | None = None,
-    ) -> Gated:
-        """Removes what may not be believed.
-
-        Args:
-            depth_m: (h, w) float32 metres, finite and positive; it is left as it is.
-            sigma: (h, w) float32 standard deviation of log depth.
-            sigma_limit: sigma above which a pixel is unknown (``Bundle.sigma_limit`` of
-                ``settings.min_confidence``); inf for never.
-            settings: the gates.
-            unseen: (h, w) bool, pixels without an image (padding, the robot itself), or None.
-        """
-        smoothed = smooth(depth_m) if settings.median_filter else depth_m.copy()
-        found, edges = {"confidence": sigma > sigma_limit}, None
-        inverse = cv2.divide(1.0, smoothed)
-        if settings.edge_ratio:
-            found["edge"] = floating(inverse, settings.edge_ratio)
-            edges = depth_edges(smoothed, _STEP_RATIO)
-        if settings.max_grazing_angle_deg:
-            angle = math.radians(settings.max_grazing_angle_deg)
-            found["grazing"] = grazing(inverse, self._camera, angle)
-        if unseen is not None:
-            found["unseen"] = unseen
-        depth = smoothed.copy()
-        apply_range(depth, settings.min_range_m, settings.max_range_m)
-        counts = {
-            "too_far": np.count_nonzero(smoothed > settings.max_range_m),
-            "too_near": np.count_nonzero(smoothed < settings.min_range_m),
-            **{name: np.count_nonzero(mask) for name, mask in found.items()},
-        }
-        for mask in found.values():
-            np.copyto(depth, np.float32(np.nan), where=mask)
-        return Gated(depth, smoothed, edges, {name: int(counts.get(name, 0)) for name in GATES})
-
-    def apply_to_known(
-        self,
-        depth_m: np.ndarray,
-        sigma: np.ndarray,
-        sigma_limit: float,
-        settings: GateSettings,
-    ) -> Gated:
-        """As ``apply``, of depth (h, w) that is NaN where nothing is known: so it stays."""
-        unknown = np.isnan(depth_m)
-        # The gates want numbers; what lies far beyond the range is removed again as unseen.
-        numbers = np.where(unknown, np.float32(10.0 * settings.max_range_m), depth_m)
-        gated = self.apply(numbers, sigma, sigma_limit, settings, unknown)
-        gated.smoothed_m[unknown] = np.nan
-        return gated
+def _filled(depth_m: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+    """Depth with numbers for what was not seen, near its rim about as far as what is beside it."""
+    window = (2 * _REACH + 1,) * 2
+    known = ~unseen & np.isfinite(depth_m)
+    share = cv2.boxFilter(known.astype(np.float32), -1, window)
+    depth = cv2.boxFilter(np.where(known, depth_m, np.float32(0.0)), -1, window)
+    around = np.where(share > 0, depth / np.maximum(share, np.float32(1e-6)), _FAR_M)
+    return np.where(unseen, around, depth_m)
 
 
 def floating(inverse: np.ndarray, ratio: float) -> np.ndarray:

@@ -18,10 +18,11 @@ import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.cloud import voxel_thin
-from depthrefl_ros.geometry.gates import nearest_possible
+from depthrefl_ros.geometry.gates import GateSettings, nearest_possible
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rays import image_rays
-from depthrefl_ros.settings import SettingError, check, check_order, setting
+from depthrefl_ros.geometry.tables import frozen, table
+from depthrefl_ros.settings import check, check_order, setting
 
 MAX_POINTS = 12_288  # of 16 bytes: 192 KiB, two of which pass Fast DDS's default transport
 _COARSER = 1.25  # how much voxels grow while there are too many points
@@ -41,7 +42,6 @@ class ObstacleSettings:
         range_resolution_m: obstacles at one bearing that stand closer behind each other than this,
             over the floor, are marked where the nearest and the farthest of them stand, each at the
             end that it is closer to; 0 marks each where it is.
-        max_range_m: depth beyond which nothing is marked and no ray is known to be free.
 
     Raises:
         SettingError: a value out of its range.
@@ -70,13 +70,10 @@ class ObstacleSettings:
         "near and far ends. 0 marks each where it is.",
         limits=(0.0, 1.0),
     )
-    max_range_m: float = 10.0  # follows the gates' range, so it is no setting of its own
 
     def __post_init__(self) -> None:
         check(self)
         check_order(self, "min_height_m", "max_height_m")
-        if not self.max_range_m > 0.0:
-            raise SettingError(f"max_range is {self.max_range_m} m; need more than 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,131 +89,146 @@ class ObstaclePoints:
     clearing: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
 class _View:
-    """How the camera's rays run in the base frame, for as long as it stands like this.
+    """How a camera's rays run in the base frame, for as long as it stands like this.
 
     Attributes:
-        pose: base_from_camera.
-        camera_height_m: metres above the floor.
-        over_floor: (h, w) float32, metres over the floor for each metre of depth.
-        turns: (h, w) float32, the ray's direction over the floor, -0.5 to 0.5 of a full turn.
+        rays: (h, w, 3) float32 in the optical frame, z = 1.
+        bearings: number of bearings around the camera.
         bearing: (h, w) int64, the number of each ray's bearing.
+        turns: (h, w) float32, the ray's direction over the floor, -0.5 to 0.5 of a full turn.
+        over_floor: (h, w) float32, metres over the floor for each metre of depth.
+        rise: (h, w) float32, metres upwards for each metre of depth.
         to_floor: (h, w) float32, depth at which the ray meets z = 0, or inf.
+        camera_height_m: metres above the floor.
     """
 
-    def __init__(self, rays: np.ndarray, bearings: int, pose: Pose):
-        self.pose = pose
-        turned = rays @ pose.rotation.T.astype(np.float32)
-        self.over_floor = np.hypot(turned[..., 0], turned[..., 1])
-        self.turns = np.arctan2(turned[..., 1], turned[..., 0]) / np.float32(2 * np.pi)
-        self.bearing = np.floor(self.turns * bearings).astype(np.int64) % bearings
-        self.camera_height_m = np.float32(pose.translation[2])
-        self._rise = turned[..., 2]
-        fall = np.maximum(-self._rise, np.float32(1e-6))
-        to_floor = np.maximum(self.camera_height_m, 0) / fall
-        self.to_floor = np.where(self._rise < 0, to_floor, np.float32(np.inf))
+    rays: np.ndarray
+    bearings: int
+    bearing: np.ndarray
+    turns: np.ndarray
+    over_floor: np.ndarray
+    rise: np.ndarray
+    to_floor: np.ndarray
+    camera_height_m: np.float32
 
     def height_m(self, depth_m: np.ndarray) -> np.ndarray:
         """(h, w) metres above the floor at this depth."""
-        return self.camera_height_m + depth_m * self._rise
+        return self.camera_height_m + depth_m * self.rise
 
 
-class ObstacleClouds:
-    """Builds both clouds from one camera's depth; the rays of its pixels are computed once.
+@table
+def _rays(camera: Camera) -> np.ndarray:
+    return frozen(image_rays(camera), np.float32)
+
+
+@table
+def _view(camera: Camera, base_from_camera: Pose) -> _View:
+    rays = _rays(camera)
+    # Pixels are farthest apart, in angle, where the camera looks: no bearing is left out.
+    bearings = int(np.ceil(2 * np.pi * camera.fx))
+    turned = rays @ base_from_camera.rotation.T.astype(np.float32)
+    turns = np.arctan2(turned[..., 1], turned[..., 0]) / np.float32(2 * np.pi)
+    camera_height_m = np.float32(base_from_camera.translation[2])
+    rise = turned[..., 2]
+    fall = np.maximum(-rise, np.float32(1e-6))
+    to_floor = np.where(rise < 0, np.maximum(camera_height_m, 0) / fall, np.float32(np.inf))
+    return _View(
+        rays=rays,
+        bearings=bearings,
+        bearing=frozen(np.floor(turns * bearings).astype(np.int64) % bearings),
+        turns=frozen(turns),
+        over_floor=frozen(np.hypot(turned[..., 0], turned[..., 1])),
+        rise=frozen(rise),
+        to_floor=frozen(to_floor),
+        camera_height_m=camera_height_m,
+    )
+
+
+def obstacle_clouds(
+    depth_m: np.ndarray,
+    ungated_m: np.ndarray,
+    sigma: np.ndarray,
+    confidence: np.ndarray,
+    camera: Camera,
+    base_from_camera: Pose,
+    settings: ObstacleSettings,
+    gates: GateSettings,
+) -> ObstaclePoints:
+    """Make the two clouds of one frame.
 
     Args:
-        camera: the rectified pinhole camera of the depth images.
+        depth_m: (h, w) float32 metres after the gates; NaN, +Inf and -Inf by REP-117.
+        ungated_m: (h, w) float32 metres before the gates; NaN where the camera saw nothing.
+        sigma: (h, w) float32 standard deviation of log depth.
+        confidence: (h, w) float32, goes into the clouds.
+        camera: the rectified pinhole camera of all four.
+        base_from_camera: where the camera is; z = 0 of the base frame is the floor.
+        settings: band and voxels.
+        gates: what ``depth_m`` passed; beyond their ``max_range_m`` nothing is marked and no ray
+            is known to be free.
     """
+    view = _view(camera, base_from_camera)
+    over_floor, bearing = view.over_floor, view.bearing
+    max_range_m = np.float32(gates.max_range_m)
 
-    def __init__(self, camera: Camera):
-        self._rays = image_rays(camera).astype(np.float32)
-        # Pixels are farthest apart, in angle, where the camera looks: no bearing is left out.
-        self._bearings = int(np.ceil(2 * np.pi * camera.fx))
-        self._view: _View | None = None
+    believed = np.isfinite(depth_m) & (depth_m <= max_range_m)
+    beyond = depth_m > max_range_m  # +Inf too: nothing up to the end of the range
+    depth = np.where(believed, depth_m, max_range_m)
+    height = view.height_m(depth)
+    in_band = (height >= settings.min_height_m) & (height <= settings.max_height_m)
+    obstacle = believed & in_band
 
-    def build(
-        self,
-        depth_m: np.ndarray,
-        ungated_m: np.ndarray,
-        sigma: np.ndarray,
-        confidence: np.ndarray,
-        base_from_camera: Pose,
-        settings: ObstacleSettings,
-    ) -> ObstaclePoints:
-        """The clouds of one frame.
+    nearest = np.where(believed, depth, nearest_possible(ungated_m, sigma))
+    may_be = _crosses(view.height_m(nearest), view.height_m(ungated_m), settings)
+    blocks = obstacle | (~believed & ~beyond & may_be)
+    limit_m = _limits(
+        bearing[blocks], (nearest * over_floor)[blocks], settings.voxel_size_m, view.bearings
+    )[bearing]
 
-        Args:
-            depth_m: (h, w) float32 metres after the gates; NaN, +Inf and -Inf by REP-117.
-            ungated_m: (h, w) float32 metres before the gates; NaN where the camera saw nothing.
-            sigma: (h, w) float32 standard deviation of log depth.
-            confidence: (h, w) float32, goes into the clouds.
-            base_from_camera: where the camera is; z = 0 of the base frame is the floor.
-            settings: band, voxels and range.
-        """
-        view = self._view
-        if view is None or view.pose is not base_from_camera:
-            view = self._view = _View(self._rays, self._bearings, base_from_camera)
-        over_floor, bearing, height_m = view.over_floor, view.bearing, view.height_m
+    free_m = np.maximum(limit_m - _STOP_BEFORE_M, 0.0)  # over the floor
+    on_floor = believed & (height < settings.min_height_m)
+    # Nothing is free under the floor: a depth that errs ends where its ray meets it.
+    depth = np.where(on_floor, np.minimum(depth, view.to_floor), depth)
+    reach_m = depth * over_floor
+    stays_inside = (
+        (settings.min_height_m <= view.camera_height_m <= settings.max_height_m) & in_band & beyond
+    )
+    free = (on_floor | stays_inside) & (reach_m <= free_m)
+    # The nearest obstacle's own ray is free until shortly before it.
+    up_to_obstacle = obstacle & (reach_m <= limit_m + settings.voxel_size_m) & (free_m > 0)
+    end = np.where(up_to_obstacle, free_m / np.maximum(over_floor, 1e-6), depth)
+    cleared = free | up_to_obstacle
+    marks = view.rays[obstacle] * depth[obstacle, None]
+    if settings.range_resolution_m:
+        way = marks[_marked_with(reach_m[obstacle], view.turns[obstacle], settings)] - marks
+        up = base_from_camera.up_in_source.astype(np.float32)
+        marks += way - np.outer(way @ up, up)  # along the floor: heights stay
+    return ObstaclePoints(
+        _cloud(marks, confidence[obstacle], settings.voxel_size_m),
+        _cloud(view.rays[cleared] * end[cleared, None], confidence[cleared], settings.voxel_size_m),
+    )
 
-        believed = np.isfinite(depth_m) & (depth_m <= settings.max_range_m)
-        beyond = depth_m > settings.max_range_m  # +Inf too: nothing up to the end of the range
-        depth = np.where(believed, depth_m, np.float32(settings.max_range_m))
-        height = height_m(depth)
-        in_band = (height >= settings.min_height_m) & (height <= settings.max_height_m)
-        obstacle = believed & in_band
 
-        nearest = np.where(believed, depth, nearest_possible(ungated_m, sigma))
-        suspect = ~believed & ~beyond & _crosses(height_m(nearest), height_m(ungated_m), settings)
-        blocks = obstacle | suspect
-        limit_m = self._limits(
-            bearing[blocks], (nearest * over_floor)[blocks], settings.voxel_size_m
-        )[bearing]
+def _limits(
+    bearing: np.ndarray, distance_m: np.ndarray, width_m: float, bearings: int
+) -> np.ndarray:
+    """(bearings,) the nearest distance at each bearing, or inf.
 
-        free_m = np.maximum(limit_m - _STOP_BEFORE_M, 0.0)  # over the floor
-        on_floor = believed & (height < settings.min_height_m)
-        # Nothing is free under the floor: a depth that errs ends where its ray meets it.
-        depth = np.where(on_floor, np.minimum(depth, view.to_floor), depth)
-        reach_m = depth * over_floor
-        stays_inside = (
-            (settings.min_height_m <= view.camera_height_m <= settings.max_height_m)
-            & in_band
-            & beyond
-        )
-        free = (on_floor | stays_inside) & (reach_m <= free_m)
-        # The nearest obstacle's own ray is free until shortly before it.
-        up_to_obstacle = obstacle & (reach_m <= limit_m + settings.voxel_size_m) & (free_m > 0)
-        end = np.where(up_to_obstacle, free_m / np.maximum(over_floor, 1e-6), depth)
-        cleared = free | up_to_obstacle
-        marks = self._rays[obstacle] * depth[obstacle, None]
-        if settings.range_resolution_m:
-            way = marks[_marked_with(reach_m[obstacle], view.turns[obstacle], settings)] - marks
-            up = base_from_camera.up_in_source.astype(np.float32)
-            marks += way - np.outer(way @ up, up)  # along the floor: heights stay
-        return ObstaclePoints(
-            _cloud(marks, confidence[obstacle], settings.voxel_size_m),
-            _cloud(
-                self._rays[cleared] * end[cleared, None],
-                confidence[cleared],
-                settings.voxel_size_m,
-            ),
-        )
-
-    def _limits(self, bearing: np.ndarray, distance_m: np.ndarray, width_m: float) -> np.ndarray:
-        """(bearings,) the nearest distance at each bearing, or inf.
-
-        What blocks one bearing blocks those within ``width_m`` of it, too: a costmap marks whole
-        cells, and a ray past the obstacle's side would still cross its outermost ones.
-        """
-        nearest = np.full(self._bearings, np.inf, np.float32)
-        np.minimum.at(nearest, bearing, distance_m)
-        angle = width_m / np.maximum(nearest, _NEAREST_M)
-        reach = np.ceil(self._bearings / (2 * np.pi) * angle)  # bearings to either side
-        limits = nearest.copy()
-        for step in range(1, int(reach.max()) + 1):
-            wide = np.where(reach >= step, nearest, np.float32(np.inf))
-            np.minimum(limits, np.roll(wide, step), out=limits)
-            np.minimum(limits, np.roll(wide, -step), out=limits)
-        return limits
+    What blocks one bearing blocks those within ``width_m`` of it, too: a costmap marks whole
+    cells, and a ray past the obstacle's side would still cross its outermost ones.
+    """
+    nearest = np.full(bearings, np.inf, np.float32)
+    np.minimum.at(nearest, bearing, distance_m)
+    angle = width_m / np.maximum(nearest, _NEAREST_M)
+    reach = np.ceil(bearings / (2 * np.pi) * angle)  # bearings to either side
+    limits = nearest.copy()
+    for step in range(1, int(reach.max()) + 1):
+        wide = np.where(reach >= step, nearest, np.float32(np.inf))
+        np.minimum(limits, np.roll(wide, step), out=limits)
+        np.minimum(limits, np.roll(wide, -step), out=limits)
+    return limits
 
 
 def _marked_with(reach_m: np.ndarray, turns: np.ndarray, settings: ObstacleSettings) -> np.ndarray:

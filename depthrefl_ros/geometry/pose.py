@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from depthrefl_ros.geometry.tables import Value, frozen
+
 # Axes of a forward-looking optical frame, written in the base frame, as columns.
 BASE_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 _ORTHONORMAL_TOLERANCE = 1e-3  # tf2 takes quaternions whose length is off by as much
@@ -17,8 +19,8 @@ _UNIT_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
-class Pose:
-    """A rigid motion: ``p_target = rotation @ p_source + translation``.
+class Pose(Value):
+    """A rigid motion: ``p_target = rotation @ p_source + translation``; a value, read-only.
 
     Attributes:
         rotation: (3, 3) float64, orthonormal with determinant 1.
@@ -38,7 +40,7 @@ class Pose:
                 raise ValueError(f"{name} has shape {values.shape}; {shape} is needed")
             if not np.isfinite(values).all():
                 raise ValueError(f"{name} is {values.tolist()}; it must be finite")
-            object.__setattr__(self, name, values)
+            object.__setattr__(self, name, frozen(values))
         error = np.abs(self.rotation @ self.rotation.T - np.eye(3)).max()
         if error > _ORTHONORMAL_TOLERANCE or np.linalg.det(self.rotation) < 0:
             raise ValueError(

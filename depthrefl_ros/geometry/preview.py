@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from depthrefl_ros.geometry.tables import frozen, table
+
 LEGEND_WIDTH = 64
 UNKNOWN_BGR = (90, 90, 90)
 BEYOND_BGR = (40, 20, 20)
@@ -74,21 +76,23 @@ def depth_legend(height: int, near_m: float, far_m: float) -> np.ndarray:
     return legend
 
 
-class DepthPreview:
-    """Previews of one range; the legend is drawn once.
+@table
+def _legend(height: int, near_m: float, far_m: float) -> np.ndarray:
+    return frozen(depth_legend(height, near_m, far_m))
+
+
+def depth_preview(depth_m: np.ndarray, near_m: float, far_m: float) -> np.ndarray:
+    """Return the picture of depth with its legend.
 
     Args:
+        depth_m: (H, W) float32 metres; NaN, +Inf and -Inf as REP-117 has them.
         near_m: brightest, metres; raised to 0.1 since the scale is logarithmic.
         far_m: darkest, metres; raised to twice the nearest.
+
+    Returns:
+        (H, W + LEGEND_WIDTH, 3) uint8 BGR.
     """
-
-    def __init__(self, near_m: float, far_m: float):
-        self.near_m = max(near_m, 0.1)
-        self.far_m = max(far_m, 2.0 * self.near_m)
-        self._legend = np.empty((0, 0, 3), np.uint8)
-
-    def draw(self, depth_m: np.ndarray) -> np.ndarray:
-        """(H, W) float32 metres to (H, W + LEGEND_WIDTH, 3) uint8 BGR with the legend."""
-        if len(self._legend) != len(depth_m):
-            self._legend = depth_legend(len(depth_m), self.near_m, self.far_m)
-        return np.hstack([colour_depth(depth_m, self.near_m, self.far_m), self._legend])
+    near_m = max(near_m, 0.1)
+    far_m = max(far_m, 2.0 * near_m)
+    legend = _legend(len(depth_m), near_m, far_m)
+    return np.hstack([colour_depth(depth_m, near_m, far_m), legend])

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from depthrefl_ros.geometry.camera import ASPECT_FITS, PADDING_GREY, Camera, undistortion_maps
+from depthrefl_ros.geometry.tables import table
 
 # Undistorted pictures are sampled this much finer than the network's input and averaged down, as a
 # pinhole's picture is: the network answers even to a little blur with another scale.
@@ -198,6 +199,14 @@ class Rectification:
         if self._unseen is not None:
             full[self._unseen] = np.nan
         return full
+
+
+@table
+def rectification(
+    camera: Camera, is_rectified: bool, network: tuple[int, int], aspect_fit: str = "pad"
+) -> Rectification:
+    """The ``Rectification`` of these values, made once."""
+    return Rectification(camera, is_rectified, network, aspect_fit)
 
 
 def reprojected(

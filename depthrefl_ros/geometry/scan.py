@@ -12,59 +12,68 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.gates import nearest_possible
+from depthrefl_ros.geometry.gates import GateSettings, nearest_possible
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rays import image_rays
+from depthrefl_ros.geometry.tables import frozen, table
+from depthrefl_ros.settings import check, check_order, setting
 
 
 @dataclass(frozen=True)
 class ScanSettings:
-    """What a scan looks at; the names of the angles and ranges are LaserScan's.
+    """What a scan looks at: a full circle around the scan frame's z axis.
 
     Attributes:
         min_height_m: lower edge of the band, z of the base frame, metres.
         max_height_m: upper edge of the band, metres.
-        angle_min: of the first beam, about the scan frame's z axis, radians.
-        angle_max: of the last beam, radians.
-        angle_increment: between neighbouring beams, radians.
-        range_min: a nearer return is -Inf, metres.
-        range_max: a farther return is none, metres; no more than the gates' ``max_range_m``.
+        angle_increment_deg: between neighbouring beams, degrees.
 
     Raises:
-        ValueError: a value out of its range.
+        SettingError: a value out of its range.
     """
 
-    min_height_m: float
-    max_height_m: float
-    angle_min: float
-    angle_max: float
-    angle_increment: float
-    range_min: float
-    range_max: float
+    min_height_m: float = setting(
+        0.1,
+        "Lower edge of the height band above the floor that the scan looks at.",
+        name="scan_min_height",
+        limits=(-10.0, 100.0),
+    )
+    max_height_m: float = setting(
+        1.8,
+        "Upper edge of the height band above the floor that the scan looks at.",
+        name="scan_max_height",
+        limits=(-10.0, 100.0),
+    )
+    angle_increment_deg: float = setting(
+        0.5,
+        "Angle between two beams of the scan.",
+        name="scan_angle_increment",
+        limits=(0.05, 10.0),
+    )
 
     def __post_init__(self) -> None:
-        if not self.min_height_m < self.max_height_m:
-            raise ValueError(
-                f"scan_min_height is {self.min_height_m} m and scan_max_height "
-                f"{self.max_height_m} m; the first must be less"
-            )
-        if not 0.0 < self.angle_increment < math.pi:
-            raise ValueError(f"angle_increment is {self.angle_increment} rad; need 0 < it < pi")
-        if not 0.0 <= self.angle_max - self.angle_min < 2 * math.pi:
-            raise ValueError(
-                f"angle_min is {self.angle_min} and angle_max {self.angle_max} rad; angle_max must "
-                "be the larger by less than a full circle"
-            )
-        if not 0.0 <= self.range_min < self.range_max < math.inf:
-            raise ValueError(
-                f"range_min is {self.range_min} m and range_max {self.range_max} m; need "
-                "0 <= range_min < range_max"
-            )
+        check(self)
+        check_order(self, "min_height_m", "max_height_m")
+
+    @property
+    def angle_increment(self) -> float:
+        """LaserScan's: between neighbouring beams, radians."""
+        return math.radians(self.angle_increment_deg)
+
+    @property
+    def angle_min(self) -> float:
+        """LaserScan's: of the first beam, radians."""
+        return -math.pi
+
+    @property
+    def angle_max(self) -> float:
+        """LaserScan's: of the last beam, radians; no beam points where the first one does."""
+        return self.angle_min + (self.beams - 1) * self.angle_increment
 
     @property
     def beams(self) -> int:
-        """Number of beams, both ends included, as consumers of LaserScan reckon it."""
-        return round((self.angle_max - self.angle_min) / self.angle_increment) + 1
+        """Number of beams: as many as have room in a full circle."""
+        return math.floor(2.0 * math.pi / self.angle_increment + 1e-6)
 
     def beam_of(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The beam nearest to each point (n,) of the scan frame; -1 outside the scan."""
@@ -103,65 +112,63 @@ class ScanSettings:
         return np.cumsum(begins - ends)[: self.beams] > 0
 
 
-class ScanBuilder:
-    """Builds scans from one camera's depth maps.
+def scan_ranges(
+    depth_m: np.ndarray,
+    ungated_m: np.ndarray,
+    sigma: np.ndarray,
+    camera: Camera,
+    base_from_camera: Pose,
+    scan_from_camera: Pose,
+    settings: ScanSettings,
+    gates: GateSettings,
+) -> np.ndarray:
+    """Return the ranges of one depth map.
 
-    What depends on the mount alone is kept while the same pose objects and settings come again.
-    Not thread-safe.
+    A beam takes the nearest believed return inside the band. Without one it is +Inf if a believed
+    ray runs inside the band from the lens to beyond the gates' ``max_range_m``, and NaN if none
+    does, or if a pixel that is not believed may lie inside the band. Its place is reckoned
+    anywhere from ``nearest_possible`` to its estimate. A range cannot say "something unknown
+    stands before this return"; a costmap that must not clear it has ``points/clearing``.
 
     Args:
-        camera: the rectified pinhole camera of the depth maps.
+        depth_m: (h, w) float32 metres after the gates, with NaN and infinities.
+        ungated_m: (h, w) float32 metres before the gates; NaN where no pixel looks.
+        sigma: (h, w) float32 standard deviation of log depth.
+        camera: the rectified pinhole camera of all three.
+        base_from_camera: optical frame to the frame whose z is height above the floor.
+        scan_from_camera: optical frame to the frame of the scan.
+        settings: band and angles.
+        gates: what ``depth_m`` passed; the scan's ``range_max`` is their ``max_range_m``.
+
+    Returns:
+        (n,) float32 metres, n = ``settings.beams``: -Inf nearer than the gates' range, +Inf free,
+        NaN unknown.
     """
+    mount = _mount(camera, base_from_camera, scan_from_camera, settings, gates.max_range_m)
+    depth, ungated = depth_m.ravel(), ungated_m.ravel()
+    ranges = np.full(settings.beams + 1, np.nan, np.float32)  # the last takes beam -1
+    # +Inf says only "beyond the gates' range": how far beyond is the ungated depth's to say.
+    reach = np.where(depth == np.inf, ungated, depth)
+    ranges[mount.free_beams(reach)] = np.inf
+    ranges[mount.unknown_beams(depth, ungated, sigma.ravel())] = np.nan
+    beams, found = mount.returns(depth, ungated)
+    nearest = np.full(ranges.shape, np.inf, np.float32)
+    np.minimum.at(nearest, beams, found)
+    has_return = nearest < np.inf
+    ranges[has_return] = nearest[has_return]
+    return ranges[:-1]
 
-    def __init__(self, camera: Camera):
-        self._rays = image_rays(camera).reshape(-1, 3)
-        self._mount: _Mount | None = None
 
-    def build(
-        self,
-        depth_m: np.ndarray,
-        ungated_m: np.ndarray,
-        sigma: np.ndarray,
-        base_from_camera: Pose,
-        scan_from_camera: Pose,
-        settings: ScanSettings,
-    ) -> np.ndarray:
-        """The ranges of one depth map.
+@table
+def _rays(camera: Camera) -> np.ndarray:
+    return frozen(image_rays(camera).reshape(-1, 3))
 
-        A beam takes the nearest believed return inside the band. Without one it is +Inf if a
-        believed ray runs inside the band from the lens to beyond ``range_max``, and NaN if none
-        does, or if a pixel that is not believed may lie inside the band. Its place is reckoned
-        anywhere from ``nearest_possible`` to its estimate. A range cannot say "something unknown
-        stands before this return"; a costmap that must not clear it has ``points/clearing``.
 
-        Args:
-            depth_m: (h, w) float32 metres after the gates, with NaN and infinities.
-            ungated_m: (h, w) float32 metres before the gates; NaN where no pixel looks.
-            sigma: (h, w) float32 standard deviation of log depth.
-            base_from_camera: optical frame to the frame whose z is height above the floor.
-            scan_from_camera: optical frame to the frame of the scan.
-            settings: band, angles and ranges.
-
-        Returns:
-            (n,) float32 metres, n = ``settings.beams``: -Inf nearer than ``range_min`` (or than
-            the gates' range), +Inf free, NaN unknown.
-        """
-        mount = self._mount
-        if mount is None or not mount.is_of(base_from_camera, scan_from_camera, settings):
-            mount = _Mount(self._rays, base_from_camera, scan_from_camera, settings)
-            self._mount = mount
-        depth, ungated = depth_m.ravel(), ungated_m.ravel()
-        ranges = np.full(settings.beams + 1, np.nan, np.float32)  # the last takes beam -1
-        # +Inf says only "beyond the gates' range": how far beyond is the ungated depth's to say.
-        reach = np.where(depth == np.inf, ungated, depth)
-        ranges[mount.free_beams(reach)] = np.inf
-        ranges[mount.unknown_beams(depth, ungated, sigma.ravel())] = np.nan
-        beams, found = mount.returns(depth, ungated)
-        nearest = np.full(ranges.shape, np.inf, np.float32)
-        np.minimum.at(nearest, beams, found)
-        has_return = nearest < np.inf
-        ranges[has_return] = nearest[has_return]
-        return ranges[:-1]
+@table
+def _mount(
+    camera: Camera, base: Pose, scan: Pose, settings: ScanSettings, range_max: float
+) -> _Mount:
+    return _Mount(_rays(camera), base, scan, settings, range_max)
 
 
 class _Mount:
@@ -171,23 +178,25 @@ class _Mount:
     (x, y) = origin + z direction.
     """
 
-    def __init__(self, rays: np.ndarray, base: Pose, scan: Pose, settings: ScanSettings):
-        self._base, self._scan, self._settings = base, scan, settings
+    def __init__(
+        self, rays: np.ndarray, base: Pose, scan: Pose, settings: ScanSettings, range_max: float
+    ):
+        self._settings, self._range_max = settings, range_max
         self._height = np.float32(base.translation[2])
         slopes = rays @ base.rotation[2]
         directions = rays @ scan.rotation[:2].T
         self._slopes = slopes.astype(np.float32)
         self._directions = np.ascontiguousarray(directions.T, np.float32)
         self._origin = scan.translation[:2].astype(np.float32)
-        self._prepare_free(slopes, directions)
+        self._prepare_free(slopes, directions, scan.translation[:2])
 
-    def _prepare_free(self, slopes: np.ndarray, directions: np.ndarray) -> None:
+    def _prepare_free(self, slopes: np.ndarray, directions: np.ndarray, origin: np.ndarray) -> None:
         """Where each ray leaves the scan's circle, for those that are inside the band till then."""
-        origin, settings = self._scan.translation[:2], self._settings
+        settings = self._settings
         # |origin + z direction| = range_max, the larger root.
         a = np.maximum((directions**2).sum(1), 1e-12)
         b = directions @ origin
-        square = b**2 - a * (origin @ origin - settings.range_max**2)
+        square = b**2 - a * (origin @ origin - self._range_max**2)
         exit_z = (np.sqrt(np.maximum(square, 0.0)) - b) / a
         ends = self._height + exit_z * slopes
         stays = (ends >= settings.min_height_m) & (ends <= settings.max_height_m)
@@ -197,10 +206,6 @@ class _Mount:
         self._exit_z = exit_z[stays].astype(np.float32)
         x, y = origin[:, None] + exit_z[stays] * directions[stays].T
         self._free_beam = settings.beam_of(x, y)
-
-    def is_of(self, base: Pose, scan: Pose, settings: ScanSettings) -> bool:
-        """Whether it was made of these; poses compare by identity."""
-        return self._base is base and self._scan is scan and self._settings == settings
 
     def _height_at(self, pixels: np.ndarray, z: np.ndarray) -> np.ndarray:
         return self._height + z * self._slopes[pixels]
@@ -232,7 +237,7 @@ class _Mount:
         may = np.maximum(*ends) >= self._settings.min_height_m
         may &= np.minimum(*ends) <= self._settings.max_height_m
         x, y = self._place(pixels[may], near[may])
-        within = np.hypot(x, y) <= self._settings.range_max
+        within = np.hypot(x, y) <= self._range_max
         end = self._place(pixels[may][within], far[may][within])
         return self._settings.beams_between((x[within], y[within]), end)
 
@@ -246,6 +251,6 @@ class _Mount:
         pixels = np.flatnonzero(in_band)
         too_near, z = too_near[pixels], z[pixels]
         beams, ranges = self._polar(pixels, z)
-        ranges[too_near | (ranges < self._settings.range_min)] = -np.inf
-        kept = ranges <= self._settings.range_max
+        ranges[too_near] = -np.inf
+        kept = ranges <= self._range_max
         return beams[kept], ranges[kept]

@@ -7,21 +7,9 @@ from sensor_msgs.msg import PointCloud2
 
 from depthrefl_ros.estimator import DepthFrame
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.cloud import CloudBuilder, voxel_thin
+from depthrefl_ros.geometry.cloud import fill_cloud, voxel_thin
 from depthrefl_ros.ros.convert.clouds import CloudBuffer, cloud_message
 from depthrefl_ros.ros.parameters import Parameters
-
-
-def strided_camera(camera: Camera, stride: int) -> Camera:
-    """The camera of every ``stride``-th pixel: the same rays, fewer of them."""
-    return Camera.pinhole(
-        -(-camera.width // stride),
-        -(-camera.height // stride),
-        camera.fx / stride,
-        camera.fy / stride,
-        camera.cx / stride,
-        camera.cy / stride,
-    )
 
 
 def fields_of(parameters: Parameters) -> tuple[str, ...]:
@@ -35,12 +23,11 @@ def fields_of(parameters: Parameters) -> tuple[str, ...]:
 
 
 class CloudOutput:
-    """Makes the cloud as the parameters want it; rays and buffers are kept while they may be."""
+    """Makes the cloud as the parameters want it; buffers are kept while they may be."""
 
     def __init__(self) -> None:
         self._camera: Camera | None = None
         self._form: tuple[int, tuple[str, ...]] = (0, ())
-        self._builder: CloudBuilder | None = None
         self._buffer: CloudBuffer | None = None
         self._coloured: np.ndarray | None = None
 
@@ -59,7 +46,7 @@ class CloudOutput:
         confidence = None
         if parameters.cloud_confidence or parameters.cloud_voxel_size:
             confidence = frame.enlarged(frame.confidence)[every, every]
-        self._builder.fill(frame.depth_m[every, every], colours, self._coloured)
+        fill_cloud(frame.depth_m[every, every], colours, self._strided, self._coloured)
         points = self._buffer.points
         if points is not self._coloured:
             kept = 4 if parameters.cloud_colour else 3
@@ -74,12 +61,12 @@ class CloudOutput:
         return cloud_message(points[voxel_thin(points[:, :3], confidence[known], size_m)], fields)
 
     def _prepare(self, camera: Camera, stride: int, fields: tuple[str, ...]) -> None:
-        if camera is self._camera and self._form == (stride, fields):
+        if camera == self._camera and self._form == (stride, fields):
             return
         self._camera, self._form = camera, (stride, fields)
-        self._builder = CloudBuilder(strided_camera(camera, stride))
-        self._buffer = CloudBuffer(*self._builder.shape, fields)
-        # The builder writes x, y, z and colour; other forms take from there what they have.
+        self._strided = camera.strided(stride)
+        shape = (self._strided.height, self._strided.width)
+        self._buffer = CloudBuffer(*shape, fields)
+        # fill_cloud writes x, y, z and colour; other forms take from there what they have.
         is_usual = fields == ("x", "y", "z", "rgb")
-        shape = (*self._builder.shape, 4)
-        self._coloured = self._buffer.points if is_usual else np.empty(shape, np.float32)
+        self._coloured = self._buffer.points if is_usual else np.empty((*shape, 4), np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import cv2
@@ -67,18 +66,11 @@ class LiveSettings:
             max_height_m=parameters.max_obstacle_height,
             voxel_size_m=parameters.voxel_size,
             range_resolution_m=parameters.range_resolution,
-            max_range_m=estimator.max_range_m,
         )
-        increment = math.radians(parameters.scan_angle_increment)
-        beams = math.floor(2.0 * math.pi / increment + 1e-6)
         scan = ScanSettings(
             min_height_m=parameters.scan_min_height,
             max_height_m=parameters.scan_max_height,
-            angle_min=-math.pi,
-            angle_max=-math.pi + (beams - 1) * increment,
-            angle_increment=increment,
-            range_min=0.0,
-            range_max=estimator.max_range_m,
+            angle_increment_deg=parameters.scan_angle_increment,
         )
         url, mask_path = parameters.camera_info_url, parameters.self_mask
         if before is not None and url == before.parameters.camera_info_url:

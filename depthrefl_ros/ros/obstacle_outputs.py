@@ -10,10 +10,9 @@ from sensor_msgs.msg import LaserScan
 from std_msgs.msg import Header
 
 from depthrefl_ros.estimator import DepthFrame, StepTimer
-from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.obstacles import ObstacleClouds
+from depthrefl_ros.geometry.obstacles import obstacle_clouds
 from depthrefl_ros.geometry.scale import ScaleHealth
-from depthrefl_ros.geometry.scan import ScanBuilder
+from depthrefl_ros.geometry.scan import scan_ranges
 from depthrefl_ros.ros.anchors import Anchors
 from depthrefl_ros.ros.complaints import Complaints
 from depthrefl_ros.ros.convert.clouds import cloud_message
@@ -54,9 +53,6 @@ class ObstacleOutputs:
         self._publishers, self._mount, self._anchors = publishers, mount, anchors
         self._diagnostics, self._complaints = diagnostics, complaints
         self._silent: set[str] = set()
-        self._camera: Camera | None = None
-        self._clouds: ObstacleClouds | None = None
-        self._scan: ScanBuilder | None = None
 
     def publish(
         self,
@@ -80,9 +76,6 @@ class ObstacleOutputs:
             self._complaints.warn("scale", f"no marking, clearing and scan: {health.reason}")
             self.fall_silent(moment)
             return
-        if frame.network_camera is not self._camera:
-            self._camera = frame.network_camera
-            self._clouds = self._scan = None
         try:
             if wanted & CLOUDS:
                 self._publish_clouds(wanted, frame, moment, timer)
@@ -113,15 +106,15 @@ class ObstacleOutputs:
         with timer.step("obstacles"):
             up = partial(self._anchors.up, moment)
             pose = self._mount.camera_pose_or_floor(frame, up, moment)
-            if self._clouds is None:
-                self._clouds = ObstacleClouds(frame.network_camera)
-            made = self._clouds.build(
+            made = obstacle_clouds(
                 frame.network_depth_m,
                 frame.ungated_m,
                 frame.sigma,
                 frame.confidence,
+                frame.network_camera,
                 pose.base_from_camera,
                 moment.live.obstacles,
+                moment.live.estimator,
             )
             messages = {
                 topic: cloud_message(points, FIELDS)
@@ -138,15 +131,15 @@ class ObstacleOutputs:
         with timer.step("scan"):
             base_from_camera = self._mount.camera_pose(moment).base_from_camera
             scan_from_camera = self._mount.from_camera(_scan_frame(moment), moment)
-            if self._scan is None:
-                self._scan = ScanBuilder(frame.network_camera)
-            ranges = self._scan.build(
+            ranges = scan_ranges(
                 frame.network_depth_m,
                 frame.ungated_m,
                 frame.sigma,
+                frame.network_camera,
                 base_from_camera,
                 scan_from_camera,
                 moment.live.scan,
+                moment.live.estimator,
             )
         self._send_scan(ranges, moment, timer)
         self._silent.discard(SCAN)
@@ -157,8 +150,8 @@ class ObstacleOutputs:
             angle_min=settings.angle_min,
             angle_max=settings.angle_max,
             angle_increment=settings.angle_increment,
-            range_min=settings.range_min,
-            range_max=settings.range_max,
+            range_min=0.0,
+            range_max=moment.live.estimator.max_range_m,
             ranges=array("f", ranges.tobytes()),
         )
         header = Header(stamp=moment.header.stamp, frame_id=_scan_frame(moment))

@@ -7,7 +7,7 @@ from sensor_msgs.msg import Image
 
 from depthrefl_ros.estimator import DepthFrame, StepTimer
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.preview import DepthPreview
+from depthrefl_ros.geometry.preview import depth_preview
 from depthrefl_ros.ros.cloud_output import CloudOutput
 from depthrefl_ros.ros.convert.camera_info import camera_to_info
 from depthrefl_ros.ros.convert.images import ImageBuffer, write_millimetres
@@ -36,8 +36,6 @@ class Outputs:
         self._camera: Camera | None = None
         self._images: dict[str, ImageBuffer] = {}
         self._cloud = CloudOutput()
-        self._preview: DepthPreview | None = None
-        self._preview_range_m = (0.0, 0.0)
 
     def publish(
         self,
@@ -92,10 +90,8 @@ class Outputs:
         return buffer.message
 
     def _depth_preview(self, depth_m: np.ndarray, moment: Moment) -> Image:
-        range_m = (moment.live.estimator.min_range_m, moment.live.estimator.max_range_m)
-        if self._preview is None or self._preview_range_m != range_m:
-            self._preview, self._preview_range_m = DepthPreview(*range_m), range_m
-        picture = self._preview.draw(depth_m)
+        gates = moment.live.estimator
+        picture = depth_preview(depth_m, gates.min_range_m, gates.max_range_m)
         buffer = self._images.get(DEPTH_PREVIEW)
         if buffer is None:
             height, width = picture.shape[:2]

@@ -18,8 +18,8 @@ from sensor_msgs.msg import PointCloud2
 
 from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.geometry.camera import Camera, CameraError
-from depthrefl_ros.geometry.gates import Gates, GateSettings
-from depthrefl_ros.geometry.obstacles import ObstacleClouds, ObstaclePoints, ObstacleSettings
+from depthrefl_ros.geometry.gates import GateSettings, apply_gates
+from depthrefl_ros.geometry.obstacles import ObstaclePoints, ObstacleSettings, obstacle_clouds
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rectification import Rectification, reprojected
 from depthrefl_ros.ros.convert.camera_info import camera_from_info, info_key
@@ -68,9 +68,7 @@ class TruthClouds:
         small = way.network_camera
         self._camera, self._small = camera, small
         self._padding = way.network_unseen()
-        self._gates, self._clouds = Gates(small), ObstacleClouds(small)
-        self._settings, self._base_from_camera = gates, base_from_camera
-        self._obstacles = ObstacleSettings(max_range_m=gates.max_range_m)
+        self._gates, self._base_from_camera = gates, base_from_camera
         self._sigma = np.full((small.height, small.width), SIGMA, np.float32)
 
     def build(self, truth_m: np.ndarray) -> ObstaclePoints:
@@ -83,14 +81,16 @@ class TruthClouds:
         depth[~(depth > 0)] = np.nan
         if self._padding is not None:
             depth[self._padding] = np.nan
-        gated = self._gates.apply_to_known(depth, self._sigma, math.inf, self._settings)
-        return self._clouds.build(
+        gated = apply_gates(depth, self._sigma, self._small, math.inf, self._gates)
+        return obstacle_clouds(
             gated.depth_m,
             gated.smoothed_m,
             self._sigma,
             np.ones_like(self._sigma),
+            self._small,
             self._base_from_camera,
-            self._obstacles,
+            ObstacleSettings(),
+            self._gates,
         )
 
 
