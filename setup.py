@@ -71,6 +71,8 @@ setup(
         "PyYAML>=5.4",
         "tqdm>=4.57",
         "rosbags>=0.10,<0.12",
+        "mcap>=1.1",
+        "zstandard>=0.20",
         "openvino>=2024.4",
         "filelock>=3.4",
     ],

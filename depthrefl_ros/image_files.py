@@ -67,11 +67,12 @@ def read_image(path: Path) -> np.ndarray:
     return cv2.cvtColor(decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def decode(path: Path, flags: int) -> np.ndarray:
+def decode(path: Path, flags: int, upright: bool = False) -> np.ndarray:
     """Return an image file decoded by OpenCV with ``flags``, pixels where the sensor put them.
 
     An orientation tag is not followed: depth, intrinsics and masks of the same camera know
-    nothing of it, and the node takes compressed images the same way.
+    nothing of it, and the node takes compressed images the same way. ``upright`` follows it, for
+    photographs that come alone.
 
     OpenCV decodes the upper part of a truncated file and fills the rest with grey; here a JPEG or
     PNG without its end is an error. Bytes after its end do no harm.
@@ -94,7 +95,8 @@ def decode(path: Path, flags: int) -> np.ndarray:
     if end is None:
         raise ImageFileError(f"{path}: the file is truncated")
     data = np.frombuffer(content, np.uint8, count=end)
-    flags = flags if flags == cv2.IMREAD_UNCHANGED else flags | cv2.IMREAD_IGNORE_ORIENTATION
+    if flags != cv2.IMREAD_UNCHANGED and not upright:
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(data, flags) if content else None
     except cv2.error as error:

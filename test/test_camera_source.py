@@ -28,10 +28,11 @@ from recording_files import (
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depthrefl_ros.tools.camera_info_file import Intrinsics
-from depthrefl_ros.tools.camera_source import Schedule, main
+from depthrefl_ros.tools.camera_source import ReadAhead, Schedule, main
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
-from depthrefl_ros.tools.frame_sources import ReadAhead, SourceFrame, open_source
+from depthrefl_ros.tools.frame_sources import SourceFrame, open_source
 from depthrefl_ros.tools.recordings import stamp_ns
+from depthrefl_ros.tools.ros_node import ros_namespace
 
 UNKNOWN = Intrinsics()
 CALIBRATION = f"""image_width: {WIDTH}
@@ -102,6 +103,68 @@ def test_video_with_a_calibration_file(tmp_path):
     assert frames[0].camera_info.d[0] == -0.1
     assert frames[0].camera_info.p[0] == 69.0
     assert frames[3].stamp_ns == 150_000_000
+
+
+def test_a_video_keeps_the_times_of_its_frames(tmp_path, monkeypatch):
+    """OpenCV writes none of varying rate; what it reads is told to be of one."""
+    video = write_video(tmp_path / "v.avi", 6)
+    told = iter([40.0, 73.0, 106.0, 306.0, 306.0, 0.0])  # the last two have no times
+
+    class Capture:
+        def __init__(self, path):
+            self._capture = real(path)
+
+        def __getattr__(self, name):
+            return getattr(self._capture, name)
+
+        def get(self, field):
+            return next(told) if field == cv2.CAP_PROP_POS_MSEC else self._capture.get(field)
+
+    source, real = open_source(str(video), Intrinsics(horizontal_fov_deg=60.0)), cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    stamps = [frame.stamp_ns // 1_000_000 for frame in source.frames()]
+    assert stamps == [0, 33, 66, 266, 316, 366]
+
+
+def test_one_photo_is_a_source(tmp_path):
+    cv2.imwrite(str(tmp_path / "größe 1.PNG"), picture(1))
+    source = open_source(str(tmp_path / "größe 1.PNG"), Intrinsics(horizontal_fov_deg=60.0))
+    assert (source.count, source.is_still) == (1, True)
+    assert [frame.name for frame in source.frames()] == ["größe 1"]
+
+
+def test_an_unreadable_image_of_a_folder_is_named_and_left_out(tmp_path, capsys):
+    folder = image_folder(tmp_path / "f", 3)
+    content = (folder / "rgb" / "0001.png").read_bytes()
+    (folder / "rgb" / "0001.png").write_bytes(content[: len(content) // 2])
+    source = open_source(str(folder), UNKNOWN)
+    assert [frame.name for frame in source.frames()] == ["0000", "0002"]
+    assert "0001.png: the file is truncated" in capsys.readouterr().err
+    for number in (0, 2):
+        (folder / "rgb" / f"{number:04d}.png").write_bytes(b"")
+    with pytest.raises(ToolError, match="none of 3 images can be read"):
+        list(source.frames())
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [("front-cam", "front_cam"), ("/front cam", "/front_cam"), ("/a/1st/", "/a/_1st"), ("ä", "_")],
+)
+def test_what_is_no_ros_name_is_told_with_one_that_is(tmp_path, capsys, name, right):
+    path = str(camera_recording(tmp_path / "a.mcap", 1))
+    with pytest.raises(SystemExit) as ended:
+        main([path, "--namespace", name])
+    assert ended.value.code == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"{name!r} is no ROS name" in message
+    assert message.endswith(f"such as {right!r}")
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"), [("front/", "front"), ("/front/", "/front"), ("/", "/"), ("", "/")]
+)
+def test_a_slash_at_a_namespaces_end_does_no_harm(name, taken):
+    assert ros_namespace(name) == taken
 
 
 def test_recording_without_images_names_file_and_topics(tmp_path, capsys):
@@ -175,7 +238,7 @@ def test_read_ahead_hands_on_frames_and_errors():
 def test_schedule_does_not_add_up_delays():
     elapsed = []
     for _ in range(3):
-        schedule, stop = Schedule(50.0), StopRequest()
+        schedule, stop = Schedule(10.0, 50.0), StopRequest()
         for _ in range(21):
             assert not schedule.wait(stop)
             time.sleep(0.01)  # the work on a frame

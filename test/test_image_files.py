@@ -104,6 +104,13 @@ def test_an_orientation_tag_moves_no_pixel(tmp_path, orientation):
     assert np.abs(found[4:20, 4:28].astype(int) - (200, 30, 30)).max() < 12
 
 
+def test_a_photograph_stands_upright_where_it_comes_alone(tmp_path):
+    path = tmp_path / "phone.jpg"
+    path.write_bytes(with_exif(encoded(".jpg"), 6))
+    found = decode(path, cv2.IMREAD_COLOR, upright=True)
+    assert np.abs(found.astype(int) - np.rot90(picture(), -1)).mean() < 6
+
+
 @pytest.mark.parametrize(
     "content, said",
     [

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from sensor_msgs.msg import CameraInfo
-from std_msgs.msg import Header
 
 from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.ros.calibration_file import CalibrationError, load_calibration
-from depthrefl_ros.ros.convert.camera_info import camera_to_info
 from depthrefl_ros.tools.command_line import ToolError
 
 INTRINSICS_FILE = "intrinsics.yaml"
@@ -35,8 +32,13 @@ class Intrinsics:
     file: Path | None = None
     horizontal_fov_deg: float | None = None
 
-    def camera_info(self, width: int, height: int, name: str, source: str) -> CameraInfo:
-        """The CameraInfo of an image.
+    @property
+    def are_given(self) -> bool:
+        """Whether the user says anything."""
+        return self.file is not None or self.horizontal_fov_deg is not None
+
+    def camera(self, width: int, height: int, name: str, source: str) -> Camera:
+        """Return the camera of an image.
 
         Args:
             width: of the image, pixels.
@@ -56,7 +58,7 @@ class Intrinsics:
                 f"{self.file}: is of an image of {camera.width}x{camera.height}, but {source} "
                 f"has {width}x{height}"
             )
-        return camera_to_info(camera, Header())
+        return camera
 
     def _camera(self, width: int, height: int, name: str, source: str) -> Camera:
         if self.file is not None:

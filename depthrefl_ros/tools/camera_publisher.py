@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import time
 from array import array
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depthrefl_ros.ros.convert.images import MessageError
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
-from depthrefl_ros.tools.frame_sources import SourceFrame
 from depthrefl_ros.tools.jpeg import compressed_image
+from depthrefl_ros.tools.source_frame import SourceFrame
 
 QUEUE_DEPTH = 5  # what camera drivers keep for reliable subscribers
 ACKNOWLEDGED_WITHIN_S = 2.0
+
+
+def info_message(info: Any) -> CameraInfo:
+    """Return a CameraInfo message with the fields of any object that has them, but the header."""
+    message = CameraInfo(
+        height=info.height,
+        width=info.width,
+        distortion_model=info.distortion_model,
+        d=[float(value) for value in info.d],
+        binning_x=info.binning_x,
+        binning_y=info.binning_y,
+    )
+    message.k[:], message.r[:], message.p[:] = info.k, info.r, info.p
+    for name in ("x_offset", "y_offset", "height", "width", "do_rectify"):
+        setattr(message.roi, name, getattr(info.roi, name))
+    return message
 
 
 class CameraMessages:
@@ -41,7 +59,7 @@ class CameraMessages:
         np.frombuffer(image.data, np.uint8)[:] = frame.data
         image.height, image.width, image.step = frame.height, frame.width, frame.step
         image.encoding, image.is_bigendian = frame.encoding, frame.is_bigendian
-        self.info = frame.camera_info
+        self.info = info_message(frame.camera_info)
         if self.compressed is not None:
             self._fill_compressed(frame)
         for message in self.all:
@@ -61,7 +79,8 @@ class CameraMessages:
 
     def _fill_compressed(self, frame: SourceFrame) -> None:
         if frame.picture is not None:
-            self.compressed.format, self.compressed.data = frame.picture.format, frame.picture.data
+            self.compressed.format = frame.picture.format
+            self.compressed.data = array("B", bytes(frame.picture.data))
             return
         try:
             jpeg = compressed_image(self.image)
@@ -76,9 +95,10 @@ class CameraPublisher:
     Args:
         node: its namespace is the camera's.
         with_compressed: also publish compressed.
+        answers: topic of CameraInfo messages that answer a frame by its stamp; None for none.
     """
 
-    def __init__(self, node: Node, with_compressed: bool):
+    def __init__(self, node: Node, with_compressed: bool, answers: str | None = None):
         profile = QoSProfile(depth=QUEUE_DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         self.infos = node.create_publisher(CameraInfo, "camera_info", profile)
         self.images = node.create_publisher(Image, "image_raw", profile)
@@ -87,6 +107,14 @@ class CameraPublisher:
             self.publishers.append(
                 node.create_publisher(CompressedImage, "image_raw/compressed", profile)
             )
+
+        self._node = node
+        self._answered_ns = -1
+        self._executor: SingleThreadedExecutor | None = None
+        if answers:
+            node.create_subscription(CameraInfo, answers, self._on_answer, profile)
+            self._executor = SingleThreadedExecutor()
+            self._executor.add_node(node)
 
     @property
     def topic(self) -> str:
@@ -97,6 +125,15 @@ class CameraPublisher:
         """Publishes one frame."""
         for publisher, message in zip(self.publishers, messages.all, strict=True):
             publisher.publish(message)
+
+    def wait_for_answer(self, stamp_ns: int, seconds: float, stop: StopRequest) -> bool:
+        """Wait until a frame was answered; False if it was not within so many seconds."""
+        end = time.monotonic() + seconds
+        while self._answered_ns < stamp_ns and not stop:
+            if time.monotonic() > end:
+                return False
+            self._executor.spin_once(timeout_sec=0.05)
+        return True
 
     def wait_for_subscribers(self, count: int, seconds: float, stop: StopRequest) -> None:
         """Waits until so many subscribe to the images, raw or compressed.
@@ -121,6 +158,10 @@ class CameraPublisher:
         """Waits until reliable subscribers have got what was published, for a short while."""
         for publisher in self.publishers:
             publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_WITHIN_S))
+
+    def _on_answer(self, message: CameraInfo) -> None:
+        stamp = message.header.stamp
+        self._answered_ns = max(self._answered_ns, stamp.sec * 1_000_000_000 + stamp.nanosec)
 
     def _image_subscribers(self) -> int:
         return sum(publisher.get_subscription_count() for publisher in self.publishers[1:])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import queue
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,10 +27,13 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
-from depthrefl_ros.tools.frame_sources import FrameSource, ReadAhead, SourceFrame, open_source
-from depthrefl_ros.tools.ros_node import tool_node
+from depthrefl_ros.tools.frame_sources import open_source
+from depthrefl_ros.tools.ros_node import ros_namespace, ros_topic, tool_node
+from depthrefl_ros.tools.source_frame import FrameSource, SourceFrame
 
 PUBLISHING = "camera_source: publishing"
+ANSWERED_WITHIN_S = 10.0
+LONG_GAP_S = 5.0  # in a recording; the wait is told
 
 
 @dataclass
@@ -38,11 +43,15 @@ class Report:
     Attributes:
         stamps: one entry a frame: published stamp, stamp in the source (nanoseconds), name.
         late: frames that were published more than a period after their time.
+        unanswered: frames that nothing came back for, where answers were waited for.
+        skipped: frames of the source that could not be read, each with the reason.
         seconds: from the first frame to the last.
     """
 
     stamps: list[dict[str, int | str]] = field(default_factory=list)
     late: int = 0
+    unanswered: int = 0
+    skipped: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -59,17 +68,25 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "depthrefl camera_source",
-        "Publish a webcam, a video file, a folder of images or a recording as a ROS 2 camera: "
-        "image_raw and camera_info, reliable.",
+        "Publish a webcam, a video, an image, a folder of images or a recording as a ROS 2 camera: "
+        "image_raw and camera_info, reliable. Videos and recordings keep their own times.",
         """depthrefl camera_source 0 --hfov 70
         depthrefl camera_source drive.mp4 --camera-info camera.yaml --loop
         depthrefl camera_source test/data/corridor.mcap --namespace front --rate 5""",
     )
-    parser.add_argument("source", help="webcam number, video file, image folder or recording")
+    parser.add_argument("source", help="webcam number, video, image, image folder or recording")
     parser.add_argument(
-        "--namespace", default="/camera", help="of the topics (default %(default)s)"
+        "--namespace",
+        type=ros_namespace,
+        default="/camera",
+        help="of the topics (default %(default)s)",
     )
-    parser.add_argument("--rate", type=positive_float, metavar="HZ", help="default: the source's")
+    parser.add_argument(
+        "--rate",
+        type=positive_float,
+        metavar="HZ",
+        help="publish evenly; default: when each frame was recorded",
+    )
     parser.add_argument("--loop", action="store_true", help="start again at the end")
     parser.add_argument("--frames", type=positive_int, metavar="N", help="stop after N frames")
     parser.add_argument(
@@ -92,6 +109,13 @@ def _parser() -> argparse.ArgumentParser:
         "--wait-for-subscriber", type=positive_float, metavar="SECONDS", help="before the first"
     )
     parser.add_argument(
+        "--answers",
+        type=ros_topic,
+        metavar="TOPIC",
+        help="publish each frame when a CameraInfo with the last one's stamp has come on TOPIC, "
+        f"such as /depth/camera_info, or {ANSWERED_WITHIN_S:g} s have passed",
+    )
+    parser.add_argument(
         "--subscribers", type=positive_int, default=1, metavar="N", help="to wait for (default 1)"
     )
     add_json_argument(parser, "frames, rate and the stamp of every frame")
@@ -100,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
     source = open_source(args.source, Intrinsics(args.camera_info, args.hfov), args.image_topic)
+    for note in source.notes:
+        print(f"camera_source: {note}", flush=True)
     with ExitStack() as stack:
         # The first frame before anything else: what is wrong with the source shows at once.
         frames = stack.enter_context(_opened(source, args))
@@ -110,7 +136,7 @@ def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
             raise ToolError(f"{source.name}: has no frames") from None
         stop = stack.enter_context(StopRequest())
         node = stack.enter_context(tool_node("camera_source", ros_args, namespace=args.namespace))
-        publisher = CameraPublisher(node, args.compressed)
+        publisher = CameraPublisher(node, args.compressed, args.answers)
         if args.wait_for_subscriber:
             publisher.wait_for_subscribers(args.subscribers, args.wait_for_subscriber, stop)
         print(f"{PUBLISHING} {source.name} on {publisher.topic}", flush=True)
@@ -119,9 +145,11 @@ def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
         )
         publisher.wait_until_delivered()
         topic = publisher.topic
+        report.skipped = list(source.skipped)
     print(f"camera_source: {len(report.stamps)} frames on {topic} at {report.rate_hz:.2f} Hz")
     figures = {"source": source.name, "topic": topic, "frames": len(report.stamps)}
     figures |= {"rate_hz": report.rate_hz, "late": report.late, "stamps": report.stamps}
+    figures |= {"unanswered": report.unanswered, "skipped": report.skipped}
     write_json(args.json, figures)
 
 
@@ -165,15 +193,16 @@ def _publish_all(
 ) -> Report:
     """Publishes each frame at its time until the source ends, N frames are out, or a stop."""
     report = Report()
-    rate_hz = args.rate or source.rate_hz
-    schedule = Schedule(rate_hz)
+    schedule = Schedule(source.rate_hz, args.rate)
     total = args.frames or (None if args.loop else source.count)
     with progress(total, "publishing", "frames") as bar:
         for frame, messages in filled:
             if source.is_live:
                 if args.rate and not schedule.is_due():
                     continue
-            elif schedule.wait(stop):
+            elif args.answers and not args.rate and source.is_still:
+                schedule.start()
+            elif schedule.wait(stop, frame.time_ns):
                 break
             if stop:
                 break
@@ -185,6 +214,8 @@ def _publish_all(
                 {"stamp_ns": stamp_ns, "source_stamp_ns": frame.stamp_ns, "name": frame.name}
             )
             bar.update()
+            if args.answers and not publisher.wait_for_answer(stamp_ns, ANSWERED_WITHIN_S, stop):
+                report.unanswered += 1
             if args.frames and len(report.stamps) >= args.frames:
                 break
     report.late, report.seconds = schedule.late, schedule.elapsed_s
@@ -192,38 +223,67 @@ def _publish_all(
 
 
 class Schedule:
-    """When each frame is due: multiples of the period after the first, so that no delay adds up.
+    """When each frame is due, counted from the first, so that no delay adds up.
+
+    Args:
+        source_hz: the source's own rate: what counts as late, and the pace where its times fail.
+        rate_hz: publish evenly at this rate; None for each frame's own time.
 
     Attributes:
         late: frames whose time had passed by more than a period.
     """
 
-    def __init__(self, rate_hz: float):
+    def __init__(self, source_hz: float, rate_hz: float | None = None):
         self.late = 0
-        self._period_s = 1.0 / rate_hz
+        self._is_even = rate_hz is not None
+        self._period_s = 1.0 / (rate_hz or source_hz)
         self._first_s: float | None = None
         self._last_s = 0.0
-        self._due_s = 0.0
+        self._due_s = 0.0  # when the newest frame was due
+        self._time_ns: int | None = None  # of the newest frame
 
     @property
     def elapsed_s(self) -> float:
         """From the first frame to the newest."""
         return self._last_s - self._first_s if self._first_s is not None else 0.0
 
-    def wait(self, stop: StopRequest) -> bool:
-        """Sleeps until the next frame is due; True if a stop was asked for meanwhile."""
-        if self._first_s is not None and stop.sleep_until(self._due_s):
-            return True
+    def wait(self, stop: StopRequest, time_ns: int = 0) -> bool:
+        """Sleep until the next frame is due; True if a stop was asked for meanwhile.
+
+        Args:
+            stop: ends the sleep.
+            time_ns: the frame's own time; not looked at where frames go evenly.
+        """
+        if self._first_s is not None:
+            gap_s = self._gap_s(time_ns)
+            if gap_s > LONG_GAP_S:
+                print(f"the source has nothing for {gap_s:.1f} s; --rate plays evenly", flush=True)
+            self._due_s += gap_s
+            if stop.sleep_until(self._due_s):
+                return True
+        self._time_ns = time_ns
         self._passed()
         return False
+
+    def start(self) -> None:
+        """Take the next frame as due now."""
+        self._due_s = time.monotonic()
+        self._passed()
 
     def is_due(self) -> bool:
         """Whether a live frame that has just come is to be published at this rate."""
         # A camera's frames never come exactly on time: half a period early still counts.
-        if self._first_s is not None and time.monotonic() < self._due_s - self._period_s / 2:
-            return False
+        if self._first_s is not None:
+            if time.monotonic() < self._due_s + self._period_s / 2:
+                return False
+            self._due_s += self._period_s
         self._passed()
         return True
+
+    def _gap_s(self, time_ns: int) -> float:
+        gap_s = (time_ns - self._time_ns) / 1e9
+        # Back in time: the source has begun anew.
+        return self._period_s if self._is_even or gap_s < 0 else gap_s
 
     def _passed(self) -> None:
         now = time.monotonic()
@@ -232,8 +292,53 @@ class Schedule:
         if now - self._due_s > self._period_s:
             self.late += 1
             self._due_s = now  # go on from here; a burst to catch up would flood the subscribers
-        self._due_s += self._period_s
         self._last_s = now
+
+
+class ReadAhead:
+    """Frames decoded by a thread of their own, a few ahead, so that a slow one costs no time.
+
+    Args:
+        frames: where they come from; its exceptions come out of the iteration.
+        depth: how many wait at most.
+    """
+
+    _END = object()
+
+    def __init__(self, frames: Iterator[SourceFrame], depth: int = 8):
+        self._frames = frames
+        self._queue: queue.Queue = queue.Queue(depth)
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._fill, name="read-ahead", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[SourceFrame]:
+        while True:
+            item = self._queue.get()
+            if item is self._END:
+                return
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._is_closed = True
+        while self._thread.is_alive():
+            try:
+                self._queue.get(timeout=0.05)
+            except queue.Empty:
+                continue
+
+    def _fill(self) -> None:
+        try:
+            for frame in self._frames:
+                self._queue.put(frame)
+                if self._is_closed:
+                    break
+            self._queue.put(self._END)
+        except Exception as error:  # handed to whoever iterates
+            self._queue.put(error)
 
 
 if __name__ == "__main__":

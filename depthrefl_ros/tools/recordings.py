@@ -1,41 +1,52 @@
-"""Recordings (MCAP and rosbag2) as ROS messages, and which of their topics are a camera's."""
+"""Recordings (MCAP and rosbag2) as messages, and which of their topics are a camera's.
+
+Messages are rosbags' own classes, with the fields of ROS's: reading needs no ROS.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from rclpy.serialization import deserialize_message
-from rosbags.rosbag2 import Reader
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from rosbags.typesys import Stores, get_typestore
 
+from depthrefl_ros.tools.bag_storage import (
+    METADATA,
+    is_recording,
+    open_storage,
+    storage_files,
+    uncompressed,
+)
 from depthrefl_ros.tools.command_line import ToolError
 
-MESSAGE_TYPES = {
-    "sensor_msgs/msg/Image": Image,
-    "sensor_msgs/msg/CompressedImage": CompressedImage,
-    "sensor_msgs/msg/CameraInfo": CameraInfo,
-}
+__all__ = ["Recording", "base_topic", "depth_from_message", "is_recording", "stamp_ns"]
+
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 _COMPRESSED = "/compressed"
-_DEPTH_WORDS = ("depth", "disparity", "mask", "confidence")
+_DEPTH_WORDS = ("depth", "disparity", "mask", "confidence", "segmentation")
+# Cameras of which a colour camera is preferred, as whole words of the topic.
+_OTHER_LIGHT = re.compile(
+    r"(^|[/_])(thermal|lwir|swir|nir|ir|ir1|ir2|infra|infra1|infra2|infrared|flir|boson|lepton|"
+    r"seek|mono|gray|grey|fisheye|tracking)\d*([/_]|$)"
+)
+_COLOUR_WORDS = re.compile(r"(^|[/_])(color|colour|rgb|bgr)\d*([/_]|$)")
+_DEPTH_ENCODINGS = ("16UC1", "32FC1", "64FC1", "16SC1")
+_STORE = get_typestore(Stores.LATEST)
 
 
-def is_recording(path: Path) -> bool:
-    """Whether a path looks like a recording: .mcap, .db3 or a rosbag2 folder."""
-    return path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").is_file()
-
-
-def stamp_ns(message: Image | CompressedImage | CameraInfo) -> int:
-    """The time stamp of a message's header in nanoseconds."""
+def stamp_ns(message: Any) -> int:
+    """Return the time stamp of a message's header in nanoseconds."""
     return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
 
 
 def base_topic(topic: str) -> str:
-    """The raw image topic to which a compressed one belongs (image_transport's naming)."""
+    """Return the raw image topic to which a compressed one belongs (image_transport's naming)."""
     return topic[: -len(_COMPRESSED)] if topic.endswith(_COMPRESSED) else topic
 
 
@@ -43,7 +54,10 @@ class Recording:
     """A recording that is open for reading; used as a context manager.
 
     Args:
-        path: an .mcap or .db3 file, or a rosbag2 folder.
+        path: an .mcap or .db3 file, one of them compressed by zstd, or a folder of them.
+
+    Attributes:
+        topics: message type by topic.
 
     Raises:
         ToolError: the recording is missing, cut short or of another format.
@@ -52,16 +66,28 @@ class Recording:
     def __init__(self, path: Path):
         self.path = path
         self._stack = ExitStack()
+        self._counts: dict[str, int] | None = None
+        self._first: dict[str, Any] = {}
+        if not path.exists():
+            raise ToolError(f"{path}: no such recording")
         try:
-            self._reader = self._stack.enter_context(Reader(path))
-        except FileNotFoundError as error:
-            raise ToolError(f"{path}: no such recording") from error
-        except Exception as error:  # of damaged bytes rosbags makes more than ReaderError
-            raise ToolError(
-                f"{path}: not a readable recording ({error}); an MCAP file whose recorder was "
-                "killed can be repaired with 'mcap recover'"
-            ) from error
-        self.topics = {item.topic: item.msgtype for item in self._reader.connections}
+            self._storages = []
+            for file in storage_files(path):
+                self._reading = file
+                self._storages.append(open_storage(file, self._stack))
+        except ToolError:
+            self._stack.close()
+            raise
+        except OSError as error:
+            self._stack.close()
+            raise ToolError(f"{self._reading}: cannot be read: {error.strerror}") from error
+        except Exception as error:  # damaged bytes raise more than the readers' own errors
+            self._stack.close()
+            raise ToolError(self._damaged(error)) from error
+        self.topics = {
+            topic: kind for storage in self._storages for topic, kind in storage.topics.items()
+        }
+        self.foreign = [text for storage in self._storages for text in storage.foreign]
 
     def __enter__(self) -> Recording:
         return self
@@ -70,86 +96,174 @@ class Recording:
         self._stack.close()
 
     def count(self, topic: str) -> int:
-        """How many messages a topic has."""
-        return sum(item.msgcount for item in self._reader.connections if item.topic == topic)
+        """Return how many messages a topic has."""
+        if self._counts is None:
+            self._counts = {}
+            for storage in self._storages:
+                for name, number in storage.counts().items():
+                    self._counts[name] = self._counts.get(name, 0) + number
+        return self._counts.get(topic, 0)
 
-    def average_rate_hz(self, topic: str) -> float:
-        """Messages a second over the length of the recording; NaN for fewer than two."""
-        duration_s = self._reader.duration / 1e9
-        count = self.count(topic)
-        return (count - 1) / duration_s if count > 1 and duration_s > 0 else float("nan")
-
-    def messages(self, *topics: str) -> Iterator[tuple[str, Image | CompressedImage | CameraInfo]]:
-        """Topic and message of what these topics hold, in the order of recording."""
-        wanted = [item for item in self._reader.connections if item.topic in topics]
-        if not wanted:
-            return
-        stored = self._reader.messages(connections=wanted)
-        while True:
-            try:
-                connection, _, data = next(stored)
-                message = deserialize_message(data, MESSAGE_TYPES[connection.msgtype])
-            except StopIteration:
-                return
-            except Exception as error:  # as above
-                raise ToolError(f"{self.path}: damaged recording ({error})") from error
-            yield connection.topic, message
-
-    def image_topic(self, chosen: str | None = None) -> str:
-        """The topic of the colour camera.
-
-        Args:
-            chosen: the user's choice; without it, image topics that are no depth, those with
-                messages and a camera_info first, raw before compressed, then by name.
+    def serialised(self, *topics: str) -> Iterator[tuple[str, int, bytes]]:
+        """Yield topic, time of recording (nanoseconds) and CDR, in the order of recording.
 
         Raises:
-            ToolError: there is none; names the topics found.
+            ToolError: damaged bytes.
         """
-        images = [topic for topic, kind in self.topics.items() if kind in IMAGE_TYPES]
-        found = ", ".join(f"{name} ({kind})" for name, kind in sorted(self.topics.items()))
-        if chosen is not None:
-            if chosen not in images:
-                raise ToolError(f"{self.path}: no image topic {chosen}; topics: {found or 'none'}")
-            return chosen
-        colour = [
+        for storage in self._storages:
+            stored = storage.messages(topics)
+            while True:
+                try:
+                    topic, time_ns, data = next(stored)
+                    data = uncompressed(data)
+                except StopIteration:
+                    break
+                except Exception as error:  # as above
+                    raise ToolError(f"{self.path}: damaged recording ({error})") from error
+                yield topic, time_ns, data
+
+    def timed_messages(self, *topics: str) -> Iterator[tuple[str, int, Any]]:
+        """Yield topic, time of recording (nanoseconds) and message, in the order of recording."""
+        for topic, time_ns, data in self.serialised(*topics):
+            try:
+                message = _STORE.deserialize_cdr(data, self.topics[topic])
+            except Exception as error:  # as above
+                raise ToolError(f"{self.path}: damaged message on {topic} ({error})") from error
+            yield topic, time_ns, message
+
+    def messages(self, *topics: str) -> Iterator[tuple[str, Any]]:
+        """Yield topic and message of what these topics hold, in the order of recording."""
+        for topic, _, message in self.timed_messages(*topics):
+            yield topic, message
+
+    def first(self, topic: str) -> Any | None:
+        """Return the first message of a topic."""
+        if topic not in self._first:
+            self._first[topic] = next((message for _, message in self.messages(topic)), None)
+        return self._first[topic]
+
+    def image_topics(self) -> list[str]:
+        """Return the topics with pictures, no depth, the most likely camera first.
+
+        Colour before thermal and infrared, those with camera info first, raw before compressed,
+        then by name. An image without a word in its name is judged by its encoding.
+        """
+        images = [
             topic
-            for topic in images
-            if self.count(topic) and not any(word in topic.lower() for word in _DEPTH_WORDS)
+            for topic, kind in self.topics.items()
+            if kind in IMAGE_TYPES
+            and self.count(topic)
+            and not any(word in topic.lower() for word in _DEPTH_WORDS)
+            and not self._is_depth(topic)
         ]
-        if not colour:
-            raise ToolError(
-                f"{self.path}: no images; a topic of type {' or '.join(IMAGE_TYPES)} is needed; "
-                f"topics: {found or 'none'}"
-            )
-        return min(
-            colour,
+        return sorted(
+            images,
             key=lambda topic: (
+                self._is_other_light(topic),
                 self.camera_info_topic(topic) is None,
+                not _COLOUR_WORDS.search(topic.lower()),
                 topic.endswith(_COMPRESSED),
                 topic,
             ),
         )
 
+    def image_topic(self, chosen: str | None = None) -> str:
+        """Return the topic of the colour camera.
+
+        Args:
+            chosen: the user's choice; without it, the first of ``image_topics``.
+
+        Raises:
+            ToolError: there is none; names the topics found.
+        """
+        found = ", ".join(f"{name} ({kind})" for name, kind in sorted(self.topics.items()))
+        if chosen is not None:
+            if self.topics.get(chosen) not in IMAGE_TYPES:
+                raise ToolError(f"{self.path}: no image topic {chosen}; topics: {found or 'none'}")
+            return chosen
+        topics = self.image_topics()
+        if topics:
+            return topics[0]
+        if self.foreign and not any(kind in IMAGE_TYPES for kind in self.topics.values()):
+            raise ToolError(
+                f"{self.path}: holds no ROS 2 images; their messages must be cdr of type "
+                f"{' or '.join(IMAGE_TYPES)}; it has {', '.join(sorted(self.foreign))}"
+            )
+        raise ToolError(
+            f"{self.path}: no images; a topic of type {' or '.join(IMAGE_TYPES)} is needed; "
+            f"topics: {found or 'none'}"
+        )
+
     def camera_info_topic(self, image_topic: str) -> str | None:
-        """The CameraInfo beside an image topic, else the recording's only one, else None."""
-        infos = [
-            topic for topic, kind in self.topics.items() if kind == "sensor_msgs/msg/CameraInfo"
+        """Return the CameraInfo of the same camera as an image topic; None without one.
+
+        It is the topic ``camera_info`` beside the images. Any other must have the images' width
+        and height, and their frame or, where one of both has no frame, their namespace; it must
+        be the only such one.
+        """
+        infos = [topic for topic, kind in self.topics.items() if kind == INFO_TYPE]
+        namespace = base_topic(image_topic).rsplit("/", 1)[0]
+        if f"{namespace}/camera_info" in infos:
+            return f"{namespace}/camera_info"
+        if not infos:
+            return None
+        image = self.first(image_topic)
+        if image is None:
+            return None
+        matching = [
+            topic for topic in infos if self._is_of(self.first(topic), topic, image, namespace)
         ]
-        sibling = base_topic(image_topic).rsplit("/", 1)[0] + "/camera_info"
-        if sibling in infos:
-            return sibling
-        return infos[0] if len(infos) == 1 else None
+        return matching[0] if len(matching) == 1 else None
 
     def truth_topic(self) -> str | None:
-        """The topic of true depth images, by its name ``depth_truth``; None without one."""
+        """Return the topic of true depth images, by its name ``depth_truth``; None without one."""
         for topic, kind in sorted(self.topics.items()):
             if kind in IMAGE_TYPES and base_topic(topic).endswith("depth_truth"):
                 return topic
         return None
 
+    def _damaged(self, error: Exception) -> str:
+        text = f"{self._reading}: not a readable recording ({error})"
+        if ".mcap" in self._reading.suffixes:
+            return f"{text}; where its recorder was killed, 'mcap recover' can repair it"
+        folder = self._reading.parent
+        if not (folder / METADATA).is_file():
+            return f"{text}; where its recorder was killed, 'ros2 bag reindex {folder}' can help"
+        return text
 
-def depth_from_message(message: Image | CompressedImage, topic: str) -> np.ndarray:
-    """Metres from a depth image message.
+    def _is_depth(self, topic: str) -> bool:
+        first = self.first(topic)
+        if first is None:
+            return False
+        text = getattr(first, "encoding", None) or getattr(first, "format", "")
+        return text.startswith(_DEPTH_ENCODINGS) or "compressedDepth" in text
+
+    def _is_other_light(self, topic: str) -> bool:
+        is_mono16 = getattr(self.first(topic), "encoding", "") == "mono16"
+        return is_mono16 or bool(_OTHER_LIGHT.search(topic.lower()))
+
+    @staticmethod
+    def _is_of(info: Any | None, info_topic: str, image: Any, namespace: str) -> bool:
+        if info is None:
+            return False
+        size = picture_size(image)
+        if size is None or (info.width, info.height) != size:
+            return False
+        if info.header.frame_id and image.header.frame_id:
+            return info.header.frame_id == image.header.frame_id
+        return bool(namespace) and info_topic.startswith(f"{namespace}/")
+
+
+def picture_size(message: Any) -> tuple[int, int] | None:
+    """Return (width, height) of an image message in pixels, raw or compressed; None if unknown."""
+    if hasattr(message, "encoding"):
+        return message.width, message.height
+    picture = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    return None if picture is None else (picture.shape[1], picture.shape[0])
+
+
+def depth_from_message(message: Any, topic: str) -> np.ndarray:
+    """Return metres from a depth image message.
 
     Args:
         message: Image of encoding 32FC1 (metres) or 16UC1 (millimetres, 0 unknown), or
@@ -162,7 +276,7 @@ def depth_from_message(message: Image | CompressedImage, topic: str) -> np.ndarr
     Raises:
         ToolError: another encoding, or data that do not decode.
     """
-    if isinstance(message, CompressedImage):
+    if not hasattr(message, "encoding"):
         millimetres = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
         if millimetres is None or millimetres.dtype != np.uint16 or millimetres.ndim != 2:
             raise ToolError(f"{topic}: format {message.format!r} is no 16 bit PNG of one channel")

@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import rclpy
+from rclpy.exceptions import InvalidNamespaceException, InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.validate_namespace import validate_namespace
+from rclpy.validate_topic_name import validate_topic_name
 
 from depthrefl_ros.ros.middleware import prepare_environment
+
+
+def ros_namespace(text: str) -> str:
+    """Return a node namespace without the slash at its end; for argparse's ``type``."""
+    name = text.rstrip("/")
+    _check(validate_namespace, f"/{name.lstrip('/')}", text)
+    return name or "/"
+
+
+def ros_topic(text: str) -> str:
+    """Return a topic name without the slash at its end; for argparse's ``type``."""
+    name = text.rstrip("/")
+    _check(validate_topic_name, name, text)
+    return name
+
+
+def _check(validate: Callable[[str], object], name: str, text: str) -> None:
+    try:
+        validate(name)
+    except (InvalidNamespaceException, InvalidTopicNameException) as error:
+        reason = " ".join(str(error).split("\n")[0].split())
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no ROS name ({reason}); letters, digits, '_' and '/' make one, such as "
+            f"{_nearest_name(text)!r}"
+        ) from error
+
+
+def _nearest_name(text: str) -> str:
+    parts = [re.sub(r"\W", "_", part, flags=re.ASCII) for part in text.split("/") if part]
+    named = "/".join(f"_{part}" if part[0].isdigit() else part for part in parts) or "camera"
+    return f"/{named}" if text.startswith("/") else named
 
 
 @contextmanager

@@ -140,10 +140,10 @@ def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
     counts = {"frames": 0, "marking": 0, "clearing": 0}
     with StopRequest() as stop, tool_node("truth_clouds", ros_args) as node:
         publisher = CloudPublisher(node)
-        schedule = Schedule(args.rate or source.rate_hz)
+        schedule = Schedule(source.rate_hz, args.rate)
         passes = itertools.repeat(None) if args.loop else [None]
         for frame in itertools.islice((f for _ in passes for f in source.frames()), args.frames):
-            if schedule.wait(stop):
+            if schedule.wait(stop, frame.time_ns):
                 break
             depth = truth.depth_m({"source_stamp_ns": frame.stamp_ns, "name": frame.name})
             if depth is None:

@@ -1,0 +1,305 @@
+"""The files of a recording, each as serialised messages by topic.
+
+MCAP and SQLite, compressed or not, with or without the metadata of rosbag2.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import yaml
+import zstandard
+from mcap.reader import SeekingReader
+from mcap.records import Channel, Message, Schema
+from mcap.stream_reader import StreamReader
+from rosbags.rosbag2 import Reader
+
+from depthrefl_ros.image_files import list_images, natural_key
+from depthrefl_ros.tools.command_line import ToolError
+
+METADATA = "metadata.yaml"
+_STORED = (".mcap", ".db3")
+_COMPRESSED = (".zstd", ".zst")
+_ZSTD_START = b"\x28\xb5\x2f\xfd"  # a serialised message begins with 0x00
+_SQLITE_START = b"SQLite format 3\0"
+_MCAP_START = b"\x89MCAP0\r\n"
+_ROS1_START = b"#ROSBAG V"
+
+
+class BagStorage(ABC):
+    """One file with serialised ROS 2 messages.
+
+    Attributes:
+        topics: message type by topic, of what is stored as CDR.
+        foreign: what else there is, one description a topic, such as
+            ``/image (protobuf foxglove.CompressedImage)``.
+    """
+
+    topics: dict[str, str]
+    foreign: list[str]
+
+    @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """Return the number of messages by topic."""
+
+    @abstractmethod
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
+        """Yield topic, time of recording (nanoseconds) and CDR, in the order of recording."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+
+class McapStorage(BagStorage):
+    """An MCAP file, with any profile, with or without summary, chunks and message indexes."""
+
+    def __init__(self, path: Path):
+        self._file = path.open("rb")
+        self._counts: dict[str, int] | None = None
+        try:
+            self._reader = SeekingReader(self._file)
+            summary = self._reader.get_summary()
+            is_indexed = bool(summary and summary.chunk_indexes and summary.channels)
+            self._is_indexed = is_indexed
+            if is_indexed:
+                schemas, channels = summary.schemas, summary.channels
+                if summary.statistics:
+                    by_id = summary.statistics.channel_message_counts
+                    self._counts = dict(
+                        sum(
+                            (
+                                Counter({item.topic: by_id.get(item.id, 0)})
+                                for item in channels.values()
+                            ),
+                            Counter(),
+                        )
+                    )
+            else:
+                schemas, channels = self._scan()
+        except BaseException:
+            self._file.close()
+            raise
+        self.topics, self.foreign = {}, []
+        for channel in channels.values():
+            schema = schemas.get(channel.schema_id)
+            name = schema.name if schema else ""
+            if channel.message_encoding == "cdr" and name:
+                self.topics[channel.topic] = _ros2_name(name)
+            else:
+                self.foreign.append(f"{channel.topic} ({channel.message_encoding} {name})")
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of messages by topic; reads the file where no statistics stand."""
+        if self._counts is None:
+            self._scan()
+        return self._counts
+
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
+        """Yield topic, log time and CDR: by log time where there is an index, else as written."""
+        wanted = [topic for topic in topics if topic in self.topics]
+        if not wanted:
+            return
+        if self._is_indexed:
+            for _, channel, message in self._reader.iter_messages(topics=wanted):
+                yield channel.topic, message.log_time, message.data
+            return
+        channels: dict[int, Channel] = {}
+        for record in self._records():
+            if isinstance(record, Channel):
+                channels[record.id] = record
+            elif isinstance(record, Message):
+                channel = channels[record.channel_id]
+                if channel.topic in wanted and channel.message_encoding == "cdr":
+                    yield channel.topic, record.log_time, record.data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _records(self) -> Iterator:
+        self._file.seek(0)
+        return iter(StreamReader(self._file).records)
+
+    def _scan(self) -> tuple[dict[int, Schema], dict[int, Channel]]:
+        """Read the whole file for what a summary would say."""
+        schemas: dict[int, Schema] = {}
+        channels: dict[int, Channel] = {}
+        counts: Counter[str] = Counter()
+        for record in self._records():
+            if isinstance(record, Schema):
+                schemas[record.id] = record
+            elif isinstance(record, Channel):
+                channels[record.id] = record
+            elif isinstance(record, Message):
+                counts[channels[record.channel_id].topic] += 1
+        self._counts = dict(counts)
+        return schemas, channels
+
+
+class SqliteStorage(BagStorage):
+    """A .db3 file."""
+
+    def __init__(self, path: Path):
+        self._reader = Reader(path)
+        self._reader.open()
+        self.topics, self.foreign = {}, []
+        for item in self._reader.connections:
+            if item.ext.serialization_format == "cdr":
+                self.topics[item.topic] = item.msgtype
+            else:
+                self.foreign.append(
+                    f"{item.topic} ({item.ext.serialization_format} {item.msgtype})"
+                )
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of messages by topic."""
+        counts: Counter[str] = Counter()
+        for item in self._reader.connections:
+            counts[item.topic] += item.msgcount
+        return dict(counts)
+
+    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
+        """Yield topic, time of recording and CDR, by that time."""
+        wanted = [item for item in self._reader.connections if item.topic in topics]
+        if wanted:
+            for connection, time_ns, data in self._reader.messages(connections=wanted):
+                yield connection.topic, time_ns, data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+
+
+def is_recording(path: Path) -> bool:
+    """Whether a path looks like a recording: .mcap, .db3, one of them compressed, or a folder.
+
+    A folder without metadata is one if it holds such files and no images.
+    """
+    if path.is_dir():
+        if (path / METADATA).is_file():
+            return True
+        return bool(_stored_files(path)) and not list_images(path)
+    return _is_stored(path) or path.suffix == ".bag"
+
+
+def storage_files(path: Path) -> list[Path]:
+    """Return the files of a recording in their order.
+
+    Args:
+        path: a file, or a folder whose metadata.yaml says the order. Without it, or where it
+            cannot be read (a recorder that was killed), the numbers in the names do.
+
+    Raises:
+        ToolError: there is none, or one that the metadata names is missing.
+    """
+    if not path.is_dir():
+        return [path]
+    named = _named_in_metadata(path)
+    missing = [file.name for file in named if not file.is_file()]
+    if missing:
+        raise ToolError(f"{path}: {METADATA} names {', '.join(missing)}, which is not there")
+    found = named or _stored_files(path)
+    if not found:
+        raise ToolError(f"{path}: no .mcap or .db3 file")
+    return found
+
+
+def open_storage(path: Path, stack: ExitStack) -> BagStorage:
+    """Open one file of a recording.
+
+    Args:
+        path: .mcap or .db3, or one of them compressed by zstd as a whole; that is unpacked into
+            the temporary folder first.
+        stack: closes the file and removes what was unpacked.
+
+    Raises:
+        ToolError: another format, told with what would be right.
+        Exception: whatever the readers make of damaged bytes.
+    """
+    with path.open("rb") as file:
+        start = file.read(16)
+    if start.startswith(_ROS1_START) or path.suffix == ".bag":
+        raise ToolError(
+            f"{path}: is a ROS 1 bag; convert it with 'rosbags-convert --src {path.name} "
+            f"--dst {path.stem}'"
+        )
+    named = path
+    if start.startswith(_ZSTD_START):
+        path = _unpacked(path, stack)
+        with path.open("rb") as file:
+            start = file.read(16)
+    if start.startswith(_MCAP_START):
+        storage: BagStorage = McapStorage(path)
+    elif start.startswith(_SQLITE_START):
+        if path.suffix != ".db3":
+            raise ToolError(f"{named}: is a SQLite file; its name must end in .db3")
+        storage = SqliteStorage(path)
+    else:
+        raise ToolError(f"{named}: not a readable recording: it begins neither as MCAP nor SQLite")
+    stack.callback(storage.close)
+    return storage
+
+
+def uncompressed(data: bytes) -> bytes:
+    """Return a stored message without the zstd that rosbag2 puts around single messages."""
+    if data[:4] == _ZSTD_START:
+        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    return data
+
+
+def _ros2_name(name: str) -> str:
+    """``sensor_msgs/msg/Image`` also of writers that leave out ``msg``, or write IDL's ``::``."""
+    parts = name.replace("::", "/").split("/")
+    if len(parts) == 2:
+        parts.insert(1, "msg")
+    elif len(parts) == 4:  # IDL scopes: sensor_msgs::msg::dds_::Image_
+        parts = [parts[0], parts[1], parts[3].rstrip("_")]
+    return "/".join(parts)
+
+
+def _is_stored(path: Path) -> bool:
+    suffixes = path.suffixes[-2:]
+    if path.suffix in _COMPRESSED:
+        suffixes = suffixes[:-1]
+    return bool(suffixes) and suffixes[-1] in _STORED
+
+
+def _stored_files(folder: Path) -> list[Path]:
+    files = [
+        file
+        for file in folder.iterdir()
+        if file.is_file() and not file.name.startswith(".") and _is_stored(file)
+    ]
+    return sorted(files, key=lambda file: natural_key(file.name))
+
+
+def _named_in_metadata(folder: Path) -> list[Path]:
+    try:
+        content = yaml.safe_load((folder / METADATA).read_text(encoding="utf-8"))
+        names = content["rosbag2_bagfile_information"]["relative_file_paths"]
+        return [folder / Path(name).name for name in names]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        return []
+
+
+def _unpacked(path: Path, stack: ExitStack) -> Path:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="depthrefl_")))
+    target = folder / (path.stem if path.suffix in _COMPRESSED else path.name)
+    try:
+        with path.open("rb") as packed, target.open("wb") as file:
+            shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(packed), file)
+    except zstandard.ZstdError as error:
+        raise ToolError(f"{path}: damaged zstd file ({error})") from error
+    except OSError as error:
+        raise ToolError(
+            f"{path}: cannot be unpacked into {folder}: {error.strerror}; TMPDIR=FOLDER names "
+            f"another folder, 'zstd -d {path.name}' unpacks it beside itself"
+        ) from error
+    return target

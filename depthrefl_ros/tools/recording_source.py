@@ -1,0 +1,155 @@
+"""The colour camera of a recording as a source of frames."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import re
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.recordings import Recording, base_topic, stamp_ns
+from depthrefl_ros.tools.source_frame import (
+    DEFAULT_FRAME_ID,
+    DEFAULT_RATE_HZ,
+    FrameSource,
+    SourceFrame,
+)
+
+_LOOKED_AT = 30  # messages from which the rate is taken
+_RECTIFIED = re.compile(r"(^|[/_])rect(ified)?([/_]|$)")
+
+
+class RecordingSource(FrameSource):
+    """The colour camera of a recording, with its CameraInfo, raw or compressed.
+
+    Frames are due when they were recorded; where a converter gave all of them one time, when they
+    were taken.
+
+    Args:
+        path: of the recording.
+        intrinsics: what the user says; it comes before what was recorded.
+        image_topic: the user's choice, or None.
+    """
+
+    def __init__(self, path: Path, intrinsics: Intrinsics, image_topic: str | None):
+        super().__init__()
+        self.name = str(path)
+        self._path = path
+        self._intrinsics = intrinsics
+        with Recording(path) as recording:
+            self._image_topic = recording.image_topic(image_topic)
+            self._info_topic = None
+            if not intrinsics.are_given:
+                self._info_topic = recording.camera_info_topic(self._image_topic)
+            self.count = recording.count(self._image_topic)
+            self._note_choices(recording)
+            self._look_at_times(recording)
+        self._is_rectified = bool(_RECTIFIED.search(base_topic(self._image_topic).lower()))
+        if self._is_rectified and self._info_topic:
+            self.notes.append(
+                f"{self._image_topic} is rectified by its name: published with P and no distortion"
+            )
+
+    def frames(self) -> Iterator[SourceFrame]:
+        """Yield the frames as they were recorded, each with the newest CameraInfo before it."""
+        self.skipped.clear()
+        with Recording(self._path) as recording:
+            info = recording.first(self._info_topic) if self._info_topic else None
+            topics = [topic for topic in (self._image_topic, self._info_topic) if topic]
+            number = 0
+            for topic, time_ns, message in recording.timed_messages(*topics):
+                if topic == self._info_topic:
+                    info = message
+                    continue
+                due_ns = time_ns if self._has_times else stamp_ns(message)
+                frame = self._frame(message, info, str(number), due_ns)
+                number += 1
+                if frame is not None:
+                    yield frame
+            if number and len(self.skipped) == number:
+                raise ToolError(f"{self.name}: none of {number} pictures can be read")
+
+    def _frame(self, message: Any, info: Any | None, name: str, due_ns: int) -> SourceFrame | None:
+        frame_id = message.header.frame_id or DEFAULT_FRAME_ID
+        if hasattr(message, "encoding"):
+            return SourceFrame(
+                data=np.frombuffer(message.data, np.uint8),
+                height=message.height,
+                width=message.width,
+                step=message.step,
+                encoding=message.encoding,
+                is_bigendian=message.is_bigendian,
+                camera=self._camera(info, message.width, message.height, name),
+                frame_id=frame_id,
+                stamp_ns=stamp_ns(message),
+                name=name,
+                time_ns=due_ns,
+            )
+        from depthrefl_ros.ros.convert.images import MessageError, compressed_image_to_array
+
+        try:
+            pixels, _ = compressed_image_to_array(message, self._image_topic)
+        except MessageError as error:
+            self.skip(f"{self._path}: frame {name}: {error}")
+            return None
+        height, width = pixels.shape[:2]
+        camera = self._camera(info, width, height, name)
+        return SourceFrame.from_pixels(
+            pixels, camera, stamp_ns(message), name, frame_id, due_ns, message
+        )
+
+    def _camera(self, info: Any | None, width: int, height: int, name: str) -> Any:
+        if info is None:
+            return self._intrinsics.camera(width, height, name, self.name)
+        return _of_rectified(info) if self._is_rectified else info
+
+    def _note_choices(self, recording: Recording) -> None:
+        others = [
+            topic
+            for topic in recording.image_topics()
+            if base_topic(topic) != base_topic(self._image_topic)
+        ]
+        if others:
+            self.notes.append(
+                f"images of {self._image_topic}; also there: {', '.join(others)} (--image-topic)"
+            )
+        sibling = base_topic(self._image_topic).rsplit("/", 1)[0] + "/camera_info"
+        if self._info_topic not in (None, sibling):
+            self.notes.append(
+                f"no {sibling}: camera info of {self._info_topic}, of the same frame and size"
+            )
+
+    def _look_at_times(self, recording: Recording) -> None:
+        """Find out whether the times of recording differ, and the rate."""
+        seen = [
+            (time_ns, stamp_ns(message))
+            for _, time_ns, message in itertools.islice(
+                recording.timed_messages(self._image_topic), _LOOKED_AT
+            )
+        ]
+        recorded = [time_ns for time_ns, _ in seen]
+        self._has_times = len(set(recorded)) > 1 or len(seen) < 2
+        times = recorded if self._has_times else [stamp for _, stamp in seen]
+        gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+        gaps = [gap for gap in gaps if gap > 0]
+        self.rate_hz = 1e9 / statistics.median(gaps) if gaps else DEFAULT_RATE_HZ
+
+
+def _of_rectified(info: Any) -> Any:
+    """The CameraInfo of rectified images: P's geometry, so that nobody rectifies them again."""
+    projection = np.asarray(info.p, np.float64).reshape(3, 4)
+    if projection[0, 0] <= 0:
+        return info
+    of_rectified = copy.copy(info)
+    of_rectified.k = np.ascontiguousarray(projection[:, :3]).ravel()
+    of_rectified.r = np.eye(3).ravel()
+    of_rectified.d = np.zeros(5)
+    of_rectified.distortion_model = "plumb_bob"
+    return of_rectified

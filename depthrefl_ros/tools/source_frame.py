@@ -1,0 +1,163 @@
+"""One camera frame of any source, and what a source of frames is."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rosbags.typesys import Stores, get_typestore
+
+from depthrefl_ros.geometry.camera import Camera
+
+DEFAULT_FRAME_ID = "camera_optical_frame"
+DEFAULT_RATE_HZ = 10.0
+_TYPES = get_typestore(Stores.LATEST).types
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One camera frame, ready to be put into an Image message.
+
+    Attributes:
+        data: (height * step,) uint8, as in the message.
+        height: pixels.
+        width: pixels.
+        step: bytes a row.
+        encoding: as in the message.
+        is_bigendian: as in the message.
+        camera: the camera of this frame, or the CameraInfo that was recorded with it.
+        frame_id: of the optical frame.
+        stamp_ns: when it was taken, by the source's own clock.
+        name: the file's stem or the frame's number.
+        time_ns: when it is due, by the clock that the source is paced by; it starts anywhere.
+        picture: the CompressedImage it was read from, for publishing compressed, or None.
+    """
+
+    data: np.ndarray
+    height: int
+    width: int
+    step: int
+    encoding: str
+    is_bigendian: int
+    camera: Camera | Any
+    frame_id: str
+    stamp_ns: int
+    name: str
+    time_ns: int = 0
+    picture: Any | None = None
+
+    @classmethod
+    def from_pixels(
+        cls,
+        pixels: np.ndarray,
+        camera: Camera | Any,
+        stamp_ns: int,
+        name: str,
+        frame_id: str = DEFAULT_FRAME_ID,
+        time_ns: int | None = None,
+        picture: Any | None = None,
+    ) -> SourceFrame:
+        """Make a frame of (H, W, 3) uint8 BGR or (H, W) uint8 grey pixels.
+
+        Args:
+            pixels: as OpenCV decodes them.
+            camera: as the attribute.
+            stamp_ns: as the attribute.
+            name: as the attribute.
+            frame_id: as the attribute.
+            time_ns: as the attribute; None for the stamp.
+            picture: as the attribute.
+        """
+        height, width = pixels.shape[:2]
+        return cls(
+            data=np.ascontiguousarray(pixels).reshape(-1),
+            height=height,
+            width=width,
+            step=pixels[0].size,
+            encoding="mono8" if pixels.ndim == 2 else "bgr8",
+            is_bigendian=0,
+            camera=camera,
+            frame_id=frame_id,
+            stamp_ns=stamp_ns,
+            name=name,
+            time_ns=stamp_ns if time_ns is None else time_ns,
+            picture=picture,
+        )
+
+    @property
+    def camera_info(self) -> Any:
+        """The camera as an object with the fields of CameraInfo."""
+        return camera_info_of(self.camera) if isinstance(self.camera, Camera) else self.camera
+
+    def bgr(self) -> np.ndarray:
+        """Return the pixels (height, width, 3) uint8, blue first, without what pads the rows.
+
+        Raises:
+            ValueError: the encoding is not ``bgr8``.
+        """
+        if self.encoding != "bgr8":
+            raise ValueError(f"frame {self.name} is {self.encoding}; bgr8 is needed")
+        rows = self.data.reshape(self.height, self.step)[:, : 3 * self.width]
+        return rows.reshape(self.height, self.width, 3)
+
+
+class FrameSource(ABC):
+    """Frames in order; every call of ``frames`` starts again from the first.
+
+    Attributes:
+        name: for messages to the user.
+        rate_hz: the source's own rate, roughly; frames say themselves when they are due.
+        count: frames in one pass; None where the end is not known.
+        is_live: a camera: it cannot be paused, looped or read ahead.
+        is_still: pictures without a time of their own.
+        notes: what the user should know about what was chosen.
+        skipped: frames that could not be read in the last pass, each with the reason.
+    """
+
+    name: str
+    rate_hz: float = DEFAULT_RATE_HZ
+    count: int | None = None
+    is_live: bool = False
+    is_still: bool = False
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.skipped: list[str] = []
+
+    @abstractmethod
+    def frames(self) -> Iterator[SourceFrame]:
+        """Yield the frames of one pass.
+
+        Raises:
+            ToolError: the source cannot be read, or nothing is known about its camera.
+        """
+
+    def skip(self, reason: str) -> None:
+        """Leave out one frame that cannot be read, and say so."""
+        self.skipped.append(reason)
+        print(f"skipped: {reason}", file=sys.stderr, flush=True)
+
+
+def camera_info_of(camera: Camera) -> Any:
+    """Return a camera as rosbags' CameraInfo with an empty header."""
+    header = _TYPES["std_msgs/msg/Header"](_TYPES["builtin_interfaces/msg/Time"](0, 0), "")
+    roi = camera.roi
+    return _TYPES["sensor_msgs/msg/CameraInfo"](
+        header=header,
+        height=camera.height,
+        width=camera.width,
+        distortion_model=camera.distortion_model,
+        d=np.asarray(camera.D, np.float64),
+        k=np.asarray(camera.K, np.float64).ravel(),
+        r=np.asarray(camera.R, np.float64).ravel(),
+        p=np.asarray(camera.P, np.float64).ravel(),
+        binning_x=camera.binning_x,
+        binning_y=camera.binning_y,
+        roi=_TYPES["sensor_msgs/msg/RegionOfInterest"](
+            roi.x_offset, roi.y_offset, roi.height, roi.width, False
+        ),
+    )
