@@ -18,7 +18,8 @@ KEYS = {
     "ause_abs_rel", "aurg_abs_rel", "ause_rmse", "aurg_rmse", "coverage_50", "coverage_80",
     "coverage_90", "coverage_95", "kept_abs_rel", "tau_depth_truth", "tau_relative_truth",
     "tau_depth_relative", "images", "engine_ms_median", "crop", "cap_m", "align", "model",
-    "engine", "sigma_deciles", "intervals",
+    "engine", "sigma_deciles", "intervals", "scale_ratio", "scale_ratio_p10", "scale_ratio_p90",
+    "slope_log_median", "bands", "signed_rel", "edge_f1", "medians", "images_without_truth",
 }  # fmt: skip
 
 
@@ -54,6 +55,10 @@ def test_the_shipped_bundle_is_evaluated(rooms, tmp_path, capsys):
     assert set(figures["cross_fitted"]) == {f"coverage_{share}" for share in (50, 80, 90, 95)}
     shown = capsys.readouterr().out
     assert "crop none, cap 3 m, alignment median" in shown and "AbsRel" in shown
+    factor = figures["medians"]["align_scale"]
+    assert f"alignment multiplied by {factor:.3f}" in shown
+    # Before alignment; the median over images of one over the ratio.
+    assert factor == pytest.approx(1 / figures["scale_ratio"], rel=0.1)
     assert cv2.imread(str(sheet)).shape[1] > 1000
     assert len(images.read_text().splitlines()) == 13
 

@@ -29,7 +29,7 @@ def sample(depth_m: np.ndarray, focal_px: float = 60.0) -> Sample:
 
 def evaluate(answer: np.ndarray, samples: list[Sample], protocol: Protocol | None = None) -> dict:
     """Mean figures of a network that always gives ``answer``."""
-    return evaluate_images(answering(answer), samples, SIZE, FOCAL_PX, protocol).means()
+    return evaluate_images(answering(answer), samples, SIZE, FOCAL_PX, protocol).summary()
 
 
 def answering(depth_c: np.ndarray):
@@ -82,19 +82,20 @@ def test_sigma_follows_the_aligned_depth():
     depth = np.full((2, 2), 4.0, np.float32)
     depth[0] = 2.0
     prediction = Prediction(depth, np.full((2, 2), 0.1, np.float32), depth)
-    by_median = aligned(prediction, depth * 3, "median")
+    by_median = aligned(prediction, depth * 3, "median")[0]
     assert np.allclose(by_median.depth_m, depth * 3) and np.allclose(by_median.sigma, 0.1)
-    by_squares = aligned(prediction, depth * 0.5 + 1.0, "lsq")
+    by_squares = aligned(prediction, depth * 0.5 + 1.0, "lsq")[0]
     assert np.allclose(by_squares.depth_m, depth * 0.5 + 1.0, atol=1e-5)
     # 0.1 of 2 m is 0.2 m, halved 0.1 m, and that is a twentieth of 2 m.
     assert np.allclose(by_squares.sigma, [[0.05, 0.05], [0.2 / 3, 0.2 / 3]])
-    assert aligned(prediction, depth, "none") is prediction
+    assert aligned(prediction, depth, "none") == (prediction, {})
 
 
 def test_a_plane_behind_the_camera_is_no_depth():
     truth, answer = slope()
     truth[48:] = 0.5  # far rows are near: the fitted slope runs the other way, below zero
     figures = evaluate(answer**3, [sample(truth)], Protocol(align="lsq"))
+    assert math.isnan(figures.pop("slope_log_median"))  # of a single image
     assert all(math.isfinite(value) for value in figures.values())
 
 
@@ -173,3 +174,31 @@ def test_a_torch_model_is_evaluated_in_evaluation_mode():
     images[..., 0] = 10
     output = torch_infer(Halves())(images)
     assert output["depth"].shape == (1, 1, 48, 64) and (output["depth"] == 5).all()
+
+
+def test_scale_bands_and_slope_are_measured_before_alignment():
+    near, far = np.full((96, 128), 1.0, np.float32), np.full((96, 128), 4.0, np.float32)
+    samples = [sample(near), sample(far), sample(np.zeros((96, 128), np.float32))]
+    answer = answering(np.full((48, 64), 8.0))  # 2 m everywhere
+    for align in ("none", "median"):
+        found = evaluate_images(answer, samples, SIZE, FOCAL_PX, Protocol(align=align))
+        summary = found.summary()
+        assert found.values("scale_ratio") == pytest.approx([2.0, 0.5])
+        assert summary["scale_ratio"] == pytest.approx(1.25)
+        assert summary["slope_log_median"] == pytest.approx(0.0, abs=1e-6)
+        assert summary["images"] == 2 and summary["images_without_truth"] == 1
+        assert found.without_truth == ["made"]
+    assert found.values("align_scale") == pytest.approx([0.5, 2.0])
+    assert found.bands["1-2"]["ratio"] == pytest.approx(1.0, rel=1e-3)  # after alignment
+    row = evaluate_images(answer, samples, SIZE, FOCAL_PX).log_row()
+    assert row["ratio_1-2"] == pytest.approx(2.0, rel=1e-3) and row["abs_rel_4-7"] == 0.5
+    assert row["signed_rel"] == pytest.approx(0.25) and math.isnan(row["ratio_0.3-0.7"])
+    assert all(isinstance(value, (int, float)) for value in row.values())
+
+
+def test_medians_stand_beside_means():
+    depths = (1.0, 2.0, 8.0)
+    samples = [sample(np.full((96, 128), depth, np.float32)) for depth in depths]
+    found = evaluate_images(answering(np.full((48, 64), 8.0)), samples, SIZE, FOCAL_PX)
+    assert found.summary()["abs_rel"] == pytest.approx((1.0 + 0.0 + 0.75) / 3)
+    assert found.medians()["abs_rel"] == pytest.approx(0.75)

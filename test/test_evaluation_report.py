@@ -21,6 +21,7 @@ from depthrefl_ros.tools.evaluation_report import (
     write_per_image,
 )
 from depthrefl_ros.training.calibrate import error_quantiles
+from depthrefl_ros.training.distance import DistanceBands
 from depthrefl_ros.training.evaluation import Evaluation
 from depthrefl_ros.training.uncertainty import Pixels
 
@@ -36,11 +37,14 @@ def made_evaluation(scale: float = 1.0) -> Evaluation:
     pixels = Pixels(truth * np.exp(sigma * ratio), truth, sigma, ratio)
     figures = [
         {**dict.fromkeys(FIGURES, 0.5), "abs_rel": 0.01 * scale * index, "pixels": 10,
-         "coverage": 1.0}
+         "coverage": 1.0, "scale_ratio": 1.1, "median_truth_m": 1.0 + index,
+         "median_depth_m": 2.0 * (1.0 + index) ** 0.5}
         for index in range(IMAGES)
     ]  # fmt: skip
     names = [f"{100 * (index // 4) + index:04d}" for index in range(IMAGES)]
-    evaluation = Evaluation(names, figures, pixels)
+    bands = DistanceBands()
+    bands.add(1.2 * truth[0], 1.2 * truth[0], truth[0])
+    evaluation = Evaluation(names, figures, pixels, bands.figures(), ["0900"])
     add_coverage(evaluation, error_quantiles(ratio))
     return evaluation
 
@@ -56,13 +60,24 @@ def test_the_report_has_means_intervals_and_tables():
     for name, share in zip(COVERAGES, (0.5, 0.8, 0.9, 0.95), strict=True):
         assert report[name] == pytest.approx(share, abs=0.002)
         assert report["cross_fitted"][name]["mean"] == pytest.approx(share, abs=0.02)
+    assert report["scale_ratio"] == report["scale_ratio_p90"] == pytest.approx(1.1)
+    assert report["slope_log_median"] == pytest.approx(0.5)
+    assert report["medians"]["abs_rel"] == pytest.approx(0.055)
+    assert report["images_without_truth"] == 1
+    assert report["bands"]["2-4"]["ratio"] == pytest.approx(1.2, rel=1e-3)
     assert "cross_fitted" not in make_report(made_evaluation(), cross_fit=False)
 
 
 def test_the_table_shows_what_the_report_holds():
     report = make_report(made_evaluation(), cross_fit=True)
     lines = table(report).splitlines()
-    assert lines[1].split()[:2] == ["AbsRel", "0.0550"]
+    assert lines[1].split()[:3] == ["AbsRel", "0.0550", "0.0550"]
+    assert any("before alignment: 1.100 (10 to 90 % of the images" in line for line in lines)
+    assert any(
+        line.endswith("median: 0.500 (1: near stays near and far stays far)") for line in lines
+    )
+    assert any(line.split()[:3] == ["2-4", "1.200", "0.200"] for line in lines)
+    assert not any(line.startswith("     0.3-0.7") for line in lines)  # no pixel there
     assert sum(line.startswith("  50 %") for line in lines) == 2
     assert any(line.startswith("   70 % kept") for line in lines)
     for heading, _, _ in FIGURES.values():

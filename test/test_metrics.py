@@ -15,6 +15,8 @@ def test_figures_of_a_hand_made_pair():
     figures = depth_metrics(prediction, truth)
     assert figures["abs_rel"] == pytest.approx((0.1 + 0.5) / 2, rel=1e-6)
     assert figures["sq_rel"] == pytest.approx((0.04 / 2 + 4.0 / 4) / 2, rel=1e-6)
+    assert figures["signed_rel"] == pytest.approx(0.3, rel=1e-6)
+    assert depth_metrics(truth / 2, truth)["signed_rel"] == -0.5
     assert figures["delta1"] == 0.5
     assert figures["delta2"] == figures["delta3"] == 1.0  # 1.5 < 1.5625
     assert figures["rmse"] == pytest.approx(math.sqrt((0.04 + 4.0) / 2), rel=1e-6)

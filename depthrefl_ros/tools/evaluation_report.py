@@ -22,6 +22,7 @@ from depthrefl_ros.training.uncertainty import kept_abs_rel, sigma_deciles
 # Heading, decimals and unit of what the table shows.
 FIGURES = {
     "abs_rel": ("AbsRel", 4, ""),
+    "signed_rel": ("signed rel. error", 4, ""),
     "sq_rel": ("SqRel", 4, "m"),
     "delta1": ("delta1", 4, ""),
     "delta2": ("delta2", 4, ""),
@@ -34,6 +35,7 @@ FIGURES = {
     "aurg_abs_rel": ("AURG AbsRel", 4, ""),
     "ause_rmse": ("AUSE RMSE", 4, "m"),
     "aurg_rmse": ("AURG RMSE", 4, "m"),
+    "edge_f1": ("edge F1", 4, ""),
     "tau_depth_truth": ("tau depth, truth", 4, ""),
     "tau_relative_truth": ("tau relative, truth", 4, ""),
     "tau_depth_relative": ("tau depth, relative", 4, ""),
@@ -64,8 +66,10 @@ def make_report(evaluation: Evaluation, cross_fit: bool) -> dict[str, Any]:
         name: block_bootstrap(evaluation.values(name), blocks) for name in (*FIGURES, *COVERAGES)
     }
     report = {
-        **evaluation.means(),
+        **evaluation.summary(),
         "blocks": len(blocks),
+        "medians": evaluation.medians(),
+        "bands": evaluation.bands,
         "kept_abs_rel": kept_abs_rel(evaluation.pixels),
         "sigma_deciles": sigma_deciles(evaluation.pixels),
         "intervals": {name: _spread(interval) for name, interval in intervals.items()},
@@ -85,11 +89,13 @@ def _spread(interval: Interval) -> dict[str, float]:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report as a table of figures, one of coverage, and two of what sigma is worth."""
-    intervals = report["intervals"]
-    lines = [f"{'':22}{'mean':>9}{'std. error':>12}   95 % interval"]
+    """Return the report as tables: figures, scale and distance, coverage, what sigma is worth."""
+    intervals, medians = report["intervals"], report["medians"]
+    lines = [f"{'':22}{'mean':>9}{'median':>9}{'std. error':>12}   95 % interval of the mean"]
     for name, (heading, decimals, unit) in FIGURES.items():
-        lines.append(_row(heading, report[name], intervals[name], decimals, unit))
+        median = f"{medians[name]:9.{decimals}f}"
+        lines.append(_row(heading, report[name], intervals[name], decimals, unit, median))
+    lines += ["", *scale_lines(report), "", *band_lines(report["bands"])]
     lines += ["", "truth within the calibrated interval of probability"]
     for name in COVERAGES:
         heading = f"  {name.partition('_')[2]} %"
@@ -109,9 +115,41 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _row(heading: str, mean: float, spread: dict[str, float], decimals: int, unit: str = "") -> str:
+def scale_lines(report: dict[str, Any]) -> list[str]:
+    """Return the lines on scale: the ratio before alignment, its spread, slope, and the fit."""
+    lines = [
+        f"predicted / true median, before alignment: {report['scale_ratio']:.3f} "
+        f"(10 to 90 % of the images: {report['scale_ratio_p10']:.3f} to "
+        f"{report['scale_ratio_p90']:.3f})",
+        f"slope of log predicted over log true median: {report['slope_log_median']:.3f} "
+        "(1: near stays near and far stays far)",
+    ]
+    if "align_scale" in report:
+        medians = report["medians"]
+        shift = f", shift {medians['align_shift_m']:.3f} m" if medians["align_shift_m"] else ""
+        lines.append(f"alignment multiplied by {medians['align_scale']:.3f}{shift} (median)")
+    return lines
+
+
+def band_lines(bands: dict[str, dict[str, float]]) -> list[str]:
+    """Return a table of the bands of true distance."""
+    lines = ["pixels by true distance", f"  {'metres':>8}{'ratio':>9}{'AbsRel':>9}{'pixels':>12}"]
+    for name, band in bands.items():
+        if band["pixels"]:
+            lines.append("  {:>8}{ratio:9.3f}{abs_rel:9.3f}{pixels:12d}".format(name, **band))
+    return lines
+
+
+def _row(
+    heading: str,
+    mean: float,
+    spread: dict[str, float],
+    decimals: int,
+    unit: str = "",
+    median: str = "",
+) -> str:
     error, low, high = (f"{spread[key]:.{decimals}f}" for key in ("standard_error", "low", "high"))
-    return f"{heading:22}{mean:9.{decimals}f}{error:>12}   {low} .. {high} {unit}".rstrip()
+    return f"{heading:22}{mean:9.{decimals}f}{median}{error:>12}   {low} .. {high} {unit}".rstrip()
 
 
 def write_per_image(path: Path, evaluation: Evaluation) -> None:

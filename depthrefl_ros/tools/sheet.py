@@ -47,7 +47,7 @@ def draw_sheet(
     pairs = predictions(infer, samples, network, focal_px)
     for (sample, prediction), caption in zip(pairs, captions, strict=True):
         truth_m = protocol.truth(sample.depth_m)
-        depth_m = aligned(prediction, truth_m, protocol.align).depth_m
+        depth_m = aligned(prediction, truth_m, protocol.align)[0].depth_m
         rows.append(
             OverviewRow(
                 camera_bgr=cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR),

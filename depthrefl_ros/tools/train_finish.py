@@ -64,7 +64,7 @@ def finish_checkpoint(
         evaluate_images(infer, part.dataset, size, config.focal_px, protocol, show_progress=True)
         for part in held_out.values()
     ]
-    figures = evaluations[0].means()
+    figures = evaluations[0].summary()
     print(format_figures(figures))
     calibration = fit_calibration(
         [found.pixels.error_ratio.ravel() for found in evaluations],

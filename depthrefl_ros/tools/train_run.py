@@ -211,7 +211,7 @@ def run_leg(
 
     def validate(model: DepthModel) -> dict[str, float]:
         infer = torch_infer(model)
-        return evaluate_images(infer, validation, network, config.focal_px, protocol).means()
+        return evaluate_images(infer, validation, network, config.focal_px, protocol).log_row()
 
     def preview(model: DepthModel) -> dict[str, Any]:
         return preview_images(torch_infer(model), validation, network, config.focal_px)

@@ -9,7 +9,7 @@ pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,7 +17,9 @@ from tqdm import tqdm
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.rectification import Rectification
+from depthrefl_ros.training.boundary import edge_f1
 from depthrefl_ros.training.datasets import Sample
+from depthrefl_ros.training.distance import DistanceBands, scale_figures, scale_summary
 from depthrefl_ros.training.metrics import depth_metrics, mean_metrics
 from depthrefl_ros.training.order import ordinal_agreements
 from depthrefl_ros.training.protocol import NEAREST_M, Protocol, fit_alignment
@@ -30,6 +32,10 @@ from depthrefl_ros.training.uncertainty import (
 
 if TYPE_CHECKING:
     from depthrefl_ros.network.model import DepthModel
+
+_SCALE = ("scale_ratio", "median_depth_m", "median_truth_m")
+# Over several images these say nothing: counts, and coverage, since predictions are dense.
+_OF_ONE_IMAGE = ("pixels", "coverage", "median_depth_m", "median_truth_m")
 
 NEAREST_SIGMA = 1e-6  # of an aligned prediction; a flat one has none of its own
 
@@ -52,25 +58,56 @@ class Evaluation:
 
     Attributes:
         names: of the images.
-        figures: of each image: ``depth_metrics``, ``ordinal_agreements`` and
-            ``sparsification_areas``.
+        figures: of each image: ``depth_metrics``, ``ordinal_agreements``,
+            ``sparsification_areas``, ``scale_figures`` (before alignment), ``edge_f1``, and
+            what alignment fitted: ``align_scale``, ``align_shift_m``.
         pixels: each (images, n): the same number of random pixels from every image.
+        bands: ``DistanceBands.figures`` over all of them.
+        without_truth: names of the images that were left out.
     """
 
     names: list[str]
     figures: list[dict[str, float]]
     pixels: Pixels
+    bands: dict[str, dict[str, float]] = field(default_factory=dict)
+    without_truth: list[str] = field(default_factory=list)
 
     def values(self, name: str) -> np.ndarray:
         """Return one figure of all images, (images,) float64."""
         return np.array([figures[name] for figures in self.figures], np.float64)
 
-    def means(self) -> dict[str, float]:
-        """Return the mean of every figure over the images, and ``images``, their number."""
+    def summary(self) -> dict[str, float]:
+        """Return every figure over the images: means, of ``scale_ratio`` and its like medians.
+
+        With ``images``, their number, and ``images_without_truth``.
+        """
         means = mean_metrics(self.figures)
-        # A mean of counts says nothing, and predictions are dense.
-        del means["pixels"], means["coverage"]
-        return {**means, "images": len(self.names)}
+        for name in _OF_ONE_IMAGE:
+            means.pop(name, None)
+        scale = [self.values(name) for name in _SCALE]
+        return {
+            **means,
+            **scale_summary(*scale),
+            "images": len(self.names),
+            "images_without_truth": len(self.without_truth),
+        }
+
+    def medians(self) -> dict[str, float]:
+        """Return the median of every figure over the images; NaN where none has it."""
+        medians = {}
+        for name in self.figures[0]:
+            values = self.values(name)
+            values = values[~np.isnan(values)]
+            if name not in _OF_ONE_IMAGE:
+                medians[name] = float(np.median(values)) if values.size else float("nan")
+        return medians
+
+    def log_row(self) -> dict[str, float]:
+        """Return the summary and each band's ratio and AbsRel as ``ratio_0.7-1`` and so on."""
+        row = self.summary()
+        for band, figures in self.bands.items():
+            row.update({f"{name}_{band}": figures[name] for name in ("ratio", "abs_rel")})
+        return row
 
 
 def torch_infer(model: DepthModel) -> Infer:
@@ -137,17 +174,22 @@ def evaluate_images(
     """
     protocol = protocol or Protocol()
     count = pixels_per_image(len(samples))
-    names, figures, chosen = [], [], []
+    names, figures, chosen, without_truth = [], [], [], []
+    bands = DistanceBands()
     pairs = predictions(infer, samples, network, focal_px)
     bar = tqdm(pairs, total=len(samples), unit="image", disable=not show_progress)
     for index, (sample, prediction) in enumerate(bar):
         truth_m = protocol.truth(sample.depth_m)
-        if not truth_m.any():
+        known = truth_m > 0
+        if not known.any():
+            without_truth.append(sample.name)
             continue
         generator = np.random.default_rng(index)
-        prediction = aligned(prediction, truth_m, protocol.align)
+        scale = scale_figures(prediction.depth_m[known], truth_m[known])
+        prediction, fitted = aligned(prediction, truth_m, protocol.align)
         clamped_m = np.clip(prediction.depth_m, NEAREST_M, protocol.cap_m)
-        places = choose_pixels(truth_m > 0, count, generator)
+        bands.add(prediction.depth_m[known], clamped_m[known], truth_m[known])
+        places = choose_pixels(known, count, generator)
         pixels = _pixels_at(places, prediction, clamped_m, truth_m)
         names.append(sample.name)
         chosen.append(pixels)
@@ -156,6 +198,9 @@ def evaluate_images(
                 **depth_metrics(clamped_m, truth_m, protocol.cap_m),
                 **sparsification_areas(pixels),
                 **ordinal_agreements(prediction.relative, clamped_m, truth_m, generator),
+                **scale,
+                **fitted,
+                "edge_f1": edge_f1(np.maximum(prediction.depth_m, NEAREST_M), truth_m),
             }
         )
     if not names:
@@ -164,11 +209,13 @@ def evaluate_images(
             "evaluation and calibration need truth"
         )
     stacked = Pixels(*(np.stack(planes) for planes in zip(*chosen, strict=True)))
-    return Evaluation(names, figures, stacked)
+    return Evaluation(names, figures, stacked, bands.figures(), without_truth)
 
 
-def aligned(prediction: Prediction, truth_m: np.ndarray, align: str) -> Prediction:
-    """Return the prediction with its depth fitted to the truth, and sigma following it.
+def aligned(
+    prediction: Prediction, truth_m: np.ndarray, align: str
+) -> tuple[Prediction, dict[str, float]]:
+    """Return the prediction with its depth fitted to the truth, sigma following it, and the fit.
 
     sigma * depth, a deviation in metres, is scaled as depth is; a shift leaves it as it is.
 
@@ -176,15 +223,20 @@ def aligned(prediction: Prediction, truth_m: np.ndarray, align: str) -> Predicti
         prediction: of an image.
         truth_m: (H, W) float32 metres, 0 where it does not count.
         align: one of ``protocol.ALIGNMENTS``.
+
+    Returns:
+        The fitted prediction, and ``align_scale`` and ``align_shift_m``; nothing of the two
+        for ``none``.
     """
     if align == "none":
-        return prediction
+        return prediction, {}
     known = truth_m > 0
     scale, shift = fit_alignment(align, prediction.depth_m[known], truth_m[known])
     # A least-squares plane may go through the camera and behind it.
     depth_m = np.maximum(scale * prediction.depth_m + shift, NEAREST_M)
     sigma = np.maximum(abs(scale) * prediction.sigma * prediction.depth_m / depth_m, NEAREST_SIGMA)
-    return prediction._replace(depth_m=depth_m.astype(np.float32), sigma=sigma.astype(np.float32))
+    fitted = prediction._replace(depth_m=depth_m.astype(np.float32), sigma=sigma.astype(np.float32))
+    return fitted, {"align_scale": scale, "align_shift_m": shift}
 
 
 def _pixels_at(

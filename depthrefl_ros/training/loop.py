@@ -26,7 +26,10 @@ from depthrefl_ros.training.datasets import DatasetError
 from depthrefl_ros.training.logs import RunLog
 from depthrefl_ros.training.trainer import Trainer, latest_checkpoint
 
-MAIN_FIGURES = ("abs_rel", "delta1", "rmse", "silog", "ause_abs_rel")
+MAIN_FIGURES = (
+    "abs_rel", "delta1", "rmse", "silog", "ause_abs_rel", "scale_ratio", "slope_log_median",
+    "edge_f1",
+)  # fmt: skip
 
 
 class TrainError(Exception):

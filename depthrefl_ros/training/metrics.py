@@ -11,7 +11,8 @@ import numpy as np
 
 DELTA_RATIO = 1.25
 ERRORS = (
-    "abs_rel", "sq_rel", "delta1", "delta2", "delta3", "rmse", "rmse_log", "log10", "silog",
+    "abs_rel", "signed_rel", "sq_rel", "delta1", "delta2", "delta3", "rmse", "rmse_log", "log10",
+    "silog",
 )  # fmt: skip
 
 
@@ -24,6 +25,7 @@ def depth_metrics(
     where 0 < t < cap_m and d is finite and positive:
 
     * ``abs_rel``: mean(abs(d - t) / t)
+    * ``signed_rel``: mean((d - t) / t): above 0 where depth is put too far
     * ``sq_rel``: mean((d - t)^2 / t), metres
     * ``delta1``, ``delta2``, ``delta3``: share of pixels with max(d / t, t / d) < 1.25,
       1.25^2 and 1.25^3
@@ -62,6 +64,7 @@ def depth_metrics(
     ratio = np.exp(np.abs(log_error))  # max(d / t, t / d)
     return {
         "abs_rel": float(np.mean(np.abs(difference) / t)),
+        "signed_rel": float(np.mean(difference / t)),
         "sq_rel": float(np.mean(difference**2 / t)),
         "delta1": float(np.mean(ratio < DELTA_RATIO)),
         "delta2": float(np.mean(ratio < DELTA_RATIO**2)),
