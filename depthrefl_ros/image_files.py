@@ -23,6 +23,9 @@ _NUMBER = re.compile(r"(\d+)")
 # FF D0..D7 restart it, FF FF is padding (ITU-T T.81, B.1.1.2).
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
 _JPEG_START, _JPEG_END = b"\xff\xd8", 0xD9
+# Rows that are coded together, 8 or 16; and bytes that are decoded to some picture.
+_BLOCK_ROWS = 8
+_OTHER_BLOCKS = bytes((37 * number + 11) % 251 for number in range(96))
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
@@ -103,6 +106,8 @@ def decode(path: Path, flags: int, upright: bool = False) -> np.ndarray:
         raise ImageFileError(f"{path}: OpenCV cannot decode it: {error.err}") from error
     if image is None:
         raise ImageFileError(f"{path}: {'not an image, or a damaged one' if content else 'empty'}")
+    if content.startswith(_JPEG_START) and lacks_rows(content[:end], image, flags):
+        raise ImageFileError(f"{path}: the file is truncated")
     return image
 
 
@@ -123,6 +128,24 @@ def jpeg_end(content: bytes) -> int | None:
         place += int.from_bytes(content[place : place + 2], "big")
     # A damaged segment leads astray; what ends as a JPEG does is left to the decoder.
     return len(content) if content.rstrip(b"\0").endswith(b"\xff\xd9") else None
+
+
+def lacks_rows(jpeg: bytes, image: np.ndarray, flags: int) -> bool:
+    """Return whether a JPEG has an end marker, but not the data of its last rows.
+
+    Cameras and drivers that lose data close the picture all the same. The decoder fills what is
+    missing with one colour, and says nothing. If the last rows have one colour, other data are put
+    behind the picture's own: they change nothing where all pixels are there.
+
+    Args:
+        jpeg: from start to end marker.
+        image: what OpenCV made of it.
+        flags: with which it did.
+    """
+    if (image[-_BLOCK_ROWS:] != image[-1, -1]).any():
+        return False
+    longer = np.frombuffer(jpeg[:-2] + _OTHER_BLOCKS + jpeg[-2:], np.uint8)
+    return not np.array_equal(cv2.imdecode(longer, flags), image)
 
 
 def png_end(content: bytes) -> int | None:

@@ -134,18 +134,134 @@ def without_cv_bridge(monkeypatch):
     encodings._bridge.cache_clear()
 
 
-def test_without_cv_bridge_opencv_converts_what_it_knows(without_cv_bridge):
-    pixels = random_pixels(HEIGHT, WIDTH, 2)
-    image, _ = image_to_array(image_message("yuv422", pixels), TOPIC)
-    np.testing.assert_array_equal(image, cv2.cvtColor(pixels, cv2.COLOR_YUV2BGR_UYVY))
-    with pytest.raises(MessageError, match="nv21.*cannot be imported.*known without it.*rgb8"):
-        image_to_array(image_message("nv21", pixels[..., 0]), TOPIC)
+def test_an_unknown_encoding_without_cv_bridge_is_refused_with_those_that_are_known(
+    without_cv_bridge,
+):
+    message = image_message("yuv420", random_pixels(HEIGHT, WIDTH))
+    with pytest.raises(MessageError, match="yuv420.*cannot be imported.*known without it.*rgb8"):
+        image_to_array(message, TOPIC)
+
+
+# Every constant of sensor_msgs/image_encodings.hpp (Rolling, with Humble's and Jazzy's).
+CHANNEL_TYPES = ("8UC", "8SC", "16UC", "16SC", "32SC", "32FC", "64FC")
+ALL_ENCODINGS = (
+    *("rgb8", "rgba8", "rgb16", "rgba16", "bgr8", "bgra8", "bgr16", "bgra16", "mono8", "mono16"),
+    *(f"{kind}{count}" for kind in CHANNEL_TYPES for count in (1, 2, 3, 4)),
+    *(f"bayer_{one}{bits}" for one in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)),
+    *("uyvy", "yuv422", "yuyv", "yuv422_yuy2", "nv12", "nv21", "nv24"),
+)
+REFUSED = {
+    "8UC2": "two channels are no colour",
+    "16UC2": "two channels are no colour",
+    **{f"{bits}SC{n}": "no known black and white" for bits in (8, 16, 32) for n in (1, 2, 3, 4)},
+    **{f"{bits}FC{n}": "no known white" for bits in (32, 64) for n in (1, 2, 3, 4)},
+}
+
+
+@pytest.mark.parametrize("encoding", ALL_ENCODINGS)
+def test_every_encoding_of_sensor_msgs_is_read_or_refused_with_the_reason(encoding):
+    step = 8 * 4 * WIDTH  # enough for four channels of 64 bits
+    message = Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=step)
+    message.data = array("B", bytes(3 * step * HEIGHT))
+    if encoding in REFUSED:
+        with pytest.raises(MessageError, match=f"{TOPIC}: encoding is {encoding!r}: .*") as error:
+            image_to_array(message, TOPIC)
+        assert REFUSED[encoding] in str(error.value) and "publish rgb8" in str(error.value)
+        return
+    image, channels = image_to_array(message, TOPIC)
+    count = 1 if channels == "mono" else len(channels)
+    assert image.shape == (HEIGHT, WIDTH, count)[: 2 if count == 1 else 3]
+    assert image.dtype == np.uint8 and encoding in encodings.KNOWN_ENCODINGS
+
+
+def colours() -> np.ndarray:
+    """(24, 32, 3) uint8 BGR, even over blocks of 4x4 so that halving the colour loses nothing."""
+    blocks = np.random.default_rng(5).integers(40, 215, (6, 8, 3), np.uint8)
+    return blocks.repeat(4, axis=0).repeat(4, axis=1)
+
+
+def planes_message(encoding: str, bgr: np.ndarray, padding: int = 0) -> Image:
+    """The picture as a plane of brightness and one of colour."""
+    height, width = bgr.shape[:2]
+    i420 = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420).reshape(-1)
+    size = height * width
+    bright, blue, red = np.split(i420, [size, size * 5 // 4])
+    pair = [plane.reshape(height // 2, width // 2) for plane in (blue, red)]
+    if encoding == "nv21":
+        pair.reverse()
+    if encoding == "nv24":
+        pair = [plane.repeat(2, axis=0).repeat(2, axis=1) for plane in pair]
+    colour = np.stack(pair, axis=-1)
+    colour = colour.reshape(len(colour), -1)
+    rows = [np.pad(bright.reshape(height, width), ((0, 0), (0, padding)), constant_values=255)]
+    extra = padding * colour.shape[1] // width
+    rows.append(np.pad(colour, ((0, 0), (0, extra)), constant_values=255))
+    message = Image(height=height, width=width, encoding=encoding, step=width + padding)
+    message.data = array("B", b"".join(one.tobytes() for one in rows))
+    return message
+
+
+@pytest.mark.parametrize("padding", [0, 6])
+@pytest.mark.parametrize("encoding", ["nv12", "nv21", "nv24"])
+def test_pictures_of_two_planes(encoding, padding):
+    bgr = colours()
+    image, channels = image_to_array(planes_message(encoding, bgr, padding), TOPIC)
+    assert channels == "bgr" and image.shape == bgr.shape
+    assert np.abs(image.astype(int) - bgr).max() <= 3
+    if encoding != "nv12":
+        other, _ = image_to_array(planes_message("nv12", bgr), TOPIC)
+        np.testing.assert_array_equal(image, other)
+
+
+@pytest.mark.parametrize(
+    "encoding, change, complaint",
+    [
+        ("nv12", {"height": 23}, "height is 23; nv12 holds pixels in pairs"),
+        ("nv21", {"width": 31}, "width is 31"),
+        ("nv12", {"data": array("B", bytes(32 * 24))}, "data has 768 .*12 rows of colour.*1152"),
+        ("nv24", {"data": array("B", bytes(32 * 48))}, "needs 2304"),
+    ],
+)
+def test_planes_that_are_not_whole_are_refused(encoding, change, complaint):
+    message = planes_message(encoding, colours())
+    for field, value in change.items():
+        setattr(message, field, value)
+    with pytest.raises(MessageError, match=complaint):
+        image_to_array(message, TOPIC)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("encoding", ["mono16", "16UC1", "bayer_rggb16"])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_bits_that_a_sensor_lacks_are_found_by_the_range(bits, encoding, order, request):
+    topic = request.node.name  # a camera that was never seen
+    values = (np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) * 97 % 256) << (bits - 8)
+    values[0, 0] = (1 << bits) - 1
+    message = image_message(encoding, values.astype(f"{order}u2"), big_endian=order == ">")
+    image, _ = image_to_array(message, topic)
+    expected = (values >> (bits - 8)).astype(np.uint8)
+    if encoding.startswith("bayer"):
+        expected = encodings.demosaic(expected, encoding)
+    np.testing.assert_array_equal(image, expected)
+
+
+def test_a_dark_picture_keeps_the_brightness_of_a_known_camera(request):
+    topic = request.node.name
+    bright = np.full((HEIGHT, WIDTH), 4000, np.uint16)
+    dark = np.full((HEIGHT, WIDTH), 800, np.uint16)
+    images = [image_to_array(image_message("mono16", one), topic)[0] for one in (bright, dark)]
+    assert [image[0, 0] for image in images] == [4000 >> 4, 800 >> 4]
+
+
+def test_what_goes_out_names_the_byte_order_that_it_has():
+    message = ImageBuffer(2, 3, "32FC1", np.float32).message
+    assert bool(message.is_bigendian) == (sys.byteorder == "big")
 
 
 @pytest.mark.parametrize(
     "change, complaint",
     [
-        ({"encoding": "rgb9"}, "encoding is 'rgb9'.*cannot convert.*rgb8"),
+        ({"encoding": "rgb9"}, "encoding is 'rgb9'.*cv_bridge.*rgb8"),
         ({"width": 0}, "the image is 0x6"),
         ({"height": 0}, "the image is 8x0"),
         ({"step": 23}, "step is 23 bytes; 8 pixels of rgb8 need at least 24"),
@@ -169,6 +285,76 @@ def compressed_message(extension, picture, parameters=()):
     return CompressedImage(format=extension[1:], data=array("B", data.tobytes()))
 
 
+@pytest.mark.parametrize(
+    "codec, dtype",
+    [(codec, np.uint8) for codec in ("png", "tiff", "jpeg")]
+    + [(codec, np.uint16) for codec in ("png", "tiff")],
+)
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+def test_a_compressed_mosaic_gives_the_colour_that_was_seen(pattern, codec, dtype, request):
+    bits = 8 * np.dtype(dtype).itemsize
+    colour = (200, 90, 30)
+    mosaic = np.tile(bayer_mosaic(pattern, [one << (bits - 8) for one in colour], dtype), (4, 4))
+    message = compressed_message(f".{codec}", mosaic, JPEG_BEST if codec == "jpeg" else ())
+    message.format = f"bayer_{pattern}{bits}; {codec} compressed "
+    image, channels = compressed_image_to_array(message, request.node.name)
+    assert channels == "bgr" and image.shape == (*mosaic.shape, 3)
+    assert np.abs(image[4:-4, 4:-4].astype(int) - colour).max() <= (4 if codec == "jpeg" else 0)
+
+
+JPEG_BEST = (cv2.IMWRITE_JPEG_QUALITY, 100)
+
+
+@pytest.mark.parametrize(
+    "form, is_swapped",
+    [
+        ("bgr8; jpeg compressed bgr8", False),
+        ("rgb8; jpeg compressed bgr8", False),
+        ("rgba8; png compressed bgr8", False),
+        ("nv12; jpeg compressed bgr8", False),
+        ("bayer_rggb8; jpeg compressed bgr8", False),  # the plugin converted it
+        ("rgb8; jpeg compressed rgb8", True),
+        ("bgr8; tiff compressed ", False),
+        ("rgb8; tiff compressed ", True),
+        ("jpeg", False),
+        ("jpg", False),
+        ("rgb8; jpeg compressed", False),  # of a driver's own: JPEG as it is
+        ("", False),
+    ],
+)
+def test_the_format_says_the_order_of_colours(form, is_swapped):
+    codec = next((one for one in ("tiff", "png") if one in form), "jpg")
+    picture = np.full((16, 16, 3), (200, 90, 30), np.uint8)
+    message = compressed_message(f".{codec}", picture)
+    message.format = form
+    image, _ = compressed_image_to_array(message, TOPIC)
+    expected = (30, 90, 200) if is_swapped else (200, 90, 30)
+    assert np.abs(image.astype(int) - expected).max() <= 3
+
+
+def test_a_grey_picture_of_a_bayer_camera_is_no_mosaic():
+    grey = compressed_message(".jpg", np.tile(np.uint8([[10, 240], [240, 10]]), (16, 16)))
+    grey.format = "bayer_rggb8; jpeg compressed mono8"
+    image, _ = compressed_image_to_array(grey, TOPIC)
+    assert (image[..., 0] == image[..., 2]).all()
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_compressed_pictures_of_16_bits_use_those_that_are_there(bits, request):
+    values = np.random.default_rng(1).integers(0, 1 << bits, (HEIGHT, WIDTH)).astype(np.uint16)
+    values[0, 0] = (1 << bits) - 1
+    message = compressed_message(".png", values)
+    message.format = "mono16; png compressed "
+    image, _ = compressed_image_to_array(message, request.node.name)
+    np.testing.assert_array_equal(image[..., 1], values >> (bits - 8))
+
+
+def test_compressed_depth_is_no_picture():
+    message = CompressedImage(format="16UC1; compressedDepth png", data=array("B", bytes(20)))
+    with pytest.raises(MessageError, match="of a depth image; a camera's picture is needed"):
+        compressed_image_to_array(message, TOPIC)
+
+
 def test_png_comes_back_exactly():
     picture = random_pixels(HEIGHT, WIDTH, 3)
     image, channels = compressed_image_to_array(compressed_message(".png", picture), TOPIC)
@@ -183,16 +369,43 @@ def test_jpeg_comes_back_and_grey_becomes_three_channels():
     assert np.abs(image[..., 1].astype(int) - picture).mean() < 4
 
 
-@pytest.mark.parametrize(
-    "extension, complaint",
-    [(".jpg", "bytes and no JPEG end marker: the picture was cut short"), (".png", "bytes")],
-)
-def test_pictures_cut_short_are_refused(extension, complaint):
-    message = compressed_message(extension, random_pixels(48, 64, 3))
-    message.data = message.data[: len(message.data) // 2]
-    found = f"{TOPIC}: data of format .* has {len(message.data)} {complaint}"
-    with pytest.raises(MessageError, match=found):
+def smooth_picture() -> np.ndarray:
+    return cv2.resize(random_pixels(9, 12, 3), (192, 144), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".webp", ".bmp", ".tiff"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
+def test_pictures_cut_short_are_refused(extension, share):
+    message = compressed_message(extension, smooth_picture())
+    message.data = message.data[: int(share * len(message.data))]
+    with pytest.raises(MessageError, match=f"{TOPIC}: data of format .* {len(message.data)} bytes"):
         compressed_image_to_array(message, TOPIC)
+
+
+@pytest.mark.parametrize("options", [(), (cv2.IMWRITE_JPEG_RST_INTERVAL, 4)])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_jpeg_that_was_closed_before_its_last_rows_is_refused(share, options):
+    message = compressed_message(".jpg", smooth_picture(), options)
+    message.data = message.data[: int(share * len(message.data))] + array("B", b"\xff\xd9")
+    with pytest.raises(MessageError, match="without the last rows: the picture was cut short"):
+        compressed_image_to_array(message, TOPIC)
+
+
+def test_the_end_of_a_thumbnail_is_not_the_end_of_the_picture():
+    thumbnail = cv2.imencode(".jpg", smooth_picture()[::8, ::8])[1].tobytes()
+    message = compressed_message(".jpg", smooth_picture())
+    data = message.data.tobytes()
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    message.data = array("B", data[:2] + segment + data[2 : len(data) // 2])
+    with pytest.raises(MessageError, match="no end marker: the picture was cut short"):
+        compressed_image_to_array(message, TOPIC)
+
+
+def test_a_picture_with_a_border_of_one_colour_is_whole():
+    picture = smooth_picture()
+    picture[-40:] = 0
+    image, _ = compressed_image_to_array(compressed_message(".jpg", picture), TOPIC)
+    assert (image[-16:] == 0).all()
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8\xff\xd9"])

@@ -1,16 +1,14 @@
 """Image encodings: from the bytes of a ``sensor_msgs/Image`` to 8 bit channels.
 
-Plain encodings become exact views of the message's own bytes, whatever its step and byte order;
-of 16 bit channels the high byte is taken (``>> 8``). YUV, Bayer and the rest go through
-cv_bridge. It is handed only what all of its versions get right (packed rows of 8 bit), and where
-it is missing or does not know an encoding that OpenCV does, OpenCV converts.
+Plain encodings of 8 bit become exact views of the message's own bytes, whatever its step. Of wider
+channels the 8 highest bits that the camera uses are taken. OpenCV converts YUV and Bayer; an
+encoding that sensor_msgs does not know goes to cv_bridge where it is installed.
 """
 
 from __future__ import annotations
 
 import functools
-import sys
-from array import array
+import re
 from typing import NamedTuple
 
 import cv2
@@ -51,97 +49,184 @@ PLAIN_ENCODINGS = {
     "rgba16": PlainEncoding("rgba", 4, 2),
     "bgra16": PlainEncoding("bgra", 4, 2),
     "mono16": PlainEncoding("mono", 1, 2),
+    "16UC1": PlainEncoding("mono", 1, 2),
+    "16UC3": PlainEncoding("bgr", 3, 2),
+    "16UC4": PlainEncoding("bgra", 4, 2),
 }
 
-# OpenCV names a Bayer pattern by the second row's second and third pixel.
-_YUV_TO_BGR = {
+_PACKED_YUV = {
     "yuv422": cv2.COLOR_YUV2BGR_UYVY,
     "uyvy": cv2.COLOR_YUV2BGR_UYVY,
     "yuv422_yuy2": cv2.COLOR_YUV2BGR_YUY2,
     "yuyv": cv2.COLOR_YUV2BGR_YUY2,
 }
-_BAYER_TO_BGR = {
-    "bayer_rggb8": cv2.COLOR_BayerBG2BGR,
-    "bayer_bggr8": cv2.COLOR_BayerRG2BGR,
-    "bayer_gbrg8": cv2.COLOR_BayerGR2BGR,
-    "bayer_grbg8": cv2.COLOR_BayerGB2BGR,
+# A plane of brightness, and below it a plane of colour with half as many rows and columns.
+_TWO_PLANES = {"nv12": cv2.COLOR_YUV2BGR_NV12, "nv21": cv2.COLOR_YUV2BGR_NV21}
+_NV24 = "nv24"  # the plane of colour is as wide and high as that of brightness
+# OpenCV names a Bayer pattern by the second row's second and third pixel.
+_BAYER = {
+    "bayer_rggb": cv2.COLOR_BayerBG2BGR,
+    "bayer_bggr": cv2.COLOR_BayerRG2BGR,
+    "bayer_gbrg": cv2.COLOR_BayerGR2BGR,
+    "bayer_grbg": cv2.COLOR_BayerGB2BGR,
 }
-_BAYER_16 = {name[:-1] + "16": name for name in _BAYER_TO_BGR}
-KNOWN_ENCODINGS = (*PLAIN_ENCODINGS, *_YUV_TO_BGR, *_BAYER_TO_BGR, *_BAYER_16)
+_BAYER_BITS = ("8", "16")
+KNOWN_ENCODINGS = (
+    *PLAIN_ENCODINGS,
+    *_PACKED_YUV,
+    *_TWO_PLANES,
+    _NV24,
+    *(pattern + bits for pattern in _BAYER for bits in _BAYER_BITS),
+)
+
+_WORKING = "publish rgb8, bgr8 or mono8"
+_NO_PICTURES = (
+    (re.compile(r"8UC2|16UC2"), f"two channels are no colour; {_WORKING}"),
+    (re.compile(r"(8|16|32)SC\d*"), f"it has no known black and white; {_WORKING}"),
+    (re.compile(r"(32|64)FC\d*"), f"depth or raw values, with no known white; {_WORKING}"),
+)
+
+# Bits that sensors have. A camera that leaves the high ones of 16 unused is told by its values.
+_SENSOR_BITS = (10, 12, 14, 16)
+_bits_seen: dict[str, int] = {}
 
 
 def plain_view(message: Image, topic: str) -> np.ndarray:
-    """The pixels of a plain encoding, as they lie in the message.
+    """Return the pixels of a plain encoding, as they lie in the message.
 
     Args:
         message: with an encoding of ``PLAIN_ENCODINGS``.
-        topic: named in errors.
+        topic: named in errors; 16 bit cameras are told apart by it.
 
     Returns:
         (H, W, C) or, for one channel, (H, W) uint8. A view of the message's bytes for 8 bit
-        channels; a packed copy of the high bytes for 16 bit channels.
+        channels; a packed copy for 16 bit channels.
 
     Raises:
         MessageError: size, step and data do not fit together.
     """
     encoding = PLAIN_ENCODINGS[message.encoding]
-    return _channel_view(message, encoding.count, encoding.channel_bytes, topic)
+    return _channels(message, encoding.count, encoding.channel_bytes, topic)
 
 
 def converted_to_bgr(message: Image, topic: str) -> np.ndarray:
-    """The pixels of an encoding that is not plain.
+    """Return the pixels of an encoding that is not plain.
 
     Returns:
         (H, W, 3) uint8, blue first.
 
     Raises:
-        MessageError: the encoding is unknown to cv_bridge and to OpenCV, or size, step and data
-            do not fit together.
+        MessageError: the encoding is no picture's or unknown, or size, step and data do not fit
+            together.
     """
     name = message.encoding
-    if name in _YUV_TO_BGR:
-        if message.width % 2:
-            raise MessageError(
-                f"{topic}: width is {message.width}; {name} holds pixels in pairs, so it must "
-                "be even"
-            )
-        packed, code = _channel_view(message, 2, 1, topic), _YUV_TO_BGR[name]
-    elif name in _BAYER_TO_BGR or name in _BAYER_16:
-        packed = _channel_view(message, 1, 2 if name in _BAYER_16 else 1, topic)
-        name = _BAYER_16.get(name, name)
-        code = _BAYER_TO_BGR[name]
-    else:
-        return _bridged(message, topic)
-    packed = np.ascontiguousarray(packed)
-    try:
-        return _bridged(_packed_message(message, name, packed), topic)
-    except MessageError:
-        return cv2.cvtColor(packed, code)
+    if name in _PACKED_YUV:
+        _check_even(message, topic, "width")
+        packed = np.ascontiguousarray(_channels(message, 2, 1, topic))
+        return cv2.cvtColor(packed, _PACKED_YUV[name])
+    if name in _TWO_PLANES:
+        _check_even(message, topic, "width", "height")
+        bright, colour = _planes(message, message.height // 2, 1, topic)
+        return cv2.cvtColor(np.concatenate((bright, colour)), _TWO_PLANES[name])
+    if name == _NV24:
+        bright, colour = _planes(message, message.height, 2, topic)
+        return _bgr_of_nv24(bright, colour.reshape(*bright.shape, 2))
+    if bayer_pattern(name):
+        channel_bytes = 2 if name.endswith("16") else 1
+        return demosaic(_channels(message, 1, channel_bytes, topic), name)
+    for pattern, why_not in _NO_PICTURES:
+        if pattern.fullmatch(name):
+            raise MessageError(f"{topic}: encoding is {name!r}: {why_not}")
+    check_layout(message, 1, topic)
+    return _bridged(message, topic)
 
 
-def _channel_view(message: Image, count: int, channel_bytes: int, topic: str) -> np.ndarray:
-    """The high (or only) byte of each channel: (H, W, count) or (H, W) uint8."""
+def bayer_pattern(encoding: str) -> str:
+    """Return ``bayer_rggb`` for ``bayer_rggb8`` or ``bayer_rggb16``; empty for what is none."""
+    pattern = encoding.rstrip("0123456789")
+    return pattern if pattern in _BAYER and encoding[len(pattern) :] in _BAYER_BITS else ""
+
+
+def demosaic(mosaic: np.ndarray, encoding: str) -> np.ndarray:
+    """Return the (H, W, 3) uint8 BGR picture of a Bayer mosaic, (H, W) uint8.
+
+    Args:
+        mosaic: what the sensor saw.
+        encoding: one of the eight of sensor_msgs, ``bayer_rggb8``...
+    """
+    return cv2.cvtColor(np.ascontiguousarray(mosaic), _BAYER[bayer_pattern(encoding)])
+
+
+def to_8_bits(values: np.ndarray, topic: str) -> np.ndarray:
+    """Return the 8 highest bits of those that a camera uses.
+
+    Sensors of 10, 12 or 14 bits often leave the high bits of 16 at zero. How many they have shows
+    in the largest value; the largest number that a topic has shown counts from then on, so that a
+    dark picture does not change the brightness of a camera that is known.
+
+    Args:
+        values: uint16, in the machine's byte order or the other.
+        topic: of the camera.
+
+    Returns:
+        uint8 of the same shape, packed.
+    """
+    largest = int(values.max(initial=0))
+    bits = next(bits for bits in _SENSOR_BITS if largest < 1 << bits)
+    bits = _bits_seen[topic] = max(bits, _bits_seen.get(topic, 0))
+    return (values >> (bits - 8)).astype(np.uint8)
+
+
+def _channels(message: Image, count: int, channel_bytes: int, topic: str) -> np.ndarray:
+    """(H, W, count) or (H, W) uint8 of interleaved channels."""
     height, width, step = message.height, message.width, message.step
     pixel_bytes = count * channel_bytes
     check_layout(message, pixel_bytes, topic)
-    raw = np.frombuffer(message.data, np.uint8)
-    if channel_bytes == 1:
-        strides, first = (step, pixel_bytes, 1), 0
-    else:
-        strides, first = (step, pixel_bytes, 2), 0 if message.is_bigendian else 1
-    view = np.ndarray((height, width, count), np.uint8, raw, first, strides)
+    kind = np.dtype(np.uint8 if channel_bytes == 1 else np.uint16)
+    kind = kind.newbyteorder(">" if message.is_bigendian else "<")
+    shape, strides = (height, width, count), (step, pixel_bytes, channel_bytes)
+    view = np.ndarray(shape, kind, message.data, 0, strides)
     if count == 1:
         view = view[..., 0]
-    return view if channel_bytes == 1 else np.ascontiguousarray(view)
+    return view if channel_bytes == 1 else to_8_bits(view, topic)
 
 
-def check_layout(message: Image, pixel_bytes: int, topic: str) -> None:
-    """Holds size, step and data of an image against each other.
+def _planes(message: Image, rows: int, steps: int, topic: str) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) uint8 of brightness and (rows, steps * W) uint8 of colour behind it."""
+    height, width, step = message.height, message.width, message.step
+    check_layout(message, 1, topic, height + rows * steps)
+    bright = np.ndarray((height, width), np.uint8, message.data, 0, (step, 1))
+    # Of the colour plane a row is as long as one of brightness, or twice as long.
+    shape, strides = (rows, steps * width), (steps * step, 1)
+    return bright, np.ndarray(shape, np.uint8, message.data, height * step, strides)
+
+
+def _bgr_of_nv24(bright: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 BGR of (H, W) brightness and (H, W, 2) colour.
+
+    OpenCV has no conversion for it: every pixel becomes a pair of one that it has.
+    """
+    pairs = np.stack((np.repeat(bright, 2, axis=1), colour.reshape(len(bright), -1)), axis=-1)
+    return np.ascontiguousarray(cv2.cvtColor(pairs, cv2.COLOR_YUV2BGR_YUY2)[:, ::2])
+
+
+def _check_even(message: Image, topic: str, *sides: str) -> None:
+    for side in sides:
+        if getattr(message, side) % 2:
+            raise MessageError(
+                f"{topic}: {side} is {getattr(message, side)}; {message.encoding} holds pixels in "
+                "pairs, so it must be even"
+            )
+
+
+def check_layout(message: Image, pixel_bytes: int, topic: str, rows: int = 0) -> None:
+    """Hold size, step and data of an image against each other.
 
     Args:
         message: the image.
-        pixel_bytes: bytes of one pixel.
+        pixel_bytes: bytes of one pixel in its first plane.
         topic: named in errors.
+        rows: of all planes, each of ``step`` bytes; 0 where there is but one plane.
 
     Raises:
         MessageError: they do not fit together.
@@ -154,21 +239,13 @@ def check_layout(message: Image, pixel_bytes: int, topic: str) -> None:
             f"{topic}: step is {step} bytes; {width} pixels of {message.encoding} need at least "
             f"{width * pixel_bytes}"
         )
-    if len(message.data) < step * height:
+    needed = step * (rows or height)
+    if len(message.data) < needed:
+        planes = f" and {rows - height} rows of colour" if rows else ""
         raise MessageError(
-            f"{topic}: data has {len(message.data)} bytes; step {step} x height {height} needs "
-            f"{step * height}"
+            f"{topic}: data has {len(message.data)} bytes; step {step} x height {height}{planes} "
+            f"needs {needed}"
         )
-
-
-def _packed_message(message: Image, encoding: str, packed: np.ndarray) -> Image:
-    """The same image with packed rows: old versions of cv_bridge ignore ``step``."""
-    copy = Image(header=message.header, height=message.height, width=message.width)
-    copy.encoding = encoding
-    copy.is_bigendian = int(sys.byteorder == "big")
-    copy.step = packed.nbytes // message.height
-    copy.data = array("B", packed.tobytes())
-    return copy
 
 
 @functools.cache

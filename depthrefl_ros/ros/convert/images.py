@@ -8,6 +8,7 @@ in some ROS releases assigning copies.
 
 from __future__ import annotations
 
+import re
 import sys
 from array import array
 
@@ -15,12 +16,15 @@ import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
+from depthrefl_ros.image_files import jpeg_end, lacks_rows, png_end
 from depthrefl_ros.ros.convert.encodings import (
     PLAIN_ENCODINGS,
     MessageError,
-    check_layout,
+    bayer_pattern,
     converted_to_bgr,
+    demosaic,
     plain_view,
+    to_8_bits,
 )
 
 __all__ = [
@@ -31,19 +35,21 @@ __all__ = [
     "write_millimetres",
 ]
 
+# "rgb8; jpeg compressed bgr8"; drivers that compress themselves write "jpeg" alone.
+_FORMAT = re.compile(r"\s*([^;\s]*)\s*(?:;\s*(\w+)(?:\s+compressed\s*(\w*))?)?")
 _JPEG_START = b"\xff\xd8"
-_JPEG_END = b"\xff\xd9"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
 _IS_BIG_ENDIAN = sys.byteorder == "big"
 _MILLIMETRES = 1000.0
 _LARGEST_UINT16 = 65535.0
 
 
 def image_to_array(message: Image, topic: str) -> tuple[np.ndarray, str]:
-    """The pixels of an image message.
+    """Return the pixels of an image message.
 
     Args:
         message: any encoding that ``encodings`` knows or cv_bridge converts.
-        topic: named in errors.
+        topic: named in errors; 16 bit cameras are told apart by it.
 
     Returns:
         (H, W, C) uint8, or (H, W) for mono, and the order of the channels: ``rgb``, ``bgr``,
@@ -56,12 +62,19 @@ def image_to_array(message: Image, topic: str) -> tuple[np.ndarray, str]:
     plain = PLAIN_ENCODINGS.get(message.encoding)
     if plain is not None:
         return plain_view(message, topic), plain.channels
-    check_layout(message, 1, topic)
     return converted_to_bgr(message, topic), "bgr"
 
 
 def compressed_image_to_array(message: CompressedImage, topic: str) -> tuple[np.ndarray, str]:
-    """The pixels of a compressed image message (JPEG, PNG and what else OpenCV reads).
+    """Return the pixels of a compressed image message (JPEG, PNG and what else OpenCV reads).
+
+    The format says how the picture was made, as compressed_image_transport writes it:
+    ``SOURCE; CODEC compressed TARGET``. Without a target the codec was handed the source as it
+    is: of a Bayer camera the mosaic, in TIFF also red first.
+
+    Args:
+        message: the picture.
+        topic: named in errors; 16 bit cameras are told apart by it.
 
     Returns:
         (H, W, 3) uint8 and ``bgr``.
@@ -69,22 +82,43 @@ def compressed_image_to_array(message: CompressedImage, topic: str) -> tuple[np.
     Raises:
         MessageError: the data are empty, cut short or no picture.
     """
-    data = np.frombuffer(message.data, np.uint8)
-    described = f"{topic}: data of format {message.format!r} has {data.size} bytes"
-    if data.size == 0:
+    source, codec, target = _FORMAT.match(message.format).groups(default="")
+    described = f"{topic}: data of format {message.format!r} has {len(message.data)} bytes"
+    if codec.startswith("compressedDepth"):
+        raise MessageError(f"{described} of a depth image; a camera's picture is needed")
+    is_mosaic = bool(bayer_pattern(source)) and not target
+    # ROS pictures are upright as they are sent: EXIF must not turn them.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = _decoded(message, cv2.IMREAD_UNCHANGED if is_mosaic else flags, described)
+    if pixels.dtype == np.uint16:
+        pixels = to_8_bits(pixels, topic)
+    elif pixels.dtype != np.uint8:
+        raise MessageError(f"{described} of {pixels.dtype}; 8 or 16 bits are needed")
+    if pixels.ndim == 2:
+        return demosaic(pixels, source), "bgr"
+    is_red_first = target.startswith("rgb") or (codec == "tiff" and source.startswith("rgb"))
+    pixels = pixels[..., :3]
+    return (cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if is_red_first else pixels), "bgr"
+
+
+def _decoded(message: CompressedImage, flags: int, described: str) -> np.ndarray:
+    data = bytes(message.data)
+    if not data:
         raise MessageError(f"{described}; it must hold an encoded picture")
-    head = data[:2].tobytes()
+    is_jpeg = data.startswith(_JPEG_START)
+    end = jpeg_end(data) if is_jpeg else png_end(data) if data.startswith(_PNG_START) else len(data)
     # Older OpenCV fills the missing part of a JPEG with grey: depth out of nothing.
-    if head == _JPEG_START and _JPEG_END not in data.tobytes():
-        raise MessageError(f"{described} and no JPEG end marker: the picture was cut short")
+    if end is None:
+        raise MessageError(f"{described} and no end marker: the picture was cut short")
     try:
-        # ROS pictures are upright as they are sent; EXIF must not turn them.
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8, end), flags)
     except cv2.error as error:
         raise MessageError(f"{described} that OpenCV refuses: {error}") from error
     if image is None:
         raise MessageError(f"{described} that are no JPEG, PNG or other picture OpenCV can read")
-    return image, "bgr"
+    if is_jpeg and lacks_rows(data[:end], image, flags):
+        raise MessageError(f"{described} without the last rows: the picture was cut short")
+    return image
 
 
 class ImageBuffer:
@@ -112,7 +146,7 @@ class ImageBuffer:
 
 
 def write_millimetres(depth_m: np.ndarray, out: np.ndarray) -> None:
-    """Depth as 16UC1 has it (REP-118): whole millimetres, 0 where it is unknown.
+    """Write depth as 16UC1 has it (REP-118): whole millimetres, 0 where it is unknown.
 
     Args:
         depth_m: (H, W) float32 metres; NaN, infinite and more than 65.535 m give 0.
