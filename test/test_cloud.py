@@ -71,5 +71,16 @@ def test_ply_holds_the_finite_points(tmp_path):
     vertices = np.frombuffer(
         body, [("xyz", "<f4", 3), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
     )
-    np.testing.assert_allclose(vertices["xyz"], build(depth)[1:, :, :3].reshape(-1, 3))
+    upright = build(depth)[1:, :, :3].reshape(-1, 3) * (1, -1, -1)
+    np.testing.assert_allclose(vertices["xyz"], upright)
     assert {tuple(v) for v in vertices[["red", "green", "blue"]].tolist()} == {(30, 20, 10)}
+
+
+def test_ply_of_a_cloud_without_colours(tmp_path):
+    depth = np.full((4, 6), 2.0, np.float32)
+    path = tmp_path / "cloud.ply"
+    assert write_ply(path, build(depth)[..., :3]) == 24
+    header, body = path.read_bytes().split(b"end_header\n")
+    assert b"property float z" in header and b"red" not in header
+    upright = build(depth)[..., :3].reshape(-1, 3) * (1, -1, -1)
+    np.testing.assert_allclose(np.frombuffer(body, "<f4").reshape(-1, 3), upright)

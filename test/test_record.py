@@ -24,7 +24,8 @@ from depthrefl_ros.ros.convert.images import ImageBuffer
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.frame_sources import open_source
-from depthrefl_ros.tools.recorder import points_of, stamp_in
+from depthrefl_ros.tools.record import _tell_engine, main
+from depthrefl_ros.tools.recorder import Figures, points_of, stamp_in
 from depthrefl_ros.tools.recording_writer import RecordingWriter
 from depthrefl_ros.tools.recordings import Recording, depth_from_message
 
@@ -43,6 +44,7 @@ class ResultsPublisher:
                 ("/results/depth/image", Image),
                 ("/results/points", PointCloud2),
                 ("/results/depth/preview", Image),
+                ("/results/points/marking", PointCloud2),
                 ("/results_camera/camera_info", CameraInfo),
                 ("/results_camera/image_raw", Image),
             )
@@ -61,7 +63,8 @@ class ResultsPublisher:
         cloud.points[..., :3] = (0.5, 1.0, 2.0)
         cloud.points[0] = np.nan
         info = info_message(number)
-        messages = (info, depth.message, cloud.message, preview.message, info, preview.message)
+        results = (info, depth.message, cloud.message, preview.message, cloud.message)
+        messages = (*results, info, preview.message)
         for publisher, message in zip(self.publishers.values(), messages, strict=True):
             message.header = header
             publisher.publish(message)
@@ -82,6 +85,7 @@ def recorded(tmp_path, peer):
         *("--output", str(tmp_path / "out"), "--namespace", "/results"),
         *("--image-topic", "/results_camera/image_raw", "--json", str(tmp_path / "report.json")),
         *("--pictures-every", "5", "--points-every", "4"),
+        *("--mount", "0.5", "90", "0", "--base-frame", "base_link"),
     )
     try:
         assert peer.spin_until(results.are_heard, 20.0), tool.output()
@@ -108,7 +112,7 @@ def test_recording_pictures_cloud_and_figures(recorded):
     check_pictures(folder)
     header, vertices = (folder / "cloud.ply").read_bytes().split(b"end_header\n")
     assert f"element vertex {(HEIGHT - 1) * WIDTH}".encode() in header
-    assert np.frombuffer(vertices[:12], np.float32).tolist() == [0.5, 1.0, 2.0]
+    assert np.frombuffer(vertices[:12], np.float32).tolist() == [0.5, -1.0, -2.0]  # upright
     # The folder is a rosbag2 recording by its metadata.yaml, and a camera for camera_source.
     assert open_source(str(folder), Intrinsics()).count == FRAMES
 
@@ -122,12 +126,21 @@ def check_file(path, report):
             "/results/depth/camera_info": FRAMES,
             "/results/depth/preview/compressed": FRAMES,
             "/results/points": 3,
+            "/results/points/marking": FRAMES,
+            "/tf_static": 1,
+            "/diagnostics": FRAMES,
             "/results_camera/image_raw/compressed": FRAMES,
             "/results_camera/camera_info": FRAMES,
         }
         stamps = []
         for connection, received_ns, data in reader.messages():
             message = reader.deserialize(data, connection.msgtype)
+            if connection.topic == "/tf_static":
+                check_mount(message, connection)
+                continue
+            if connection.topic == "/diagnostics":
+                assert message.status[0].values[1].value == "fake"
+                continue
             stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
             assert stamp_in(data) == stamp < received_ns
             if connection.topic == "/results/depth/image":
@@ -137,6 +150,19 @@ def check_file(path, report):
             if connection.topic == "/results_camera/image_raw/compressed":
                 assert cv2.imdecode(message.data, cv2.IMREAD_COLOR).shape == (HEIGHT, WIDTH, 3)
         assert stamps == [one["stamp_ns"] for one in report["stamps"]]
+
+
+def check_mount(message, connection):
+    """A camera half a metre up that looks straight down: its z is the base frame's -z."""
+    assert connection.ext.offered_qos_profiles[0].durability.name == "TRANSIENT_LOCAL"
+    (transform,) = message.transforms
+    assert (transform.header.frame_id, transform.child_frame_id) == (
+        "base_link",
+        "camera_optical_frame",
+    )
+    assert transform.transform.translation.z == 0.5
+    q = transform.transform.rotation
+    assert 1 - 2 * (q.x**2 + q.y**2) == pytest.approx(-1.0)
 
 
 def check_pictures(folder):
@@ -153,6 +179,83 @@ def test_existing_recording_is_kept(tmp_path):
     assert tool.process.wait(30) == 2
     assert "recording.mcap: exists; choose another --output or give --overwrite" in tool.output()
     tool.stop()
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+@pytest.mark.parametrize("name", ["cloud.ply", "preview_000010.png", "metadata.yaml"])
+def test_nothing_is_replaced_that_record_did_not_make(tmp_path, capsys, name, overwrite):
+    (tmp_path / name).write_text("of the user")
+    code = main(["--output", str(tmp_path), "--wait", "0.3", *overwrite])
+    assert code == 2
+    message = capsys.readouterr().err
+    if not overwrite:
+        assert f"{name}: exists; choose another --output or give --overwrite" in message
+    else:
+        assert f"{name}: is not of an earlier recording recording.mcap" in message
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "of the user"
+
+
+def test_a_hidden_folder_of_the_users_is_not_the_writers(tmp_path):
+    (tmp_path / ".a.partial").mkdir()
+    (tmp_path / ".a.partial" / "precious").touch()
+    writer = RecordingWriter(tmp_path / "a.mcap")
+    writer.add_topic("/a", "sensor_msgs/msg/Image")
+    writer.write("/a", 1, serialize_message(Image(data=bytes(100_000))))
+    writer.close()
+    assert (tmp_path / ".a.partial" / "precious").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        ".a.partial",
+        "a.mcap",
+        "metadata.yaml",
+    }
+
+
+def test_a_recording_ends_in_order_at_its_largest_size(tmp_path, peer):
+    results = ResultsPublisher(peer.node)
+    tool = RunningProcess(
+        tmp_path / "log.txt",
+        "depthrefl_ros.tools.record",
+        *("--output", str(tmp_path / "out"), "--namespace", "/results", "--points-every", "1"),
+        *("--image-topic", "/results_camera/image_raw", "--max-gigabytes", "1e-6"),
+    )
+    try:
+        assert peer.spin_until(results.are_heard, 20.0), tool.output()
+        for number in range(200):
+            results.publish(number)
+            time.sleep(0.05)
+            if tool.process.poll() is not None:
+                break
+        assert tool.process.wait(10) == 0, tool.output()
+    finally:
+        tool.stop()
+    assert "record: 1e-06 GB are written: ending" in tool.output()
+    with Recording(tmp_path / "out" / "recording.mcap") as recording:
+        assert 0 < recording.count("/results/depth/image") < 200
+
+
+def figures(engine, received=0, processed=0, dropped=0):
+    counts = {"received": received, "processed": processed, "dropped": dropped}
+    return Figures(diagnostics={"engine": engine} | {key: str(n) for key, n in counts.items()})
+
+
+def test_the_engine_is_open_when_the_node_says_on_what_it_runs(capsys):
+    assert figures("openvino fp32 on Intel(R) Xeon(R) CPU").engine_is_open
+    for doing in ("being opened", "building model_fp16.onnx (43%)", "none yet", "none"):
+        assert not figures(doing).engine_is_open
+        assert figures(doing).engine_is_coming is (doing != "none")
+    told = _tell_engine(figures("being opened"), "")
+    told = _tell_engine(figures("building the plan (43%)"), told)
+    _tell_engine(figures("building the plan (43%)"), told)
+    assert capsys.readouterr().out.splitlines() == [
+        "record: the node is opening the engine",
+        "record: the node is building the engine, 43 %",
+    ]
+
+
+def test_figures_are_settled_when_every_frame_has_an_end():
+    assert figures("none", 5, 3, 2).are_settled
+    assert not figures("none", 5, 3, 1).are_settled
 
 
 def test_no_node_says_so_and_leaves_nothing(tmp_path):
@@ -210,7 +313,9 @@ def test_foreign_cloud_is_refused():
     cloud.points[:] = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     np.testing.assert_array_equal(points_of(cloud.message), cloud.points)
     cloud.message.fields = cloud.message.fields[:3]
-    with pytest.raises(ToolError, match=r"\('z', 8\)\]; x, y, z, rgb"):
+    np.testing.assert_array_equal(points_of(cloud.message), cloud.points[..., :3])
+    cloud.message.fields[2].offset = 20
+    with pytest.raises(ToolError, match=r"\('z', 20\)\]; x, y, z"):
         points_of(cloud.message)
 
 

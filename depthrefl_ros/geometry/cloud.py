@@ -87,33 +87,36 @@ def voxel_thin(points: np.ndarray, confidence: np.ndarray, voxel_size_m: float) 
 
 
 def write_ply(path: str | Path, points: np.ndarray) -> int:
-    """Writes the finite points of a cloud as a binary PLY file.
+    """Write the finite points of a cloud as a binary PLY file that viewers open upright.
+
+    Viewers look along -z with y up, so y and z of the optical frame are turned round.
 
     Args:
         path: the file.
         points: (H, W, 4) or (N, 4) float32: x, y, z in metres and packed rgb, as ``fill_cloud``
-            writes them.
+            writes them; without colours (H, W, 3) or (N, 3).
 
     Returns:
         The number of points written.
     """
-    flat = np.ascontiguousarray(points, np.float32).reshape(-1, 4)
+    flat = np.ascontiguousarray(points, np.float32).reshape(-1, points.shape[-1])
     flat = flat[np.isfinite(flat[:, :3]).all(axis=1)]
-    vertices = np.empty(
-        len(flat),
-        [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")],
-    )
-    for index, name in enumerate("xyz"):
-        vertices[name] = flat[:, index]
-    bgra = np.ascontiguousarray(flat[:, 3]).view(np.uint8).reshape(-1, 4)
-    for index, name in enumerate(("blue", "green", "red")):
-        vertices[name] = bgra[:, index]
-    header = (
-        "ply\nformat binary_little_endian 1.0\n"
-        "comment camera optical frame: x right, y down, z forward, metres\n"
-        f"element vertex {len(vertices)}\n"
-        "property float x\nproperty float y\nproperty float z\n"
-        "property uchar red\nproperty uchar green\nproperty uchar blue\nend_header\n"
-    )
-    Path(path).write_bytes(header.encode("ascii") + vertices.tobytes())
+    colours = ("red", "green", "blue") if flat.shape[1] > 3 else ()
+    layout = [(name, "<f4") for name in "xyz"] + [(name, "u1") for name in colours]
+    vertices = np.empty(len(flat), layout)
+    for index, (name, sign) in enumerate((("x", 1.0), ("y", -1.0), ("z", -1.0))):
+        vertices[name] = flat[:, index] * np.float32(sign)
+    if colours:
+        bgra = np.ascontiguousarray(flat[:, 3]).view(np.uint8).reshape(-1, 4)
+        for index, name in enumerate(reversed(colours)):
+            vertices[name] = bgra[:, index]
+    header = [
+        "ply\nformat binary_little_endian 1.0",
+        "comment metres: x right, y up, z towards the viewer; the camera is at the origin",
+        f"element vertex {len(vertices)}",
+        *(f"property float {name}" for name in "xyz"),
+        *(f"property uchar {name}" for name in colours),
+        "end_header\n",
+    ]
+    Path(path).write_bytes("\n".join(header).encode("ascii") + vertices.tobytes())
     return len(vertices)

@@ -201,7 +201,7 @@ def storage_files(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    named = _named_in_metadata(path)
+    named = named_in_metadata(path)
     missing = [file.name for file in named if not file.is_file()]
     if missing:
         raise ToolError(f"{path}: {METADATA} names {', '.join(missing)}, which is not there")
@@ -254,6 +254,16 @@ def uncompressed(data: bytes) -> bytes:
     return data
 
 
+def named_in_metadata(folder: Path) -> list[Path]:
+    """Return the files that a folder's metadata.yaml names; none where it cannot be read."""
+    try:
+        content = yaml.safe_load((folder / METADATA).read_text(encoding="utf-8"))
+        names = content["rosbag2_bagfile_information"]["relative_file_paths"]
+        return [folder / Path(name).name for name in names]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        return []
+
+
 def _ros2_name(name: str) -> str:
     """``sensor_msgs/msg/Image`` also of writers that leave out ``msg``, or write IDL's ``::``."""
     parts = name.replace("::", "/").split("/")
@@ -278,15 +288,6 @@ def _stored_files(folder: Path) -> list[Path]:
         if file.is_file() and not file.name.startswith(".") and _is_stored(file)
     ]
     return sorted(files, key=lambda file: natural_key(file.name))
-
-
-def _named_in_metadata(folder: Path) -> list[Path]:
-    try:
-        content = yaml.safe_load((folder / METADATA).read_text(encoding="utf-8"))
-        names = content["rosbag2_bagfile_information"]["relative_file_paths"]
-        return [folder / Path(name).name for name in names]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
-        return []
 
 
 def _unpacked(path: Path, stack: ExitStack) -> Path:

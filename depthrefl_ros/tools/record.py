@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import re
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,9 +12,12 @@ from pathlib import Path
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from rosbags.typesys import Stores, get_typestore
+from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 
 from depthrefl_ros.geometry.cloud import write_ply
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.tools.bag_storage import METADATA, named_in_metadata
 from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,
@@ -24,12 +29,18 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
-from depthrefl_ros.tools.recorder import Channel, Recorder, points_of
+from depthrefl_ros.tools.recorder import STATIC_TF, Channel, Figures, Recorder, points_of
 from depthrefl_ros.tools.recording_writer import RecordingWriter
-from depthrefl_ros.tools.ros_node import tool_node
+from depthrefl_ros.tools.ros_node import ros_namespace, ros_topic, tool_node
+from depthrefl_ros.tools.truth_clouds import quaternion
 
+LISTENING = "record: listening to all results"
+ENGINE = "record: the node is"
+OBSTACLES = {"points/marking": PointCloud2, "points/clearing": PointCloud2, "scan": LaserScan}
+CLOUD = "cloud.ply"
 POLL_S = 0.1  # how often the graph is looked at for topics that were not there yet
 DRAIN_S = 0.5  # for the rest of the last frame
+SETTLED_WITHIN_S = 3.0  # for the node's figures of it, which come once a second
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "depthrefl record",
         "Record the node's results: an MCAP file that Foxglove and 'ros2 bag play' open, every "
-        "n-th preview as PNG, and the last cloud as PLY. Ctrl-C ends it in order.",
+        "n-th preview as PNG, and the last cloud as PLY. Ctrl-C ends it in order. Files that "
+        "exist stay as they are.",
         """depthrefl record --output drive1
         depthrefl record --frames 100 --points-every 1 --json figures.json
         depthrefl record --namespace /front --image-topic /front/image_raw --seconds 20""",
@@ -52,10 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--name", default="recording", help="of the MCAP file (default %(default)s)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    parser.add_argument("--namespace", default="/", help="of the node (default %(default)s)")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an earlier recording of this name"
+    )
+    parser.add_argument(
+        "--namespace", type=ros_namespace, default="/", help="of the node (default %(default)s)"
+    )
     parser.add_argument(
         "--image-topic",
+        type=ros_topic,
         default="/camera/image_raw",
         help="the camera's images, recorded as well; '' for none (default %(default)s)",
     )
@@ -79,7 +96,33 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="store every N-th cloud: one of 640x480 takes 5 MB (default %(default)s)",
     )
-    parser.add_argument("--no-points", action="store_true", help="record no clouds")
+    parser.add_argument("--no-points", action="store_true", help="record no points")
+    parser.add_argument(
+        "--no-obstacles",
+        action="store_true",
+        help="record no points/marking, points/clearing and scan",
+    )
+    parser.add_argument(
+        "--max-gigabytes",
+        type=positive_float,
+        metavar="GB",
+        help="end in order when the file is this large",
+    )
+    parser.add_argument(
+        "--wait-for-engine",
+        action="store_true",
+        help="listen to the camera when the node's engine is open, and say until then what it does",
+    )
+    parser.add_argument(
+        "--mount",
+        type=float,
+        nargs=3,
+        metavar=("HEIGHT", "PITCH", "ROLL"),
+        help="of the camera, metres above the floor and degrees: written as /tf_static",
+    )
+    parser.add_argument(
+        "--base-frame", default="base_footprint", help="of --mount (default %(default)s)"
+    )
     parser.add_argument(
         "--pictures-every",
         type=int,
@@ -104,6 +147,11 @@ def _channels(args: argparse.Namespace) -> list[Channel]:
     ]
     if not args.no_points:
         channels.append(Channel(f"{prefix}/points", PointCloud2, every=args.points_every))
+    if not args.no_obstacles:
+        for name, kind in OBSTACLES.items():
+            channels.append(Channel(f"{prefix}/{name}", kind, is_needed=False))
+    if not args.mount and (kind := _transform_kind()):
+        channels.append(Channel(STATIC_TF, kind, is_needed=False))
     if args.image_topic:
         info_topic = args.image_topic.rsplit("/", 1)[0] + "/camera_info"
         channels.append(Channel(args.image_topic, Image, as_jpeg=jpeg, is_result=False))
@@ -111,61 +159,145 @@ def _channels(args: argparse.Namespace) -> list[Channel]:
     return channels
 
 
+def _transform_kind() -> type | None:
+    """The message of /tf_static; None where tf2 is not installed."""
+    try:
+        from tf2_msgs.msg import TFMessage
+    except ImportError:
+        return None
+    return TFMessage
+
+
 def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
     path = args.output / f"{args.name}.mcap"
-    for file in (path, args.output / "metadata.yaml"):
-        if file.exists() and not args.overwrite:
-            raise ToolError(f"{file}: exists; choose another --output or give --overwrite")
+    _check_files(path, args.overwrite)
     with ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         node = stack.enter_context(tool_node("record", ros_args))
         writer = RecordingWriter(path)
         stack.callback(writer.discard)
-        recorder = Recorder(node, _channels(args), writer, (args.output, args.pictures_every))
-        _listen(node, recorder, args, stop)
+        pictures = (args.output, args.pictures_every)
+        recorder = Recorder(node, _channels(args), writer, pictures, args.wait_for_engine)
+        try:
+            _listen(node, recorder, args, stop)
+        finally:
+            # What was received is written also where something went wrong in the end.
+            if recorder.figures.stamps_ns:
+                writer.close()
         if not recorder.figures.stamps_ns:
             raise ToolError(f"{recorder.channels[0].topic}: no depth image came before the stop")
-        writer.close()
     figures = recorder.figures.as_dict()
     figures["not_encoded"] = writer.not_encoded
     if writer.not_encoded:
         print(f"record: {writer.not_encoded} pictures were left out: {writer.encode_error}")
-    figures["topics"] = {channel.topic: channel.count for channel in recorder.channels}
-    figures["files"] = [str(path), *_write_cloud(recorder, args.output / "cloud.ply")]
+    figures["topics"] = {
+        channel.topic: channel.count for channel in recorder.channels if channel.count
+    }
+    figures["files"] = [str(path), *_write_cloud(recorder, args.output / CLOUD)]
     write_json(args.json, figures)
     for file in figures["files"]:
-        print(f"record: {file}")
+        print(f"record: {file}", flush=True)
+
+
+def _check_files(path: Path, overwrite: bool) -> None:
+    """Make sure that nothing is replaced that an earlier recording of this name did not make.
+
+    Raises:
+        ToolError: names the file that would be.
+    """
+    folder = path.parent
+    pictures = sorted(folder.glob("preview_*.png")) if folder.is_dir() else []
+    existing = [
+        file for file in (path, folder / METADATA, folder / CLOUD, *pictures) if file.exists()
+    ]
+    if existing and not overwrite:
+        raise ToolError(f"{existing[0]}: exists; choose another --output or give --overwrite")
+    if existing and [file.name for file in named_in_metadata(folder)] != [path.name]:
+        raise ToolError(
+            f"{existing[0]}: is not of an earlier recording {path.name}, and is not replaced; "
+            "choose another --output"
+        )
 
 
 def _listen(node: Node, recorder: Recorder, args: argparse.Namespace, stop: StopRequest) -> None:
-    """Receives until enough has come, then what is still on its way."""
+    """Receive until enough has come, then what is still on its way."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    depth, started_s, next_poll_s, is_ready = recorder.channels[0], time.monotonic(), 0.0, False
+    depth, figures = recorder.channels[0], recorder.figures
+    awaited_s, next_poll_s, is_ready, told = time.monotonic(), 0.0, False, ""
     first_s: float | None = None
     with progress(args.frames, "recording", "frames") as bar:
         while not stop and not (args.frames and depth.count >= args.frames):
             now = time.monotonic()
             if now >= next_poll_s:
-                recorder.subscribe_to_new_topics()
                 next_poll_s = now + POLL_S
-                if recorder.hears_all_results and not is_ready:
-                    is_ready = True
-                    print("record: listening to all results", flush=True)
-            if depth.count == 0 and now - started_s > args.wait:
+                recorder.subscribe_to_new_topics()
+                if not is_ready:
+                    is_ready = recorder.is_ready
+                    if is_ready:
+                        print(LISTENING, flush=True)
+                    elif args.wait_for_engine and figures.engine_is_coming:
+                        awaited_s, told = now, _tell_engine(figures, told)
+                if args.max_gigabytes and recorder.size_bytes > args.max_gigabytes * 1e9:
+                    print(f"record: {args.max_gigabytes:g} GB are written: ending", flush=True)
+                    break
+            if depth.count == 0 and now - awaited_s > args.wait:
                 raise ToolError(_nothing_came(node, depth.topic, args.wait))
             if depth.count and first_s is None:
                 first_s = now
+                if args.mount:
+                    frame_id = deserialize_message(depth.last, Image).header.frame_id
+                    recorder.write_static_transforms(_mount(args, frame_id))
             if args.seconds and first_s is not None and now - first_s > args.seconds:
                 break
             executor.spin_once(timeout_sec=POLL_S)
             recorder.check()
             bar.update(depth.count - bar.n)
-    recorder.finish_frame()
-    end = time.monotonic() + DRAIN_S
-    while time.monotonic() < end:
-        executor.spin_once(timeout_sec=POLL_S)
+    _drain(recorder, executor)
     executor.shutdown()
+
+
+def _drain(recorder: Recorder, executor: SingleThreadedExecutor) -> None:
+    """Receive the rest of the last frame, and what the node says of it."""
+    recorder.finish_frame()
+    figures, ended_s = recorder.figures, time.monotonic()
+    while (passed_s := time.monotonic() - ended_s) < SETTLED_WITHIN_S:
+        is_told = not figures.diagnostics or (figures.told_s > ended_s and figures.are_settled)
+        if passed_s > DRAIN_S and is_told:
+            break
+        executor.spin_once(timeout_sec=POLL_S)
+        recorder.check()
+
+
+def _tell_engine(figures: Figures, told: str) -> str:
+    """Print what the node does for its engine, once a state; returns what was printed."""
+    doing = figures.diagnostics["engine"]
+    percent = re.search(r"(\d+) ?%", doing)
+    text = f"building the engine, {percent.group(1)} %" if percent else "opening the engine"
+    if text != told:
+        print(f"{ENGINE} {text}", flush=True)
+    return text
+
+
+def _mount(args: argparse.Namespace, frame_id: str) -> bytes:
+    """The camera's mount as a TFMessage in CDR."""
+    height, pitch, roll = args.mount
+    pose = Pose.from_mount(height, math.radians(pitch), math.radians(roll))
+    store = get_typestore(Stores.LATEST)
+    kinds = store.types
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    transform = kinds["geometry_msgs/msg/TransformStamped"](
+        kinds["std_msgs/msg/Header"](
+            kinds["builtin_interfaces/msg/Time"](seconds, nanoseconds), args.base_frame
+        ),
+        frame_id,
+        kinds["geometry_msgs/msg/Transform"](
+            kinds["geometry_msgs/msg/Vector3"](*map(float, pose.translation)),
+            kinds["geometry_msgs/msg/Quaternion"](*map(float, quaternion(pose.rotation))),
+        ),
+    )
+    message = kinds["tf2_msgs/msg/TFMessage"]([transform])
+    return bytes(store.serialize_cdr(message, "tf2_msgs/msg/TFMessage"))
 
 
 def _nothing_came(node: Node, topic: str, seconds: float) -> str:
@@ -177,7 +309,7 @@ def _nothing_came(node: Node, topic: str, seconds: float) -> str:
 def _write_cloud(recorder: Recorder, path: Path) -> list[str]:
     """Writes the last cloud, if one came; returns the file."""
     for channel in recorder.channels:
-        if channel.kind is PointCloud2 and channel.count:
+        if channel.topic.endswith("/points") and channel.count:
             write_ply(path, points_of(deserialize_message(channel.last, PointCloud2)))
             return [str(path)]
     return []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import struct
 import time
 from dataclasses import dataclass, field
@@ -12,18 +14,20 @@ import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image, PointCloud2
 
 from depthrefl_ros.ros.convert.images import image_to_array
 from depthrefl_ros.ros.diagnostics import percentile
-from depthrefl_ros.ros.qos import offer_on
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.jpeg import compressed_image
 from depthrefl_ros.tools.recording_writer import RecordingWriter
 
 QUEUE_DEPTH = 50
+STATIC_TF = "/tf_static"
+DIAGNOSTICS = "/diagnostics"
+_ENGINE = re.compile(r"\S+ \S+ on \S")  # "openvino fp32 on CPU"; else what is being done
 
 
 @dataclass
@@ -36,6 +40,7 @@ class Channel:
         every: of so many messages the first is stored.
         as_jpeg: stored as CompressedImage on ``topic/compressed`` (image_transport's naming).
         is_result: published by the node, not by the camera.
+        is_needed: the camera's topics wait for it.
         count: messages received.
         last: the newest message, as CDR.
     """
@@ -45,6 +50,7 @@ class Channel:
     every: int = 1
     as_jpeg: bool = False
     is_result: bool = True
+    is_needed: bool = True
     count: int = 0
     last: bytes = b""
 
@@ -56,7 +62,9 @@ class Channel:
     @property
     def stored_type(self) -> str:
         """The message type in the file."""
-        return f"sensor_msgs/msg/{'CompressedImage' if self.as_jpeg else self.kind.__name__}"
+        if self.as_jpeg:
+            return "sensor_msgs/msg/CompressedImage"
+        return f"{self.kind.__module__.split('.')[0]}/msg/{self.kind.__name__}"
 
 
 @dataclass
@@ -67,11 +75,34 @@ class Figures:
         stamps_ns: of the depth images, in the order of receipt.
         received_ns: when each came.
         diagnostics: the node's newest values on ``/diagnostics``.
+        message: the node's newest message there: what is wrong, or its state.
+        told_s: when that came, by the monotonic clock.
     """
 
     stamps_ns: list[int] = field(default_factory=list)
     received_ns: list[int] = field(default_factory=list)
     diagnostics: dict[str, str] = field(default_factory=dict)
+    message: str = ""
+    told_s: float = -math.inf
+
+    @property
+    def engine_is_open(self) -> bool:
+        """Whether the node has an engine that runs, by its own words."""
+        return bool(_ENGINE.match(self.diagnostics.get("engine", "")))
+
+    @property
+    def engine_is_coming(self) -> bool:
+        """Whether the node is opening or building one, by its own words."""
+        doing = self.diagnostics.get("engine", "none")
+        return not self.engine_is_open and doing != "none"
+
+    @property
+    def are_settled(self) -> bool:
+        """Whether the node has no frame in work, by its own figures."""
+        numbers = [
+            int(self.diagnostics.get(key, 0)) for key in ("received", "processed", "dropped")
+        ]
+        return numbers[0] <= numbers[1] + numbers[2]
 
     def latencies_ms(self) -> list[float]:
         """From each depth image's stamp to its receipt."""
@@ -103,6 +134,8 @@ class Recorder:
         channels: the depth image's first.
         writer: of the file.
         pictures: folder for every n-th preview, and n; n is 0 for none.
+        camera_waits: the camera's topics are not listened to before the node's engine is open, so
+            that a camera that waits for its listeners plays nothing to a node that is not ready.
     """
 
     def __init__(
@@ -111,6 +144,7 @@ class Recorder:
         channels: list[Channel],
         writer: RecordingWriter,
         pictures: tuple[Path, int],
+        camera_waits: bool = False,
     ):
         self.channels = channels
         self.figures = Figures()
@@ -118,13 +152,27 @@ class Recorder:
         self._node = node
         self._writer = writer
         self._picture_folder, self._picture_every = pictures
+        self._camera_waits = camera_waits
         self._waiting = list(channels)
-        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        writer.add_topic(DIAGNOSTICS, "diagnostic_msgs/msg/DiagnosticArray")
+        node.create_subscription(
+            DiagnosticArray, DIAGNOSTICS, self._on_diagnostics, QUEUE_DEPTH, raw=True
+        )
 
     @property
     def hears_all_results(self) -> bool:
-        """Whether every topic of the node has appeared."""
-        return not any(channel.is_result for channel in self._waiting)
+        """Whether every topic of the node that is needed has appeared."""
+        return not any(channel.is_result and channel.is_needed for channel in self._waiting)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the camera may begin."""
+        return self.hears_all_results and (not self._camera_waits or self.figures.engine_is_open)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the file takes on the disk so far."""
+        return self._writer.size_bytes
 
     def check(self) -> None:
         """Raises ToolError as soon as nothing can be written any more."""
@@ -140,16 +188,23 @@ class Recorder:
         To the camera's only when all of the node's are heard: a camera that waits for its
         subscribers then sends nothing whose result would be missed.
         """
-        hears_all_results = self.hears_all_results
+        is_ready = self.is_ready
         for channel in list(self._waiting):
-            is_early = not channel.is_result and not hears_all_results
-            if is_early or not self._node.count_publishers(channel.topic):
+            if not channel.is_result and not is_ready:
                 continue
-            reliable = offer_on(self._node, channel.topic).reliable
+            offered = self._node.get_publishers_info_by_topic(channel.topic)
+            if not offered:
+                continue
+            profiles = [item.qos_profile for item in offered]
+            best_effort = any(one.reliability == ReliabilityPolicy.BEST_EFFORT for one in profiles)
+            latched = all(one.durability == DurabilityPolicy.TRANSIENT_LOCAL for one in profiles)
             profile = QoSProfile(
                 depth=QUEUE_DEPTH,
                 reliability=(
-                    ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+                    ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
+                ),
+                durability=(
+                    DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
                 ),
             )
             self._writer.add_topic(channel.stored_topic, channel.stored_type)
@@ -158,8 +213,17 @@ class Recorder:
             )
             self._waiting.remove(channel)
 
+    def write_static_transforms(self, transforms: bytes) -> None:
+        """Write a TFMessage (CDR) as if it had come on /tf_static now."""
+        self._writer.add_topic(STATIC_TF, "tf2_msgs/msg/TFMessage", is_latched=True)
+        self._writer.write(STATIC_TF, time.time_ns(), transforms)
+
     def _on_message(self, channel: Channel, serialised: bytes) -> None:
         received_ns = time.time_ns()
+        if channel.topic == STATIC_TF:
+            self._writer.write(channel.stored_topic, received_ns, serialised)
+            channel.count += 1
+            return
         if self._last_stamp_ns is not None and stamp_in(serialised) > self._last_stamp_ns:
             return
         if channel is self.channels[0]:
@@ -176,11 +240,14 @@ class Recorder:
         channel.last = serialised
         channel.count += 1
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
+    def _on_diagnostics(self, serialised: bytes) -> None:
+        self._writer.write(DIAGNOSTICS, time.time_ns(), serialised)
+        for status in deserialize_message(serialised, DiagnosticArray).status:
             values = {item.key: item.value for item in status.values}
             if "engine" in values and "model" in values:
                 self.figures.diagnostics = values
+                self.figures.message = status.message
+                self.figures.told_s = time.monotonic()
 
 
 def stamp_in(serialised: bytes) -> int:
@@ -194,18 +261,23 @@ def stamp_in(serialised: bytes) -> int:
 
 
 def points_of(message: PointCloud2) -> np.ndarray:
-    """The points of the node's cloud: (H, W, 4) float32 x, y, z in metres and packed rgb.
+    """Return the points of the node's cloud, with its colours where it has them.
+
+    Returns:
+        (H, W, 4) float32 x, y, z in metres and packed rgb; (H, W, 3) of a cloud without colours.
 
     Raises:
         ToolError: a cloud of another layout.
     """
-    layout = [(item.name, item.offset) for item in message.fields]
-    if layout[:4] != [("x", 0), ("y", 4), ("z", 8), ("rgb", 12)]:
-        raise ToolError(f"cloud with fields {layout}; x, y, z, rgb of 4 bytes each are needed")
+    places = {item.name: item.offset for item in message.fields}
+    fields = [name for name in ("x", "y", "z", "rgb") if name in places]
+    if [places[name] for name in fields] != [0, 4, 8, 12][: max(3, len(fields))]:
+        layout = [(item.name, item.offset) for item in message.fields]
+        raise ToolError(f"cloud with fields {layout}; x, y, z (and rgb) of 4 bytes are needed")
     rows = np.frombuffer(message.data, np.uint8).reshape(
         message.height, message.width, message.point_step
     )
-    return np.ascontiguousarray(rows[:, :, :16]).view(np.float32)
+    return np.ascontiguousarray(rows[:, :, : 4 * len(fields)]).view(np.float32)
 
 
 def _as_jpeg(serialised: bytes) -> bytes:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 import queue
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from rosbags.interfaces import Connection
+from rosbags.interfaces import (
+    Connection,
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -18,6 +27,19 @@ from depthrefl_ros.tools.command_line import ToolError
 # The newest that readers from Humble on understand; 9 writes QoS as a mapping.
 METADATA_VERSION = 8
 WAITING_MESSAGES = 64
+
+_EVER = QosTime(9223372036, 854775807)  # rmw's infinite duration
+_LATCHED = Qos(
+    QosHistory.KEEP_LAST,
+    1,
+    QosReliability.RELIABLE,
+    QosDurability.TRANSIENT_LOCAL,
+    _EVER,
+    _EVER,
+    QosLiveliness.AUTOMATIC,
+    _EVER,
+    False,
+)
 
 Encoder = Callable[[bytes], bytes]
 
@@ -41,7 +63,6 @@ class RecordingWriter:
 
     def __init__(self, path: Path):
         self.path = path
-        self._partial = path.parent / f".{path.stem}.partial"
         self._store = get_typestore(Stores.LATEST)
         self._connections: dict[str, Connection] = {}
         self._lock = threading.Lock()  # topics are added while the thread writes
@@ -51,7 +72,7 @@ class RecordingWriter:
         self.encode_error: Exception | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(self._partial, ignore_errors=True)
+            self._partial = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
             self._writer = Writer(
                 self._partial / path.stem,
                 version=METADATA_VERSION,
@@ -64,11 +85,28 @@ class RecordingWriter:
         self._thread = threading.Thread(target=self._write_all, name="mcap-writer", daemon=True)
         self._thread.start()
 
-    def add_topic(self, topic: str, message_type: str) -> None:
-        """Adds a topic of a type such as ``sensor_msgs/msg/Image``."""
+    @property
+    def size_bytes(self) -> int:
+        """What the file takes on the disk so far."""
+        try:
+            return (self._partial / self.path.stem / f"{self.path.stem}.mcap").stat().st_size
+        except OSError:
+            return 0
+
+    def add_topic(self, topic: str, message_type: str, is_latched: bool = False) -> None:
+        """Add a topic.
+
+        Args:
+            topic: its name.
+            message_type: such as ``sensor_msgs/msg/Image``.
+            is_latched: players offer it transient local, for those who come later.
+        """
         with self._lock:
             self._connections[topic] = self._writer.add_connection(
-                topic, message_type, typestore=self._store
+                topic,
+                message_type,
+                typestore=self._store,
+                offered_qos_profiles=[_LATCHED] if is_latched else (),
             )
 
     def write(
