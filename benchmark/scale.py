@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     with StopRequest() as stop:
-        steps = list(_steps(args, stop))
+        steps = list(read_steps(args.source, args.model, args.engine, args.frames, stop))
     if len(steps) <= ALLOWED_FRAMES:
         raise ToolError(
             f"{args.source}: {len(steps)} frames; more than {ALLOWED_FRAMES} are needed"
@@ -148,36 +148,49 @@ def recording_mount(seconds: float) -> Mount:
     }
 
 
-def _steps(args: argparse.Namespace, stop: StopRequest) -> Iterator[Step]:
-    """The model's depth, before any gate, and the truth."""
-    truth = find_truth(args.source)
+def read_steps(
+    source: str, model: str, engine_kind: str, frames: int, stop: object = False
+) -> Iterator[Step]:
+    """Yield the model's depth, before any gate, beside the truth.
+
+    Args:
+        source: recording or drive with truth.
+        model: name of the bundle.
+        engine_kind: runtime of the network.
+        frames: as many at most.
+        stop: true to end early.
+
+    Raises:
+        ToolError: the source has no truth, or the model cannot be run.
+    """
+    truth = find_truth(source)
     if truth is None:
-        raise ToolError(f"{args.source}: has no true depth")
+        raise ToolError(f"{source}: has no true depth")
     try:
-        bundle = Bundle.load(args.model)
-        engine = open_engine(bundle, args.engine).engine
+        bundle = Bundle.load(model)
+        engine = open_engine(bundle, engine_kind).engine
     except (BundleError, EngineError) as error:
         raise ToolError(str(error)) from error
     # No gate: the scale is corrected before them.
     settings = EstimatorSettings(
-        edge_ratio=0.0, max_grazing_angle_deg=0.0, min_range_m=0.0, max_range_m=1e6
+        edge_ratio=0.0, max_grazing_angle_deg=0.0, min_range_m=0.0, max_range_m=1e3
     )
-    estimator, mounts = DepthEstimator(engine, bundle, settings), _mounts(args.source)
-    bar, first_ns = progress(args.frames, "model", "frames"), None
-    for count, source in enumerate(open_source(args.source, Intrinsics()).frames()):
-        if count == args.frames or stop:
+    estimator, mounts = DepthEstimator(engine, bundle, settings), _mounts(source)
+    bar, first_ns = progress(frames, "model", "frames"), None
+    for count, frame in enumerate(open_source(source, Intrinsics()).frames()):
+        if count == frames or stop:
             return
-        first_ns = source.stamp_ns if first_ns is None else first_ns
-        seconds = (source.stamp_ns - first_ns) / 1e9
+        first_ns = frame.stamp_ns if first_ns is None else first_ns
+        seconds = (frame.stamp_ns - first_ns) / 1e9
         try:
-            image = source.bgr()
-            camera = camera_from_info(source.camera_info, args.source)
-            camera = camera.for_image(source.width, source.height)
+            image = frame.bgr()
+            camera = camera_from_info(frame.camera_info, source)
+            camera = camera.for_image(frame.width, frame.height)
         except ValueError as error:
             raise ToolError(str(error)) from error
         found = estimator.estimate(Frame(image, "bgr", camera))
-        true = truth.depth_m({"source_stamp_ns": source.stamp_ns, "name": source.name})
-        yield Step(found.depth_m, true, found.camera, mounts(source.name, seconds), seconds)
+        true = truth.depth_m({"source_stamp_ns": frame.stamp_ns, "name": frame.name})
+        yield Step(found.depth_m, true, found.camera, mounts(frame.name, seconds), seconds)
         bar.update()
 
 
