@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from box_scene import true_depth
+from conftest import ROOT
 
 from depthrefl_ros.geometry import obstacles
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.cloud import voxel_thin
-from depthrefl_ros.geometry.gates import GateSettings
+from depthrefl_ros.geometry.gates import GateSettings, apply_gates
 from depthrefl_ros.geometry.obstacles import MAX_POINTS, ObstacleSettings, obstacle_clouds
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.rectification import reprojected
+from depthrefl_ros.ros.convert.camera_info import camera_from_info
+from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.frame_sources import open_source
+from depthrefl_ros.tools.truth import find_truth
 
+CORRIDOR = ROOT / "test" / "data" / "corridor.mcap"
 CAMERA = Camera.from_horizontal_fov(256, 192, 1.2)
 MOUNT = Pose.from_mount(0.5, pitch_rad=0.1)
 SETTINGS = ObstacleSettings()
 GATES = GateSettings(max_range_m=6.0)
+NEAR = GateSettings(min_range_m=0.4, max_range_m=6.0)
 BOX = ((2.0, -0.25, 0.0), (2.3, 0.25, 0.3))
 WALL = ((4.0, -5.0, 0.0), (4.2, 5.0, 2.5))
 
 
-def clouds(gated, truth=None, sigma=0.02, mount=MOUNT, settings=SETTINGS, camera=CAMERA):
+def clouds(gated, truth=None, sigma=0.02, mount=MOUNT, settings=SETTINGS, gates=GATES):
     """Both clouds in the base frame, (N, 3) each."""
     truth = gated if truth is None else truth
     sigma = np.full(gated.shape, sigma, np.float32)
     confidence = np.full(gated.shape, 0.9, np.float32)
-    made = obstacle_clouds(gated, truth, sigma, confidence, camera, mount, settings, GATES)
+    made = obstacle_clouds(gated, truth, sigma, confidence, CAMERA, mount, settings, gates)
     return tuple(mount.apply(cloud[:, :3]) for cloud in (made.marking, made.clearing))
 
 
@@ -127,11 +136,78 @@ def test_all_gated_marks_nothing_and_clears_nothing():
     assert not len(marking) and not len(clearing)
 
 
-def test_too_near_is_an_obstacle_that_is_not_marked():
+def near_gated(truth: np.ndarray) -> np.ndarray:
+    return np.where(truth < NEAR.min_range_m, -np.inf, ranged(truth)).astype(np.float32)
+
+
+def stop_points(points: np.ndarray) -> int:
+    """How Nav2's collision monitor counts: points inside a polygon, those at its heights alone."""
+    ahead, aside, up = points.T
+    inside = (ahead > 0.0) & (ahead < 0.6) & (np.abs(aside) < 0.3)
+    return int(np.count_nonzero(inside & (up > 0.05) & (up < 1.85)))
+
+
+MIN_POINTS = 4  # of the collision monitor's polygon
+LENS_AHEAD_M = 0.1
+
+
+@pytest.mark.parametrize("height_m, pitch", [(0.5, 0.1), (0.25, -0.2), (0.9, 0.6), (1.2, 0.9)])
+def test_a_stop_is_not_released_when_somebody_comes_closer(height_m, pitch):
+    mount = Pose.from_mount(height_m, pitch, x_m=LENS_AHEAD_M)
+    counts, spared = {}, []
+    for distance_m in np.arange(0.55, 0.11, -0.02):
+        person = ((LENS_AHEAD_M + distance_m, -0.2, 0.0), (LENS_AHEAD_M + 0.9, 0.2, 1.7))
+        truth = true_depth(CAMERA, mount, [person, WALL])
+        marking, clearing = clouds(near_gated(truth), truth, mount=mount, gates=NEAR)
+        counts[distance_m] = stop_points(marking)
+        spared.append(ahead_of(clearing, LENS_AHEAD_M + distance_m, 0.1))
+    counts = list(counts.values())
+    begins = next(index for index, count in enumerate(counts) if count >= MIN_POINTS)
+    assert begins < 8, "the polygon begins at 0.5 m from the lens"
+    assert min(counts[begins:]) >= MIN_POINTS
+    assert not any(map(len, spared)), "nothing is cleared behind it"
+
+
+def test_a_recorded_drive_that_comes_closer_keeps_the_stop():
+    """True depth of the shipped recording, the whole scene scaled towards the lens."""
+    mount = Pose.from_mount(0.5, np.radians(4.0), x_m=LENS_AHEAD_M)
+    source, truths = open_source(str(CORRIDOR), Intrinsics()), find_truth(str(CORRIDOR))
+    stopped = 0
+    for frame in itertools.islice(source.frames(), 0, None, 12):
+        full = truths.depth_m({"source_stamp_ns": frame.stamp_ns, "name": frame.name})
+        camera = camera_from_info(frame.camera_info, "camera_info")
+        camera = camera.for_image(*full.shape[::-1]).rectified()
+        truth = np.nan_to_num(reprojected(full, camera, CAMERA), nan=20.0)
+        counts = []
+        for factor in np.geomspace(1.0, 0.05, 25):
+            seen = (truth * factor).astype(np.float32)
+            gated = apply_gates(seen, np.zeros_like(seen), CAMERA, np.inf, NEAR).depth_m
+            marking, _ = clouds(gated, seen, mount=mount, gates=NEAR)
+            counts.append(stop_points(marking))
+        begins = next(index for index, count in enumerate(counts) if count >= MIN_POINTS)
+        assert min(counts[begins:]) >= MIN_POINTS, counts
+        stopped += 1
+    assert stopped >= 5
+
+
+def test_what_is_too_near_is_marked_on_its_ray_at_the_ranges_end():
     truth = true_depth(CAMERA, MOUNT, [((0.2, -1.0, 0.0), (0.3, 1.0, 1.0)), WALL])
-    gated = np.where(truth < 0.4, -np.inf, truth).astype(np.float32)
-    marking, clearing = clouds(gated, truth)
-    assert not len(marking[marking[:, 0] < 1.0]) and not len(ahead_of(clearing, 0.2, 0.1))
+    as_they_stand = replace(SETTINGS, range_resolution_m=0.0)
+    marking, clearing = clouds(near_gated(truth), truth, settings=as_they_stand, gates=NEAR)
+    near = MOUNT.inverse().apply(marking[marking[:, 0] < 1.0])
+    assert len(near) > 20 and not len(ahead_of(clearing, 0.2, 0.1))
+    assert near[:, 2].max() == pytest.approx(NEAR.min_range_m, abs=1e-5)
+    assert (near[:, 2] > 0.2).all()
+    heights = marking[:, 2]
+    assert (heights > SETTINGS.min_height_m).all() and (heights < SETTINGS.max_height_m).all()
+
+
+def test_the_floor_at_the_robots_feet_is_no_obstacle():
+    low = Pose.from_mount(0.15, pitch_rad=0.5)
+    truth = true_depth(CAMERA, low, [])
+    assert (truth < NEAR.min_range_m).mean() > 0.2
+    marking, _ = clouds(near_gated(truth), truth, mount=low, gates=NEAR)
+    assert not len(marking)
 
 
 def test_pixels_that_saw_nothing_are_no_obstacle():

@@ -190,10 +190,29 @@ def test_unseen_pixels_are_no_evidence_at_all():
     assert np.isnan(scan_of(nothing, ungated=nothing)[0]).all()
 
 
-def test_what_is_too_near_is_minus_infinity():
+def test_what_is_too_near_has_the_range_of_the_ranges_end():
     depth = room(mount(), box=(0.7, -0.1, 0.1, 1.0))
     gated = np.where(depth < 0.6, -np.inf, depth).astype(np.float32)
-    assert np.isneginf(scan_of(gated, ungated=depth)[0][180])
+    gates = GateSettings(min_range_m=0.6, max_range_m=8.0)
+    poses = (mount(), mount())
+    ranges = scan_ranges(gated, depth, SIGMA, CAMERA, *poses, settings(), gates)
+    assert ranges[180] == pytest.approx(LENS_AHEAD_M + 0.6, rel=1e-3)
+    assert ranges[180 + 25] > 3.0 and not np.isneginf(ranges).any()
+
+
+def test_a_stop_is_not_released_when_somebody_comes_closer():
+    """Nav2's collision monitor counts the points of ranges from range_min 0 on in its polygon."""
+    gates, counts = GateSettings(min_range_m=0.4, max_range_m=8.0), []
+    for distance_m in np.arange(0.55, 0.11, -0.02):
+        depth = room(mount(), box=(LENS_AHEAD_M + distance_m, -0.2, 0.2, 1.0))
+        gated = np.where(depth < gates.min_range_m, -np.inf, depth).astype(np.float32)
+        poses = (mount(), mount())
+        ranges = scan_ranges(gated, depth, SIGMA, CAMERA, *poses, settings(), gates)
+        angles = settings().angle_min + INCREMENT * np.arange(ranges.size)
+        usable = (ranges >= 0.0) & (ranges <= gates.max_range_m)
+        x, y = (ranges[usable] * turn(angles[usable]) for turn in (np.cos, np.sin))
+        counts.append(np.count_nonzero((x < LENS_AHEAD_M + 0.5) & (np.abs(y) < 0.3)))
+    assert counts[0] < 4 and min(counts[3:]) >= 4
 
 
 def test_pose_and_settings_may_change_from_frame_to_frame():

@@ -8,6 +8,9 @@ the height band ends all clearing, whether it was believed or not.
 A network's depth wavers from row to row of one upright surface, which would be marked as many
 layers of cells, most of them wrong. Obstacles that stand closer behind each other than the range
 resolution are marked where the nearest and the farthest of them stand, and nowhere between.
+
+What is nearer than the gates' range is there, if not known where: it is marked at the range's near
+end, for a collision monitor must not release its stop because somebody came closer still.
 """
 
 from __future__ import annotations
@@ -166,8 +169,8 @@ def obstacle_clouds(
         camera: the rectified pinhole camera of all four.
         base_from_camera: where the camera is; z = 0 of the base frame is the floor.
         settings: band and voxels.
-        gates: what ``depth_m`` passed; beyond their ``max_range_m`` nothing is marked and no ray
-            is known to be free.
+        gates: what ``depth_m`` passed. Beyond their ``max_range_m`` nothing is marked and no ray is
+            known to be free; what is nearer than their ``min_range_m`` is marked at it.
     """
     view = _view(camera, base_from_camera)
     over_floor, bearing = view.over_floor, view.bearing
@@ -200,15 +203,45 @@ def obstacle_clouds(
     up_to_obstacle = obstacle & (reach_m <= limit_m + settings.voxel_size_m) & (free_m > 0)
     end = np.where(up_to_obstacle, free_m / np.maximum(over_floor, 1e-6), depth)
     cleared = free | up_to_obstacle
-    marks = view.rays[obstacle] * depth[obstacle, None]
+    too_near, near_m = _too_near(depth_m, ungated_m, view, settings, gates)
+    depth[too_near] = near_m
+    marked = obstacle | too_near
+    marks = view.rays[marked] * depth[marked, None]
     if settings.range_resolution_m:
-        way = marks[_marked_with(reach_m[obstacle], view.turns[obstacle], settings)] - marks
+        marked_m = depth[marked] * over_floor[marked]
+        way = marks[_marked_with(marked_m, view.turns[marked], settings)] - marks
         up = base_from_camera.up_in_source.astype(np.float32)
         marks += way - np.outer(way @ up, up)  # along the floor: heights stay
     return ObstaclePoints(
-        _cloud(marks, confidence[obstacle], settings.voxel_size_m),
+        _cloud(marks, confidence[marked], settings.voxel_size_m),
         _cloud(view.rays[cleared] * end[cleared, None], confidence[cleared], settings.voxel_size_m),
     )
+
+
+def _too_near(
+    depth_m: np.ndarray,
+    ungated_m: np.ndarray,
+    view: _View,
+    settings: ObstacleSettings,
+    gates: GateSettings,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (h, w) bool of obstacles nearer than the range, and depths (n,) to mark them at.
+
+    That is the range's near end, or where the ray leaves the height band before.
+    """
+    found = np.isneginf(depth_m)
+    own_m = np.minimum(ungated_m[found], np.float32(gates.min_range_m))
+    rise, camera_height_m = view.rise[found], view.camera_height_m
+    height = camera_height_m + own_m * rise
+    in_band = (height >= settings.min_height_m) & (height <= settings.max_height_m)
+    found[found] = in_band
+    own_m, rise = own_m[in_band], rise[in_band]
+    edge_m = np.where(rise < 0, settings.min_height_m, settings.max_height_m)
+    with np.errstate(divide="ignore"):
+        leaves_m = (edge_m - camera_height_m) / rise
+    # A little short of the edge, for a consumer's limit may be the same number.
+    leaves_m = np.where(rise == 0, np.inf, np.maximum(own_m, 0.999 * leaves_m))
+    return found, np.minimum(leaves_m, gates.min_range_m).astype(np.float32)
 
 
 def _limits(

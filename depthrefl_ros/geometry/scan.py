@@ -2,6 +2,9 @@
 
 The band is one above the floor, not rows of the image, and the ranges count from the scan frame's
 origin, not from the lens: a scan that several sensors share is about one point of the robot.
+
+What is nearer than the gates' range has the range of its near end. -Inf would be REP-117's word for
+it, but consumers drop it, and a collision monitor would release its stop.
 """
 
 from __future__ import annotations
@@ -141,8 +144,7 @@ def scan_ranges(
         gates: what ``depth_m`` passed; the scan's ``range_max`` is their ``max_range_m``.
 
     Returns:
-        (n,) float32 metres, n = ``settings.beams``: -Inf nearer than the gates' range, +Inf free,
-        NaN unknown.
+        (n,) float32 metres, n = ``settings.beams``: +Inf free, NaN unknown.
     """
     mount = _mount(camera, base_from_camera, scan_from_camera, settings, gates.max_range_m)
     depth, ungated = depth_m.ravel(), ungated_m.ravel()
@@ -151,7 +153,7 @@ def scan_ranges(
     reach = np.where(depth == np.inf, ungated, depth)
     ranges[mount.free_beams(reach)] = np.inf
     ranges[mount.unknown_beams(depth, ungated, sigma.ravel())] = np.nan
-    beams, found = mount.returns(depth, ungated)
+    beams, found = mount.returns(depth, ungated, gates.min_range_m)
     nearest = np.full(ranges.shape, np.inf, np.float32)
     np.minimum.at(nearest, beams, found)
     has_return = nearest < np.inf
@@ -241,16 +243,17 @@ class _Mount:
         end = self._place(pixels[may][within], far[may][within])
         return self._settings.beams_between((x[within], y[within]), end)
 
-    def returns(self, depth: np.ndarray, ungated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Beams and ranges of the believed returns in the band; -Inf for what is too near."""
+    def returns(
+        self, depth: np.ndarray, ungated: np.ndarray, min_range_m: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Beams and ranges of the believed returns in the band."""
         too_near = np.isneginf(depth)
-        z = np.where(too_near, ungated, depth)
+        own = np.where(too_near, ungated, depth)
         with np.errstate(invalid="ignore"):  # infinitely far along a level ray
-            height = self._height + z * self._slopes
+            height = self._height + own * self._slopes
         in_band = (height >= self._settings.min_height_m) & (height <= self._settings.max_height_m)
         pixels = np.flatnonzero(in_band)
-        too_near, z = too_near[pixels], z[pixels]
+        z = np.where(too_near[pixels], np.float32(min_range_m), own[pixels])
         beams, ranges = self._polar(pixels, z)
-        ranges[too_near] = -np.inf
         kept = ranges <= self._range_max
         return beams[kept], ranges[kept]
