@@ -140,6 +140,40 @@ def test_a_middleware_that_is_not_installed_is_named(tmp_path):
     assert found["large clouds"]["facts"]["rmw"] == "rmw_nobodys_cpp"
 
 
+def test_without_a_home_the_node_starts_and_it_is_told_where_it_logs(tmp_path):
+    pytest.importorskip("rclpy")
+    runtime = tmp_path / "run"
+    runtime.mkdir()
+    done, found, auto = run_doctor(
+        tmp_path, HOME="", ROS_LOG_DIR="", ROS_HOME="", XDG_RUNTIME_DIR=str(runtime)
+    )
+    assert done.returncode == 0 and auto["can_run"], done.stdout + done.stderr
+    assert found["ROS"]["state"] == "warning" and "a node starts" in found["ROS"]["text"]
+    assert f"HOME is not set: ROS's log files go to {runtime}" in found["ROS"]["text"]
+    assert list(runtime.glob("*/log/*.log"))
+
+
+def test_ros_that_cannot_start_is_an_error(tmp_path):
+    pytest.importorskip("rclpy")
+    broken = """
+from depthrefl_ros.ros import middleware
+def prepare_environment():
+    raise OSError("ROS can write no log files: set ROS_LOG_DIR")
+middleware.prepare_environment = prepare_environment
+"""
+    hook = f"{broken}import depthrefl_ros.tools.ros_probes as probes, sys\nprint(probes._ros())"
+    done = subprocess.run([sys.executable, "-c", hook], capture_output=True, text=True)
+    assert "state='error'" in done.stdout
+    assert "no node can start: ROS can write no log files: set ROS_LOG_DIR" in done.stdout
+
+
+def test_a_domain_that_cannot_be_is_an_error(tmp_path):
+    pytest.importorskip("rclpy")
+    done, found, auto = run_doctor(tmp_path, ROS_DOMAIN_ID="400")
+    assert done.returncode == 1 and not auto["can_run"]
+    assert found["ROS"]["state"] == "error"
+
+
 def test_a_cv_bridge_that_crashes_takes_nothing_with_it(tmp_path):
     crash = "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n"
     done, found, _ = run_doctor(tmp_path, modules={"cv_bridge": crash})

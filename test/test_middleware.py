@@ -277,5 +277,5 @@ def test_ros_gets_a_log_folder_that_can_be_written(bare_environment, tmp_path, v
 def test_where_nothing_can_be_written_it_says_what_to_set(bare_environment):
     bare_environment.delenv("HOME", raising=False)
     bare_environment.setattr(middleware, "own_folder", cannot_write)
-    with pytest.raises(OSError, match="HOME is not set.*no temporary folder.*set ROS_LOG_DIR"):
+    with pytest.raises(OSError, match="HOME is not set.*no temporary folder.*or ROS_LOG_DIR"):
         prepare_environment()

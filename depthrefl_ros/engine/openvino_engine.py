@@ -15,23 +15,29 @@ from depthrefl_ros.engine.bundle import Bundle
 
 
 def load_openvino() -> ModuleType:
-    """Import OpenVINO, also for a user without a home directory.
+    """Import OpenVINO, also for a user without a home directory that can be written.
 
-    Its telemetry asks for one while it is imported and raises RuntimeError where there is none, as
-    in ``docker run --user 12345``. A home that is no folder makes it keep still.
+    Its telemetry asks for one while it is imported: without a home, as in ``docker run --user
+    12345``, it raises RuntimeError, and it warns of one that is read-only. A home that is no folder
+    makes it keep still.
 
     Raises:
         EngineMissingError: OpenVINO is not installed.
     """
+    home = os.environ.get("HOME")
     try:
-        Path.home()
+        is_usable = os.access(Path.home(), os.W_OK)
     except RuntimeError:
-        os.environ["HOME"] = os.devnull
-        try:
-            return _imported()
-        finally:
-            del os.environ["HOME"]
-    return _imported()
+        is_usable = False
+    if is_usable:
+        return _imported()
+    os.environ["HOME"] = os.devnull
+    try:
+        return _imported()
+    finally:
+        del os.environ["HOME"]
+        if home is not None:
+            os.environ["HOME"] = home
 
 
 def _imported() -> ModuleType:

@@ -79,7 +79,7 @@ def _use_writable_log_folder() -> str:
         folder.mkdir(0o700, exist_ok=True)
     except OSError as error:
         raise OSError(
-            f"ROS can write no log files: {reason}, and {error}; set ROS_LOG_DIR to a folder that "
+            f"ROS can write no log files: {reason}, and {error}, or ROS_LOG_DIR, to a folder that "
             "can be written"
         ) from error
     os.environ["ROS_LOG_DIR"] = str(folder)

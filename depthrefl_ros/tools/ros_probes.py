@@ -17,6 +17,7 @@ from dataclasses import asdict
 from importlib.metadata import distributions
 from typing import Any
 
+from depthrefl_ros.ros import middleware
 from depthrefl_ros.tools.machine import Finding, guarded, package_version
 
 
@@ -28,8 +29,8 @@ def _ros() -> Finding:
         hint = "source a ROS 2 workspace, or in the checkout pip install '.[ros]'"
         return Finding("ROS", "missing", f"the node cannot run without rclpy: {hint}", facts)
     try:
-        import rclpy  # noqa: F401  what the node needs is that it can be imported
-        import sensor_msgs.msg  # noqa: F401
+        import rclpy
+        import sensor_msgs.msg  # noqa: F401  what the node needs is that it can be imported
         from rclpy.utilities import get_rmw_implementation_identifier
 
         facts["rmw"] = get_rmw_implementation_identifier()
@@ -38,10 +39,24 @@ def _ros() -> Finding:
         chosen = f" with RMW_IMPLEMENTATION={facts['rmw']}" if facts["rmw"] else ""
         hint = "source one ROS 2 workspace that was built for this Python and has the middleware"
         return Finding("ROS", "error", f"the node cannot run{chosen} ({error}): {hint}", facts)
+    try:
+        facts["notes"] = middleware.prepare_environment()
+        rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+        rclpy.create_node("depthrefl_doctor").destroy_node()
+        rclpy.shutdown()
+    except Exception as error:  # RCLError of each release is another class
+        return Finding("ROS", "error", f"no node can start: {_first_line(error)}", facts)
     facts["rclpy"] = package_version(f"ros-{distribution}-rclpy", "rclpy")
     origin = "sourced" if os.environ.get("ROS_DISTRO") else "from PyPI" if wheel else "not sourced"
     text = f"{distribution or 'unknown distribution'} ({origin}), rclpy {facts['rclpy']}"
-    return Finding("ROS", "ok", f"{text}, {facts['rmw']}", facts)
+    text += f", {facts['rmw']}; a node starts"
+    # What the transport lacks is told with the large clouds.
+    told = [note for note in facts["notes"] if note != middleware.large_message_transport().problem]
+    return Finding("ROS", "warning" if told else "ok", "; ".join([text, *told]), facts)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _distribution_of(package: Any) -> str:
