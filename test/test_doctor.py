@@ -78,7 +78,12 @@ def test_here_it_finds_everything_and_lets_auto_choose(tmp_path):
     assert found["libraries"]["facts"]["numpy"] == np.__version__
     assert found["processor"]["facts"]["cores"] == len(os.sched_getaffinity(0))
     tiny = Bundle.load("indoor_tiny")
-    assert f"indoor_tiny {tiny.width}x{tiny.height}" in found["models"]["facts"]["models"]
+    assert f"indoor_tiny {tiny.width}x{tiny.height}" in found["models"]["text"]
+    shipped = {one["name"]: one for one in found["models"]["facts"]["models"]}
+    assert shipped["indoor_tiny"] == auto["model"]
+    assert auto["model"]["licence"] == tiny.licence
+    assert auto["model"]["range_m"] == [tiny.min_range_m, tiny.max_range_m]
+    assert tiny.licence.split(";")[0] in " ".join(done.stdout.split())
     assert found["engine cache"]["facts"]["folder"].startswith(str(tmp_path))
     assert auto["can_run"] and auto["engine"] in auto["says"]
     assert "chosen" in auto["steps"][-1] and "self-test" in auto["steps"][-1]

@@ -1,4 +1,4 @@
-"""Says what this machine has, and what `engine: auto` will choose and why."""
+"""Report what this machine has, and which engine `engine: auto` will choose and why."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ def _main(args: argparse.Namespace, _: list[str]) -> int:
     for step in choice["steps"]:
         _print_row("", "auto", step, width)
     _print_row("ok" if choice["can_run"] else "ERROR", "auto", choice["says"], width)
+    if facts := choice["model"]:
+        _print_row("", "model", _terms(facts), width)
     write_json(args.json, {"findings": [asdict(one) for one in found], "auto": choice})
     return 0 if choice["can_run"] else NOTHING_RUNS
 
@@ -59,8 +61,15 @@ def _print_row(mark: str, name: str, text: str, width: int) -> None:
     print(textwrap.fill(text, width, initial_indent=head, subsequent_indent=" " * len(head)))
 
 
+def _terms(facts: dict[str, Any]) -> str:
+    low, high = facts["range_m"]
+    text = f"{facts['name']}, {facts['bytes'] / 1e6:.0f} MB, for {low:g} to {high:g} m: "
+    commercial = {"yes": "; commercial use is allowed", "no": "; no commercial use"}
+    return text + facts["licence"] + commercial.get(facts["commercial"], "")
+
+
 def choose(model: str) -> dict[str, Any]:
-    """What ``auto`` does on this machine, by letting it: every engine tried is self-tested.
+    """Let ``auto`` choose on this machine: every engine tried is self-tested.
 
     Nothing is built.
 
@@ -69,7 +78,8 @@ def choose(model: str) -> dict[str, Any]:
 
     Returns:
         ``can_run``; ``engine``, ``precision`` and ``device`` of what runs now; ``needs_build``, the
-        engine that ``auto`` will build first; ``steps``; ``problems``; ``says``, a sentence.
+        engine that ``auto`` will build first; ``steps``; ``problems``; ``model``, what
+        ``bundle_facts`` says of it; ``says``, a sentence.
     """
     chosen: dict[str, Any] = {
         "can_run": False,
@@ -79,6 +89,7 @@ def choose(model: str) -> dict[str, Any]:
         "needs_build": "",
         "steps": [],
         "problems": [],
+        "model": {},
     }
     try:
         from depthrefl_ros.engine.base import EngineError
@@ -90,6 +101,7 @@ def choose(model: str) -> dict[str, Any]:
     plans = StoredPlans()
     try:
         bundle = Bundle.load(model)
+        chosen["model"] = machine.bundle_facts(bundle)
         opened = open_engine(
             bundle, plans=plans, on_step=lambda step, is_problem: chosen["steps"].append(step)
         )
@@ -123,7 +135,7 @@ def _will_build(flavour: str, model: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the tool; returns the exit code."""
+    """Run the tool; return the exit code."""
     return run_tool(_parser(), argv, _main)
 
 

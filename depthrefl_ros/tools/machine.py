@@ -225,12 +225,26 @@ def _models() -> Finding:
     good, bad = [], []
     for path in sorted(SHIPPED.glob(f"*/{DESCRIPTION}")):
         try:
-            bundle = Bundle.load(str(path.parent))
-            good.append(f"{bundle.name} {bundle.width}x{bundle.height}")
+            good.append(bundle_facts(Bundle.load(str(path.parent))))
         except BundleError as error:
             bad.append(str(error))
     facts = {"models": good, "problems": bad}
+    listed = [f"{one['name']} {one['width']}x{one['height']}" for one in good]
     if bad or not good:
-        text = "; ".join([*good, *bad]) or f"there is none in {SHIPPED}: install the package again"
-        return Finding("models", "error", text, facts)
-    return Finding("models", "ok", ", ".join(good), facts)
+        none = f"there is none in {SHIPPED}: install the package again"
+        return Finding("models", "error", "; ".join([*listed, *bad]) or none, facts)
+    return Finding("models", "ok", ", ".join(listed), facts)
+
+
+def bundle_facts(bundle: Any) -> dict[str, Any]:
+    """Return what a user must know of a model before using it: size, range and terms of use."""
+    return {
+        "name": bundle.name,
+        "folder": str(bundle.folder),
+        "width": bundle.width,
+        "height": bundle.height,
+        "range_m": [bundle.min_range_m, bundle.max_range_m],
+        "licence": bundle.licence,
+        "commercial": str(bundle.description.get("commercial", "unknown")),
+        "bytes": sum((bundle.folder / name).stat().st_size for name in bundle.description["files"]),
+    }
