@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "network": {"network"},
     "engine": {"engine", "network", "settings"},
     "estimator": {"engine", "geometry", "settings"},
-    "ros": {"ros", "estimator", "engine", "geometry", "settings"},
+    "ros": {"ros", "estimator", "engine", "geometry", "settings", "image_files"},
     "training": {"training", "network", "geometry", "image_files"},
 }
 ROS_PACKAGES = {"rclpy", "sensor_msgs", "std_msgs", "cv_bridge", "diagnostic_msgs"}
