@@ -58,6 +58,17 @@ def drift(plane):
     return change
 
 
+def tail(plane):
+    """A fiftieth of the pixels is off by 2 %: the median is as it was, the 99th percentile not."""
+
+    def change(outputs, call):
+        changed = outputs[plane].copy()
+        changed.reshape(-1)[::50] *= 1.02
+        return {**outputs, plane: changed}
+
+    return change
+
+
 def one_image(outputs, call):
     return {**outputs, "depth": outputs["depth"] * (1 + 0.002 * (call == 2))}
 
@@ -72,6 +83,8 @@ def nan_pixel_rows(outputs, call):
     [
         lambda outputs, call: {**outputs, "depth": outputs["depth"] * 1.002},
         lambda outputs, call: {**outputs, "sigma": outputs["sigma"] * 1.002},
+        tail("depth"),
+        tail("sigma"),
         one_image,
         drift("depth"),
         drift("sigma"),
@@ -80,6 +93,8 @@ def nan_pixel_rows(outputs, call):
     ids=[
         "scaled depth",
         "scaled sigma",
+        "tail of depth",
+        "tail of sigma",
         "one image of four",
         "drift on the repeated image",
         "drift of sigma",

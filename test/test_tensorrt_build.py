@@ -7,7 +7,8 @@ from small_onnx import CAST, DOUBLE, network_file
 from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.self_test import self_test
-from depthrefl_ros.engine.tensorrt.api import find_flavour
+from depthrefl_ros.engine.tensorrt import build
+from depthrefl_ros.engine.tensorrt.api import find_flavour, load_runtime
 from depthrefl_ros.engine.tensorrt.build import build_plan
 from depthrefl_ros.engine.tensorrt.plan import ONNX_FILES
 from depthrefl_ros.engine.tensorrt.run import TensorRTEngine
@@ -129,6 +130,21 @@ def test_bytes_must_be_cast_before_they_are_transposed(tmp_path):
     path = network_file(tmp_path / "model.onnx", [transpose, cast])
     with pytest.raises(EngineError, match=r"'first' \(Transpose\).*UInt8"):
         build_plan("tensorrt_rtx", path, precision="fp32")
+
+
+@needs_rtx
+def test_float32_is_not_tf32(tmp_path, monkeypatch):
+    """TF32 has ten bits of mantissa, too few for what the self-test asks of fp32."""
+    runtime, configs = load_runtime("tensorrt_rtx"), []
+    take = build.set_timing_cache
+    monkeypatch.setattr(
+        build, "set_timing_cache", lambda *given: (configs.append(given[1]), take(*given))
+    )
+    path = network_file(tmp_path / "model.onnx", [CAST, DOUBLE])
+    for precision in ("fp32", "fp16"):
+        build_plan("tensorrt_rtx", path, precision=precision)
+    flags = [config.get_flag(runtime.BuilderFlag.TF32) for config in configs]
+    assert flags == [False, True]  # the runtime's default is to use it
 
 
 @needs_rtx
