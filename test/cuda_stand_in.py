@@ -1,11 +1,14 @@
 """CUDA and TensorRT's runtime on the host, for machines without a GPU.
 
-Memory is the host's, a "plan" is an ONNX file that ONNX Runtime computes, and a stream does its
-work at once, except while a graph is being captured: then it only takes notes, as CUDA does. What
-TensorRT and CUDA themselves do is not proven by this; what we ask of them, and in which order, is.
+Memory is the host's, a "plan" is an ONNX file that ONNX Runtime computes. A stream does nothing
+until somebody waits for it: a wait that is missing shows in the data. While a graph is being
+captured it only takes notes, as CUDA does. Every thread begins with device 0 as its current one.
+What TensorRT and CUDA themselves do is not proven by this; what we ask of them, and in which order,
+is.
 """
 
 import ctypes
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,12 +35,18 @@ class StandInCuda:
         calls: how often each function was called.
         live: what was taken and not given back.
         can_capture: False lets the capture fail at its end, as forbidden work does.
+        can_instantiate: False lets graphs be captured but not made executable.
+        fault: an error that waiting returns from now on, as CUDA does after a bad access.
+        names: of the GPUs.
     """
 
     def __init__(self):
         self.copies, self.calls, self.live = [], {}, set()
-        self.can_capture = True
+        self.can_capture = self.can_instantiate = True
+        self.fault = OK
+        self.names = ["Stand-in"]
         self._memories, self._recording, self._graphs = {}, None, {}
+        self._queue, self._current = [], threading.local()
 
     def __getattribute__(self, name):
         if name.startswith("cuda"):
@@ -47,43 +56,55 @@ class StandInCuda:
             calls[name] = calls.get(name, 0) + 1
         return object.__getattribute__(self, name)
 
+    @property
+    def device(self):
+        """Index of this thread's current device."""
+        return getattr(self._current, "device", 0)
+
     def enqueue(self, work):
-        """Puts work on the one stream."""
-        if self._recording is None:
-            work()
-        else:
-            self._recording.append(work)
+        """Puts work on the one stream, or into the graph that is being captured."""
+        (self._queue if self._recording is None else self._recording).append(work)
 
     def cudaGetDeviceCount(self):
-        return OK, 1
+        return OK, len(self.names)
+
+    def cudaSetDevice(self, device):
+        if device >= len(self.names):
+            return (real.cudaError_t.cudaErrorInvalidDevice,)
+        self._current.device = device
+        return (OK,)
 
     def cudaGetDeviceProperties(self, device):
-        return OK, SimpleNamespace(name=b"Stand-in\0\0", major=8, minor=7, totalGlobalMem=1 << 33)
+        name = self.names[device].encode() + b"\0\0"
+        return OK, SimpleNamespace(name=name, major=8, minor=7, totalGlobalMem=1 << 33)
 
     def cudaDriverGetVersion(self):
         return OK, 12060
 
-    def cudaMalloc(self, size):
+    def _allocate(self, size, kind):
         memory = np.zeros(size, np.uint8)
         address = memory.ctypes.data
         self._memories[address] = memory
-        self.live.add(address)
+        self.live.add((kind, address))
         return OK, address
 
+    def cudaMalloc(self, size):
+        return self._allocate(size, "device memory")
+
+    def cudaMallocHost(self, size):
+        return self._allocate(size, "host memory")
+
+    def cudaFreeHost(self, ptr):
+        self.live.remove(("host memory", ptr))
+        return (OK,)
+
     def cudaFree(self, devPtr):
-        self.live.remove(devPtr)
-        return (OK,)
-
-    def cudaHostRegister(self, ptr, size, flags):
-        self.live.add(("pinned", ptr))
-        return (OK,)
-
-    def cudaHostUnregister(self, ptr):
-        self.live.remove(("pinned", ptr))
+        self.live.remove(("device memory", devPtr))
         return (OK,)
 
     def cudaStreamCreateWithFlags(self, flags):
         self.live.add("stream")
+        self.stream_device = self.device
         return OK, real.cudaStream_t(1)
 
     def cudaStreamDestroy(self, stream):
@@ -91,7 +112,13 @@ class StandInCuda:
         return (OK,)
 
     def cudaStreamSynchronize(self, stream):
-        return (BAD_VALUE if self._recording is not None else OK,)
+        if self._recording is not None:
+            return (BAD_VALUE,)
+        work, self._queue = self._queue, []
+        if self.fault == OK:
+            for one in work:
+                one()
+        return (self.fault,)
 
     def cudaMemcpyAsync(self, dst, src, count, kind, stream):
         def copy():
@@ -109,23 +136,30 @@ class StandInCuda:
         work, self._recording = self._recording, None
         if not self.can_capture:
             return real.cudaError_t.cudaErrorStreamCaptureInvalidated, None
-        return OK, work
+        return OK, self._keep("graph", work)
+
+    def _keep(self, kind, work):
+        handle = (kind, len(self._graphs))
+        self._graphs[handle] = work
+        self.live.add(handle)
+        return handle
 
     def cudaGraphInstantiate(self, graph, flags):
-        self.live.add("graph")
-        self._graphs[len(self._graphs)] = graph
-        return OK, len(self._graphs) - 1
+        if not self.can_instantiate:
+            return real.cudaError_t.cudaErrorMemoryAllocation, None
+        return OK, self._keep("executable graph", self._graphs[graph])
 
     def cudaGraphDestroy(self, graph):
+        self.live.remove(graph)
         return (OK,)
 
     def cudaGraphLaunch(self, graphExec, stream):
         for work in self._graphs[graphExec]:
-            work()
+            self.enqueue(work)
         return (OK,)
 
     def cudaGraphExecDestroy(self, graphExec):
-        self.live.discard("graph")
+        self.live.remove(graphExec)
         return (OK,)
 
 
@@ -159,10 +193,15 @@ class StandInTensorRT:
         def __init__(self):
             pass
 
+    def _check_device(self):
+        """TensorRT wants the device on which the plan was opened to be the thread's current one."""
+        assert self.cuda.device == self._opened_on
+
     def Runtime(self, logger):
         return SimpleNamespace(deserialize_cuda_engine=self._open)
 
     def _open(self, plan):
+        self._opened_on = self.cuda.device
         try:
             return _Plan(self, plan)
         except Exception:  # TensorRT answers nothing where it refuses a plan
@@ -218,6 +257,7 @@ class _Plan:
         return _RuntimeConfig()
 
     def create_execution_context(self, runtime_config=None):
+        self.runtime._check_device()
         if self.runtime.__name__ == "tensorrt_rtx":
             assert isinstance(runtime_config._cache, _RuntimeCache)
             assert runtime_config.cuda_graph_strategy == "whole graph"
@@ -238,6 +278,7 @@ class _Context:
         return name in self.plan.names
 
     def execute_async_v3(self, stream):
+        self.plan.runtime._check_device()
         shape, addresses = self.shape, dict(self.addresses)
 
         def work():

@@ -10,7 +10,7 @@ import onnxruntime
 import openvino
 import pytest
 
-from depthrefl_ros.engine.base import EngineError
+from depthrefl_ros.engine.base import EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine, _our_name
 from depthrefl_ros.engine.self_test import TOLERANCES, relative_difference
@@ -92,6 +92,26 @@ def test_weights_that_do_not_fit_are_named(bundle, tmp_path):
 def test_a_precision_that_the_device_lacks_is_named(bundle):
     with pytest.raises(EngineError, match="CPU does not compute in fp8, only .*FP32"):
         OpenVinoEngine(bundle, precision="fp8")
+
+
+@pytest.mark.parametrize(
+    "device, hint", [("GPU.3", "Intel GPUs and NPUs need their driver"), ("NPU", "driver")]
+)
+def test_a_device_that_openvino_does_not_find_is_named(bundle, device, hint):
+    if device in openvino.Core().available_devices:
+        pytest.skip(f"this machine has {device}")
+    with pytest.raises(
+        EngineMissingError, match=f"'{device}'; OpenVINO finds CPU.* here; .*{hint}"
+    ):
+        OpenVinoEngine(bundle, device=device)
+
+
+def test_openvino_may_choose_the_device(bundle, engines):
+    engine = OpenVinoEngine(bundle, device="AUTO")
+    assert engine.device.startswith("AUTO: ")
+    images = bundle.golden().images[:1]
+    found, expected = (one.infer(images)["depth"] for one in (engine, engines["openvino"]))
+    assert relative_difference(found, expected)[1] < 0.005
 
 
 def test_precisions_of_layers_are_called_as_ours_are(engines):

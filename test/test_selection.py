@@ -50,7 +50,7 @@ def test_auto_builds_nothing_where_the_device_has_no_driver(bundle, monkeypatch)
     opened = open_engine(bundle)
     assert opened.engine.name == "openvino"
     assert opened.steps[1].startswith("tensorrt_rtx: CUDA")
-    assert opened.steps[2] == "torch on CUDA: device is 'cuda' but torch finds no CUDA device"
+    assert opened.steps[2] == "torch on CUDA: device is 'cuda:0' but torch finds no CUDA device"
     assert opened.problems == [] and PlanStore().entries() == []
 
 
@@ -89,20 +89,6 @@ def test_never_only_takes_what_is_cached(bundle):
 def test_who_does_not_fall_back_hears_why(bundle):
     with pytest.raises(EngineError, match="tensorrt_rtx fp16: built.*tensorrt_rtx: CUDA"):
         open_engine(bundle, "tensorrt_rtx")
-
-
-@pytest.mark.parametrize(
-    "kind, expected",
-    [
-        ("tensorrt", ["tensorrt", "tensorrt_rtx", "torch on CUDA", "openvino", "torch on CPU"]),
-        ("tensorrt_rtx", ["tensorrt_rtx", "torch on CUDA", "openvino", "torch on CPU"]),
-        ("openvino", ["openvino", "torch on CPU"]),
-        ("torch", ["torch on CUDA", "torch on CPU", "openvino"]),
-        ("auto", ["tensorrt", "tensorrt_rtx", "torch on CUDA", "openvino", "torch on CPU"]),
-    ],
-)
-def test_the_one_asked_for_comes_first_and_each_once(kind, expected):
-    assert list(selection._ladder(EngineChoice(kind, falls_back=True))) == expected
 
 
 def test_a_precision_that_fails_gives_way_to_fp32(bundle):
@@ -179,6 +165,65 @@ def test_a_file_that_one_engine_lacks_is_no_matter_to_the_others(bundle, tmp_pat
     del model.description["files"]["golden.npz"]
     with pytest.raises(BundleError, match="golden.npz"):
         open_engine(model)
+
+
+# Devices
+
+
+def test_a_device_is_passed_on(bundle):
+    opened = open_engine(bundle, EngineChoice("openvino", device="auto"))
+    assert opened.engine.device.startswith("AUTO: ") and opened.rung == "openvino on AUTO"
+    assert opened.steps[0].startswith("openvino on AUTO fp32: chosen") and opened.problems == []
+    cpu = open_engine(bundle, EngineChoice(device="CPU"))
+    assert (cpu.engine.name, cpu.rung, len(cpu.steps)) == ("openvino", "openvino", 1)
+    assert open_engine(bundle, EngineChoice("torch", device="cpu")).engine.device == "CPU"
+
+
+@pytest.mark.parametrize(
+    "choice, words",
+    [
+        (
+            EngineChoice("openvino", device="GPU.7"),
+            r"openvino on GPU\.7: .*OpenVINO finds CPU.* here",
+        ),
+        (EngineChoice("torch", device="9"), r"torch on cuda:9: no NVIDIA device file is present"),
+    ],
+)
+def test_a_device_that_is_not_there_is_named(bundle, choice, words):
+    with pytest.raises(EngineError, match=words):
+        open_engine(bundle, choice)
+
+
+def test_who_falls_back_gets_another_device_and_is_told(bundle):
+    choice = EngineChoice("openvino", device="GPU.7", falls_back=True)
+    opened = open_engine(bundle, choice)
+    assert opened.rung == "openvino"
+    assert opened.problems == ["device GPU.7 was asked for; openvino runs"]
+
+
+def test_a_device_that_the_engine_does_not_know_is_no_choice():
+    with pytest.raises(ValueError, match="device is 'NPU'; engine tensorrt takes the index"):
+        EngineChoice("tensorrt", device="NPU")
+
+
+# Rungs that failed while they ran
+
+
+def test_a_rung_that_failed_is_skipped_and_the_next_one_taken(bundle):
+    first = open_engine(bundle)
+    assert first.rung == "openvino"
+    first.engine.close()
+    again = open_engine(bundle)  # the same may be opened once more
+    assert again.rung == "openvino"
+    second = open_engine(bundle, skip=frozenset({"openvino"}))
+    assert second.rung == "torch on CPU"
+    skipped = "openvino: not tried again, it failed while it ran"
+    assert skipped in second.steps and skipped in second.problems
+
+
+def test_where_every_rung_failed_that_is_said(bundle):
+    with pytest.raises(EngineError, match="no engine works.*openvino: not tried again"):
+        open_engine(bundle, "openvino", skip=frozenset({"openvino"}))
 
 
 # TensorRT that runs, against the stand-in: a plan is an ONNX file.
@@ -287,3 +332,29 @@ def test_kernels_that_cannot_be_kept_are_told_of_once(bundle, gpu, keep, plans, 
     (problem,) = opened.problems
     assert problem.startswith("tensorrt_rtx fp16: ") and "No space left" in problem
     assert opened.engine.name == "tensorrt_rtx"
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """A machine with NVIDIA's device files on which every module is installed."""
+    monkeypatch.setattr(selection, "_NVIDIA_DEVICES", ("/dev/null",))
+    monkeypatch.setattr(selection.importlib.util, "find_spec", lambda module: module)
+
+
+def test_a_second_gpu_has_its_own_plan_and_runs_it(bundle, gpu, plans, installed):
+    gpu.names.append("Other stand-in")
+    key = plan_key(bundle, "tensorrt", "fp16", gpu=1)
+    assert key.digest() != plan_key(bundle, "tensorrt", "fp16").digest()
+    PlanStore().find_or_build(key, lambda: plans["fp16"])
+    opened = open_engine(bundle, EngineChoice("tensorrt", device="1"))
+    assert opened.engine.device == "Other stand-in" and opened.rung == "tensorrt on cuda:1"
+    assert opened.steps[0].startswith("tensorrt on cuda:1 fp16: from the cache, ")
+    opened.engine.close()
+    assert not gpu.live
+
+
+def test_a_gpu_that_is_not_there_is_not_built_for(bundle, gpu, installed):
+    with pytest.raises(
+        EngineError, match="tensorrt on cuda:3: device cuda:3 does not exist: cuda:0"
+    ):
+        open_engine(bundle, EngineChoice("tensorrt", device="3"))

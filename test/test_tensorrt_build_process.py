@@ -201,7 +201,7 @@ def test_compiled_kernels_are_kept_beside_the_engine_and_checked_like_it(bundle,
     assert store.find(plan_key(bundle, *RTX)) is None
     assert PlanSource("force", store=store).kernels(bundle, *RTX) == b""
     (entry,) = store.entries()
-    assert "kernels compiled for this GPU" in str(entry.key)
+    assert "kernels compiled for this GPU" in str(entry.key) and entry.path.suffix == ".kernels"
     entry.path.write_bytes(b"kernelz")
     assert source.kernels(bundle, *RTX) == b""
     store.folder.chmod(0o777)

@@ -132,6 +132,8 @@ def test_force_builds_what_is_there(filled, key):
         {"width": 384},
         {"batch": 2},
         {"options": ("targets sm86",)},
+        {"content": "kernels"},
+        {"content": "times"},
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -50,8 +50,16 @@ def test_a_precision_that_the_device_does_not_have_is_refused(bundle, precision,
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_missing(bundle):
-    with pytest.raises(EngineMissingError, match="no CUDA device"):
-        TorchEngine(bundle, device="cuda")
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(EngineMissingError, match=f"'{device}' but torch finds no CUDA device"):
+            TorchEngine(bundle, device=device)
+
+
+def test_a_gpu_beyond_the_last_is_named(bundle, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(EngineMissingError, match="device is 'cuda:2' but torch finds 2 of them"):
+        TorchEngine(bundle, device="cuda:2")
 
 
 def test_a_machine_without_torch_is_told_what_to_install(bundle, monkeypatch):

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -56,12 +57,12 @@ class OpenVinoEngine(Engine):
     Args:
         bundle: the model.
         threads: CPU threads, 0 for as many as OpenVINO thinks best.
-        device: ``CPU``, ``GPU``...
+        device: ``CPU``, ``GPU``, ``GPU.1``, ``NPU``, or ``AUTO``, which lets OpenVINO choose.
         precision: ``fp32``; or ``bf16`` or ``fp16`` where the device computes in it natively, which
             is twice as fast on CPUs with AMX, but ignores the network's fp32 islands.
 
     Raises:
-        EngineMissingError: OpenVINO is not installed.
+        EngineMissingError: OpenVINO is not installed, or finds no such device.
         EngineError: it cannot compile the model, or the device has not this precision.
     """
 
@@ -73,6 +74,7 @@ class OpenVinoEngine(Engine):
         openvino = load_openvino()
         self.height, self.width, self.precision = bundle.height, bundle.width, precision
         core = openvino.Core()
+        _need_device(core.available_devices, device)
         # Left to itself OpenVINO takes bf16 on AMX machines, which errs 3 % in depth.
         hint = precision.replace("fp", "f")
         settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
@@ -87,7 +89,7 @@ class OpenVinoEngine(Engine):
             model.reshape([1, self.height, self.width, 3])
             self._compiled = core.compile_model(model, device, settings)
             self._request = self._compiled.create_infer_request()
-            self.device = str(core.get_property(device, "FULL_DEVICE_NAME")).strip()
+            self.device = _device_name(core, self._compiled, device)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot compile {path}: {error}") from error
         self._names = [output.get_any_name() for output in self._compiled.outputs]
@@ -124,6 +126,29 @@ class OpenVinoEngine(Engine):
     def close(self) -> None:
         """Releases the compiled model."""
         self._request = self._compiled = None
+
+
+def _need_device(available: list[str], device: str) -> None:
+    """Raises EngineMissingError where OpenVINO does not have the device."""
+    known = {name.partition(".")[0] for name in available} | {*available, "AUTO"}
+    if device not in known:
+        hint = ""
+        if device.startswith(("GPU", "NPU")):
+            hint = "; Intel GPUs and NPUs need their driver (OpenCL or level-zero)"
+        raise EngineMissingError(
+            f"device is {device!r}; OpenVINO finds {', '.join(available) or 'none'} here{hint}"
+        )
+
+
+def _device_name(core: Any, compiled: Any, device: str) -> str:
+    """The device in the runtime's words; of ``AUTO`` what it chose."""
+    if device != "AUTO":
+        return str(core.get_property(device, "FULL_DEVICE_NAME")).strip()
+    chosen = compiled.get_property("EXECUTION_DEVICES")
+    names = (name.strip("()") for name in ([chosen] if isinstance(chosen, str) else chosen))
+    return "AUTO: " + ", ".join(
+        str(core.get_property(n, "FULL_DEVICE_NAME")).strip() for n in names
+    )
 
 
 def _our_name(precision: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthrefl_ros.engine.base import BuildStoppedError, Engine, EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle, BundleError
+from depthrefl_ros.engine.ladder import TENSORRT, Rung, rungs
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.self_test import SelfTestReport, self_test
 from depthrefl_ros.engine.torch_engine import TorchEngine
@@ -23,16 +24,6 @@ ENGINES = ("auto", "tensorrt", "tensorrt_rtx", "openvino", "torch")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 BUILDS = ("auto", "never", "force")
 
-# The ladder that ``auto`` goes down, and which rungs each kind has of it.
-_RUNGS = ("tensorrt", "tensorrt_rtx", "torch on CUDA", "openvino", "torch on CPU")
-_TENSORRT = _RUNGS[:2]
-_RUNGS_OF = {
-    "auto": _RUNGS,
-    "tensorrt": ("tensorrt",),
-    "tensorrt_rtx": ("tensorrt_rtx",),
-    "openvino": ("openvino",),
-    "torch": ("torch on CUDA", "torch on CPU"),
-}
 # Device files of NVIDIA's drivers (desktop, Jetson, WSL): looked at before TensorRT or torch are
 # imported, which takes seconds. A container may have been given any GPU of several, but always has
 # nvidiactl.
@@ -49,9 +40,12 @@ class EngineChoice:
         build: one of ``BUILDS``; what becomes of TensorRT engines that the cache lacks.
         threads: of the CPU, 0 for the runtime's own choice.
         falls_back: where ``kind`` does not work, those that ``auto`` would try after it may run.
+        device: on which it runs; empty for the engine's own choice. TensorRT and torch take the
+            index of a CUDA GPU, ``1`` or ``cuda:1``; OpenVINO takes ``CPU``, ``GPU``, ``GPU.1``,
+            ``NPU`` or ``AUTO``; torch also takes ``CPU``.
 
     Raises:
-        ValueError: a value is unknown.
+        ValueError: a value is unknown, or the engine does not run on such a device.
     """
 
     kind: str = setting(
@@ -81,9 +75,16 @@ class EngineChoice:
         changeable=Changeable.UNCONFIGURED,
     )
     falls_back: bool = False
+    device: str = setting(
+        "",
+        "Where the engine runs; empty leaves it to the engine. Index of a CUDA GPU (1 or cuda:1) "
+        "for TensorRT and torch; CPU, GPU, GPU.1, NPU or AUTO for OpenVINO.",
+        changeable=Changeable.UNCONFIGURED,
+    )
 
     def __post_init__(self) -> None:
         check(self)
+        next(rungs(self.kind, self.device))
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,14 @@ class OpenedEngine:
         steps: what was tried in order and how it went, for people.
         problems: those of them that should not have happened: something that is there does not
             work, or something else runs than what was asked for.
+        rung: what ``open_engine`` takes in ``skip`` to try everything but this one.
     """
 
     engine: Engine
     report: SelfTestReport
     steps: list[str]
     problems: list[str] = field(default_factory=list)
+    rung: str = ""
 
 
 def open_engine(
@@ -109,6 +112,7 @@ def open_engine(
     choice: EngineChoice | str = "auto",
     plans: PlanSource | None = None,
     on_step: Callable[[str, bool], None] | None = None,
+    skip: frozenset[str] = frozenset(),
 ) -> OpenedEngine:
     """Opens the engine asked for, or with ``auto`` the first that works, and self-tests it.
 
@@ -119,6 +123,8 @@ def open_engine(
         choice: what the user wants; a kind alone stands for a choice of that kind.
         plans: where TensorRT plans come from; None for the user's cache and ``choice.build``.
         on_step: told each of ``OpenedEngine.steps`` when it happens, and whether it is a problem.
+        skip: rungs (``OpenedEngine.rung``) that are not tried again, since they failed while they
+            ran.
 
     Raises:
         ValueError: the kind is unknown.
@@ -128,19 +134,11 @@ def open_engine(
     """
     choice = EngineChoice(choice) if isinstance(choice, str) else choice
     walk = _Walk(bundle, choice, plans, on_step or (lambda step, is_problem: None))
-    for rung in _ladder(choice):
-        opened = walk.try_rung(rung)
+    for rung in rungs(choice.kind, choice.device, choice.falls_back):
+        opened = walk.try_rung(rung) if rung.name not in skip else walk.skip_rung(rung)
         if opened is not None:
             return opened
     raise EngineError(f"no engine works for model {bundle.name}: " + "; ".join(walk.steps))
-
-
-def _ladder(choice: EngineChoice) -> Iterator[str]:
-    wanted = _RUNGS_OF[choice.kind]
-    yield from wanted
-    if choice.falls_back:
-        after = _RUNGS[_RUNGS.index(wanted[0]) :]
-        yield from (rung for rung in after if rung not in wanted)
 
 
 class _Walk:
@@ -159,67 +157,74 @@ class _Walk:
         self._problems: list[str] = []
         self._kernels = b""  # that the last TensorRT engine was opened with
 
-    def try_rung(self, rung: str) -> OpenedEngine | None:
+    def skip_rung(self, rung: Rung) -> None:
+        """Pass by a rung that has failed while it ran."""
+        self._note(f"{rung.name}: not tried again, it failed while it ran", is_problem=True)
+
+    def try_rung(self, rung: Rung) -> OpenedEngine | None:
         """The engine of this rung, in the first precision in which it works; None if in none."""
         for precision in self._precisions(rung):
-            label, engine = f"{rung} {precision}", None
+            label, engine = f"{rung.name} {precision}", None
             try:
                 engine = self._open(rung, precision)
                 report = self._proven(engine)
             except (BundleError, BuildStoppedError):
                 raise
             except EngineMissingError as error:
-                self._note(f"{rung}: {error}")
+                self._note(f"{rung.name}: {error}")
                 return None
             except Exception as error:  # a broken runtime raises anything, OSError for one
-                runtime = _runtime_words(rung, has_run=engine is not None)
+                runtime = _runtime_words(rung.engine, has_run=engine is not None)
                 self._note(f"{label}: {error}{runtime}", is_problem=True)
                 continue
-            if rung in _TENSORRT:
-                self._keep_kernels(engine, precision)
-            runtime = _runtime_words(rung)
+            if rung.engine in TENSORRT:
+                self._keep_kernels(engine, rung, precision)
+            runtime = _runtime_words(rung.engine)
             self._note(f"{label}: chosen, on {engine.device}{runtime}; self-test {report}")
-            self._compare_with_choice(engine, precision)
-            return OpenedEngine(engine, report, self.steps, self._problems)
+            self._compare_with_choice(engine, rung, precision)
+            return OpenedEngine(engine, report, self.steps, self._problems, rung.name)
         return None
 
-    def _precisions(self, rung: str) -> tuple[str, ...]:
+    def _precisions(self, rung: Rung) -> tuple[str, ...]:
         precision = self._choice.precision
         if precision == "auto":
-            precision = "fp16" if rung in _TENSORRT else "fp32"
+            # NPUs have no float32.
+            precision = "fp16" if rung.engine in TENSORRT or rung.device == "NPU" else "fp32"
         return (precision,) if precision == "fp32" else (precision, "fp32")
 
-    def _open(self, rung: str, precision: str) -> Engine:
+    def _open(self, rung: Rung, precision: str) -> Engine:
         try:
             return self._open_rung(rung, precision)
         except BundleError as error:  # a file that the other rungs do not need
             raise EngineError(str(error)) from error
 
-    def _open_rung(self, rung: str, precision: str) -> Engine:
-        if rung in _TENSORRT:
+    def _open_rung(self, rung: Rung, precision: str) -> Engine:
+        if rung.engine in TENSORRT:
             return self._open_tensorrt(rung, precision)
-        if rung == "openvino":
-            return OpenVinoEngine(self._bundle, self._choice.threads, precision=precision)
-        if rung == "torch on CUDA":
+        threads = self._choice.threads
+        if rung.engine == "openvino":
+            return OpenVinoEngine(self._bundle, threads, rung.device, precision=precision)
+        if rung.gpu is not None:
             _need_nvidia("torch")
-        device = rung.split()[-1].lower()
-        return TorchEngine(self._bundle, self._choice.threads, device, precision=precision)
+        return TorchEngine(self._bundle, threads, rung.device, precision=precision)
 
-    def _open_tensorrt(self, flavour: str, precision: str) -> Engine:
-        if self._choice.kind != flavour:  # who asks for it by name gets it built in any case
+    def _open_tensorrt(self, rung: Rung, precision: str) -> Engine:
+        flavour, gpu = rung.engine, rung.gpu
+        # Who asks for it by name gets it built in any case, but not for a GPU that is not there.
+        if self._choice.kind != flavour or self._choice.device:
             _need_nvidia(flavour)
-            _need_gpu(flavour)
+            _need_gpu(flavour, gpu)
         from depthrefl_ros.engine.tensorrt.run import TensorRTEngine
         from depthrefl_ros.engine.tensorrt.source import PlanSource
 
         if self._plans is None:
             self._plans = PlanSource(self._choice.build)
-        stored = self._plans.get(self._bundle, flavour, precision)
+        stored = self._plans.get(self._bundle, flavour, precision, gpu)
         origin = "from the cache" if stored.is_cached else "built"
-        self._note(f"{flavour} {precision}: {origin}, {len(stored.data) / 1e6:.1f} MB")
-        self._note_cache(flavour, precision, stored.notes)
-        _need_gpu(flavour)
-        self._kernels = self._plans.kernels(self._bundle, flavour, precision)
+        self._note(f"{rung.name} {precision}: {origin}, {len(stored.data) / 1e6:.1f} MB")
+        self._note_cache(rung, precision, stored.notes)
+        _need_gpu(flavour, gpu)
+        self._kernels = self._plans.kernels(self._bundle, flavour, precision, gpu)
         try:
             return TensorRTEngine(
                 stored.data,
@@ -228,23 +233,26 @@ class _Walk:
                 self._bundle.width,
                 precision=precision,
                 runtime_cache=self._kernels,
+                gpu=gpu,
             )
         except EngineError as error:
             if not stored.is_cached:
                 raise
             raise EngineError(f"{error}; it is from the cache: try build:=force") from error
 
-    def _keep_kernels(self, engine: TensorRTEngine, precision: str) -> None:
+    def _keep_kernels(self, engine: TensorRTEngine, rung: Rung, precision: str) -> None:
         """Stores what the runtime compiled for this GPU while the engine proved itself."""
         if self._kernels:
             return
         try:
             kernels = engine.runtime_cache()
             if kernels:
-                notes = self._plans.keep_kernels(self._bundle, engine.name, precision, kernels)
-                self._note_cache(engine.name, precision, notes)
+                notes = self._plans.keep_kernels(
+                    self._bundle, engine.name, precision, kernels, rung.gpu
+                )
+                self._note_cache(rung, precision, notes)
         except Exception as error:  # the next start takes longer, and that is all
-            self._note(f"{engine.name} {precision}: kernels not kept: {error}", is_problem=True)
+            self._note(f"{rung.name} {precision}: kernels not kept: {error}", is_problem=True)
 
     def _proven(self, engine: Engine) -> SelfTestReport:
         try:
@@ -253,16 +261,18 @@ class _Walk:
             engine.close()
             raise
 
-    def _compare_with_choice(self, engine: Engine, precision: str) -> None:
-        kind, wanted = self._choice.kind, self._choice.precision
+    def _compare_with_choice(self, engine: Engine, rung: Rung, precision: str) -> None:
+        kind, wanted, device = self._choice.kind, self._choice.precision, self._choice.device
         if kind not in ("auto", engine.name):
             self._problems.append(f"engine {kind} was asked for; {engine.name} runs")
+        elif device and rung not in rungs(kind, device):
+            self._problems.append(f"device {device} was asked for; {rung.name} runs")
         if wanted not in ("auto", precision):
             self._problems.append(f"precision {wanted} was asked for; {precision} runs")
 
-    def _note_cache(self, flavour: str, precision: str, notes: tuple[str, ...]) -> None:
+    def _note_cache(self, rung: Rung, precision: str, notes: tuple[str, ...]) -> None:
         for note in notes:
-            step = f"{flavour} {precision}: {note}"
+            step = f"{rung.name} {precision}: {note}"
             if step not in self.steps:  # plan and kernels meet the same full disk
                 self._note(step, is_problem=True)
 
@@ -290,26 +300,26 @@ def has_nvidia_device() -> bool:
     return any(Path(device).exists() for device in _NVIDIA_DEVICES)
 
 
-def _need_gpu(flavour: str) -> None:
-    """Raises EngineMissingError where the runtime, CUDA or a GPU is missing."""
+def _need_gpu(flavour: str, gpu: int) -> None:
+    """Raises EngineMissingError where the runtime, CUDA or this GPU is missing."""
     from depthrefl_ros.engine.tensorrt.api import find_flavour
 
-    found = find_flavour(flavour)
+    found = find_flavour(flavour, gpu)
     if not found.can_run:
         raise EngineMissingError(found.reason)
 
 
-def _runtime_words(rung: str, has_run: bool = False) -> str:
+def _runtime_words(engine: str, has_run: bool = False) -> str:
     """Which TensorRT it was, nothing for the others.
 
     Args:
-        rung: of the ladder.
+        engine: of the rung.
         has_run: an engine computed wrongly: versions that are known for it get a hint.
     """
-    if rung not in _TENSORRT:
+    if engine not in TENSORRT:
         return ""
     from depthrefl_ros.engine.tensorrt.api import find_flavour
 
-    found = find_flavour(rung)
+    found = find_flavour(engine)
     hint = f"; {found.known_fault}" if has_run and found.known_fault else ""
-    return f" ({rung} {found.version}{hint})"
+    return f" ({engine} {found.version}{hint})"

@@ -23,7 +23,7 @@ class TorchEngine(Engine):
     Args:
         bundle: the model.
         threads: CPU threads, 0 for torch's own choice.
-        device: ``cpu`` or ``cuda``; None takes CUDA where there is one.
+        device: ``cpu``, ``cuda`` or ``cuda:1``; None takes CUDA where there is one.
         precision: ``fp32``, or on CUDA ``fp16``, in which the bins stay float32.
         compiles: let ``torch.compile`` fuse the layers; takes a minute at the first frame.
         replays: on CUDA, replay each batch size as one CUDA graph.
@@ -146,8 +146,11 @@ class _GraphReplay:
 
 def _check(torch: ModuleType, device: str, precision: str) -> None:
     """Raises EngineError where torch cannot run on this device in this precision."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise EngineMissingError(f"device is {device!r} but torch finds no CUDA device")
+    if device.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(device.partition(":")[2] or 0) >= count:
+            found = f"{count} of them" if count else "no CUDA device"
+            raise EngineMissingError(f"device is {device!r} but torch finds {found}")
     if precision not in PRECISIONS:
         raise EngineError(f"the torch engine does not compute in {precision}, only {PRECISIONS}")
     if precision == "fp16" and device == "cpu":

@@ -11,12 +11,14 @@ from typing import Any
 
 from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import Bundle, BundleError
+from depthrefl_ros.engine.ladder import Rung, rungs
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.self_test import TOLERANCES, self_test
 from depthrefl_ros.engine.tensorrt.api import find_flavour
 from depthrefl_ros.engine.tensorrt.build import BuiltPlan, build_plan
 from depthrefl_ros.engine.tensorrt.plan import ONNX_FILES, plan_key
 from depthrefl_ros.engine.tensorrt.run import TensorRTEngine
+from depthrefl_ros.engine.tensorrt.source import find_or_build
 from depthrefl_ros.engine.tensorrt.store import PlanStore, PlanStoreError
 from depthrefl_ros.tools.command_line import (
     StopRequest,
@@ -57,10 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the engine to FILE too")
     parser.add_argument("--force", action="store_true", help="build even what the cache has")
     parser.add_argument(
-        "--timing-cache",
-        type=Path,
-        metavar="FILE",
-        help="tensorrt: kernel times, read if there and written back; makes later builds faster",
+        "--device",
+        default="",
+        help="index of the GPU for TensorRT; CPU, GPU, GPU.1, NPU or AUTO for OpenVINO",
     )
     parser.add_argument("--list", action="store_true", help="show what the cache holds, and end")
     parser.add_argument("--clear", action="store_true", help="empty the cache, and end")
@@ -108,22 +109,23 @@ def _clear(cache: PlanStore) -> dict[str, Any]:
 
 def _build_plan(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any]:
     """A TensorRT plan, built or found in the cache, and tested where there is a GPU."""
-    precision = args.precision or "fp16"
+    precision, gpu = args.precision or "fp16", _device(args).gpu
     if precision not in ONNX_FILES:
         raise ToolError(f"--precision is {precision}; TensorRT has {', '.join(ONNX_FILES)}")
-    key = plan_key(bundle, args.engine, precision, args.batch, args.target)
+    key = plan_key(bundle, args.engine, precision, args.batch, args.target, gpu)
     details: dict[str, Any] = {}
 
-    def build() -> bytes:
-        built = _build_with_bar(str(key), bundle.path(ONNX_FILES[precision]), precision, args)
+    def build(times: bytes) -> BuiltPlan:
+        path = bundle.path(ONNX_FILES[precision])
+        built = _build_with_bar(str(key), path, precision, times, gpu, args)
         details.update(
             build_s=round(built.seconds, 3), layers=built.layers, memory_bytes=built.memory_bytes
         )
-        return built.plan
+        return built
 
     cache = PlanStore()
-    waiting = "another process is building this engine; waiting for it"
-    stored = cache.find_or_build(key, build, args.force, lambda: print(waiting, file=sys.stderr))
+    waiting = "another process is building this plan; waiting for it"
+    stored = find_or_build(cache, key, build, args.force, lambda: print(waiting, file=sys.stderr))
     if stored.is_cached:
         print(key)
     for note in stored.notes:
@@ -135,14 +137,27 @@ def _build_plan(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any]:
         "bytes": len(stored.data),
         "is_cached": stored.is_cached,
         **details,
-        "self_test": _test_plan(bundle, args, precision, stored.data),
+        "self_test": _test_plan(bundle, args, precision, stored.data, gpu),
     }
     _show(figures, str(cache.path(key)))
     return figures
 
 
-def _build_with_bar(words: str, path: Path, precision: str, args: argparse.Namespace) -> BuiltPlan:
-    times = args.timing_cache
+def _device(args: argparse.Namespace) -> Rung:
+    """The engine and where it shall run.
+
+    Raises:
+        ToolError: the engine does not run on such a device.
+    """
+    try:
+        return next(rungs(args.engine, args.device))
+    except ValueError as error:
+        raise ToolError(f"--{error}") from error
+
+
+def _build_with_bar(
+    words: str, path: Path, precision: str, times: bytes, gpu: int, args: argparse.Namespace
+) -> BuiltPlan:
     with StopRequest() as stop, progress(100, "building", "%") as bar:
         print(words, flush=True)  # at once, since it may take minutes
 
@@ -151,21 +166,21 @@ def _build_with_bar(words: str, path: Path, precision: str, args: argparse.Names
             if stop:
                 raise ToolError("stopped")
 
-        built = build_plan(
+        return build_plan(
             args.engine,
             path,
             batch=args.batch,
             precision=precision,
             targets=args.target,
-            timing_cache=times.read_bytes() if times and times.is_file() else b"",
+            timing_cache=times,
             progress=show,
+            gpu=gpu,
         )
-    if times and built.timing_cache:
-        times.write_bytes(built.timing_cache)
-    return built
 
 
-def _test_plan(bundle: Bundle, args: argparse.Namespace, precision: str, plan: bytes) -> str:
+def _test_plan(
+    bundle: Bundle, args: argparse.Namespace, precision: str, plan: bytes, gpu: int
+) -> str:
     """What the self-test found, or why it could not be made.
 
     Raises:
@@ -173,11 +188,11 @@ def _test_plan(bundle: Bundle, args: argparse.Namespace, precision: str, plan: b
     """
     if args.target:
         return "not made: built for other GPUs"
-    flavour = find_flavour(args.engine)
+    flavour = find_flavour(args.engine, gpu)
     if not flavour.can_run:
         return f"not made: {flavour.reason}"
     size = (bundle.height, bundle.width, args.batch)
-    engine = TensorRTEngine(plan, args.engine, *size, precision=precision)
+    engine = TensorRTEngine(plan, args.engine, *size, precision=precision, gpu=gpu)
     try:
         return str(self_test(engine, bundle))
     finally:
@@ -189,7 +204,8 @@ def _compile_openvino(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any
     if args.batch != 1 or args.target:
         raise ToolError("--batch and --target are for TensorRT; OpenVINO compiles for one image")
     memory, start = _peak_memory(), time.monotonic()
-    engine = OpenVinoEngine(bundle, precision=args.precision or "fp32")
+    device = _device(args).device
+    engine = OpenVinoEngine(bundle, device=device, precision=args.precision or "fp32")
     seconds = time.monotonic() - start
     words = f"{bundle.name} {bundle.width}x{bundle.height} {engine.precision}, batch 1, openvino, "
     words += engine.device

@@ -19,16 +19,16 @@ class StoredPlans(PlanSource):
         super().__init__("never")
         self.unbuilt = ""
 
-    def get(self, bundle: Bundle, flavour: str, precision: str) -> StoredPlan:
+    def get(self, bundle: Bundle, flavour: str, precision: str, gpu: int = 0) -> StoredPlan:
         """The plan in the cache.
 
         Raises:
             EngineMissingError: it can be built but has not been.
             EngineError: it cannot be built either.
         """
-        plan_key(bundle, flavour, precision)
+        plan_key(bundle, flavour, precision, gpu=gpu)
         try:
-            return super().get(bundle, flavour, precision)
+            return super().get(bundle, flavour, precision, gpu)
         except EngineError as error:
             self.unbuilt = self.unbuilt or flavour
             raise EngineMissingError(f"{precision} is not built yet") from error

@@ -65,8 +65,12 @@ def flavours() -> list[Flavour]:
     return [find_flavour(name) for name in FLAVOURS]
 
 
-def find_flavour(name: str) -> Flavour:
-    """What the runtime of this name can do on this machine.
+def find_flavour(name: str, gpu: int = 0) -> Flavour:
+    """Return what the runtime of this name can do on this machine.
+
+    Args:
+        name: of the runtime.
+        gpu: index of the CUDA device that it would run on.
 
     Raises:
         ValueError: the name is none of ``FLAVOURS``.
@@ -76,7 +80,7 @@ def find_flavour(name: str) -> Flavour:
     except EngineError as error:
         return Flavour(name, "", False, False, str(error), "")
     try:
-        find_gpu()
+        find_gpu(gpu)
         reason = ""
     except EngineError as error:
         reason = str(error)

@@ -16,12 +16,14 @@ from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.tensorrt.api import (
     RuntimeLog,
     create,
+    is_rtx,
     load_runtime,
     read_timing_cache,
     runtime_log,
     set_targets,
     set_timing_cache,
 )
+from depthrefl_ros.engine.tensorrt.cuda import use_gpu
 from depthrefl_ros.engine.tensorrt.plan import ONNX_FILES
 
 WORKSPACE_MIB = 1024
@@ -59,6 +61,7 @@ def build_plan(
     workspace_mib: int = WORKSPACE_MIB,
     timing_cache: bytes = b"",
     progress: Progress | None = None,
+    gpu: int = 0,
 ) -> BuiltPlan:
     """Builds a plan for batches of 1 to ``batch``, fastest at ``batch``.
 
@@ -72,6 +75,7 @@ def build_plan(
         timing_cache: of an earlier build on this GPU; may be empty.
         progress: told what is being done and the share done, from the thread that builds; what it
             raises stops the build and comes back out of it.
+        gpu: index of the CUDA device whose kernels are timed; RTX times none.
 
     Raises:
         EngineError: the runtime is missing, a layer is not supported, or the build fails; names
@@ -83,6 +87,8 @@ def build_plan(
         raise ValueError(f"precision is {precision!r}; known are {tuple(ONNX_FILES)}")
     runtime, log = load_runtime(flavour), runtime_log(flavour)
     start = time.monotonic()
+    if not is_rtx(runtime):
+        use_gpu(gpu)
     builder = create(flavour, "Builder")
     # TensorRT 11 ignores the flag: there every network is strongly typed.
     strongly_typed = 1 << int(runtime.NetworkDefinitionCreationFlag.STRONGLY_TYPED)

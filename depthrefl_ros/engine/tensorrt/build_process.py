@@ -20,8 +20,9 @@ from pathlib import Path
 
 from depthrefl_ros.engine.base import BuildStoppedError, EngineError
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.engine.tensorrt.build import build_plan
+from depthrefl_ros.engine.tensorrt.build import BuiltPlan, build_plan
 from depthrefl_ros.engine.tensorrt.plan import ONNX_FILES, StoredPlan, plan_key
+from depthrefl_ros.engine.tensorrt.source import find_or_build
 from depthrefl_ros.engine.tensorrt.store import PlanStore
 
 _PROGRESS_PERIOD_S = 0.2
@@ -37,6 +38,7 @@ class BuildProcess:
         precision: ``fp32`` or ``fp16``.
         store_folder: where the plan is looked for and stored.
         force: build even where the plan is there.
+        gpu: index of the CUDA device that it shall run on.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class BuildProcess:
         precision: str,
         store_folder: Path,
         force: bool = False,
+        gpu: int = 0,
     ):
         self._words = f"the build of {flavour} {precision}"
         self._is_stopped = False
@@ -68,6 +71,7 @@ class BuildProcess:
             "precision": precision,
             "store_folder": str(store_folder.resolve()),
             "force": force,
+            "gpu": gpu,
         }
 
     @property
@@ -139,6 +143,7 @@ def _build(
     precision: str,
     store_folder: str,
     force: bool,
+    gpu: int,
 ) -> StoredPlan:
     bundle = Bundle.load(bundle_folder)
     due_s = 0.0
@@ -150,12 +155,15 @@ def _build(
             due_s = now_s + _PROGRESS_PERIOD_S
             _send(connection, {"phase": phase, "share": share})
 
-    def build() -> bytes:
+    def build(times: bytes) -> BuiltPlan:
         path = bundle.path(ONNX_FILES[precision])
-        return build_plan(flavour, path, precision=precision, progress=tell).plan
+        return build_plan(
+            flavour, path, precision=precision, timing_cache=times, progress=tell, gpu=gpu
+        )
 
-    return PlanStore(Path(store_folder)).find_or_build(
-        plan_key(bundle, flavour, precision),
+    return find_or_build(
+        PlanStore(Path(store_folder)),
+        plan_key(bundle, flavour, precision, gpu=gpu),
         build,
         force,
         on_wait=lambda: tell("another process is building it", 0.0),

@@ -1,10 +1,11 @@
-"""CUDA for one engine: its stream, pinned and device memory, graphs; by NVIDIA's ``cuda-python``.
+"""CUDA for one engine: its stream, page-locked and device memory, graphs; by ``cuda-python``.
 
 Nothing else of CUDA is needed: one block of bytes goes up and one comes down per frame.
 """
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 
 @dataclass(frozen=True)
 class Gpu:
-    """The GPU that engines run on, the first that CUDA shows.
+    """A GPU that engines run on.
 
     Attributes:
         name: ``NVIDIA GeForce RTX 4070``...
@@ -70,11 +71,11 @@ def check(result: tuple, doing: str) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def find_gpu() -> Gpu:
-    """The GPU that engines run on.
+def find_gpu(index: int = 0) -> Gpu:
+    """Return the GPU of this index among those that CUDA shows.
 
     Raises:
-        EngineMissingError: ``cuda-python``, the driver or a GPU is missing.
+        EngineMissingError: ``cuda-python``, the driver or this GPU is missing.
         EngineError: the GPU does not answer.
     """
     cuda = load_cuda()
@@ -83,7 +84,10 @@ def find_gpu() -> Gpu:
         why = _NO_GPU.get(int(error), "")
         raise EngineMissingError(f"CUDA finds no GPU{why} (error {int(error)})")
     check((error,), "find a GPU")
-    properties = check(cuda.cudaGetDeviceProperties(0), "read the GPU's properties")
+    if index >= count:
+        others = "cuda:0 is the only one" if count == 1 else f"there are cuda:0 to cuda:{count - 1}"
+        raise EngineMissingError(f"device cuda:{index} does not exist: {others}")
+    properties = check(cuda.cudaGetDeviceProperties(index), "read the GPU's properties")
     newest = check(cuda.cudaDriverGetVersion(), "read the driver's version")
     driver = f"CUDA {newest // 1000}.{newest % 1000 // 10}"
     version = driver_version()
@@ -97,6 +101,16 @@ def find_gpu() -> Gpu:
     )
 
 
+def use_gpu(index: int) -> None:
+    """Make a GPU the current one of this thread: CUDA's memory and TensorRT's work go there.
+
+    Raises:
+        EngineMissingError: ``cuda-python`` is missing.
+        EngineError: there is no such GPU.
+    """
+    check(load_cuda().cudaSetDevice(index), f"use device cuda:{index}")
+
+
 def driver_version() -> str:
     """Version of NVIDIA's driver, found without CUDA; empty where it is not told."""
     if not _DRIVER_FILE.is_file():  # desktops and servers have it; Jetsons may not
@@ -106,39 +120,48 @@ def driver_version() -> str:
 
 
 class MirroredMemory:
-    """Pinned host memory and as much on the device.
+    """Page-locked host memory and as much on the device.
+
+    CUDA allocates both: ``cudaHostRegister`` would lock pages of a heap that other objects share.
 
     Attributes:
-        host: (bytes,) uint8, pinned: copies to and from it do not wait for the CPU.
+        host: (bytes,) uint8, page-locked: copies to and from it do not wait for the CPU. Gone
+            after ``close``, as is every view of it.
         address: of the device's memory.
     """
 
     def __init__(self, cuda: ModuleType, size: int):
         self._cuda = cuda
-        self.host = np.zeros(size, np.uint8)
         self.address = int(check(cuda.cudaMalloc(size), f"allocate {size} bytes on the GPU"))
-        pinned = cuda.cudaHostRegister(self.host.ctypes.data, size, cuda.cudaHostRegisterDefault)
         try:
-            check(pinned, f"pin {size} bytes of host memory")
+            locked = check(cuda.cudaMallocHost(size), f"page-lock {size} bytes of host memory")
         except EngineError:
             cuda.cudaFree(self.address)
             raise
+        self._locked = int(locked)
+        self.host = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self._locked))
 
     def close(self) -> None:
-        """Gives both memories back."""
+        """Give both memories back."""
+        self.host = np.zeros(0, np.uint8)
         self._cuda.cudaFree(self.address)
-        self._cuda.cudaHostUnregister(self.host.ctypes.data)
+        self._cuda.cudaFreeHost(self._locked)
 
 
 class CudaStream:
-    """One stream of work on the GPU; calls return at once, ``synchronise`` waits.
+    """One stream of work on a GPU; calls return at once, ``synchronise`` waits.
+
+    Args:
+        gpu: index of the CUDA device; it becomes the current one of this thread.
 
     Attributes:
+        gpu: index of the CUDA device.
         handle: for TensorRT.
     """
 
-    def __init__(self) -> None:
-        self._cuda = load_cuda()
+    def __init__(self, gpu: int = 0) -> None:
+        self._cuda, self.gpu = load_cuda(), gpu
+        use_gpu(gpu)
         from cuda.bindings.utils import get_cuda_native_handle
 
         self._stream = check(
@@ -182,16 +205,21 @@ class CudaStream:
         check(cuda.cudaStreamBeginCapture(self._stream, mode), "begin to capture a graph")
         try:
             work()
+        except BaseException:
+            _, graph = cuda.cudaStreamEndCapture(self._stream)  # or the stream stays unusable
+            if graph is not None:
+                cuda.cudaGraphDestroy(graph)
+            raise
+        graph = check(cuda.cudaStreamEndCapture(self._stream), "capture a graph")
+        try:
+            executable = check(cuda.cudaGraphInstantiate(graph, 0), "instantiate a graph")
         finally:
-            ended = cuda.cudaStreamEndCapture(self._stream)  # or the stream stays unusable
-        graph = check(ended, "capture a graph")
-        executable = check(cuda.cudaGraphInstantiate(graph, 0), "instantiate a graph")
-        cuda.cudaGraphDestroy(graph)
+            cuda.cudaGraphDestroy(graph)
         self._graphs.append(executable)
         return lambda: check(cuda.cudaGraphLaunch(executable, self._stream), "replay a graph")
 
     def close(self) -> None:
-        """Waits, and gives everything back that came from this stream."""
+        """Wait, and give everything back that came from this stream; errors change nothing."""
         self._cuda.cudaStreamSynchronize(self._stream)
         for graph in self._graphs:
             self._cuda.cudaGraphExecDestroy(graph)

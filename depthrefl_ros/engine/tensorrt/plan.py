@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle
@@ -34,6 +34,8 @@ class PlanKey:
         width: of the input, pixels.
         batch: the largest.
         options: of the builder, in words; their order counts.
+        content: ``plan``, or what else is kept for it: ``kernels`` that RTX compiled for this GPU,
+            ``times`` of kernels that TensorRT's builder measured.
     """
 
     model: str
@@ -48,6 +50,19 @@ class PlanKey:
     width: int
     batch: int
     options: tuple[str, ...] = ()
+    content: str = "plan"
+
+    def of_kernels(self) -> PlanKey:
+        """Return the key of the kernels that the runtime compiled when it ran this plan."""
+        return replace(self, content="kernels")
+
+    def of_times(self) -> PlanKey:
+        """Return the key of the kernel times on this GPU: they serve every model and precision."""
+        return replace(
+            self,
+            **{"model": "any model", "onnx_sha256": "", "precision": "any precision"},
+            **{"height": 0, "width": 0, "batch": 0, "options": (), "content": "times"},
+        )
 
     def digest(self) -> str:
         """Return the SHA-256 over everything that makes another plan, hexadecimal."""
@@ -59,14 +74,14 @@ class PlanKey:
         target = self.gpu or "no GPU"
         if self.compute_capability:
             target += f" (compute capability {self.compute_capability})"
-        words = [
-            f"{self.model} {self.width}x{self.height} {self.precision}",
-            f"batch {self.batch}",
-            f"{self.engine} {self.engine_version}",
-            target,
-        ]
-        words += [f"driver {self.driver}"] if self.driver else []
-        return ", ".join([*words, *self.options, f"ONNX {self.onnx_sha256[:12]}"])
+        runtime = [f"{self.engine} {self.engine_version}", target]
+        runtime += [f"driver {self.driver}"] if self.driver else []
+        if self.content == "times":
+            return ", ".join(["kernel times for any model", *runtime])
+        words = [f"{self.model} {self.width}x{self.height} {self.precision}"]
+        words += [f"batch {self.batch}", *runtime, *self.options]
+        words += ["kernels compiled for this GPU"] if self.content == "kernels" else []
+        return ", ".join([*words, f"ONNX {self.onnx_sha256[:12]}"])
 
 
 @dataclass(frozen=True)
@@ -85,7 +100,12 @@ class StoredPlan:
 
 
 def plan_key(
-    bundle: Bundle, flavour: str, precision: str, batch: int = 1, targets: tuple[str, ...] = ()
+    bundle: Bundle,
+    flavour: str,
+    precision: str,
+    batch: int = 1,
+    targets: tuple[str, ...] = (),
+    gpu: int = 0,
 ) -> PlanKey:
     """Return the key under which the store has the plan that this machine needs.
 
@@ -95,26 +115,28 @@ def plan_key(
         precision: ``fp32`` or ``fp16``.
         batch: the largest.
         targets: compute capabilities to build for, ``sm86``...; none for the runtime's choice.
+        gpu: index of the CUDA device that it shall run on. Its name and compute capability are in
+            the key, not its index: GPUs of one kind share a plan.
 
     Raises:
         EngineMissingError: the runtime is not installed, or needs a GPU and finds none.
         EngineError: the bundle has no file of this precision.
     """
-    found = find_flavour(flavour)
+    found = find_flavour(flavour, gpu)
     if not found.can_build:
         raise EngineMissingError(found.reason)
     digest = bundle.description["files"].get(ONNX_FILES.get(precision))
     if digest is None:
         raise EngineError(f"model {bundle.name} has no {precision} file for {flavour}")
-    gpu = Gpu("", "", 0, "") if not found.can_run else find_gpu()
+    device = Gpu("", "", 0, "") if not found.can_run else find_gpu(gpu)
     return PlanKey(
         model=bundle.name,
         onnx_sha256=digest,
         engine=flavour,
         engine_version=found.version,
-        driver=gpu.driver,
-        gpu=gpu.name,
-        compute_capability=gpu.compute_capability,
+        driver=device.driver,
+        gpu=device.name,
+        compute_capability=device.compute_capability,
         precision=precision,
         height=bundle.height,
         width=bundle.width,

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from depthrefl_ros.engine.tensorrt.api import (
     open_runtime_cache,
     runtime_log,
 )
-from depthrefl_ros.engine.tensorrt.cuda import CudaStream, find_gpu
+from depthrefl_ros.engine.tensorrt.cuda import CudaStream, find_gpu, use_gpu
 from depthrefl_ros.engine.tensorrt.plan import INPUT, OUTPUTS
 
 _Work = Callable[[], None]
@@ -40,6 +41,7 @@ class TensorRTEngine(Engine):
         max_batch: for which the plan was built; larger batches run in parts.
         precision: ``fp32`` or ``fp16``.
         runtime_cache: what ``runtime_cache`` returned at an earlier start on this machine.
+        gpu: index of the CUDA device.
 
     Raises:
         EngineError: the runtime, the driver or a GPU is missing, or the runtime refuses the plan.
@@ -59,23 +61,26 @@ class TensorRTEngine(Engine):
         *,
         precision: str,
         runtime_cache: bytes = b"",
+        gpu: int = 0,
     ):
         module, log = load_runtime(flavour), runtime_log(flavour)
         self.name, self.precision = flavour, precision
         self.height, self.width, self._max_batch = height, width, max_batch
         self._log = log
+        with suppress(EngineError):  # the refusal below says why
+            use_gpu(gpu)
         self._runtime = create(flavour, "Runtime")
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             words = log.take_errors()
             raise EngineError(
-                f"{flavour} {module.__version__} refuses the plan ({_gpu_words()}): {words}"
+                f"{flavour} {module.__version__} refuses the plan ({_gpu_words(gpu)}): {words}"
             )
-        self.device = find_gpu().name
+        self.device = find_gpu(gpu).name
         self._check_shapes()
         self._module = module
         self._cache = open_runtime_cache(module, self._engine, runtime_cache)
-        self._stream = CudaStream()
+        self._stream = CudaStream(gpu)
         try:
             self._input = self._stream.allocate(max_batch * height * width * 3)
             self._output = self._stream.allocate(len(OUTPUTS) * max_batch * height * width * 4)
@@ -107,6 +112,7 @@ class TensorRTEngine(Engine):
 
     def _run_part(self, images: np.ndarray) -> dict[str, np.ndarray]:
         count = len(images)
+        use_gpu(self._stream.gpu)  # CUDA keeps it by thread, and not this one need have opened us
         self._input.host[: images.size] = images.reshape(-1)
         if count not in self._batches:
             self._batches[count] = self._open_batch(images.shape)
@@ -177,6 +183,8 @@ class TensorRTEngine(Engine):
         """Releases the plan and all memory."""
         if self._engine is None:
             return
+        with suppress(EngineError):  # a broken GPU must not keep us from giving the rest back
+            use_gpu(self._stream.gpu)
         self._stream.close()
         # In this order: each lives in the next.
         self._batches.clear()
@@ -205,10 +213,10 @@ class _Batch:
         self.download()
 
 
-def _gpu_words() -> str:
+def _gpu_words(index: int) -> str:
     """The GPU as errors tell of it, or why there is none."""
     try:
-        gpu = find_gpu()
+        gpu = find_gpu(index)
     except EngineError as error:
         return str(error)
     return f"{gpu.name} (compute capability {gpu.compute_capability}, driver {gpu.driver})"

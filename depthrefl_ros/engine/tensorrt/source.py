@@ -10,6 +10,7 @@ from depthrefl_ros.engine.base import BuildStoppedError, EngineError
 from depthrefl_ros.engine.bundle import Bundle
 
 if TYPE_CHECKING:
+    from depthrefl_ros.engine.tensorrt.build import BuiltPlan
     from depthrefl_ros.engine.tensorrt.build_process import BuildProcess
     from depthrefl_ros.engine.tensorrt.plan import PlanKey, StoredPlan
     from depthrefl_ros.engine.tensorrt.store import PlanStore
@@ -39,8 +40,8 @@ class PlanSource:
         self._process: BuildProcess | None = None
         self._is_stopped = False
 
-    def get(self, bundle: Bundle, flavour: str, precision: str) -> StoredPlan:
-        """The plan for batches of one.
+    def get(self, bundle: Bundle, flavour: str, precision: str, gpu: int = 0) -> StoredPlan:
+        """Return the plan for batches of one on the CUDA device of this index.
 
         Raises:
             EngineError: there is none and none can or may be built.
@@ -52,7 +53,7 @@ class PlanSource:
         from depthrefl_ros.engine.tensorrt.store import PlanStore, PlanStoreError
 
         store = self._store or PlanStore()
-        key, name = plan_key(bundle, flavour, precision), f"{flavour} {precision}"
+        key, name = plan_key(bundle, flavour, precision, gpu=gpu), f"{flavour} {precision}"
         note = ""
         if self._build != "force":
             try:
@@ -64,7 +65,7 @@ class PlanSource:
         if self._build == "never":
             raise EngineError(f"not in the cache {store.folder}, and build is never{note}")
         process = self._process = BuildProcess(
-            bundle.folder, flavour, precision, store.folder, self._build == "force"
+            bundle.folder, flavour, precision, store.folder, self._build == "force", gpu
         )
         # Looked at only now: stop() may have come before there was a process to stop.
         if self._is_stopped:
@@ -73,32 +74,34 @@ class PlanSource:
         self._on_progress(name, 0.0)
         return process.result(lambda phase, share: self._on_progress(f"{name}: {phase}", share))
 
-    def kernels(self, bundle: Bundle, flavour: str, precision: str) -> bytes:
-        """What ``keep_kernels`` was given at an earlier start; empty where there is nothing."""
+    def kernels(self, bundle: Bundle, flavour: str, precision: str, gpu: int = 0) -> bytes:
+        """Return what ``keep_kernels`` was given at an earlier start; empty without any."""
+        from depthrefl_ros.engine.tensorrt.plan import plan_key
         from depthrefl_ros.engine.tensorrt.store import PlanStore, PlanStoreError
 
         if self._build == "force":
             return b""
         try:
-            key = _kernels_key(bundle, flavour, precision)
+            key = plan_key(bundle, flavour, precision, gpu=gpu).of_kernels()
             return (self._store or PlanStore()).find(key) or b""
-        except PlanStoreError:  # they are compiled again, as is the engine that lies beside them
+        except PlanStoreError:  # they are compiled again, as is the plan that lies beside them
             return b""
 
     def keep_kernels(
-        self, bundle: Bundle, flavour: str, precision: str, kernels: bytes
+        self, bundle: Bundle, flavour: str, precision: str, kernels: bytes, gpu: int = 0
     ) -> tuple[str, ...]:
-        """Stores the kernels that a runtime compiled for this GPU, which saves the next start time.
+        """Store the kernels that a runtime compiled for this GPU, which saves the next start time.
 
-        They are code like an engine, and are stored and checked like one.
+        They are code like a plan, and are stored and checked like one.
 
         Returns:
             What was wrong with the store, for people.
         """
+        from depthrefl_ros.engine.tensorrt.plan import plan_key
         from depthrefl_ros.engine.tensorrt.store import PlanStore
 
-        key, store = _kernels_key(bundle, flavour, precision), self._store or PlanStore()
-        return store.find_or_build(key, lambda: kernels, force=True).notes
+        key = plan_key(bundle, flavour, precision, gpu=gpu).of_kernels()
+        return (self._store or PlanStore()).find_or_build(key, lambda: kernels, force=True).notes
 
     def stop(self) -> None:
         """Ends a build that is under way, and all later ones before they begin."""
@@ -107,8 +110,41 @@ class PlanSource:
             self._process.stop()
 
 
-def _kernels_key(bundle: Bundle, flavour: str, precision: str) -> PlanKey:
-    from depthrefl_ros.engine.tensorrt.plan import plan_key
+def find_or_build(
+    store: PlanStore,
+    key: PlanKey,
+    build: Callable[[bytes], BuiltPlan],
+    force: bool = False,
+    on_wait: Callable[[], None] | None = None,
+) -> StoredPlan:
+    """Return the plan from the store, else build it with the kernel times of earlier builds.
 
-    key = plan_key(bundle, flavour, precision)
-    return replace(key, options=(*key.options, "kernels compiled for this GPU"))
+    TensorRT's builder measures every kernel that it may choose, which takes most of its time; the
+    times are kept beside the plans and trusted by the same rules, since they decide which code
+    goes into a plan.
+
+    Args:
+        store: of the plans.
+        key: of the plan.
+        build: takes kernel times, empty where there are none that may be used.
+        force: build even where the plan is there.
+        on_wait: called once where another process is building this plan.
+    """
+    from depthrefl_ros.engine.tensorrt.store import PlanStoreError
+
+    notes: tuple[str, ...] = ()
+
+    def build_timed() -> bytes:
+        nonlocal notes
+        try:
+            times = store.find(key.of_times()) or b""
+        except PlanStoreError:
+            times = b""
+        built = build(times)
+        if built.timing_cache not in (b"", times):
+            kept = store.find_or_build(key.of_times(), lambda: built.timing_cache, force=True)
+            notes = kept.notes
+        return built.plan
+
+    stored = store.find_or_build(key, build_timed, force, on_wait)
+    return replace(stored, notes=tuple(dict.fromkeys((*stored.notes, *notes))))

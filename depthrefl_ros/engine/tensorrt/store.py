@@ -2,8 +2,9 @@
 
 Each plan lies in ``$XDG_CACHE_HOME/depthrefl_ros/`` (``~/.cache/depthrefl_ros/``) as
 ``DIGEST.plan`` with a record ``DIGEST.json`` beside it: the key in words and the SHA-256 of the
-plan. Folder and files must belong to this user and be writable by nobody else; the hash is
-checked on the very bytes that are handed out; everything else is built again.
+plan. So do the kernels and kernel times that go with plans. Folder and files must belong to this
+user and be writable by nobody else; the hash is checked on the very bytes that are handed out;
+everything else is built again.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from depthrefl_ros.engine.private_files import (
 from depthrefl_ros.engine.tensorrt.plan import PlanKey, StoredPlan
 
 PLAN_SUFFIX = ".plan"
+# What lies there for a key's content.
+_SUFFIXES = {"plan": PLAN_SUFFIX, "kernels": ".kernels", "times": ".times"}
 RECORD_SUFFIX = ".json"
 _LOCK_SUFFIX = ".lock"
 _IN_MEMORY = "the plan is used from memory and not stored: {}"
@@ -88,7 +91,7 @@ class PlanStore:
 
     def path(self, key: PlanKey) -> Path:
         """Where the plan lies, or would."""
-        return self.folder / (key.digest() + PLAN_SUFFIX)
+        return self.folder / (key.digest() + _SUFFIXES[key.content])
 
     def find(self, key: PlanKey) -> bytes | None:
         """The plan's bytes, checked; None where there is none.
@@ -165,7 +168,7 @@ class PlanStore:
         """
         if not self._has_folder():
             return []
-        found = [self._entry(path) for path in self._files(PLAN_SUFFIX)]
+        found = [self._entry(path) for suffix in _SUFFIXES.values() for path in self._files(suffix)]
         return sorted(found, key=lambda entry: entry.built, reverse=True)
 
     def clear(self) -> int:
@@ -180,7 +183,7 @@ class PlanStore:
             PlanStoreError: a file cannot be removed.
         """
         removed = 0
-        for suffix in (PLAN_SUFFIX, RECORD_SUFFIX, PART_SUFFIX):
+        for suffix in (*_SUFFIXES.values(), RECORD_SUFFIX, PART_SUFFIX):
             for path in self._files(suffix):
                 try:
                     path.unlink(missing_ok=True)
@@ -295,4 +298,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 def _key_of(record: dict[str, Any]) -> PlanKey:
     values = record["key"]
-    return PlanKey(**{**values, "options": tuple(values["options"])})
+    key = PlanKey(**{**values, "options": tuple(values["options"])})
+    if key.content not in _SUFFIXES:
+        raise ValueError(f"content is {key.content!r}; known are {tuple(_SUFFIXES)}")
+    return key
