@@ -81,6 +81,66 @@ def test_plain_folder_leaves_out_images_that_are_not_complete_yet(tmp_path):
     assert PlainFolder(root).names == ["0000", "0002"]
 
 
+@pytest.mark.parametrize(
+    ("option", "in_file", "metres"),
+    [
+        ("", None, 1.0),
+        (",depth_factor=500", None, 2.0),
+        ("", 250, 4.0),
+        (",depth_factor=500", 1, 2.0),
+    ],
+)
+def test_the_unit_of_depth_is_given_by_option_or_file(tmp_path, option, in_file, metres):
+    root = write_plain_folder(tmp_path / "plain")
+    if in_file is not None:
+        text = (root / "intrinsics.yaml").read_text()
+        (root / "intrinsics.yaml").write_text(f"depth_factor: {in_file}\n{text}")
+    dataset = parse_data_option(f"{root}{option}").open()
+    assert dataset[0].depth_m[-1, 5] == pytest.approx(metres)
+    assert dataset.describe_depth() == f"3 .png, read as {1000 / metres:g} units a metre"
+
+
+@pytest.mark.parametrize("factor", ["0", "-1", "nan", "many"])
+def test_a_depth_factor_that_is_none_is_refused(tmp_path, factor):
+    with pytest.raises(DatasetError, match=f"depth_factor is '{factor}'.*above 0"):
+        parse_data_option(f"rooms,depth_factor={factor}")
+    root = write_plain_folder(tmp_path / "plain")
+    text = (root / "intrinsics.yaml").read_text()
+    (root / "intrinsics.yaml").write_text(f"depth_factor: {factor}\n{text}")
+    with pytest.raises(DatasetError, match="intrinsics.yaml: depth_factor is"):
+        PlainFolder(root)
+
+
+def test_sets_that_define_their_unit_take_no_factor(tmp_path):
+    root = write_nyu_folder(tmp_path / "nyu")
+    with pytest.raises(DatasetError, match="depth_factor is 5000, but nyu defines its own"):
+        parse_data_option(f"{root},depth_factor=5000").open()
+
+
+def test_a_path_may_have_commas(tmp_path):
+    root = write_plain_folder(tmp_path / "rooms, first floor")
+    assert len(parse_data_option(str(root)).open()) == 3
+
+
+def test_a_distorted_camera_is_rectified_with_its_depth(tmp_path):
+    root = write_plain_folder(tmp_path / "plain", count=1)
+    camera = {"width": 64, "height": 48, "fx": 40, "fy": 40, "cx": 31.5, "cy": 23.5}
+    straight = PlainFolder(root)[0]
+    entry = {**camera, "distortion_model": "plumb_bob", "distortion": [-0.2, 0.0, 0.0, 0.0, 0.0]}
+    (root / "intrinsics.yaml").write_text(yaml.safe_dump({"camera": entry}))
+    found = PlainFolder(root)[0]
+    assert found.intrinsics == (40.0, 40.0, 31.5, 23.5)
+    # In the middle nothing moves; a barrel's edge is pulled outward, so it shows what lay inside.
+    assert np.array_equal(found.depth_m[23:25, 31:33], straight.depth_m[23:25, 31:33])
+    v = np.arange(24, 48)
+    y = (v - 23.5) / 40
+    inside = np.rint(23.5 + 40 * y * (1 - 0.2 * y * y)).astype(int)
+    assert np.allclose(found.depth_m[v, 32], straight.depth_m[inside, 32], atol=0.07)
+    assert found.depth_m[47, 32] > straight.depth_m[47, 32] + 0.05
+    known = set(np.unique(straight.depth_m)) | {0.0}
+    assert set(np.unique(found.depth_m)) <= known  # no depth between two pixels
+
+
 def test_samples_are_decoded_once(tmp_path):
     root = write_plain_folder(tmp_path / "plain")
     dataset = PlainFolder(root)
@@ -105,7 +165,7 @@ def test_fingerprint_follows_the_contents_not_the_place(tmp_path):
         (lambda root: (root / "rgb" / "0000.jpg").write_bytes(b"no image"), "not an image"),
         (
             lambda root: cv2.imwrite(str(root / "depth/0000.png"), np.zeros((48, 64), np.uint8)),
-            "uint16 is needed",
+            "holds no metres",
         ),
         (
             lambda root: cv2.imwrite(str(root / "depth/0000.png"), np.zeros((9, 8), np.uint16)),

@@ -146,3 +146,34 @@ def test_impossible_options_are_refused(rooms, capsys, option):
     with pytest.raises(SystemExit, match="2"):
         evaluate("--data", rooms, *option)
     assert option[0] in capsys.readouterr().err
+
+
+def test_a_wrong_unit_is_told_with_the_one_that_fits(tmp_path, capsys):
+    rooms = write_plain_folder(tmp_path / "rooms", count=4)
+    for index in range(4):
+        metres = np.linspace(1.6, 0.4, 48)[:, None].repeat(64, axis=1)
+        path = rooms / "depth" / f"{index:04d}.png"
+        cv2.imwrite(str(path), np.rint(metres * 100).astype(np.uint16))
+    report = tmp_path / "report.json"
+    assert evaluate("--data", rooms, "--json", report) == 0
+    shown = capsys.readouterr().out
+    assert "warning: rooms: the network's depth is" in shown and "(depth_factor=" in shown
+    assert "constant factor" in json.loads(report.read_text())["unit_warning"]
+    assert "truth     4 .png, read as 1000 units a metre" in shown
+    assert evaluate("--data", f"{rooms},depth_factor=100", "--json", report) == 0
+    assert "warning" not in capsys.readouterr().out
+    assert json.loads(report.read_text())["unit_warning"] is None
+
+
+def test_images_without_truth_are_counted_aloud(tmp_path, capsys):
+    rooms = write_plain_folder(tmp_path / "rooms", count=5)
+    (rooms / "depth" / "0001.png").unlink()
+    cv2.imwrite(str(rooms / "depth" / "0003.png"), np.zeros((48, 64), np.uint16))
+    report = tmp_path / "report.json"
+    assert evaluate("--data", rooms, "--json", report) == 0
+    shown = capsys.readouterr().out
+    assert "1 images have no depth file and are left out: 0001" in shown
+    assert "1 images have no depth that counts and are left out: 0003" in shown
+    figures = json.loads(report.read_text())
+    assert (figures["images"], figures["images_without_truth"]) == (3, 1)
+    assert figures["images_without_depth_file"] == 1

@@ -116,6 +116,30 @@ def test_another_evaluation_must_have_the_same_images():
         differences(made_evaluation(), nothing, Path("old.csv"))
 
 
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda text: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode(),
+        lambda text: text.replace(",", ";").encode(),
+        lambda text: text.replace(",", ";").replace(".", ",").encode("utf-8-sig"),
+        lambda text: text.replace(",", "\t").encode("utf-16"),
+    ],
+    ids=["mark and CRLF", "semicolons", "decimal commas", "UTF-16 and tabs"],
+)
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path, save):
+    evaluation, path = made_evaluation(), tmp_path / "images.csv"
+    write_per_image(path, evaluation)
+    path.write_bytes(save(path.read_text()))
+    assert read_per_image(path)["0001"] == pytest.approx(evaluation.figures[1])
+
+
+def test_names_that_a_spreadsheet_took_for_numbers_are_found():
+    evaluation = made_evaluation()
+    pairs = zip(evaluation.names, evaluation.figures, strict=True)
+    other = {str(int(name)): figures for name, figures in pairs}
+    assert differences(evaluation, other, Path("sheet.csv"))["abs_rel"].mean == 0.0
+
+
 @pytest.mark.parametrize("content", ["name,abs_rel\n1,2\n", "image,abs_rel\n0001,high\n"])
 def test_a_foreign_table_is_named(tmp_path, content):
     path = tmp_path / "foreign.csv"

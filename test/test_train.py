@@ -75,6 +75,30 @@ def test_the_command_trains_both_stages_and_finishes(tmp_path, rooms, capsys):
     assert (run / "final.safetensors").stat().st_size > 10e6
 
 
+def test_truth_that_is_empty_ends_before_the_first_step(tmp_path, rooms, capsys):
+    for path in (rooms / "depth").iterdir():
+        cv2.imwrite(str(path), np.zeros((48, 64), np.uint16))
+    run = tmp_path / "run"
+    assert tool.main(leg(run, rooms, stage="stage1")) == 2
+    assert "rooms: none of the 3 images looked at has depth above 0" in capsys.readouterr().err
+    assert latest_checkpoint(run / "stage1") is None
+
+
+def test_a_wrong_unit_is_told_before_the_first_step(tmp_path, rooms, capsys):
+    command = ["--finetune", "indoor_tiny", "--data", f"{rooms},depth_factor=20", "--steps", "1",
+               "--minutes", "0.0001", "--batch", "1", "--workers", "0", "--cap", "1000",
+               "--run", str(tmp_path / "run")]  # fmt: skip
+    assert tool.main(command) == 3  # no time for a step
+    said = capsys.readouterr().err
+    assert "warning: rooms: the network's depth is 0.0" in said and "(depth_factor=" in said
+
+
+def test_images_without_depth_are_counted(tmp_path, rooms, capsys):
+    (rooms / "depth" / "0002.png").unlink()
+    assert tool.main(leg(tmp_path / "run", rooms, stage="stage1")) == 0
+    assert "rooms: 2 images, 2 a step; 1 without depth are left out" in capsys.readouterr().out
+
+
 def test_a_balanced_set_is_trained_on_and_told(tmp_path, rooms):
     run = tmp_path / "run"
     assert tool.main(leg(run, f"{rooms},balance=depth", stage="stage1")) == 0

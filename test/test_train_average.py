@@ -8,7 +8,7 @@ import json
 import pytest
 from dataset_folders import write_plain_folder
 from safetensors.numpy import load_file
-from test_train_tool import SMALL, leg
+from test_train import SMALL, leg
 
 from depthrefl_ros.tools import train as tool
 from depthrefl_ros.training.trainer import latest_checkpoint

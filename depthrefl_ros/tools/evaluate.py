@@ -45,7 +45,11 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", default="indoor_tiny", metavar="NAME|FOLDER",
         help="a shipped model's name or a bundle's folder (default indoor_tiny)")  # fmt: skip
-    add("--data", type=Path, required=True, metavar="FOLDER", help="images with true depth")
+    add("--data", required=True, metavar="FOLDER[,kind=K][,depth_factor=N]",
+        help="images with true depth: a plain folder (rgb/, depth/, intrinsics.yaml), NYU Depth "
+        "v2, KITTI or TUM RGB-D, told apart by looking; depth_factor is how many units of a plain "
+        "folder's depth files are a metre (default 1000 where they are whole numbers, else 1)"
+        )  # fmt: skip
     add("--list", type=Path, metavar="FILE", help="the images to use (default: all)")
     add("--crop", choices=CROPS, default="none",
         help="the part of an image that counts (default none)")  # fmt: skip
@@ -99,14 +103,18 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     from depthrefl_ros.engine.bundle import Bundle, BundleError
     from depthrefl_ros.engine.selection import EngineChoice, open_engine
     from depthrefl_ros.tools import evaluation_report
-    from depthrefl_ros.training.datasets import open_dataset
+    from depthrefl_ros.training.datasets import open_dataset, parse_data_option
     from depthrefl_ros.training.evaluation import evaluate_images
+    from depthrefl_ros.training.truth_check import unit_hint
 
     # Before the minutes that evaluating takes.
     other = evaluation_report.read_per_image(arguments.against) if arguments.against else None
     try:
         protocol = Protocol(arguments.crop, arguments.cap, arguments.align)
-        samples = open_dataset(arguments.data, arguments.list)
+        option = parse_data_option(arguments.data)
+        samples = open_dataset(
+            option.path, arguments.list or option.list_file, option.kind, option.depth_factor
+        )
         bundle = Bundle.load(arguments.model)
         choice = EngineChoice(arguments.engine, threads=arguments.threads)
         opened = open_engine(bundle, choice)
@@ -125,14 +133,21 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         "precision": opened.engine.precision,
         "engine_steps": opened.steps,
         "engine_ms_median": infer.median_ms(),
-        "data": str(arguments.data),
+        "data": str(option.path),
         "data_sha256": samples.fingerprint(),
+        "truth": samples.describe_depth(),
+        "images_without_depth_file": len(samples.without_depth),
+        "unit_warning": unit_hint(samples.root.name, evaluation.unit_ratios, samples),
         "crop": protocol.crop,
         "cap_m": protocol.cap_m,
         "align": protocol.align,
         **figures,
     }
     print(f"{heading(report, bundle)}\n\n{evaluation_report.table(report)}")
+    for line in left_out(samples, evaluation):
+        print(f"\n{line}")
+    if report["unit_warning"]:
+        print(f"\nwarning: {report['unit_warning']}")
     if arguments.per_image:
         evaluation_report.write_per_image(arguments.per_image, evaluation)
     if other is not None:
@@ -156,9 +171,24 @@ def heading(report: dict, bundle: Bundle) -> str:
         f"{report['engine_ms_median']:.1f} ms an image (median)\n"
         f"because   {'; '.join(report['engine_steps'])}\n"
         f"data      {report['data']}, {report['images']} images in {report['blocks']} blocks\n"
+        f"truth     {report['truth']}\n"
         f"protocol  crop {report['crop']}, cap {report['cap_m']:g} m, alignment "
         f"{report['align']}; means of per-image values, single pass"
     )
+
+
+def left_out(samples: ImageFolder, evaluation: Evaluation) -> list[str]:
+    """Return which images have no part in the figures, and why, a line a reason."""
+    reasons = (
+        ("have no depth file", samples.without_depth),
+        ("have no depth that counts", evaluation.without_truth),
+    )
+    return [
+        f"{len(names)} images {reason} and are left out: {', '.join(names[:5])}"
+        + (" ..." if len(names) > 5 else "")
+        for reason, names in reasons
+        if names
+    ]
 
 
 def write_sheet(

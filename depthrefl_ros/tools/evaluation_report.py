@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from depthrefl_ros.image_files import natural_key
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.training.bootstrap import (
     Interval,
@@ -16,6 +17,8 @@ from depthrefl_ros.training.bootstrap import (
     paired_block_bootstrap,
 )
 from depthrefl_ros.training.calibrate import SHARES, coverage, cross_fitted_coverage
+from depthrefl_ros.training.datasets import DatasetError
+from depthrefl_ros.training.datasets.image_folder import read_text
 from depthrefl_ros.training.evaluation import Evaluation
 from depthrefl_ros.training.uncertainty import kept_abs_rel, sigma_deciles
 
@@ -170,21 +173,39 @@ def write_per_image(path: Path, evaluation: Evaluation) -> None:
 
 
 def read_per_image(path: Path) -> dict[str, dict[str, float]]:
-    """Reads what ``write_per_image`` wrote: figures by image.
+    """Read figures by image from what ``write_per_image`` wrote, or a spreadsheet saved of it.
+
+    Spreadsheets put a mark before the first column, part columns by semicolons or tabs, write
+    decimals with a comma, and take leading zeros off names (see ``differences``).
 
     Raises:
         ToolError: the file is missing or of another format.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-        return {row.pop(IMAGE): {name: float(value) for name, value in row.items()} for row in rows}
-    except OSError as error:
-        raise ToolError(f"{path}: cannot be read: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError) as error:
+        lines = read_text(path).splitlines()
+    except DatasetError as error:
+        raise ToolError(str(error)) from error
+    foreign = f"{path}: is no table of figures per image as --per-image writes it"
+    heading = lines[0] if lines else ""
+    separator = next((mark for mark in ",;\t" if IMAGE in heading.split(mark)), None)
+    if separator is None:
         raise ToolError(
-            f"{path}: is no table of figures per image as --per-image writes it: {error!r}"
-        ) from error
+            f"{foreign}: its first line is {heading[:60]!r}; a column {IMAGE!r} is needed, parted "
+            "by commas, semicolons or tabs"
+        )
+    table = {}
+    for number, row in enumerate(csv.DictReader(lines, delimiter=separator), start=2):
+        name = row.pop(IMAGE)
+        for figure, value in row.items():
+            try:
+                number_text = value if separator == "," else value.replace(",", ".")
+                row[figure] = float(number_text)
+            except (AttributeError, TypeError, ValueError) as error:
+                raise ToolError(
+                    f"{foreign}: line {number}, column {figure!r} holds {value!r}, no number"
+                ) from error
+        table[name] = row
+    return table
 
 
 def differences(
@@ -200,6 +221,8 @@ def differences(
     Raises:
         ToolError: the other lacks an image, or has no figure of these.
     """
+    if not set(evaluation.names) & other.keys():
+        other = _by_number(evaluation.names, other)
     missing = [name for name in evaluation.names if name not in other]
     if missing:
         raise ToolError(
@@ -217,6 +240,12 @@ def differences(
     if not result:
         raise ToolError(f"{path}: has none of the figures {', '.join(FIGURES)}")
     return result
+
+
+def _by_number(names: list[str], other: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Return figures under these names where ``other`` has them without leading zeros."""
+    keys = {natural_key(name)[0]: name for name in names}
+    return {keys.get(natural_key(name)[0], name): figures for name, figures in other.items()}
 
 
 def differences_table(intervals: dict[str, Interval], path: Path) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from depthrefl_ros.network.checkpoints import load_imagenet_encoder, load_weights
@@ -29,6 +32,7 @@ from depthrefl_ros.training.previews import preview_images
 from depthrefl_ros.training.protocol import Protocol
 from depthrefl_ros.training.train_settings import TrainSettings
 from depthrefl_ros.training.trainer import Trainer, latest_checkpoint
+from depthrefl_ros.training.truth_check import check_truth, spread_over, unit_hint
 
 STOPPED_EARLY = 3  # exit code
 
@@ -200,9 +204,23 @@ def run_leg(
     )
     for dataset, _ in mixture:
         dataset.preload()
+    if processes.is_main and trainer.step == 0:
+        knows_metres = arguments.command == "finetune" or arguments.start_from is not None
+        model = trainer.ema if knows_metres else None
+        # What is trained on may lie beyond the cap; what is measured by may not.
+        looked_at = [(*item, math.inf) for item in parts.items()]
+        looked_at += [(*item, arguments.cap) for item in held_out.items()]
+        for name, part, farthest_m in looked_at:
+            for line in suspicions(name, part.dataset, farthest_m, model):
+                print(f"warning: {line}", file=sys.stderr, flush=True)
     for name, part in parts.items():
         share = part.weight / sum(other.weight for other in parts.values()) * arguments.batch
-        say(processes, f"{name}: {len(part.dataset)} images, {share:.3g} a step")
+        left_out = len(part.dataset.without_depth)
+        say(
+            processes,
+            f"{name}: {len(part.dataset)} images, {share:.3g} a step"
+            + (f"; {left_out} without depth are left out" if left_out else ""),
+        )
     if processes.is_main:
         changes = augment_changes(arguments.augment)
         record_data(folder / "data.json", trainer.step, describe_parts(parts), changes)
@@ -225,6 +243,36 @@ def run_leg(
         )  # fmt: skip
     say(processes, f"step {trainer.step} of {settings.steps}")
     return complete
+
+
+def suspicions(
+    name: str, dataset: ImageFolder, farthest_m: float, model: DepthModel | None
+) -> list[str]:
+    """Return what is suspicious about a set's truth, by itself and beside a network's depth.
+
+    Args:
+        name: of the set.
+        dataset: a few of its images are looked at.
+        farthest_m: depth from here on does not count.
+        model: knows metres; None where no weights do yet.
+
+    Raises:
+        DatasetError: there is no truth that counts.
+    """
+    lines = check_truth(name, dataset, farthest_m)
+    if model is not None:
+        config = model.config
+        samples = spread_over(dataset, 8)
+        try:
+            found = evaluate_images(
+                torch_infer(model), samples, (config.width, config.height), config.focal_px,
+                Protocol(cap_m=min(farthest_m, 1000.0)),
+            )  # fmt: skip
+        except ValueError:  # these few have no depth that counts
+            return lines
+        hint = unit_hint(name, np.array(found.unit_ratios), dataset)
+        lines += [hint] if hint else []
+    return lines
 
 
 def say(processes: Processes, text: str) -> None:

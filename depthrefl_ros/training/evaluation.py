@@ -64,6 +64,8 @@ class Evaluation:
         pixels: each (images, n): the same number of random pixels from every image.
         bands: ``DistanceBands.figures`` over all of them.
         without_truth: names of the images that were left out.
+        unit_ratios: of every image with any depth, predicted over true median, whatever the crop
+            and the cap leave: for ``truth_check.unit_hint``.
     """
 
     names: list[str]
@@ -71,6 +73,7 @@ class Evaluation:
     pixels: Pixels
     bands: dict[str, dict[str, float]] = field(default_factory=dict)
     without_truth: list[str] = field(default_factory=list)
+    unit_ratios: list[float] = field(default_factory=list)
 
     def values(self, name: str) -> np.ndarray:
         """Return one figure of all images, (images,) float64."""
@@ -174,11 +177,14 @@ def evaluate_images(
     """
     protocol = protocol or Protocol()
     count = pixels_per_image(len(samples))
-    names, figures, chosen, without_truth = [], [], [], []
+    names, figures, chosen, without_truth, unit_ratios = [], [], [], [], []
     bands = DistanceBands()
     pairs = predictions(infer, samples, network, focal_px)
     bar = tqdm(pairs, total=len(samples), unit="image", disable=not show_progress)
     for index, (sample, prediction) in enumerate(bar):
+        if (anywhere := sample.depth_m > 0).any():
+            typical = scale_figures(prediction.depth_m[anywhere], sample.depth_m[anywhere])
+            unit_ratios.append(typical["scale_ratio"])
         truth_m = protocol.truth(sample.depth_m)
         known = truth_m > 0
         if not known.any():
@@ -207,9 +213,15 @@ def evaluate_images(
         raise ValueError(
             f"none of the {len(samples)} images has depth that counts ({protocol}); "
             "evaluation and calibration need truth"
+            + (
+                f"; predicted depth is {np.median(unit_ratios):.3g} times the truth there is: "
+                "check its unit (depth_factor)"
+                if unit_ratios
+                else ""
+            )
         )
     stacked = Pixels(*(np.stack(planes) for planes in zip(*chosen, strict=True)))
-    return Evaluation(names, figures, stacked, bands.figures(), without_truth)
+    return Evaluation(names, figures, stacked, bands.figures(), without_truth, unit_ratios)
 
 
 def aligned(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import copy
+import difflib
 import hashlib
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from depthrefl_ros.image_files import ImageFileError, decode
+from depthrefl_ros.image_files import IMAGE_SUFFIXES, ImageFileError, decode
 
 MEMORY_LIMIT = 4 * 2**30  # bytes; a data set that decodes to more is read again at every use
 HASH_LIMIT = 20_000  # files; a larger data set's fingerprint is of names and sizes
@@ -43,10 +46,11 @@ class ImageFolder(Sequence):
 
     What takes at most ``MEMORY_LIMIT`` bytes when decoded (judged by the first sample) is kept in
     memory; of a larger data set nothing is. A subclass sets ``kind`` and implements ``load`` and
-    ``files_of``.
+    ``files_of``; ``without_depth`` names images that it leaves out because they have none.
     """
 
     kind = ""
+    without_depth: Sequence[str] = ()
 
     def __init__(self, root: str | Path, names: list[str]):
         self.root = Path(root)
@@ -103,6 +107,10 @@ class ImageFolder(Sequence):
         """Return the files that hold the sample called ``name``; a subclass says which."""
         raise NotImplementedError
 
+    def describe_depth(self) -> str:
+        """Return in words how the set's true depth is read."""
+        return f"as {self.kind} defines it"
+
     def files(self) -> list[Path]:
         """Return the files that define the data set, each once."""
         return sorted({path for name in self.names for path in self.files_of(name)})
@@ -130,6 +138,26 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def read_text(path: Path) -> str:
+    """Return a text file as editors write it: UTF-8 with or without mark, UTF-16, or Latin-1.
+
+    Raises:
+        DatasetError: the file cannot be read or holds no text.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", errors="replace")
+    if "\0" in text:
+        raise DatasetError(f"{path}: not a text file")
+    return text
+
+
 def read_lines(path: str | Path) -> list[str]:
     """Return the lines of a list file that are neither empty nor a ``#`` comment, stripped.
 
@@ -139,7 +167,7 @@ def read_lines(path: str | Path) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise DatasetError(f"{path}: list file missing")
-    lines = [line.strip() for line in path.read_text().splitlines()]
+    lines = [line.strip() for line in read_text(path).splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise DatasetError(f"{path}: list file is empty; it needs one image a line")
@@ -147,8 +175,41 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def read_names(path: str | Path) -> list[str]:
-    """Return the image names in a list file, one a line; raises DatasetError as ``read_lines``."""
+    """Return the names in a list file, parted by spaces; raises DatasetError as ``read_lines``."""
     return [name for line in read_lines(path) for name in line.split()]
+
+
+def listed_names(path: str | Path, known: Collection[str], folder: Path) -> list[str]:
+    """Return the names of the images that a list file asks for.
+
+    A line is one name, which may hold spaces, or several parted by spaces. ``rgb/0001.jpg`` and
+    ``0001.jpg`` mean ``0001``.
+
+    Args:
+        path: of the list.
+        known: names of the images in the folder.
+        folder: that holds them, for messages.
+
+    Raises:
+        DatasetError: as ``read_lines``, or a name is not known.
+    """
+    names = []
+    for line in read_lines(path):
+        whole = bare_name(line)
+        for name in [whole] if whole in known else map(bare_name, line.split()):
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"; is it {near[0]!r}?" if near else ""
+                raise DatasetError(f"{path}: {name!r} is no image of {folder}{hint}")
+            names.append(name)
+    return names
+
+
+def bare_name(text: str) -> str:
+    """Return an image's name from a path to it, in whatever way a list writes paths."""
+    name = unicodedata.normalize("NFC", text.replace("\\", "/").rpartition("/")[2])
+    stem, dot, suffix = name.rpartition(".")
+    return stem if f".{suffix.lower()}" in IMAGE_SUFFIXES and stem and dot else name
 
 
 def read_depth_png(path: Path, dtype: type) -> np.ndarray:

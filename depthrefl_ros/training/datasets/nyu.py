@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from depthrefl_ros.image_files import read_image
+from depthrefl_ros.training.datasets.file_pairs import FilePairs
 from depthrefl_ros.training.datasets.image_folder import (
     DatasetError,
     ImageFolder,
@@ -36,7 +37,7 @@ def cropped(name: str, image: np.ndarray, depth_m: np.ndarray) -> Sample:
 
 
 class NyuFolder(ImageFolder):
-    """``rgb/NNNN.jpg`` and 8-bit ``depth/NNNN.png``; without a list every image of ``rgb/``.
+    """``rgb/NNNN.jpg`` and 8-bit ``depth/NNNN.png``; without a list every image that has both.
 
     Metres are (v + 0.5) * 9.99547 / 255.
     """
@@ -46,8 +47,9 @@ class NyuFolder(ImageFolder):
     CAP = 255  # the depth PNGs end at 10 m: 255 only says "10 m or more"
 
     def __init__(self, root: str | Path, list_file: str | Path | None = None):
-        names = sorted(path.stem for path in (Path(root) / "rgb").glob("*.jpg"))
-        super().__init__(root, read_names(list_file) if list_file else names)
+        self._pairs = FilePairs(Path(root), (".png",))
+        super().__init__(root, self._pairs.names(list_file))
+        self.without_depth = self._pairs.without_depth
 
     def load(self, name: str) -> Sample:
         """Decode one image: (426, 560, 3) uint8 and depth in metres, 0 at the cap."""
@@ -62,7 +64,7 @@ class NyuFolder(ImageFolder):
 
     def files_of(self, name: str) -> list[Path]:
         """Return colour and depth."""
-        return [self.root / "rgb" / f"{name}.jpg", self.root / "depth" / f"{name}.png"]
+        return list(self._pairs.of(name))
 
 
 class NyuMat(ImageFolder):

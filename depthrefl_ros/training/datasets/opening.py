@@ -8,19 +8,22 @@ from pathlib import Path
 
 import numpy as np
 
+from depthrefl_ros.image_files import list_images
+from depthrefl_ros.training.datasets.depth_files import DEPTH_SUFFIXES
 from depthrefl_ros.training.datasets.image_folder import DatasetError, ImageFolder, read_depth_png
 from depthrefl_ros.training.datasets.kitti import DEPTH_PLACES, DRIVE, KittiDepth
 from depthrefl_ros.training.datasets.nyu import NyuFolder, NyuMat
-from depthrefl_ros.training.datasets.plain import INTRINSICS_FILE, PlainFolder
+from depthrefl_ros.training.datasets.plain import INTRINSICS_FILE, PlainFolder, checked_factor
 from depthrefl_ros.training.datasets.tum import TumRgbd
 
 KINDS = {kind.kind: kind for kind in (NyuFolder, NyuMat, KittiDepth, TumRgbd, PlainFolder)}
+_OPTIONS = ("list", "weight", "kind", "balance", "depth_factor")
 MAT_FILE = "nyu_depth_v2_labeled.mat"
 
 
 @dataclass(frozen=True)
 class DataOption:
-    """What ``PATH[,list=FILE][,weight=W][,kind=K][,balance=depth]`` says.
+    """What ``PATH[,list=FILE][,weight=W][,kind=K][,balance=depth][,depth_factor=N]`` says.
 
     Attributes:
         path: of the folder or file.
@@ -28,6 +31,7 @@ class DataOption:
         weight: the share of the set in a mixture, relative to the other sets' weights.
         kind: a key of ``KINDS``; None to find out.
         is_balanced: whether rare distances come more often (``batches.balanced_by_depth``).
+        depth_factor: units of a plain folder's depth files a metre; None for the usual ones.
     """
 
     path: Path
@@ -35,10 +39,11 @@ class DataOption:
     weight: float = 1.0
     kind: str | None = None
     is_balanced: bool = False
+    depth_factor: float | None = None
 
     def open(self) -> ImageFolder:
         """Return the data set; raises DatasetError as ``open_dataset``."""
-        return open_dataset(self.path, self.list_file, self.kind)
+        return open_dataset(self.path, self.list_file, self.kind, self.depth_factor)
 
 
 def parse_data_option(text: str) -> DataOption:
@@ -48,14 +53,15 @@ def parse_data_option(text: str) -> DataOption:
         DatasetError: an unknown or repeated key, no path, a weight that is not positive, or a
             balance other than ``depth``.
     """
-    path, *pairs = text.split(",")
+    # A path may have commas of its own.
+    path, *pairs = [text] if Path(text).exists() else text.split(",")
     values = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if key not in ("list", "weight", "kind", "balance") or not equals or key in values:
+        if key not in _OPTIONS or not equals or key in values:
             raise DatasetError(
-                f"{text!r}: {pair!r} is not one of list=FILE, weight=W, kind=K and balance=depth, "
-                "each once"
+                f"{text!r}: {pair!r} is not one of list=FILE, weight=W, kind=K, balance=depth and "
+                "depth_factor=N, each once"
             )
         values[key] = value
     try:
@@ -67,11 +73,19 @@ def parse_data_option(text: str) -> DataOption:
     if values.get("balance", "depth") != "depth":
         raise DatasetError(f"{text!r}: balance {values['balance']!r} is unknown; known is depth")
     list_file = Path(values["list"]) if "list" in values else None
-    return DataOption(Path(path), list_file, weight, values.get("kind"), "balance" in values)
+    factor = values.get("depth_factor")
+    if factor is not None:
+        factor = checked_factor(factor, f"{text!r}: depth_factor")
+    return DataOption(
+        Path(path), list_file, weight, values.get("kind"), "balance" in values, factor
+    )
 
 
 def open_dataset(
-    path: str | Path, list_file: str | Path | None = None, kind: str | None = None
+    path: str | Path,
+    list_file: str | Path | None = None,
+    kind: str | None = None,
+    depth_factor: float | None = None,
 ) -> ImageFolder:
     """Return a data set.
 
@@ -79,6 +93,8 @@ def open_dataset(
         path: a folder, or NYU's ``.mat`` file.
         list_file: the images to use, in the format of that kind of data set; None for all.
         kind: a key of ``KINDS``; None to find out by looking.
+        depth_factor: units of the depth files a metre, of a plain folder only: the others define
+            their own.
 
     Raises:
         DatasetError: nothing is there, or it is not of a known format, or malformed.
@@ -91,7 +107,14 @@ def open_dataset(
         raise DatasetError(f"{path}: kind {kind!r} is unknown; known are {', '.join(KINDS)}")
     if kind == NyuMat.kind and path.is_dir():
         path = path / MAT_FILE
-    return KINDS[kind](path, list_file)
+    if depth_factor is None:
+        return KINDS[kind](path, list_file)
+    if kind != PlainFolder.kind:
+        raise DatasetError(
+            f"{path}: depth_factor is {depth_factor:g}, but {kind} defines its own; it is for "
+            f"plain folders, which have an {INTRINSICS_FILE}"
+        )
+    return PlainFolder(path, list_file, depth_factor)
 
 
 def find_kind(path: Path) -> str:
@@ -109,9 +132,9 @@ def find_kind(path: Path) -> str:
     folders = [folder for place in DEPTH_PLACES for folder in (path / place).glob("*_sync")]
     if any(DRIVE.fullmatch(folder.name) for folder in folders):
         return KittiDepth.kind
-    depth_file = next((path / "depth").glob("*.png"), None)
-    if depth_file is not None and (path / "rgb").is_dir():
-        if is_eight_bit(depth_file):
+    depth_files = list_images(path / "depth", DEPTH_SUFFIXES) if (path / "depth").is_dir() else []
+    if depth_files and (path / "rgb").is_dir():
+        if is_eight_bit(depth_files[0]):
             return NyuFolder.kind
         raise DatasetError(f"{path / INTRINSICS_FILE}: missing; a plain folder needs its cameras")
     raise DatasetError(

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import cv2
 import numpy as np
 import yaml
 
+from depthrefl_ros.geometry.camera import Camera, undistortion_maps
 from depthrefl_ros.image_files import read_image
+from depthrefl_ros.training.datasets.depth_files import (
+    DEPTH_SUFFIXES,
+    read_depth,
+    usual_factor,
+)
+from depthrefl_ros.training.datasets.file_pairs import FilePairs
 from depthrefl_ros.training.datasets.image_folder import (
     DatasetError,
     ImageFolder,
     Sample,
     check_size,
-    read_depth_png,
-    read_names,
+    read_text,
 )
 
 INTRINSICS_FILE = "intrinsics.yaml"
-COLOUR_SUFFIXES = (".jpg", ".png")
-
-
-class View(NamedTuple):
-    """A camera's image (height, width) in pixels and its (fx, fy, cx, cy)."""
-
-    size: tuple[int, int]
-    intrinsics: tuple[float, float, float, float]
+_PINHOLE = ("fx", "fy", "cx", "cy")
 
 
 class CameraFile:
     """The cameras in ``intrinsics.yaml``.
 
     ``camera: {width, height, fx, fy, cx, cy}`` for all images, or ``images: {NNNN: {...}}`` with
-    one entry an image.
+    one entry an image. An entry may have ``distortion_model`` and ``distortion`` as a CameraInfo
+    has them, and the file ``depth_factor``: units of the depth files a metre.
+
+    Attributes:
+        depth_factor: None where the file says nothing.
 
     Raises:
         DatasetError: the file is missing or holds neither.
@@ -44,70 +49,127 @@ class CameraFile:
         if not path.is_file():
             raise DatasetError(f"{path}: missing; it must hold 'camera' or 'images'")
         try:
-            content = yaml.safe_load(path.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            content = yaml.safe_load(read_text(path))
+        except yaml.YAMLError as error:
             raise DatasetError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
         content = content if isinstance(content, dict) else {}
         self._shared: dict[str, Any] | None = content.get("camera")
         self._own = {str(key): value for key, value in (content.get("images") or {}).items()}
         if self._shared is None and not self._own:
             raise DatasetError(f"{path}: needs 'camera: {{...}}' or 'images: {{NNNN: {{...}}}}'")
+        self.depth_factor = None
+        if "depth_factor" in content:
+            self.depth_factor = checked_factor(content["depth_factor"], f"{path}: depth_factor")
 
     def knows(self, name: str) -> bool:
         """Return whether there is a camera for image ``name``."""
         return self._shared is not None or name in self._own
 
-    def of(self, name: str) -> View:
+    def of(self, name: str) -> Camera:
         """Return the camera of image ``name``; raises DatasetError for an incomplete entry."""
         if not self.knows(name):
             raise DatasetError(f"{self.path}: no entry for image '{name}'")
-        camera = self._own.get(name, self._shared)
+        entry = self._own.get(name, self._shared)
         try:
-            size = (int(camera["height"]), int(camera["width"]))
-            intrinsics = tuple(float(camera[key]) for key in ("fx", "fy", "cx", "cy"))
+            size = (int(entry["width"]), int(entry["height"]))
+            fx, fy, cx, cy = (float(entry[key]) for key in _PINHOLE)
+            if min(*size, fx, fy) <= 0:
+                raise ValueError("sizes and focal lengths are positive")
+            matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64)
+            model = str(entry.get("distortion_model", ""))
+            return Camera(*size, matrix, np.array(entry.get("distortion", ()), np.float64),
+                          distortion_model=model)  # fmt: skip
         except KeyError as error:
             raise DatasetError(f"{self.path}: image '{name}' has no {error}") from error
-        except (TypeError, ValueError) as error:
-            raise DatasetError(f"{self.path}: image '{name}' has {camera}: {error}") from error
-        if min(*size, *intrinsics[:2]) <= 0:
-            raise DatasetError(
-                f"{self.path}: image '{name}' has {camera}; sizes and focal lengths are positive"
-            )
-        return View(size, intrinsics)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise DatasetError(f"{self.path}: image '{name}' has {entry}: {error}") from error
+
+
+def checked_factor(value: object, what: str) -> float:
+    """Return a depth factor; raises DatasetError, beginning with ``what``, for no such number."""
+    try:
+        factor = float(value)
+    except (TypeError, ValueError):
+        factor = float("nan")
+    if not 0 < factor < float("inf"):
+        raise DatasetError(f"{what} is {value!r}; it must be a number above 0, units a metre")
+    return factor
+
+
+def pinhole_sample(name: str, image: np.ndarray, depth_m: np.ndarray, camera: Camera) -> Sample:
+    """Return a sample without lens distortion; depth along the axis stays what it is.
+
+    Args:
+        name: of the image.
+        image: (H, W, 3) uint8 RGB.
+        depth_m: (H, W) float32 metres, registered to the image.
+        camera: of both; its size is theirs.
+    """
+    if camera.is_distorted:
+        x, y = _maps(camera)
+        image = cv2.remap(image, x, y, cv2.INTER_LINEAR)
+        # Nearest: a mean of two surfaces lies on neither. Outside of the raw image is unknown.
+        depth_m = cv2.remap(depth_m, x, y, cv2.INTER_NEAREST, borderValue=0)
+        camera = camera.rectified()
+    return Sample(name, image, depth_m, (camera.fx, camera.fy, camera.cx, camera.cy))
+
+
+@lru_cache(maxsize=8)
+def _maps(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    return undistortion_maps(camera, camera.rectified().K, (camera.width, camera.height))
 
 
 class PlainFolder(ImageFolder):
-    """``rgb/NNNN.jpg`` or ``.png``, 16-bit ``depth/NNNN.png`` in millimetres, ``intrinsics.yaml``.
+    """``rgb/NAME.jpg``, ``depth/NAME.png`` and ``intrinsics.yaml``; other suffixes work too.
 
-    Depth is along the optical axis, 0 where unknown. Without a list file every image that has
-    colour, depth and intrinsics is taken (a renderer may still be adding to the folder).
+    Depth is along the optical axis, 0 where unknown: whole numbers in millimetres, fractions in
+    metres, unless ``depth_factor`` says otherwise (``depth_files``). Without a list file every
+    image that has colour, depth and intrinsics is taken (a renderer may still be adding to the
+    folder).
+
+    Args:
+        root: of the folder.
+        list_file: the images to use, one a line.
+        depth_factor: units of the depth files a metre; None for what ``intrinsics.yaml`` says, or
+            the file's kind.
     """
 
     kind = "plain"
 
-    def __init__(self, root: str | Path, list_file: str | Path | None = None):
-        self._cameras = CameraFile(Path(root) / INTRINSICS_FILE)
-        super().__init__(root, read_names(list_file) if list_file else self._complete(Path(root)))
-
-    def _complete(self, root: Path) -> list[str]:
-        """Return the names that have colour, depth and intrinsics, sorted."""
-        names = {path.stem for path in (root / "rgb").glob("*") if path.suffix in COLOUR_SUFFIXES}
-        names &= {path.stem for path in (root / "depth").glob("*.png")}
-        return sorted(name for name in names if self._cameras.knows(name))
+    def __init__(
+        self,
+        root: str | Path,
+        list_file: str | Path | None = None,
+        depth_factor: float | None = None,
+    ):
+        root = Path(root)
+        self._cameras = CameraFile(root / INTRINSICS_FILE)
+        self._pairs = FilePairs(root, DEPTH_SUFFIXES)
+        self.depth_factor = depth_factor or self._cameras.depth_factor
+        names = self._pairs.names(list_file)
+        if list_file is None:
+            names = [name for name in names if self._cameras.knows(name)]
+        super().__init__(root, names)
+        self.without_depth = self._pairs.without_depth
 
     def load(self, name: str) -> Sample:
         """Decode one image with its depth in metres and its own intrinsics."""
-        view = self._cameras.of(name)
-        colour_file, depth_file, _ = self.files_of(name)
-        image = read_image(colour_file)
-        depth_mm = read_depth_png(depth_file, np.uint16)
-        check_size(colour_file, image, view.size)
-        check_size(depth_file, depth_mm, view.size)
-        depth_m = depth_mm.astype(np.float32) * np.float32(1e-3)
-        return Sample(name, image, depth_m, view.intrinsics)
+        camera = self._cameras.of(name)
+        colour_file, depth_file = self._pairs.of(name)
+        image, depth_m = read_image(colour_file), read_depth(depth_file, self.depth_factor)
+        for path, plane in ((colour_file, image), (depth_file, depth_m)):
+            check_size(path, plane, (camera.height, camera.width))
+        return pinhole_sample(name, image, depth_m, camera)
 
     def files_of(self, name: str) -> list[Path]:
         """Return colour, depth and the intrinsics."""
-        candidates = [self.root / "rgb" / f"{name}{suffix}" for suffix in COLOUR_SUFFIXES]
-        colour_file = next((path for path in candidates if path.exists()), candidates[0])
-        return [colour_file, self.root / "depth" / f"{name}.png", self.root / INTRINSICS_FILE]
+        return [*self._pairs.of(name), self._cameras.path]
+
+    def units_per_metre(self) -> float:
+        """Return how the depth of the first image is read: units of its file a metre."""
+        return self.depth_factor or usual_factor(self._pairs.of(self.names[0])[1])
+
+    def describe_depth(self) -> str:
+        """Return in words which depth files there are and how they are read."""
+        kinds = ", ".join(f"{n} {suffix}" for suffix, n in self._pairs.depth_suffixes().items())
+        return f"{kinds}, read as {self.units_per_metre():g} units a metre"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.image_files import read_image
 from depthrefl_ros.training.datasets.image_folder import (
     DatasetError,
@@ -21,11 +22,11 @@ from depthrefl_ros.training.datasets.image_folder import (
     read_lines,
     read_names,
 )
-from depthrefl_ros.training.datasets.plain import INTRINSICS_FILE, CameraFile, View
+from depthrefl_ros.training.datasets.plain import INTRINSICS_FILE, CameraFile, pinhole_sample
 
 STEPS_PER_METRE = 5000
 LARGEST_GAP_S = 0.02  # between a colour image and its depth, as the benchmark's tool has it
-SIZE = (480, 640)
+SIZE = (640, 480)  # width, height
 # fx, fy, cx, cy of the colour cameras, "Intrinsic Camera Calibration of the Kinect" of the
 # benchmark's site; Freiburg 3 is published undistorted.
 PUBLISHED = {
@@ -53,7 +54,7 @@ class TumRgbd(ImageFolder):
         }
         own = root / INTRINSICS_FILE
         self._cameras = CameraFile(own) if own.exists() else None
-        self._published = published_view(root)
+        self._published = published_camera(root)
         if self._cameras is None and self._published is None:
             raise DatasetError(
                 f"{root}: the name tells no freiburg1, 2 or 3, and there is no {INTRINSICS_FILE}"
@@ -68,23 +69,23 @@ class TumRgbd(ImageFolder):
 
     def load(self, name: str) -> Sample:
         """Decode one image with its depth in metres."""
-        view = self._cameras.of(name) if self._cameras else self._published
+        camera = self._cameras.of(name) if self._cameras else self._published
         colour_file, depth_file = self._pairs[name]
         image, steps = read_image(colour_file), read_depth_png(depth_file, np.uint16)
-        check_size(colour_file, image, view.size)
-        check_size(depth_file, steps, view.size)
+        for path, plane in ((colour_file, image), (depth_file, steps)):
+            check_size(path, plane, (camera.height, camera.width))
         depth_m = steps.astype(np.float32) / np.float32(STEPS_PER_METRE)
-        return Sample(name, image, depth_m, view.intrinsics)
+        return pinhole_sample(name, image, depth_m, camera)
 
     def files_of(self, name: str) -> list[Path]:
         """Return colour, depth, and the intrinsics if the folder has its own."""
         return [*self._pairs[name], *([self._cameras.path] if self._cameras else [])]
 
 
-def published_view(root: Path) -> View | None:
+def published_camera(root: Path) -> Camera | None:
     """Return the published camera of a sequence folder by its name, or None."""
     found = re.search(r"freiburg[123]", root.resolve().name)
-    return View(SIZE, PUBLISHED[found.group()]) if found else None
+    return Camera.pinhole(*SIZE, *PUBLISHED[found.group()]) if found else None
 
 
 def read_stamped(path: Path) -> dict[str, str]:

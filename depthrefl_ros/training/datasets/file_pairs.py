@@ -1,0 +1,92 @@
+"""Pairs of files of one name: colour in ``rgb/``, true depth in ``depth/``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+from depthrefl_ros.image_files import list_images, natural_key, stem_of
+from depthrefl_ros.training.datasets.image_folder import DatasetError, listed_names
+
+COLOUR_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+
+
+class FilePairs:
+    """The images of a folder that have both.
+
+    Attributes:
+        without_depth: names in ``rgb/`` that ``depth/`` lacks, in natural order.
+
+    Args:
+        root: holds ``rgb`` and ``depth``.
+        depth_suffixes: of depth files; where a name has several, the first in this order counts.
+
+    Raises:
+        DatasetError: one of the two folders is missing, or no name is in both.
+    """
+
+    def __init__(self, root: Path, depth_suffixes: Collection[str]):
+        self.root = root
+        self._colour = _by_name(root / "rgb", COLOUR_SUFFIXES)
+        self._depth = _by_name(root / "depth", depth_suffixes)
+        self._complete = [name for name in self._colour if name in self._depth]
+        self.without_depth = [name for name in self._colour if name not in self._depth]
+        if not self._complete:
+            raise DatasetError(
+                f"{root}: no images that have colour and depth: "
+                f"{_found(root / 'rgb', COLOUR_SUFFIXES, self._colour)}, "
+                f"{_found(root / 'depth', depth_suffixes, self._depth)}; "
+                "rgb/NAME.jpg and depth/NAME.png belong together by their name"
+            )
+
+    def names(self, list_file: str | Path | None = None) -> list[str]:
+        """Return the names that a list file asks for, or all that are complete, in natural order.
+
+        Raises:
+            DatasetError: the list cannot be read, or names an image that is not complete.
+        """
+        if list_file is None:
+            return list(self._complete)
+        names = listed_names(list_file, self._colour.keys(), self.root / "rgb")
+        missing = [name for name in names if name not in self._depth]
+        if missing:
+            raise DatasetError(
+                f"{list_file}: {missing[0]!r} has no depth in {self.root / 'depth'}"
+                + (f", nor have {len(missing) - 1} others of the list" if missing[1:] else "")
+            )
+        self.without_depth = []
+        return names
+
+    def of(self, name: str) -> tuple[Path, Path]:
+        """Return the colour and the depth file of an image."""
+        return self._colour[name], self._depth[name]
+
+    def depth_suffixes(self) -> Counter[str]:
+        """Return how many complete images have depth in which kind of file."""
+        return Counter(self._depth[name].suffix.lower() for name in self._complete)
+
+
+def _by_name(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
+    """Return the files of a folder by their names, in natural order; the first suffix wins."""
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: missing; a data set has rgb/ and depth/")
+    order = list(suffixes)
+    files = list_images(folder, suffixes)
+    files.sort(key=lambda path: order.index(path.suffix.lower()))
+    chosen: dict[str, Path] = {}
+    for path in files:
+        chosen.setdefault(stem_of(path), path)
+    return dict(sorted(chosen.items(), key=lambda item: natural_key(item[0])))
+
+
+def _found(folder: Path, suffixes: Collection[str], chosen: dict[str, Path]) -> str:
+    """Say what a folder holds: how many files are wanted ones, and which others there are."""
+    others = Counter(
+        path.suffix.lower() or path.name
+        for path in folder.iterdir()
+        if path.suffix.lower() not in suffixes and not path.name.startswith(".")
+    )
+    found = f"{folder.name}/ has {len(chosen)} of {' '.join(suffixes)}"
+    listed = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(3))
+    return f"{found} (and {listed})" if listed else found
