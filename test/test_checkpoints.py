@@ -41,8 +41,14 @@ def test_truncated_weights_are_refused(tmp_path):
 def test_weights_of_another_architecture_are_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     save_weights(path, torch.nn.Linear(4, 4))
-    with pytest.raises(CheckpointError, match="does not fit"):
+    with pytest.raises(
+        CheckpointError, match="does not fit .*: it has another shape for weight and 1 others$"
+    ):
         load_weights(path, torch.nn.Linear(4, 5))
+    with pytest.raises(
+        CheckpointError, match="it lacks 0.bias and 1 others; it has no place for bias and 1"
+    ):
+        load_weights(path, torch.nn.Sequential(torch.nn.Linear(4, 4)))
 
 
 def test_a_module_can_keep_its_own_weights(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from depthrefl_ros.network.model import DepthModel
 
@@ -50,10 +50,29 @@ def load_weights(path: str | Path, model: nn.Module, but: str = "") -> None:
         if not kept:
             raise CheckpointError(f"the network has no module {but!r} to leave as it is")
         tensors = {n: v for n, v in tensors.items() if not n.startswith(f"{but}.")} | kept
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit this architecture: {error}") from error
+    reason = _misfit(tensors, model)
+    if reason:
+        raise CheckpointError(f"{path} does not fit this architecture: {reason}")
+    model.load_state_dict(tensors)
+
+
+def _misfit(tensors: dict[str, Tensor], model: nn.Module) -> str | None:
+    """Return in one line how tensors differ from a model's own, None where they fit."""
+    own = model.state_dict()
+    kinds = {
+        "lacks": sorted(own.keys() - tensors.keys()),
+        "has no place for": sorted(tensors.keys() - own.keys()),
+        "has another shape for": [
+            name for name, value in own.items()
+            if name in tensors and tensors[name].shape != value.shape
+        ],
+    }  # fmt: skip
+    told = [
+        f"it {what} {names[0]}" + (f" and {len(names) - 1} others" if names[1:] else "")
+        for what, names in kinds.items()
+        if names
+    ]
+    return "; ".join(told) or None
 
 
 def load_imagenet_encoder(model: DepthModel) -> str:
@@ -81,8 +100,8 @@ def load_imagenet_encoder(model: DepthModel) -> str:
         raise CheckpointError(f"{folder / 'models'} holds no .pth file")
     tensors = torch.load(files[0], map_location="cpu", weights_only=True)
     wanted = {k: v for k, v in tensors.items() if not k.startswith(_CLASSIFIER)}
-    try:
-        model.backbone.encoder.load_state_dict(wanted)
-    except RuntimeError as error:
-        raise CheckpointError(f"{files[0]} does not fit encoder {encoder}: {error}") from error
+    reason = _misfit(wanted, model.backbone.encoder)
+    if reason:
+        raise CheckpointError(f"{files[0]} does not fit encoder {encoder}: {reason}")
+    model.backbone.encoder.load_state_dict(wanted)
     return files[0].name
