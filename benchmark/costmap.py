@@ -1,10 +1,10 @@
 """What a costmap is told: the marks of several clouds against the truth of rendered drives.
 
-A mark is a cell of 0.05 m on the floor, in the robot's frame (occupancy.py). It is false when it is
-more than 0.15 m from every cell that the true depth of the same frame marks. Recall is the share of
-the true cells that have a mark within 0.15 m; "by chance" is the recall of the same marks in the
-mirrored scene, for marks all over the floor find whatever there is. All rows have the same height
-band, range and cells.
+A mark is a cell of 0.05 m on the floor, in the robot's frame (tools/occupancy.py). It is false when
+it is more than 0.15 m from every cell that the true depth of the same frame marks. Recall is the
+share of the true cells that have a mark within 0.15 m; "by chance" is the recall of the same marks
+in the mirrored scene, for marks all over the floor find whatever there is. All rows have the same
+height band, range and cells.
 
     python benchmark/costmap.py DRIVE... --json costmap.json
 
@@ -26,7 +26,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from occupancy import BAND, Tally, all_points, in_view
 
 from depthrefl_ros.engine.base import Engine, EngineError
 from depthrefl_ros.engine.bundle import Bundle, BundleError
@@ -44,6 +43,7 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
+from depthrefl_ros.tools.occupancy import BAND, Tally, all_points, in_view
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 
 BLUR_STRIDE = 4  # the network decides at a quarter of its input's resolution and interpolates

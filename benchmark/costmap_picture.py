@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from occupancy import BAND, CELL_M, in_view, right_cells
 
+from depthrefl_ros.tools.occupancy import BAND, CELL_M, in_view, right_cells
 from depthrefl_ros.tools.overview import FAINT, GAP, MARGIN, Canvas
 
 # A panel shows this much of the base frame, metres: ahead, to either side, up.

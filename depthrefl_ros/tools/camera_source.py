@@ -33,6 +33,7 @@ from depthrefl_ros.tools.source_frame import FrameSource, SourceFrame
 
 PUBLISHING = "camera_source: publishing"
 ANSWERED_WITHIN_S = 10.0
+GIVE_UP_AFTER = 3  # frames of which none was answered
 LONG_GAP_S = 5.0  # in a recording; the wait is told
 
 
@@ -140,9 +141,12 @@ def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
         if args.wait_for_subscriber:
             publisher.wait_for_subscribers(args.subscribers, args.wait_for_subscriber, stop)
         print(f"{PUBLISHING} {source.name} on {publisher.topic}", flush=True)
-        report = _publish_all(
-            itertools.chain([first], filled), source, publisher, args, node.get_clock(), stop
-        )
+        report, failure = Report(), None
+        frames = itertools.chain([first], filled)
+        try:
+            _publish_all(frames, report, source, publisher, args, node.get_clock(), stop)
+        except ToolError as error:  # what was published until then is reported all the same
+            failure = error
         publisher.wait_until_delivered()
         topic = publisher.topic
         report.skipped = list(source.skipped)
@@ -151,6 +155,8 @@ def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
     figures |= {"rate_hz": report.rate_hz, "late": report.late, "stamps": report.stamps}
     figures |= {"unanswered": report.unanswered, "skipped": report.skipped}
     write_json(args.json, figures)
+    if failure is not None:
+        raise failure
 
 
 @contextmanager
@@ -185,14 +191,24 @@ def _messages(
 
 def _publish_all(
     filled: Iterator[tuple[SourceFrame, CameraMessages]],
+    report: Report,
     source: FrameSource,
     publisher: CameraPublisher,
     args: argparse.Namespace,
     clock: Clock,
     stop: StopRequest,
-) -> Report:
-    """Publishes each frame at its time until the source ends, N frames are out, or a stop."""
-    report = Report()
+) -> None:
+    """Publish each frame at its time until the source ends, N frames are out, or a stop.
+
+    Args:
+        filled: the frames and their messages.
+        report: gets what was published, also where the source fails on the way.
+        source: of the frames.
+        publisher: of the messages.
+        args: the command line.
+        clock: for the stamps.
+        stop: ends it.
+    """
     schedule = Schedule(source.rate_hz, args.rate)
     total = args.frames or (None if args.loop else source.count)
     with progress(total, "publishing", "frames") as bar:
@@ -210,16 +226,19 @@ def _publish_all(
             stamp_ns = frame.stamp_ns if keeps else clock.now().nanoseconds
             messages.stamp(stamp_ns)
             publisher.publish(messages)
+            report.late, report.seconds = schedule.late, schedule.elapsed_s
             report.stamps.append(
                 {"stamp_ns": stamp_ns, "source_stamp_ns": frame.stamp_ns, "name": frame.name}
             )
             bar.update()
             if args.answers and not publisher.wait_for_answer(stamp_ns, ANSWERED_WITHIN_S, stop):
                 report.unanswered += 1
+                if report.unanswered == len(report.stamps) == GIVE_UP_AFTER:
+                    raise ToolError(
+                        f"{args.answers}: nothing came for the first {GIVE_UP_AFTER} frames"
+                    )
             if args.frames and len(report.stamps) >= args.frames:
                 break
-    report.late, report.seconds = schedule.late, schedule.elapsed_s
-    return report
 
 
 class Schedule:

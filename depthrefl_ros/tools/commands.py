@@ -66,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"depthrefl {command}: error: {missing}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
+        print(f"depthrefl {command}: interrupted", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -1,18 +1,22 @@
 """``demo``: the whole way, camera to metric depth and cloud, over real ROS 2 on this machine.
 
-Three processes in a ROS domain of their own: ``camera_source`` plays, the node ``depthrefl``
-works, ``record`` listens. What was recorded is then compared with the truth.
+Three processes in a ROS domain of their own: ``camera_source`` plays, the node works, ``record``
+listens. What was recorded is then compared with the truth.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
+import sys
 import time
 from pathlib import Path
 
 import cv2
 
+from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.middleware import share_path
 from depthrefl_ros.tools.camera_info_file import Intrinsics, NoCameraInfoError
 from depthrefl_ros.tools.camera_source import PUBLISHING
@@ -26,22 +30,46 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
-from depthrefl_ros.tools.demo_report import evaluate, make_report, overview_rows, table
+from depthrefl_ros.tools.demo_report import (
+    DEPTH_INFO,
+    MADE_BY,
+    Circumstances,
+    assumption_in_words,
+    evaluate,
+    make_report,
+    overview_rows,
+    table,
+    title,
+)
 from depthrefl_ros.tools.frame_sources import FrameSource, open_source
 from depthrefl_ros.tools.overview import draw_overview
-from depthrefl_ros.tools.processes import Child, Children
+from depthrefl_ros.tools.processes import Child, Children, isolated_environment
+from depthrefl_ros.tools.record import ENGINE
 from depthrefl_ros.tools.truth import find_truth
 
 SHIPPED_RECORDING = "test/data/corridor.mcap"
+SHIPPED_MOUNT = (0.5, 4.0, 0.0)  # of its camera: metres above the floor, degrees down and to a side
+BASE_FRAME = "base_footprint"
 ASSUMED_HFOV_DEG = 60.0  # most webcams: 55 to 70 degrees
-READY_WITHIN_S = 90.0  # a first start compiles the network
+LIVE_SECONDS = 60.0
+MAX_GIGABYTES = 2.0
+MEGABYTES_PER_PIXEL = 5.5e-6  # of a frame in the recording, clouds included
+# The camera waits for the node as long as that says that it opens or builds its engine.
+PATIENCE_S = 24 * 3600.0
+READY_WITHIN_S = 90.0  # from the engine to the first depth
 DRAIN_S = 1.5  # from the source's last frame to the recorder's stop
 STOP_WITHIN_S = 30.0  # the recorder may have much to write
 NODE_ERRORS = ("[ERROR]", "[FATAL]", "Traceback")
+RESULTS = {
+    "overview.png": "what the camera saw and what the node made of it",
+    "cloud.ply": "the last cloud, for MeshLab, CloudCompare or Blender",
+    "demo.mcap": "everything, for Foxglove or 'ros2 bag play'",
+    "report.json": "these figures",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; see ``depthrefl demo --help``."""
+    """Run the command; see ``depthrefl demo --help``."""
     return run_tool(_parser(), argv, _run)
 
 
@@ -52,24 +80,37 @@ def _parser() -> argparse.ArgumentParser:
         "came out: a table, overview.png, cloud.ply, demo.mcap and report.json.",
         """depthrefl demo
         depthrefl demo --source 0 --hfov 70 --seconds 20
-        depthrefl demo --source drive.mp4 --camera-info camera.yaml --output drive""",
+        depthrefl demo --source photos/ --hfov 65 --output photos_depth
+        depthrefl demo --source drive.mp4 --camera-info camera.yaml --camera-height 0.4""",
     )
     parser.add_argument(
         "--source",
-        help="webcam number, video, image folder or recording; default: the shipped recording",
+        help="webcam number, video, image, image folder or recording; default: the shipped "
+        "recording",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("demo"), help="folder (default %(default)s)"
     )
     parser.add_argument("--model", default="indoor_tiny", help="bundle (default %(default)s)")
     parser.add_argument("--engine", default="auto", help="runtime (default %(default)s)")
+    parser.add_argument(
+        "--output-size",
+        choices=("input", "network"),
+        help="size of the depth images; network is faster (default: the node's)",
+    )
     parser.add_argument("--rate", type=positive_float, metavar="HZ", help="default: the source's")
     parser.add_argument(
         "--seconds",
         type=positive_float,
-        default=60.0,
         metavar="S",
-        help="of the source at most (default %(default)g)",
+        help=f"of the source at most (default: {LIVE_SECONDS:g} of a webcam, else all of it)",
+    )
+    parser.add_argument(
+        "--max-gigabytes",
+        type=positive_float,
+        default=MAX_GIGABYTES,
+        metavar="GB",
+        help="end when the recording is this large (default %(default)g)",
     )
     parser.add_argument(
         "--camera-info", type=Path, metavar="FILE", help="YAML, for sources without camera info"
@@ -80,24 +121,66 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DEGREES",
         help=f"horizontal field of view, instead (default {ASSUMED_HFOV_DEG:g} where needed)",
     )
+    parser.add_argument(
+        "--camera-height",
+        type=positive_float,
+        metavar="M",
+        help="of the camera over the floor: also show what Nav2 gets",
+    )
+    parser.add_argument(
+        "--camera-pitch", type=float, default=0.0, metavar="DEGREES", help="down (default 0)"
+    )
+    parser.add_argument(
+        "--camera-roll", type=float, default=0.0, metavar="DEGREES", help="clockwise (default 0)"
+    )
+    parser.add_argument(
+        "--domain",
+        type=int,
+        metavar="N",
+        help="ROS domain, for RViz or Foxglove to look on (default: one that is free)",
+    )
+    parser.add_argument(
+        "--no-localhost",
+        action="store_true",
+        help="let other machines look on (default: only this one)",
+    )
     add_json_argument(parser, "the report, besides OUTPUT/report.json,")
     return parser
 
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     started_s = time.monotonic()
-    if args.source is None:
-        args.source = _shipped_recording()
-    source = _checked_source(args)
-    logs = args.output / "logs"
-    with StopRequest() as stop, Children(logs) as children:
-        _play(args, source, children, logs, stop)
-    published = json.loads((logs / "source.json").read_text())
-    recorded = json.loads((logs / "record.json").read_text())
-    files = _write_results(args, published, recorded)
-    print(f"\nfinished in {time.monotonic() - started_s:.0f} s; written:")
-    for name, content in files.items():
-        print(f"  {str(args.output / name):<24} {content}")
+    with StopRequest() as stop:
+        if args.source is None:
+            args.source = _shipped_recording()
+            if args.camera_height is None:
+                args.camera_height, args.camera_pitch, args.camera_roll = SHIPPED_MOUNT
+        _check_output(args.output)
+        source, assumed_hfov_deg = _checked_source(args)
+        _say_what_is_written(args, source)
+        logs = args.output / "logs"
+        environment = isolated_environment(args.domain, not args.no_localhost)
+        with Children(logs, environment) as children:
+            busy = _play(args, source, children, logs, stop)
+        circumstances = Circumstances(
+            assumed_hfov_deg=assumed_hfov_deg,
+            is_still=source.is_still and args.rate is None,
+            cores=len(os.sched_getaffinity(0)),
+            busy=busy,
+            mount=_mount(args),
+        )
+        published = json.loads((logs / "source.json").read_text())
+        recorded = json.loads((logs / "record.json").read_text())
+        files = _write_results(args, published, recorded, circumstances)
+    seconds = time.monotonic() - started_s
+    size_mb = sum((args.output / name).stat().st_size for name in files) / 1e6
+    _say(f"\n{'stopped' if stop else 'finished'} after {seconds:.0f} s; {size_mb:.0f} MB written:")
+    for name in files:
+        _say(f"  {str(args.output / name):<24} {RESULTS[name]}")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def _shipped_recording() -> str:
@@ -108,12 +191,35 @@ def _shipped_recording() -> str:
         raise ToolError(f"{error}; give --source, or run the demo in the source tree") from error
 
 
-def _checked_source(args: argparse.Namespace) -> FrameSource:
-    """Opens the source, so that what is wrong with it shows before anything is started.
+def _check_output(folder: Path) -> None:
+    """Make sure that the folder is new, empty, or of an earlier demo.
 
-    Where nothing is known about its camera, a field of view is assumed, and said.
+    Raises:
+        ToolError: it holds something else.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    report = folder / "report.json"
+    try:
+        is_ours = json.loads(report.read_text(encoding="utf-8")).get("made_by") == MADE_BY
+    except (OSError, ValueError, AttributeError):
+        is_ours = {path.name for path in folder.iterdir()} == {"logs"} if folder.is_dir() else False
+    if not is_ours:
+        raise ToolError(
+            f"{folder}: exists and is not of an earlier demo; choose another --output, nothing in "
+            "it is replaced"
+        )
+
+
+def _checked_source(args: argparse.Namespace) -> tuple[FrameSource, float | None]:
+    """Open the source, so that what is wrong with it shows before anything is started.
+
+    Returns:
+        The source, and the field of view that was assumed where nothing is known of its camera.
     """
     source = open_source(args.source, Intrinsics(args.camera_info, args.hfov))
+    for note in source.notes:
+        _say(note)
     try:
         if source.is_live:  # opening a camera twice in a row fails with some drivers
             if args.camera_info is None and args.hfov is None:
@@ -122,13 +228,39 @@ def _checked_source(args: argparse.Namespace) -> FrameSource:
             raise ToolError(f"{source.name}: has no frames")
     except NoCameraInfoError:
         args.hfov = ASSUMED_HFOV_DEG
-        print(
+        _say(
             f"{source.name} has no camera info: a horizontal field of view of {args.hfov:g} "
             "degrees is assumed, and distances are only as right as that; give --hfov or "
             "--camera-info"
         )
-        return open_source(args.source, Intrinsics(None, args.hfov))
-    return source
+        return open_source(args.source, Intrinsics(None, args.hfov)), args.hfov
+    return source, None
+
+
+def _say_what_is_written(args: argparse.Namespace, source: FrameSource) -> None:
+    """Say before anything is written where, and how much at most."""
+    if source.is_live and args.seconds is None:
+        args.seconds = LIVE_SECONDS
+    pixels = 640 * 480
+    if not source.is_live:
+        first = next(source.frames())
+        pixels = first.width * first.height
+    frame_mb = pixels * MEGABYTES_PER_PIXEL
+    frames = source.count
+    if args.seconds is not None and not source.is_still:
+        until = round(args.seconds * (args.rate or source.rate_hz))
+        frames = min(until, frames) if frames else until
+    limit = f"at most {args.max_gigabytes:g} GB (--max-gigabytes)"
+    expected = f"about {max(1, round(frames * frame_mb))} MB, " if frames else ""
+    _say(f"writing to {args.output}/: {expected}{limit}")
+
+
+def _mount(args: argparse.Namespace) -> Pose | None:
+    if args.camera_height is None:
+        return None
+    return Pose.from_mount(
+        args.camera_height, math.radians(args.camera_pitch), math.radians(args.camera_roll)
+    )
 
 
 def _play(
@@ -137,105 +269,161 @@ def _play(
     children: Children,
     logs: Path,
     stop: StopRequest,
-) -> None:
-    """Runs recorder, node and source until the source ends, and ends them in order."""
+) -> float | None:
+    """Run recorder, node and source until the source ends, and end them in order.
+
+    Returns:
+        The share of all cores' time that was used while the source played; None if unknown.
+    """
     # The camera first: the node then finds it when it subscribes, and need not subscribe anew.
-    camera = children.start("source", "-m", "depthrefl_ros.tools.camera_source", *_arguments(args))
+    camera = children.start(
+        "source", "-m", "depthrefl_ros.tools.camera_source", *_source_arguments(args, source)
+    )
     recorder = children.start(
-        "record",
-        *("-m", "depthrefl_ros.tools.record", "--output", str(args.output), "--name", "demo"),
-        *("--overwrite", "--pictures-every", "0", "--wait", f"{READY_WITHIN_S + args.seconds}"),
-        *("--json", str(logs / "record.json")),
+        "record", "-m", "depthrefl_ros.tools.record", *_record_arguments(args, logs)
     )
-    node = children.start(
-        "node",
-        *("-m", "depthrefl_ros.ros.node", "--ros-args"),
-        *("-r", "image:=/camera/image_raw", "-r", "camera_info:=/camera/camera_info"),
-        *("-p", f"model:={args.model}", "-p", f"engine:={args.engine}"),
-    )
-    print(f"starting the node in ROS domain {children.environment['ROS_DOMAIN_ID']} ...")
-    _wait_until_playing(camera, node, children, stop)
-    print(f"playing {source.name}")
-    _wait_for_source(camera, source, args.seconds, children, stop)
-    stop.sleep_until(time.monotonic() + DRAIN_S)
-    for child in (camera, recorder, node):
+    node = children.start("node", "-m", "depthrefl_ros.ros.node", *_node_arguments(args))
+    _say(f"starting the node in ROS domain {children.environment['ROS_DOMAIN_ID']} ...")
+    _wait_until_playing(camera, recorder, node, children, stop)
+    _say(f"playing {source.name}")
+    before = _cpu_times()
+    _wait_for_source(camera, recorder, node, source, args.seconds, stop)
+    after = _cpu_times()
+    time.sleep(DRAIN_S)
+    for child in (camera, recorder):
         child.interrupt()
         child.wait(STOP_WITHIN_S)
-    camera.check()
-    node.check()
+    node.interrupt()
+    try:
+        node.wait(STOP_WITHIN_S)
+    except ToolError as error:
+        _say(str(error))
     if recorder.process.returncode:
-        raise node.failure(f"was not recorded ({recorder.output().splitlines()[-1]})")
+        raise node.failure(f"was not recorded ({recorder.last_line()})")
+    # What was recorded until then is shown all the same.
+    for child in (camera, node):
+        if child.process.returncode:
+            _say(f"{child.name} ended with code {child.process.returncode}: {child.last_line()}")
+    return _busy(before, after)
 
 
-def _arguments(args: argparse.Namespace) -> list[str]:
+def _source_arguments(args: argparse.Namespace, source: FrameSource) -> list[str]:
     """The command line of ``camera_source``."""
     options = {
         "--rate": args.rate,
         "--camera-info": args.camera_info,
         "--hfov": args.hfov,
-        "--wait-for-subscriber": READY_WITHIN_S,
-        "--subscribers": 2,  # the node and the recorder
+        "--wait-for-subscriber": PATIENCE_S,
+        "--subscribers": 2,  # the node, and the recorder once the engine is open
+        "--answers": DEPTH_INFO if source.is_still and args.rate is None else None,
         "--json": args.output / "logs" / "source.json",
     }
     given = [(name, str(value)) for name, value in options.items() if value is not None]
     return [args.source, *(text for pair in given for text in pair)]
 
 
-def _wait_until_playing(camera: Child, node: Child, children: Children, stop: StopRequest) -> None:
-    """Waits for the first frame: the source waits until node and recorder listen."""
+def _record_arguments(args: argparse.Namespace, logs: Path) -> list[str]:
+    """The command line of ``record``."""
+    arguments = ["--output", str(args.output), "--name", "demo", "--overwrite", "--wait-for-engine"]
+    arguments += ["--pictures-every", "0", "--wait", f"{READY_WITHIN_S:g}"]
+    arguments += ["--max-gigabytes", f"{args.max_gigabytes:g}", "--json", str(logs / "record.json")]
+    if args.camera_height is None:
+        return [*arguments, "--no-obstacles"]
+    mount = (args.camera_height, args.camera_pitch, args.camera_roll)
+    return [*arguments, "--mount", *map(str, mount), "--base-frame", BASE_FRAME]
+
+
+def _node_arguments(args: argparse.Namespace) -> list[str]:
+    """The command line of the node."""
+    parameters = {"model": args.model, "engine": args.engine}
+    if args.output_size is not None:
+        parameters["output_size"] = args.output_size
+    if args.camera_height is not None:
+        parameters["base_frame"] = BASE_FRAME
+        for name in ("camera_height", "camera_pitch", "camera_roll"):
+            parameters[name] = float(getattr(args, name))
+    arguments = ["--ros-args", "-r", "image:=/camera/image_raw"]
+    arguments += ["-r", "camera_info:=/camera/camera_info"]
+    return arguments + [
+        text for item in parameters.items() for text in ("-p", "{}:={}".format(*item))
+    ]
+
+
+def _wait_until_playing(
+    camera: Child, recorder: Child, node: Child, children: Children, stop: StopRequest
+) -> None:
+    """Wait for the first frame: the source waits until the node's engine is open."""
+    told = 0
     while PUBLISHING not in camera.output():
         if any(word in node.output() for word in NODE_ERRORS):
             raise node.failure("could not start")
         children.check()
+        doing = [line for line in recorder.output().splitlines() if line.startswith(ENGINE)]
+        for line in doing[told:]:
+            _say(line[len(ENGINE) :].strip())
+        told = len(doing)
         if stop.sleep_until(time.monotonic() + 0.1):
-            raise ToolError("stopped before the node was ready")
+            raise ToolError("stopped before the node was ready; nothing was recorded")
 
 
 def _wait_for_source(
-    camera: Child, source: FrameSource, seconds: float, children: Children, stop: StopRequest
+    camera: Child,
+    recorder: Child,
+    node: Child,
+    source: FrameSource,
+    seconds: float | None,
+    stop: StopRequest,
 ) -> None:
-    """Waits until the source has ended, its time is over, or a stop."""
-    expected_s = min(seconds, source.count / source.rate_hz if source.count else seconds)
+    """Wait until one of the three has ended, the time is over, or a stop; end the source."""
+    expected_s = seconds
+    if source.count and not source.is_still:
+        expected_s = min(source.count / source.rate_hz, seconds or math.inf)
     started_s = time.monotonic()
-    with progress(round(expected_s), "playing", "s") as bar:
-        while camera.is_running and not stop:
-            children.check()
+    with progress(expected_s and round(expected_s), "playing", "s") as bar:
+        while all(child.is_running for child in (camera, recorder, node)) and not stop:
             passed_s = time.monotonic() - started_s
-            if passed_s > seconds:
-                camera.interrupt()
+            if seconds is not None and passed_s > seconds:
                 break
-            bar.update(min(round(passed_s), bar.total) - bar.n)
+            bar.update(min(round(passed_s), bar.total or round(passed_s)) - bar.n)
             stop.sleep_until(time.monotonic() + 0.1)
-    children.check()
+    if not recorder.is_running and recorder.process.returncode == 0:
+        _say("ended early: the recording is as large as it may be (--max-gigabytes)")
+    camera.interrupt()
+    camera.wait(STOP_WITHIN_S)
 
 
-def _write_results(args: argparse.Namespace, published: dict, recorded: dict) -> dict[str, str]:
-    """Compares, prints the table and writes picture and report; returns the files by name."""
+def _cpu_times() -> tuple[float, float] | None:
+    """Idle and all ticks of all cores so far; None where the system does not say (proc(5))."""
+    try:
+        ticks = [int(text) for text in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    return ticks[3] + ticks[4], sum(ticks)
+
+
+def _busy(before: tuple[float, float] | None, after: tuple[float, float] | None) -> float | None:
+    if before is None or after is None or after[1] <= before[1]:
+        return None
+    return 1.0 - (after[0] - before[0]) / (after[1] - before[1])
+
+
+def _write_results(
+    args: argparse.Namespace, published: dict, recorded: dict, circumstances: Circumstances
+) -> list[str]:
+    """Compare, print the table and write picture and report; returns the names of the files."""
     recording, truth = args.output / "demo.mcap", find_truth(args.source)
     evaluation = evaluate(recording, published["stamps"], truth)
-    report = make_report(published, recorded, evaluation)
-    print(f"\n{table(report)}")
-    rows = overview_rows(recording, published["stamps"], truth, evaluation)
-    files = {}
+    report = make_report(published, recorded, evaluation, circumstances)
+    _say(f"\n{table(report)}")
+    rows = overview_rows(recording, published["stamps"], truth, evaluation, circumstances.mount)
     if rows:
-        picture = draw_overview(rows, _title(report))
+        assumed = circumstances.assumed_hfov_deg is not None
+        picture = draw_overview(rows, title(report), assumption_in_words(report) if assumed else "")
         cv2.imwrite(str(args.output / "overview.png"), picture)
-        files["overview.png"] = "camera, depth" + (", truth and error" if truth else "")
     write_json(args.output / "report.json", report)
     write_json(args.json, report)
-    if (args.output / "cloud.ply").is_file():
-        files["cloud.ply"] = "the last cloud, for MeshLab, CloudCompare or Blender"
-    files["demo.mcap"] = "everything, for Foxglove or 'ros2 bag play'"
-    files["report.json"] = "these figures"
-    return files
-
-
-def _title(report: dict) -> str:
-    parts = [Path(report["source"]).name, f"{report['model']}, {report['engine']}"]
-    if report["abs_rel"] is not None:
-        parts.append(f"AbsRel {report['abs_rel']:.3f}, delta1 {report['delta1']:.3f}")
-    return "   |   ".join(parts)
+    return [name for name in RESULTS if (args.output / name).is_file()]
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.rectification import reprojected
 from depthrefl_ros.ros.convert.camera_info import camera_from_info
+from depthrefl_ros.ros.convert.clouds import cloud_to_points
 from depthrefl_ros.ros.convert.images import compressed_image_to_array
+from depthrefl_ros.tools.occupancy import all_points
 from depthrefl_ros.tools.overview import OverviewRow
 from depthrefl_ros.tools.recordings import Recording, depth_from_message, stamp_ns
+from depthrefl_ros.tools.top_down import NavigationView
 from depthrefl_ros.tools.truth import Truth
 from depthrefl_ros.training.metrics import depth_metrics, mean_metrics
 
-DEPTH = "/depth/image"
+DEPTH, DEPTH_INFO = "/depth/image", "/depth/camera_info"
+MARKING, CLEARING = "/points/marking", "/points/clearing"
 IMAGE = "/camera/image_raw/compressed"
 INFO = "/camera/camera_info"
+MADE_BY = "depthrefl demo"
 OVERVIEW_ROWS = 4
+KEPT_UP = 0.95  # of the frames came through
+BUSY = 0.85  # of the cores' time: nothing is left to compute with
 
 
 @dataclass(frozen=True)
@@ -34,10 +44,29 @@ class Evaluation:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Circumstances:
+    """What else is known of a run.
+
+    Attributes:
+        assumed_hfov_deg: the field of view that was assumed, degrees; None where it was known.
+        is_still: pictures without a time of their own, played as fast as the node took them.
+        cores: that the demo might use.
+        busy: share of all cores' time that was used meanwhile, 0 to 1; None where unknown.
+        mount: of the camera over the floor; None where unknown.
+    """
+
+    assumed_hfov_deg: float | None
+    is_still: bool
+    cores: int
+    busy: float | None
+    mount: Pose | None
+
+
 def evaluate(
     recording_path: Path, published: list[dict[str, Any]], truth: Truth | None
 ) -> Evaluation:
-    """Compares every recorded depth image with the truth of its frame.
+    """Compare every recorded depth image with the truth of its frame.
 
     Args:
         recording_path: what ``record`` wrote.
@@ -55,41 +84,86 @@ def evaluate(
             stamp = stamp_ns(message)
             true_depth = truth.depth_m(by_stamp[stamp]) if stamp in by_stamp else None
             if true_depth is not None:
-                frames[stamp] = depth_metrics(depth_from_message(message, topic), true_depth)
+                depth = depth_from_message(message, topic)
+                true_depth = as_seen_in(true_depth, depth.shape, recording)
+                frames[stamp] = depth_metrics(depth, true_depth)
     return Evaluation(frames, "" if frames else "no depth image has the stamp of a true one")
+
+
+def as_seen_in(truth_m: np.ndarray, shape: tuple[int, int], recording: Recording) -> np.ndarray:
+    """Return the truth as the camera of the depth images sees it; as it is where they are alike."""
+    if truth_m.shape == shape:
+        return truth_m
+    camera = camera_from_info(recording.first(INFO), INFO)
+    depth_camera = camera_from_info(recording.first(DEPTH_INFO), DEPTH_INFO)
+    height, width = truth_m.shape
+    return reprojected(truth_m, camera.for_image(width, height), depth_camera)
 
 
 def is_distorted(recording_path: Path) -> bool:
     """Whether the camera's raw image differs from its rectified one."""
     with Recording(recording_path) as recording:
-        for topic, info in recording.messages(INFO):
-            return camera_from_info(info, topic).is_distorted
-    return False
+        info = recording.first(INFO)
+        return info is not None and camera_from_info(info, INFO).is_distorted
+
+
+def account(frames_in: int, frames_out: int, diagnostics: dict[str, str]) -> dict[str, int]:
+    """Return why frames did not come out, so that in = out + the sum, exactly.
+
+    The node counts what it dropped by reason. What it computed and nobody recorded is
+    ``not_recorded``; what is then still missing never came to it: ``not_received``.
+
+    Args:
+        frames_in: published by the camera.
+        frames_out: depth images that were recorded.
+        diagnostics: the node's last values.
+    """
+    dropped = {
+        key[len("dropped_") :]: int(value)
+        for key, value in diagnostics.items()
+        if key.startswith("dropped_") and int(value)
+    }
+    missing = frames_in - frames_out - sum(dropped.values())
+    unrecorded = min(max(missing, 0), max(0, int(diagnostics.get("processed", 0)) - frames_out))
+    if unrecorded:
+        dropped["not_recorded"] = unrecorded
+    if missing - unrecorded > 0:
+        dropped["not_received"] = missing - unrecorded
+    elif missing < 0:
+        dropped["counted_twice"] = missing
+    return dropped
 
 
 def make_report(
-    source: dict[str, Any], record: dict[str, Any], evaluation: Evaluation
+    source: dict[str, Any],
+    record: dict[str, Any],
+    evaluation: Evaluation,
+    circumstances: Circumstances,
 ) -> dict[str, Any]:
-    """The content of ``report.json``.
+    """Return the content of ``report.json``.
 
     Args:
         source: of ``camera_source --json``.
         record: of ``record --json``.
         evaluation: of ``evaluate``.
+        circumstances: of the run.
     """
     means = mean_metrics(list(evaluation.frames.values()))
     diagnostics = record["diagnostics"]
+    frames_in, frames_out = source["frames"], record["frames"]
     return {
+        "made_by": MADE_BY,
         "source": source["source"],
-        "frames_in": source["frames"],
-        "frames_out": record["frames"],
+        "frames_in": frames_in,
+        "frames_out": frames_out,
+        "dropped": account(frames_in, frames_out, diagnostics),
         "frames_received_by_node": int(diagnostics.get("received", 0)),
-        "dropped": {
-            key[len("dropped_") :]: int(value)
-            for key, value in diagnostics.items()
-            if key.startswith("dropped_")
-        },
+        "left_out": source["skipped"],
+        "source_rate_hz": source["rate_hz"],
         "rate_hz": record["rate_hz"],
+        "kept_up": None if circumstances.is_still else frames_out >= KEPT_UP * frames_in,
+        "cores": circumstances.cores,
+        "cores_busy": circumstances.busy,
         "latency_ms_p50": record["latency_ms_p50"],
         "latency_ms_p99": record["latency_ms_p99"],
         "abs_rel": means.get("abs_rel"),
@@ -99,43 +173,85 @@ def make_report(
         "coverage": means.get("coverage"),
         "frames_compared": len(evaluation.frames),
         "comparison_note": evaluation.note,
+        "assumed_hfov_deg": circumstances.assumed_hfov_deg,
         "engine": diagnostics.get("engine"),
         "model": diagnostics.get("model"),
         "model_licence": diagnostics.get("model_licence"),
         "camera": diagnostics.get("camera"),
+        "last_problem": diagnostics.get("last_problem", ""),
     }
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report as lines of name and value."""
-
-    def shown(name: str, form: str) -> str:
-        return "-" if report[name] is None else format(report[name], form)
-
+    """Return the report as lines of name and value, in words."""
+    dropped = sum(report["dropped"].values())
     lines = [
         ("source", report["source"]),
         ("model", f"{report['model']} ({report['model_licence']})"),
         ("engine", report["engine"]),
-        ("frames in, out", f"{report['frames_in']}, {report['frames_out']}"),
-        ("dropped by node", ", ".join(f"{n} {why}" for why, n in report["dropped"].items()) or "0"),
-        ("rate", f"{shown('rate_hz', '.2f')} Hz"),
-        (
-            "stamp to receipt",
-            f"p50 {shown('latency_ms_p50', '.1f')} ms, p99 {shown('latency_ms_p99', '.1f')} ms",
-        ),
+        ("frames", f"{report['frames_in']} in, {report['frames_out']} out, {dropped} dropped"),
+        *(("", f"{number} {name}") for name, number in report["dropped"].items()),
+        *(("left out", reason) for reason in report["left_out"]),
+        ("speed", speed_in_words(report)),
     ]
+    if report["latency_ms_p50"] is not None:
+        p50, p99 = report["latency_ms_p50"], report["latency_ms_p99"]
+        lines.append(("delay", f"{p50:.0f} ms from image to depth; 99 % within {p99:.0f} ms"))
+    lines.append(("accuracy", accuracy_in_words(report)))
+    if report["assumed_hfov_deg"] is not None:
+        lines.append(("distances", assumption_in_words(report)))
+    return "\n".join(f"  {name:<16}{value}" for name, value in lines)
+
+
+def speed_in_words(report: dict[str, Any]) -> str:
+    """Return how fast it was, and what helps where that was too slow."""
+    rate = report["rate_hz"]
+    if rate is None:
+        return "- (one frame)"
+    if report["kept_up"] is None:
+        return f"{rate:.1f} images/s, each as soon as the one before was done"
+    wanted = report["source_rate_hz"]
+    if report["kept_up"]:
+        return f"kept up with {wanted:.1f} Hz: yes"
+    text = f"kept up with {wanted:.1f} Hz: no, {rate:.1f} Hz"
+    busy = report["cores_busy"]
+    if busy is None:
+        return text
+    cores = f"this machine's {report['cores']} cores are {busy:.0%} busy".replace("%", " %")
+    if busy < BUSY:
+        return f"{text}; {cores}"
+    advice = ["--output-size network"]
+    if report["model"] != "indoor_nano":
+        advice.append("--model indoor_nano")
+    return f"{text}; {cores}: take {' or '.join(advice)}"
+
+
+def accuracy_in_words(report: dict[str, Any]) -> str:
+    """Return how right the depth was, or why that is unknown."""
+    if not report["frames_compared"]:
+        return f"unknown: {report['comparison_note']}"
+    return (
+        f"{100 * report['delta1']:.0f} % of pixels within 25 % of the truth; mean error "
+        f"{100 * report['abs_rel']:.0f} % (AbsRel {report['abs_rel']:.3f}); "
+        f"{report['frames_compared']} frames, {100 * report['coverage']:.0f} % of their pixels"
+    )
+
+
+def assumption_in_words(report: dict[str, Any]) -> str:
+    """Return what stands on the picture where the field of view was assumed."""
+    return (
+        f"assumed: a horizontal field of view of {report['assumed_hfov_deg']:g} degrees; all "
+        "distances are off by as much as that is (--hfov, --camera-info)"
+    )
+
+
+def title(report: dict[str, Any]) -> str:
+    """Return what stands on top of the picture."""
+    engine = re.sub(r"\((?:R|TM)\)|\bCPU\b|@.*", "", report["engine"] or "no engine")
+    parts = [Path(report["source"]).name, f"{report['model']}, {' '.join(engine.split())}"]
     if report["frames_compared"]:
-        lines += [
-            ("AbsRel", f"{shown('abs_rel', '.3f')}"),
-            ("delta1", f"{shown('delta1', '.3f')}"),
-            (
-                "compared",
-                f"{report['frames_compared']} frames, {shown('coverage', '.1%')} of their pixels",
-            ),
-        ]
-    else:
-        lines.append(("AbsRel, delta1", f"- ({report['comparison_note']})"))
-    return "\n".join(f"  {name:<18}{value}" for name, value in lines)
+        parts.append(f"{100 * report['delta1']:.0f} % of pixels within 25 % of the truth")
+    return "   |   ".join(parts)
 
 
 def overview_rows(
@@ -143,31 +259,63 @@ def overview_rows(
     published: list[dict[str, Any]],
     truth: Truth | None,
     evaluation: Evaluation,
+    mount: Pose | None,
 ) -> list[OverviewRow]:
-    """A few frames spread over the run, with what the camera saw."""
+    """Return a few frames spread over the run, with what the camera saw and what Nav2 got."""
     by_stamp = {frame["stamp_ns"]: frame for frame in published}
     with Recording(recording_path) as recording:
         stamps = [stamp_ns(message) for _, message in recording.messages(DEPTH)]
-        pictures = {stamp_ns(message): message for _, message in recording.messages(IMAGE)}
+        pictures = {stamp_ns(message) for _, message in recording.messages(IMAGE)}
         stamps = [stamp for stamp in stamps if stamp in pictures and stamp in by_stamp]
         # Neither the first nor the last, where a drive often stands still.
         places = (np.arange(OVERVIEW_ROWS) + 0.5) * len(stamps) / OVERVIEW_ROWS
         chosen = sorted({stamps[int(place)] for place in places}) if stamps else []
+        found = _messages_at(recording, set(chosen), (DEPTH, IMAGE, MARKING, CLEARING))
         rows = []
-        for topic, message in recording.messages(DEPTH):
-            stamp = stamp_ns(message)
-            if stamp not in chosen:
-                continue
+        for stamp in chosen:
+            messages, frame = found[stamp], by_stamp[stamp]
             metrics = evaluation.frames.get(stamp)
-            caption = f"frame {by_stamp[stamp]['name']}"
+            depth_m = depth_from_message(messages[DEPTH], DEPTH)
+            truth_m = truth.depth_m(frame) if metrics and truth else None
+            navigation = None
+            if mount is not None and MARKING in messages and CLEARING in messages:
+                navigation = _navigation(recording, messages, mount, truth_m)
+            caption = f"frame {frame['name']}"
             if metrics:
-                caption += f"   AbsRel {metrics['abs_rel']:.3f}   delta1 {metrics['delta1']:.3f}"
+                caption += f"   {100 * metrics['delta1']:.0f} % within 25 %"
             rows.append(
                 OverviewRow(
-                    camera_bgr=compressed_image_to_array(pictures[stamp], IMAGE)[0],
-                    depth_m=depth_from_message(message, topic),
-                    truth_m=truth.depth_m(by_stamp[stamp]) if metrics and truth else None,
+                    camera_bgr=compressed_image_to_array(messages[IMAGE], IMAGE)[0],
+                    depth_m=depth_m,
+                    truth_m=truth_m
+                    if truth_m is None
+                    else as_seen_in(truth_m, depth_m.shape, recording),
                     caption=caption,
+                    navigation=navigation,
                 )
             )
     return rows
+
+
+def _messages_at(
+    recording: Recording, stamps: set[int], topics: tuple[str, ...]
+) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {stamp: {} for stamp in stamps}
+    for topic, message in recording.messages(*topics):
+        if (stamp := stamp_ns(message)) in found:
+            found[stamp][topic] = message
+    return found
+
+
+def _navigation(
+    recording: Recording, messages: dict[str, Any], mount: Pose, truth_m: np.ndarray | None
+) -> NavigationView:
+    marking, clearing = (
+        mount.apply(cloud_to_points(messages[topic], topic)) for topic in (MARKING, CLEARING)
+    )
+    truth = None
+    if truth_m is not None:
+        height, width = truth_m.shape
+        camera = camera_from_info(recording.first(INFO), INFO).for_image(width, height)
+        truth = all_points(truth_m, camera, mount)
+    return NavigationView(marking, clearing, mount.translation[:2], truth)

@@ -1,4 +1,4 @@
-"""One picture that shows what the node sees: camera, depth, truth and error side by side."""
+"""One picture of what the node sees: camera, depth, truth, error, and the view from above."""
 
 from __future__ import annotations
 
@@ -8,18 +8,31 @@ import cv2
 import numpy as np
 
 from depthrefl_ros.geometry.preview import UNKNOWN_BGR, colour_depth
+from depthrefl_ros.tools.top_down import (
+    AHEAD_M,
+    ASIDE_M,
+    BEHIND_M,
+    LEGEND,
+    LEGEND_WITH_TRUTH,
+    NavigationView,
+    draw_top_down,
+)
 
 SCALE = 2  # drawn larger and then reduced, so that the lettering is smooth
 TILE_WIDTH = 400
 MARGIN = 18
 GAP = 8
 HEADING = 40
-LEGEND = 66
+LEGEND_HEIGHT = 66
 BAR_HEIGHT = 14
 PAPER = (255, 255, 255)
 INK = (40, 40, 40)
 FAINT = (120, 120, 120)
+WARNING = (30, 30, 190)
 FONT = cv2.FONT_HERSHEY_DUPLEX
+MIN_VIEW = 300  # height of the view from above, pixels
+LEGEND_WIDTH = 354
+VIEW_ASPECT = 2 * ASIDE_M / (AHEAD_M + BEHIND_M)
 MAX_ERROR = 0.5  # of the true distance; where the colours and the legend of the error end
 TICKS_M = (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 80)
 # Where distances are written into the pictures, as shares of width and height.
@@ -35,50 +48,64 @@ class OverviewRow:
         depth_m: (H, W) float32 metres, NaN and infinite as the node publishes them.
         truth_m: (H, W) float32 metres, NaN where unknown; None without truth.
         caption: written under the camera's picture.
+        navigation: what Nav2 got of it; None where nothing was made for it.
     """
 
     camera_bgr: np.ndarray
     depth_m: np.ndarray
     truth_m: np.ndarray | None
     caption: str
+    navigation: NavigationView | None = None
 
 
-def draw_overview(rows: list[OverviewRow], title: str) -> np.ndarray:
-    """Draws one row a frame, and legends in metres and percent below.
+def draw_overview(rows: list[OverviewRow], title: str, warning: str = "") -> np.ndarray:
+    """Draw one row a frame, and legends in metres and percent below.
 
     Args:
-        rows: at least one; truth and error have columns where any row has truth.
+        rows: at least one; truth and error have columns where any row has truth, the view from
+            above where any has one.
         title: written on top.
+        warning: written below the title, in red.
 
     Returns:
         (height, width, 3) uint8 BGR.
     """
     near, far = depth_range(rows)
     has_truth = any(row.truth_m is not None for row in rows)
+    has_view = any(row.navigation is not None for row in rows)
     headings = ["camera", "depth"] + (["truth", "error"] if has_truth else [])
+    headings += ["from above, as Nav2 gets it"] if has_view else []
     columns = [MARGIN + index * (TILE_WIDTH + GAP) for index in range(len(headings))]
     tile_heights = [round(TILE_WIDTH * row.depth_m.shape[0] / row.depth_m.shape[1]) for row in rows]
+    row_heights = [max(height, MIN_VIEW if has_view else 0) for height in tile_heights]
     top = MARGIN + 2 * HEADING
-    height = top + sum(tile_heights) + GAP * (len(rows) - 1) + LEGEND + MARGIN
-    width = columns[-1] + TILE_WIDTH + MARGIN
+    height = top + sum(row_heights) + GAP * (len(rows) - 1) + LEGEND_HEIGHT + MARGIN
+    view_width = max(round(max(row_heights) * VIEW_ASPECT), LEGEND_WIDTH)
+    width = columns[-1] + (view_width if has_view else TILE_WIDTH) + MARGIN
     canvas = Canvas(width, height)
     canvas.text(title, MARGIN, MARGIN + 18, size=17)
+    canvas.text(warning, MARGIN, MARGIN + 42, size=14, colour=WARNING)
     for heading, x in zip(headings, columns, strict=True):
         canvas.text(heading, x, top - 10, size=14)
     y = top
-    for row, tile_height in zip(rows, tile_heights, strict=True):
+    for row, tile_height, row_height in zip(rows, tile_heights, row_heights, strict=True):
         for tile, x in zip(_tiles(row, near, far, has_truth), columns, strict=False):
             canvas.picture(tile, x, y, TILE_WIDTH, tile_height)
         canvas.label(row.caption, columns[0] + 8, y + tile_height - 10)
-        for image, x in ((row.depth_m, columns[1]), (row.truth_m, columns[-2])):
+        for image, x in zip((row.depth_m, row.truth_m), columns[1:], strict=False):
             if image is not None:
                 _write_distances(canvas, image, x, y, tile_height)
-        y += tile_height + GAP
+        if row.navigation is not None:
+            view = draw_top_down(row.navigation)
+            canvas.picture(view, columns[-1], y, round(row_height * VIEW_ASPECT), row_height)
+        y += row_height + GAP
     y += 8
     bar_width = columns[2] + TILE_WIDTH - columns[1] if has_truth else TILE_WIDTH
     _depth_legend(canvas, columns[1], y, bar_width, near, far)
     if has_truth:
         _error_legend(canvas, columns[3], y, TILE_WIDTH)
+    if has_view:
+        _view_legend(canvas, columns[-1], y, rows)
     return canvas.reduced()
 
 
@@ -152,6 +179,15 @@ def _error_legend(canvas: Canvas, x: int, y: int, width: int) -> None:
     ticks = {0.0: "-50 %", 0.25: "-25 %", 0.5: "0", 0.75: "+25 %", 1.0: "+50 %"}
     canvas.bar(colours, x, y, width, ticks)
     canvas.text("(depth - truth) / truth: red too near, blue too far", x, y + 54, 12, FAINT)
+
+
+def _view_legend(canvas: Canvas, x: int, y: int, rows: list[OverviewRow]) -> None:
+    views = [row.navigation for row in rows if row.navigation is not None]
+    has_truth = any(view.truth is not None for view in views)
+    for index, (text, colour) in enumerate(LEGEND_WITH_TRUTH if has_truth else LEGEND):
+        left, top = x + 118 * (index % 3), y + 24 * (index // 3)
+        canvas.picture(np.full((1, 1, 3), colour, np.uint8), left, top, 14, 14)
+        canvas.text(text, left + 20, top + 12, 12)
 
 
 class Canvas:

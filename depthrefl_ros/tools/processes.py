@@ -36,10 +36,19 @@ def free_domain() -> int:
     return candidates[0]
 
 
-def isolated_environment() -> dict[str, str]:
-    """This process's environment, with a ROS domain of its own that stays on this machine."""
-    environment = dict(os.environ, ROS_DOMAIN_ID=str(free_domain()))
-    if environment.get("ROS_DISTRO") == "humble":
+def isolated_environment(domain: int | None = None, localhost: bool = True) -> dict[str, str]:
+    """Return this process's environment with a ROS domain of its own.
+
+    Args:
+        domain: the ROS domain; None for one that seems free.
+        localhost: nothing leaves this machine.
+    """
+    environment = dict(os.environ)
+    environment["ROS_DOMAIN_ID"] = str(free_domain() if domain is None else domain)
+    if not localhost:
+        for name in ("ROS_LOCALHOST_ONLY", "ROS_AUTOMATIC_DISCOVERY_RANGE"):
+            environment.pop(name, None)
+    elif environment.get("ROS_DISTRO") == "humble":
         environment["ROS_LOCALHOST_ONLY"] = "1"
     else:
         environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -65,6 +74,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is the parent's, who ends its children in order
             )
 
     @property
@@ -80,6 +90,10 @@ class Child:
     def output(self) -> str:
         """What it has written so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def last_line(self) -> str:
+        """Return the last line that it has written."""
+        return (self.output().strip().splitlines() or ["(no output)"])[-1]
 
     def failure(self, what: str) -> ToolError:
         """An error that tells what happened, with the end of the output."""
@@ -120,10 +134,11 @@ class Children:
 
     Args:
         log_folder: gets one ``NAME.txt`` a child.
+        environment: of all of them; None for ``isolated_environment()``.
     """
 
-    def __init__(self, log_folder: Path):
-        self.environment = isolated_environment()
+    def __init__(self, log_folder: Path, environment: dict[str, str] | None = None):
+        self.environment = isolated_environment() if environment is None else environment
         self._log_folder = log_folder
         self._children: list[Child] = []
         log_folder.mkdir(parents=True, exist_ok=True)

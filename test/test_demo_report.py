@@ -1,0 +1,134 @@
+"""What the demo says of a run: every frame accounted for, figures in words."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from recording_files import HEIGHT, WIDTH, info_message, write_recording
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.ros.convert.camera_info import camera_to_info
+from depthrefl_ros.tools.demo_report import (
+    DEPTH_INFO,
+    INFO,
+    Circumstances,
+    Evaluation,
+    account,
+    as_seen_in,
+    evaluate,
+    make_report,
+    table,
+    title,
+)
+from depthrefl_ros.tools.recordings import Recording
+from depthrefl_ros.training.metrics import depth_metrics
+
+TRUTH = np.full((50, 20), 2.0, np.float32)
+DEPTH = TRUTH * np.where(np.arange(1000).reshape(50, 20) < 824, 1.1, 1.3).astype(np.float32)
+METRICS = depth_metrics(DEPTH, TRUTH)  # 82.4 % of the pixels 10 % off, the others 30 %
+
+
+@pytest.mark.parametrize(
+    ("frames_in", "frames_out", "diagnostics", "expected"),
+    [
+        (10, 10, {"processed": "10"}, {}),
+        (10, 7, {"processed": "7", "dropped_superseded": "3"}, {"superseded": 3}),
+        (
+            10,
+            7,
+            {"processed": "8", "dropped_superseded": "2"},
+            {"superseded": 2, "not_recorded": 1},
+        ),
+        (64, 63, {"processed": "63", "dropped_bad_image": "0"}, {"not_received": 1}),
+        (
+            10,
+            6,
+            {"processed": "7", "dropped_too_old": "1"},
+            {"too_old": 1, "not_recorded": 1, "not_received": 2},
+        ),
+        (3, 0, {}, {"not_received": 3}),
+        (
+            3,
+            3,
+            {"processed": "3", "dropped_superseded": "1"},
+            {"superseded": 1, "counted_twice": -1},
+        ),
+    ],
+)
+def test_every_frame_is_accounted_for(frames_in, frames_out, diagnostics, expected):
+    dropped = account(frames_in, frames_out, diagnostics)
+    assert dropped == expected
+    assert frames_in == frames_out + sum(dropped.values())
+
+
+def report(
+    out=10, busy=0.97, still=False, assumed=None, frames=None, rate=11.2, model="indoor_tiny"
+):
+    source = {
+        "source": "/drives/kitchen.mp4",
+        "frames": 30,
+        "rate_hz": 30.0,
+        "skipped": ["2.jpg: x"],
+    }
+    diagnostics = {"engine": "openvino fp32 on Intel(R) Xeon(R) CPU @ 2.0GHz", "model": model}
+    diagnostics |= {"model_licence": "research", "received": "30", "processed": str(out)}
+    diagnostics["dropped_superseded"] = str(30 - out)
+    record = {"frames": out, "rate_hz": rate, "latency_ms_p50": 70.4, "latency_ms_p99": 115.2}
+    evaluation = Evaluation(frames or {}, "" if frames else "the source has no true depth")
+    circumstances = Circumstances(assumed, still, 2, busy, None)
+    return make_report(source, record | {"diagnostics": diagnostics}, evaluation, circumstances)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {},
+            "kept up with 30.0 Hz: no, 11.2 Hz; this machine's 2 cores are 97 % busy: take "
+            "--output-size network or --model indoor_nano",
+        ),
+        ({"model": "indoor_nano"}, "97 % busy: take --output-size network\n"),
+        ({"busy": 0.4}, "no, 11.2 Hz; this machine's 2 cores are 40 % busy\n"),
+        ({"busy": None}, "kept up with 30.0 Hz: no, 11.2 Hz\n"),
+        ({"out": 29}, "kept up with 30.0 Hz: yes\n"),
+        ({"still": True}, "11.2 images/s, each as soon as the one before was done\n"),
+        ({"rate": None}, "speed           - (one frame)\n"),
+        ({"frames": {1: METRICS}}, "82 % of pixels within 25 % of the truth; mean error 14 %"),
+        ({}, "accuracy        unknown: the source has no true depth"),
+        ({"assumed": 60.0}, "assumed: a horizontal field of view of 60 degrees"),
+        ({}, "frames          30 in, 10 out, 20 dropped\n                  20 superseded\n"),
+        ({}, "left out        2.jpg: x\n"),
+        ({}, "delay           70 ms from image to depth; 99 % within 115 ms\n"),
+    ],
+)
+def test_the_table_says_it_in_words(options, line):
+    assert line in table(report(**options)) + "\n"
+
+
+def test_the_title_names_source_model_engine_and_accuracy():
+    text = title(report(frames={1: METRICS}))
+    assert text.split("   |   ") == [
+        "kitchen.mp4",
+        "indoor_tiny, openvino fp32 on Intel Xeon",
+        "82 % of pixels within 25 % of the truth",
+    ]
+
+
+def test_without_truth_nothing_is_compared(tmp_path):
+    evaluation = evaluate(tmp_path / "never_read.mcap", [], None)
+    assert evaluation.frames == {}
+    assert evaluation.note == "the source has no true depth"
+
+
+def test_truth_is_compared_as_the_depths_camera_sees_it(tmp_path):
+    """Depth of the network's size has padding above and below, and another focal length."""
+    half = Camera.pinhole(WIDTH // 2, HEIGHT // 2 + 8, 30.0, 30.5, 15.5, 15.5)
+    topics = {INFO: [info_message(0)], DEPTH_INFO: [camera_to_info(half, info_message(0).header)]}
+    truth = np.tile(np.arange(HEIGHT, dtype=np.float32)[:, None], (1, WIDTH))
+    with Recording(write_recording(tmp_path / "a.mcap", topics)) as recording:
+        assert as_seen_in(truth, truth.shape, recording) is truth
+        seen = as_seen_in(truth, (HEIGHT // 2 + 8, WIDTH // 2), recording)
+    assert seen.shape == (HEIGHT // 2 + 8, WIDTH // 2)
+    rows = (np.arange(HEIGHT // 2 + 8) - 15.5) * 61.0 / 30.5 + 23.5
+    np.testing.assert_allclose(seen[:, 5], np.clip(rows, 0, HEIGHT - 1), atol=0.51)
