@@ -1,4 +1,4 @@
-"""Starts the node depthrefl, and RViz where it is asked for.
+"""Start the node depthrefl, and RViz where it is asked for.
 
 ros2 launch depthrefl_ros depthrefl.launch.py image_topic:=/camera/image_raw \
     camera_info_topic:=/camera/camera_info use_rviz:=true
@@ -9,44 +9,81 @@ from __future__ import annotations
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.conditions import IfCondition
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
+from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
+
+from depthrefl_ros import launch_files
 
 # This file lies in launch/ beside config/, in the source tree and where it is installed.
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 
 # name -> (default, description)
 ARGUMENTS = {
-    "image_topic": ("image", "The camera's images."),
+    "image_topic": ("image", "The camera's images; compressed ones are below it."),
     "camera_info_topic": ("camera_info", "The camera's CameraInfo."),
+    "image_transport": ("", "raw or compressed; empty leaves it to params_file."),
     "model": ("", "Name of a shipped model or path of a bundle; empty leaves it to params_file."),
     "engine": ("", "auto, tensorrt, tensorrt_rtx, openvino or torch; empty: params_file."),
     "params_file": (str(CONFIG / "depthrefl.yaml"), "Parameters of the node."),
-    "use_sim_time": ("false", "Take the time from /clock, for simulation and bags."),
-    "autostart": ("true", "Configure and activate at start; false under a lifecycle manager."),
-    "use_rviz": ("false", "Start RViz; set its Fixed Frame to your camera's optical frame."),
+    "use_sim_time": ("", "true: take the time from /clock (simulation, bags); empty: params_file."),
+    "autostart": ("", "false under a lifecycle manager, else true; empty: params_file."),
+    "use_rviz": ("false", "Start RViz."),
+    "fixed_frame": ("camera_optical_frame", "RViz's Fixed Frame: the frame_id of the images."),
     "namespace": ("", "Of the node and its results."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
 }
+TRANSPORTS = ("raw", "compressed")
+LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 RESULTS = ("/depth/preview", "/points", "/points/marking", "/points/clearing")
 
 
-def start_node(context: LaunchContext) -> list[LifecycleNode]:
-    """The node; arguments that were left empty do not override the parameter file."""
+def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Check everything, then start it.
+
+    Raises:
+        LaunchError: an argument or a package is wrong; nothing was started.
+    """
     values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    overrides = {
-        "use_sim_time": is_true("use_sim_time", values["use_sim_time"]),
-        "autostart": is_true("autostart", values["autostart"]),
-    }
-    overrides.update((name, values[name]) for name in ("model", "engine") if values[name])
-    node = LifecycleNode(
+    for name in ("image_topic", "camera_info_topic"):
+        values[name] = launch_files.topic(name, values[name])
+    values["namespace"] = launch_files.namespace("namespace", values["namespace"])
+    launch_files.one_of("log_level", values["log_level"], LOG_LEVELS)
+    pushed = context.launch_configurations.get("ros_namespace", "").strip("/")
+    full_namespace = "/".join(filter(None, (pushed, values["namespace"])))
+    given = overrides(values)
+    file = launch_files.params_file("params_file", values["params_file"], full_namespace)
+    warnings = launch_files.misspelt(context.launch_configurations, ARGUMENTS)
+    entities = [*(LogInfo(msg=f"WARNING: {one}") for one in warnings), node(values, file, given)]
+    if launch_files.truth("use_rviz", values["use_rviz"]):
+        launch_files.require_packages({"rviz2": "use_rviz:=true"})
+        in_file = launch_files.value_in(file, "use_sim_time", full_namespace)
+        entities.append(rviz(values, given.get("use_sim_time", bool(in_file))))
+    return entities
+
+
+def overrides(values: dict[str, str]) -> dict[str, str | bool]:
+    """Return the parameters that arguments give; what is left empty stays as the file has it."""
+    given: dict[str, str | bool] = {}
+    for name in ("use_sim_time", "autostart"):
+        if values[name]:
+            given[name] = launch_files.truth(name, values[name])
+    if values["image_transport"]:
+        transport = launch_files.one_of("image_transport", values["image_transport"], TRANSPORTS)
+        given["image_transport"] = transport
+    given.update((name, values[name]) for name in ("model", "engine") if values[name])
+    return given
+
+
+def node(values: dict[str, str], file: str, given: dict[str, str | bool]) -> LifecycleNode:
+    """Return the node."""
+    return LifecycleNode(
         package="depthrefl_ros",
         executable="depthrefl_node",
         name="depthrefl",
         namespace=values["namespace"],
-        parameters=[values["params_file"], overrides],
+        parameters=[file, given] if given else [file],
         remappings=[
             ("image", values["image_topic"]),
             ("camera_info", values["camera_info_topic"]),
@@ -54,42 +91,27 @@ def start_node(context: LaunchContext) -> list[LifecycleNode]:
         arguments=["--ros-args", "--log-level", values["log_level"]],
         output="screen",
     )
-    return [node]
 
 
-def is_true(name: str, value: str) -> bool:
-    """The truth value of a launch argument.
-
-    Raises:
-        ValueError: it is neither true nor false.
-    """
-    if value.lower() not in ("true", "false"):
-        raise ValueError(f"{name} is {value!r}; it must be true or false")
-    return value.lower() == "true"
-
-
-def start_rviz(context: LaunchContext) -> list[Node]:
-    """RViz with our displays, listening where the node publishes."""
-    namespace = LaunchConfiguration("namespace").perform(context).strip("/")
-    image_topic = LaunchConfiguration("image_topic").perform(context)
-    node = Node(
+def rviz(values: dict[str, str], use_sim_time: bool) -> Node:
+    """Return RViz with our displays, listening where the node publishes."""
+    return Node(
         package="rviz2",
         executable="rviz2",
-        namespace=namespace,
-        arguments=["-d", str(CONFIG / "depthrefl.rviz")],
-        remappings=[("/image", image_topic), *((topic, topic[1:]) for topic in RESULTS)],
-        parameters=[{"use_sim_time": LaunchConfiguration("use_sim_time")}],
-        condition=IfCondition(LaunchConfiguration("use_rviz")),
+        namespace=values["namespace"],
+        arguments=["-d", str(CONFIG / "depthrefl.rviz"), "-f", values["fixed_frame"]],
+        remappings=[
+            ("/image", values["image_topic"]),
+            *((topic, topic[1:]) for topic in RESULTS),
+        ],
+        parameters=[{"use_sim_time": use_sim_time}],
     )
-    return [node]
 
 
 def generate_launch_description() -> LaunchDescription:
-    """What ``ros2 launch`` runs."""
+    """Return what ``ros2 launch`` runs."""
     declarations = [
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()
     ]
-    return LaunchDescription(
-        [*declarations, OpaqueFunction(function=start_node), OpaqueFunction(function=start_rviz)]
-    )
+    return LaunchDescription([*declarations, OpaqueFunction(function=start)])

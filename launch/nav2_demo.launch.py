@@ -1,4 +1,4 @@
-"""Starts a camera's mount, the node depthrefl and a Nav2 costmap that it fills; RViz if asked.
+"""Start a camera's mount, the node depthrefl and a Nav2 costmap that it fills; RViz if asked.
 
 ros2 launch depthrefl_ros nav2_demo.launch.py camera_height:=0.5 camera_pitch:=4.0 use_rviz:=true
 ros2 run depthrefl_ros depthrefl camera_source corridor.mcap --loop   # or your camera
@@ -14,23 +14,27 @@ import math
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.conditions import IfCondition
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
+from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
+
+from depthrefl_ros import launch_files
 
 # This file lies in launch/ beside config/, in the source tree and where it is installed.
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 COSTMAP = "local_costmap"
+ODOMETRY = "odom"
 
 # name -> (default, description)
 ARGUMENTS = {
-    "image_topic": ("/camera/image_raw", "The camera's images."),
+    "image_topic": ("/camera/image_raw", "The camera's images; compressed ones are below it."),
     "camera_info_topic": ("/camera/camera_info", "The camera's CameraInfo."),
+    "image_transport": ("", "raw or compressed; empty leaves it to params_file."),
     "params_file": (str(CONFIG / "depthrefl.yaml"), "Parameters of depthrefl."),
     "costmap_file": (str(CONFIG / "nav2_costmap.yaml"), "Parameters of the costmap."),
     "layer": ("camera_layer", "The costmap's camera layer: camera_layer or camera_voxel_layer."),
-    "base_frame": ("base_link", "The robot's frame; its z = 0 must be the floor."),
+    "base_frame": ("base_footprint", "The robot's frame on the floor: its z = 0 is the floor."),
     "camera_frame": ("camera_link", "The mount's frame: x forward, y left, z up."),
     "optical_frame": ("camera_optical_frame", "The frame_id of the images."),
     "camera_x": ("0.0", "Metres that the camera is ahead of base_frame."),
@@ -39,45 +43,95 @@ ARGUMENTS = {
     "camera_roll": ("0.0", "Degrees that the camera is tilted clockwise, seen from behind."),
     "publish_mount": ("true", "Publish the mount on TF; false where the robot does."),
     "fixed_odometry": ("false", "Publish odom -> base_frame as one that never moves."),
-    "use_sim_time": ("false", "Take the time from /clock, for simulation and bags."),
+    "use_sim_time": ("", "true: take the time from /clock (simulation, bags); empty: params_file."),
     "use_rviz": ("false", "Start RViz with the costmap and both clouds."),
 }
-SIM_TIME = {"use_sim_time": LaunchConfiguration("use_sim_time")}
+LAYERS = ("camera_layer", "camera_voxel_layer")
+TRANSPORTS = ("raw", "compressed")
+NUMBERS = ("camera_x", "camera_height", "camera_pitch", "camera_roll")
+SWITCHES = ("publish_mount", "fixed_odometry", "use_rviz")
 
 
-def start(context: LaunchContext) -> list[Node]:
-    """Everything that the demonstration may start, some of it under a condition."""
-    values = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    odometry = static_transform("fixed_odometry", "odom", values["base_frame"])
-    return [
-        *mount(values),
-        odometry,
-        depthrefl(values),
-        costmap(values),
-        lifecycle_manager(),
-        rviz(),
+def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Check everything, then start it.
+
+    Raises:
+        LaunchError: an argument or a package is wrong; nothing was started.
+    """
+    texts = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    values = checked(texts)
+    entities: list[LaunchDescriptionEntity] = [
+        LogInfo(msg=f"WARNING: {one}")
+        for one in launch_files.misspelt(context.launch_configurations, ARGUMENTS)
     ]
+    if values["publish_mount"]:
+        entities += mount(values)
+    if values["fixed_odometry"]:
+        entities.append(static_transform(ODOMETRY, values["base_frame"]))
+    else:
+        entities.append(
+            LogInfo(
+                msg=f"the costmap waits for {ODOMETRY} -> {values['base_frame']} on TF, which the "
+                "robot's odometry publishes; without odometry pass fixed_odometry:=true"
+            )
+        )
+    entities += [depthrefl(values), costmap(values), lifecycle_manager(values)]
+    if values["use_rviz"]:
+        entities.append(rviz(values))
+    return entities
 
 
-def depthrefl(values: dict[str, str]) -> LifecycleNode:
-    """The node with what a costmap needs of it; the lifecycle manager starts it."""
+def checked(texts: dict[str, str]) -> dict[str, str | float | bool]:
+    """Return the arguments' values.
+
+    Raises:
+        LaunchError: one of them, or a package that they ask for, is wrong or missing.
+    """
+    values: dict[str, str | float | bool] = dict(texts)
+    values |= {name: launch_files.number(name, texts[name]) for name in NUMBERS}
+    values |= {name: launch_files.truth(name, texts[name]) for name in SWITCHES}
+    for name in ("image_topic", "camera_info_topic"):
+        values[name] = launch_files.topic(name, texts[name])
+    launch_files.one_of("layer", texts["layer"], LAYERS)
+    if texts["image_transport"]:
+        launch_files.one_of("image_transport", texts["image_transport"], TRANSPORTS)
+    values["costmap_file"] = launch_files.existing_file("costmap_file", texts["costmap_file"])
+    values["params_file"] = launch_files.params_file("params_file", texts["params_file"], "")
+    if texts["use_sim_time"]:
+        values["use_sim_time"] = launch_files.truth("use_sim_time", texts["use_sim_time"])
+    else:
+        values["use_sim_time"] = bool(launch_files.value_in(values["params_file"], "use_sim_time"))
+    needed = {
+        "nav2_costmap_2d": "the costmap",
+        "nav2_lifecycle_manager": "the costmap",
+    }
+    if values["publish_mount"] or values["fixed_odometry"]:
+        needed["tf2_ros"] = "the mount on TF"
+    if values["use_rviz"]:
+        needed["rviz2"] = "use_rviz:=true"
+    launch_files.require_packages(needed)
+    return values
+
+
+def depthrefl(values: dict) -> LifecycleNode:
+    """Return the node with what a costmap needs of it; the lifecycle manager starts it."""
+    given = {
+        "autostart": False,
+        "base_frame": values["base_frame"],
+        # Stand in for TF where tf2's Python package is not installed.
+        "camera_height": values["camera_height"],
+        "camera_pitch": values["camera_pitch"],
+        "camera_roll": values["camera_roll"],
+        "use_sim_time": values["use_sim_time"],
+    }
+    if values["image_transport"]:
+        given["image_transport"] = values["image_transport"]
     return LifecycleNode(
         package="depthrefl_ros",
         executable="depthrefl_node",
         name="depthrefl",
         namespace="",
-        parameters=[
-            values["params_file"],
-            {
-                "autostart": False,
-                "base_frame": values["base_frame"],
-                # Stand in for TF where tf2's Python package is not installed.
-                "camera_height": float(values["camera_height"]),
-                "camera_pitch": float(values["camera_pitch"]),
-                "camera_roll": float(values["camera_roll"]),
-            },
-            SIM_TIME,
-        ],
+        parameters=[values["params_file"], given],
         remappings=[
             ("image", values["image_topic"]),
             ("camera_info", values["camera_info_topic"]),
@@ -86,8 +140,8 @@ def depthrefl(values: dict[str, str]) -> LifecycleNode:
     )
 
 
-def costmap(values: dict[str, str]) -> LifecycleNode:
-    """A costmap without planner or controller, under the name that its file uses."""
+def costmap(values: dict) -> LifecycleNode:
+    """Return a costmap without planner or controller, under the name that its file uses."""
     return LifecycleNode(
         package="nav2_costmap_2d",
         executable="nav2_costmap_2d",
@@ -98,15 +152,15 @@ def costmap(values: dict[str, str]) -> LifecycleNode:
             {
                 "plugins": [values["layer"], "inflation_layer"],
                 "robot_base_frame": values["base_frame"],
+                "use_sim_time": values["use_sim_time"],
             },
-            SIM_TIME,
         ],
         output="screen",
     )
 
 
-def lifecycle_manager() -> Node:
-    """Configures and activates both, depthrefl first."""
+def lifecycle_manager(values: dict) -> Node:
+    """Return the manager that configures and activates both, depthrefl first."""
     return Node(
         package="nav2_lifecycle_manager",
         executable="lifecycle_manager",
@@ -115,62 +169,60 @@ def lifecycle_manager() -> Node:
             {
                 "autostart": True,
                 "node_names": ["depthrefl", f"{COSTMAP}/{COSTMAP}"],
-                # Neither of the two makes a bond: waiting for one would end in failure.
+                # A costmap by itself makes no bond: waiting for one would end in failure.
                 "bond_timeout": 0.0,
+                "use_sim_time": values["use_sim_time"],
             },
-            SIM_TIME,
         ],
         output="screen",
     )
 
 
-def mount(values: dict[str, str]) -> list[Node]:
-    """The camera on the robot (REP-103 angles), and its optical frame (REP-103, z forward)."""
-    quarter = str(math.pi / 2)
+def mount(values: dict) -> list[Node]:
+    """Return the camera on the robot (REP-103 angles), and its optical frame (z forward)."""
+    quarter = math.pi / 2
     to_camera = {
         "x": values["camera_x"],
         "z": values["camera_height"],
-        "pitch": str(math.radians(float(values["camera_pitch"]))),
-        "roll": str(math.radians(float(values["camera_roll"]))),
+        "pitch": math.radians(values["camera_pitch"]),
+        "roll": math.radians(values["camera_roll"]),
     }
-    to_optical = {"roll": f"-{quarter}", "yaw": f"-{quarter}"}
+    to_optical = {"roll": -quarter, "yaw": -quarter}
     base, camera, optical = (values[f"{one}_frame"] for one in ("base", "camera", "optical"))
     return [
-        static_transform("publish_mount", base, camera, **to_camera),
-        static_transform("publish_mount", camera, optical, **to_optical),
+        static_transform(base, camera, **to_camera),
+        static_transform(camera, optical, **to_optical),
     ]
 
 
-def static_transform(condition: str, parent: str, child: str, **amounts: str) -> Node:
-    """One transform on /tf_static, if the launch argument `condition` is true.
+def static_transform(parent: str, child: str, **amounts: float) -> Node:
+    """Return one transform on /tf_static.
 
     Amounts are x, y, z in metres, roll, pitch and yaw in radians.
     """
-    given = [text for key, amount in amounts.items() for text in (f"--{key}", amount)]
+    given = [text for key, amount in amounts.items() for text in (f"--{key}", str(amount))]
     return Node(
         package="tf2_ros",
         executable="static_transform_publisher",
         name=f"{child}_mount",
         arguments=[*given, "--frame-id", parent, "--child-frame-id", child],
-        condition=IfCondition(LaunchConfiguration(condition)),
         output="screen",
     )
 
 
-def rviz() -> Node:
-    """RViz with the costmap and what fills it."""
+def rviz(values: dict) -> Node:
+    """Return RViz with the costmap and what fills it."""
     return Node(
         package="rviz2",
         executable="rviz2",
-        arguments=["-d", str(CONFIG / "nav2_demo.rviz")],
-        remappings=[("/image", LaunchConfiguration("image_topic"))],
-        parameters=[SIM_TIME],
-        condition=IfCondition(LaunchConfiguration("use_rviz")),
+        arguments=["-d", str(CONFIG / "nav2_demo.rviz"), "-f", ODOMETRY],
+        remappings=[("/image", values["image_topic"])],
+        parameters=[{"use_sim_time": values["use_sim_time"]}],
     )
 
 
 def generate_launch_description() -> LaunchDescription:
-    """What ``ros2 launch`` runs."""
+    """Return what ``ros2 launch`` runs."""
     declarations = [
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in ARGUMENTS.items()

@@ -17,6 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import GetParameters
 
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.launch_files import LaunchError
 
 # Not "launch": from the root of the tree Python takes the folder launch/ for a package.
 pytest.importorskip("launch.actions", reason="launch is not installed (it is not on PyPI)")
@@ -29,6 +30,8 @@ NAV2_DEMO = ROOT / "launch" / "nav2_demo.launch.py"
 ARGUMENTS = {
     "image_topic",
     "camera_info_topic",
+    "image_transport",
+    "fixed_frame",
     "model",
     "engine",
     "params_file",
@@ -47,14 +50,17 @@ def load_launch_file(path=LAUNCH_FILE):
     return module
 
 
-def entities(**arguments):
-    """What the launch file starts with these arguments."""
-    module = load_launch_file()
+def entities(path=LAUNCH_FILE, **arguments):
+    """The nodes that the launch file starts with these arguments, and what it says."""
+    module = load_launch_file(path)
     context = launch.LaunchContext()
     for name, (default, _) in module.ARGUMENTS.items():
-        context.launch_configurations[name] = arguments.get(name, default)
-    rviz = [one for one in module.start_rviz(context) if one.condition.evaluate(context)]
-    return context, [*module.start_node(context), *rviz]
+        context.launch_configurations[name] = arguments.pop(name, default)
+    context.launch_configurations.update(arguments)
+    started = module.start(context)
+    said = [launch.utilities.perform_substitutions(context, one.msg)
+            for one in started if isinstance(one, launch.actions.LogInfo)]  # fmt: skip
+    return [one for one in started if hasattr(one, "node_package")], said
 
 
 @pytest.fixture
@@ -152,6 +158,14 @@ class RunningLaunch:
     def output(self) -> str:
         return self._log.read_text()
 
+    def wait(self, seconds: float) -> int:
+        """Waits until it ends by itself, and returns the exit code."""
+        try:
+            return self._process.wait(seconds)
+        finally:
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     def interrupt(self) -> int:
         """Ctrl-C: SIGINT to the whole group, on top of which launch sends the node its own."""
         os.killpg(self._process.pid, signal.SIGINT)
@@ -169,10 +183,30 @@ def test_every_argument_is_declared_with_a_description():
     assert all(len(argument.description) > 10 for argument in declared.values())
 
 
-def test_rviz_only_where_asked_for():
-    _, without = entities()
-    _, with_rviz = entities(use_rviz="true")
-    assert len(without) == 1 and len(with_rviz) == 2
+def packages(nodes):
+    return [node.node_package for node in nodes]
+
+
+def test_rviz_only_where_asked_for_and_installed(installed, tmp_path):
+    nodes, _ = entities()
+    assert packages(nodes) == ["depthrefl_ros"]
+    with pytest.raises(LaunchError, match="rviz2 .for use_rviz:=true.*apt install .*-rviz2"):
+        entities(use_rviz="true")
+    install(tmp_path, "rviz2", "rviz2", "")
+    nodes, _ = entities(use_rviz="true", fixed_frame="cam")
+    assert packages(nodes) == ["depthrefl_ros", "rviz2"]
+    assert ["-f", "cam"] == texts(nodes[1])[2:4]
+
+
+def texts(node):
+    """The plain arguments that a node is started with."""
+    return [one[0].text for one in node.cmd[1:]
+            if isinstance(one[0], launch.substitutions.TextSubstitution)]  # fmt: skip
+
+
+def test_a_slip_in_an_arguments_name_is_told():
+    _, said = entities(imagetopic="/camera/image_raw")
+    assert said == ["WARNING: argument imagetopic is not known; did you mean image_topic?"]
 
 
 def test_rviz_shows_image_preview_and_cloud():
@@ -182,25 +216,52 @@ def test_rviz_shows_image_preview_and_cloud():
     assert topics == {"/image", *load_launch_file().RESULTS}
 
 
-def test_a_truth_value_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="autostart is 'perhaps'; it must be true or false"):
-        entities(autostart="perhaps")
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        ({"autostart": "perhaps"}, "autostart is 'perhaps'; it must be true or false"),
+        ({"image_transport": "theora"}, "image_transport is 'theora'; it must be one of raw"),
+        ({"image_topic": "front cam"}, "image_topic is 'front cam'; a topic's name"),
+        ({"params_file": "/none.yaml"}, "params_file is '/none.yaml': there is no such file"),
+        ({"log_level": "loud"}, "log_level is 'loud'; it must be one of debug"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_starts(arguments, complaint):
+    with pytest.raises(LaunchError, match=complaint):
+        entities(**arguments)
+
+
+@pytest.mark.parametrize(
+    "launch_file, arguments, complaint",
+    [
+        (LAUNCH_FILE, {"use_rviz": "true"}, "not installed: rviz2 (for use_rviz:=true)"),
+        (LAUNCH_FILE, {"params_file": "/none.yaml"}, "'/none.yaml': there is no such file"),
+        (NAV2_DEMO, {}, "not installed: nav2_costmap_2d (for the costmap), nav2_lifecycle_manager"),
+    ],
+)
+def test_it_ends_with_one_line_and_nothing_left_running(
+    installed, tmp_path, launch_file, arguments, complaint
+):
+    running = RunningLaunch(tmp_path / "log.txt", launch_file, **arguments)
+    assert running.wait(20) == 1
+    [line] = [one for one in running.output().splitlines() if "ERROR" in one]
+    assert complaint in line
+    assert "process started" not in running.output()
 
 
 def test_launch_starts_the_node_as_its_arguments_say(installed, peer, tmp_path):
     params_file = tmp_path / "params.yaml"
     params_file.write_text(
-        yaml.safe_dump({"/**": {"ros__parameters": {"max_rate": 7.5, "diagnostics_period": 0.2}}})
+        yaml.safe_dump({"depthrefl": {"ros__parameters": {"max_rate": 7.5, "use_sim_time": True}}})
     )
     arrays = peer.collect(DiagnosticArray, "/diagnostics")
     running = RunningLaunch(
         tmp_path / "log.txt",
         params_file=str(params_file),
         namespace="robot",
-        image_topic="/camera/image_raw",
+        image_topic="/camera/image_raw/",
         camera_info_topic="/camera/camera_info",
         engine="openvino",
-        use_sim_time="true",
         log_level="warn",
     )
     try:
@@ -233,9 +294,15 @@ def test_launch_starts_the_node_as_its_arguments_say(installed, peer, tmp_path):
     assert "openvino fp32: chosen" not in running.output()  # told at level info
 
 
-def test_launch_without_autostart_leaves_the_node_unconfigured(installed, peer, tmp_path):
+@pytest.mark.parametrize("where", ["argument", "file"])
+def test_launch_without_autostart_leaves_the_node_unconfigured(installed, peer, tmp_path, where):
     arrays = peer.collect(DiagnosticArray, "/diagnostics")
-    running = RunningLaunch(tmp_path / "log.txt", autostart="false")
+    arguments = {"autostart": "false"}
+    if where == "file":
+        params_file = tmp_path / "params.yaml"
+        params_file.write_text("/**: {ros__parameters: {autostart: false}}")
+        arguments = {"params_file": str(params_file)}
+    running = RunningLaunch(tmp_path / "log.txt", **arguments)
     try:
         assert peer.spin_until(lambda: len(arrays) >= 2, 30)
         assert arrays[-1].status[0].message == "unconfigured"
@@ -263,14 +330,31 @@ def test_every_argument_of_the_nav2_demonstration_is_described():
     ("arguments", "expected"),
     [({}, 5), ({"publish_mount": "false"}, 3), ({"fixed_odometry": "true", "use_rviz": "true"}, 7)],
 )
-def test_the_nav2_demonstration_starts_what_it_is_told(arguments, expected):
-    module = load_launch_file(NAV2_DEMO)
-    context = launch.LaunchContext()
-    for name, (default, _) in module.ARGUMENTS.items():
-        context.launch_configurations[name] = arguments.get(name, default)
-    nodes = module.start(context)
-    started = [one for one in nodes if one.condition is None or one.condition.evaluate(context)]
-    assert len(started) == expected
+def test_the_nav2_demonstration_starts_what_it_is_told(
+    nav2_installed, tmp_path, arguments, expected
+):
+    install(tmp_path, "rviz2", "rviz2", "")
+    nodes, said = entities(NAV2_DEMO, **arguments)
+    assert len(nodes) == expected
+    # Without odometry the costmap would wait without a word of ours.
+    is_fixed = "fixed_odometry" in arguments
+    assert any("fixed_odometry:=true" in one for one in said) != is_fixed
+    if is_fixed:
+        assert texts(nodes[-1])[2:4] == ["-f", "odom"]
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        ({"camera_height": "high"}, "camera_height is 'high'; it must be a number"),
+        ({"layer": "voxels"}, "layer is 'voxels'; it must be one of camera_layer"),
+        ({"costmap_file": "/none.yaml"}, "costmap_file is '/none.yaml': there is no such file"),
+        ({"use_rviz": "true"}, "not installed: rviz2"),
+    ],
+)
+def test_the_nav2_demonstration_refuses_what_cannot_be(nav2_installed, arguments, complaint):
+    with pytest.raises(LaunchError, match=complaint):
+        entities(NAV2_DEMO, **arguments)
 
 
 def test_the_nav2_demonstration_names_its_nodes_as_its_files_do(nav2_installed, peer, tmp_path):
@@ -278,10 +362,10 @@ def test_the_nav2_demonstration_names_its_nodes_as_its_files_do(nav2_installed, 
     running = RunningLaunch(
         tmp_path / "log.txt",
         NAV2_DEMO,
-        camera_height="0.4",
+        camera_height="1",
         camera_pitch="10",
         layer="camera_voxel_layer",
-        base_frame="base_footprint",
+        image_transport="compressed",
     )
     try:
         assert peer.spin_until(lambda: len(stand_ins(running.output())) == 4, 30), running.output()
@@ -290,10 +374,13 @@ def test_the_nav2_demonstration_names_its_nodes_as_its_files_do(nav2_installed, 
         answer = peer.call(
             GetParameters,
             "/depthrefl/get_parameters",
-            GetParameters.Request(names=["base_frame", "camera_height", "camera_pitch"]),
+            GetParameters.Request(
+                names=["base_frame", "image_transport", "camera_height", "camera_pitch"]
+            ),
         )
-        given = [answer.values[0].string_value, *(one.double_value for one in answer.values[1:])]
-        assert given == ["base_footprint", 0.4, 10.0]
+        frame, transport, *numbers = answer.values
+        assert [frame.string_value, transport.string_value] == ["base_footprint", "compressed"]
+        assert [one.double_value for one in numbers] == [1.0, 10.0]
         said = stand_ins(running.output())
     finally:
         code = running.interrupt()
@@ -310,22 +397,18 @@ def test_the_nav2_demonstration_names_its_nodes_as_its_files_do(nav2_installed, 
     ]
     assert manager["bond_timeout"] == 0.0 and manager["autostart"] is True
     mount = transform(said["/camera_link_mount"]["arguments"])
-    assert mount == pytest.approx({"z": 0.4, "x": 0.0, "pitch": np.radians(10), "roll": 0.0})
+    assert mount == pytest.approx({"z": 1.0, "x": 0.0, "pitch": np.radians(10), "roll": 0.0})
 
 
 def test_the_mount_on_tf_is_the_one_that_the_parameters_mean():
     """REP-103: the two transforms together are `Pose.from_mount` of the same numbers."""
     module = load_launch_file(NAV2_DEMO)
     values = {name: default for name, (default, _) in module.ARGUMENTS.items()}
-    values |= {"camera_x": "0.2", "camera_height": "0.6", "camera_pitch": "12", "camera_roll": "5"}
+    values |= {"camera_x": 0.2, "camera_height": 0.6, "camera_pitch": 12.0, "camera_roll": 5.0}
     rotation, translation = np.eye(3), np.zeros(3)
     for node in module.mount(values):
-        texts = [
-            one[0].text
-            for one in node.cmd[1:]
-            if isinstance(one[0], launch.substitutions.TextSubstitution)
-        ]
-        amounts = transform(texts[: texts.index("--ros-args")])
+        given = texts(node)
+        amounts = transform(given[: given.index("--ros-args")])
         offset = np.array([amounts.get(axis, 0.0) for axis in "xyz"])
         translation = rotation @ offset + translation
         rotation = rotation @ rpy(*(amounts.get(one, 0.0) for one in ("roll", "pitch", "yaw")))

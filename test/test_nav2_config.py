@@ -166,9 +166,9 @@ def test_both_layers_have_the_same_sources():
 
 def test_frames_are_those_of_the_node():
     settings = costmap()
-    assert (settings["global_frame"], settings["robot_base_frame"]) == ("odom", "base_link")
+    assert (settings["global_frame"], settings["robot_base_frame"]) == ("odom", "base_footprint")
     monitor = load("nav2_collision_monitor.yaml")["collision_monitor"]["ros__parameters"]
-    assert (monitor["odom_frame_id"], monitor["base_frame_id"]) == ("odom", "base_link")
+    assert (monitor["odom_frame_id"], monitor["base_frame_id"]) == ("odom", "base_footprint")
     for layer in (*map(costmap().get, LAYERS), costmap("nav2_stvl.yaml")["camera_stvl"]):
         assert {one["sensor_frame"] for one in sources(layer)} == {""}  # the cloud's own
 

@@ -1,0 +1,199 @@
+"""What the launch files check and work out before anything is started.
+
+Every function raises ``LaunchError`` with one line that names the argument, its value and what
+would be right: ``ros2 launch`` prints it and ends, and nothing is left running.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+import yaml
+
+from depthrefl_ros.engine.private_files import own_folder, write_whole
+
+NODE = "depthrefl"
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_TOPIC = re.compile(rf"(~?/)?{_NAME}(/{_NAME})*")
+_SECTION = "ros__parameters"
+_CLOSE = 0.8  # of difflib: a slip of the pen, and not another word
+
+
+class LaunchError(Exception):
+    """An argument or an installation with which the launch file cannot start."""
+
+
+def require_packages(needed_for: Mapping[str, str]) -> None:
+    """Check that packages which not everybody has are installed.
+
+    Args:
+        needed_for: name of a package -> what asks for it.
+
+    Raises:
+        LaunchError: some are missing; says how to get them.
+    """
+    from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+
+    missing = []
+    for package in needed_for:
+        try:
+            get_package_prefix(package)
+        except PackageNotFoundError:
+            missing.append(package)
+    if missing:
+        distribution = os.environ.get("ROS_DISTRO") or "$ROS_DISTRO"
+        debian = " ".join(f"ros-{distribution}-{one.replace('_', '-')}" for one in missing)
+        wanted = ", ".join(f"{one} (for {needed_for[one]})" for one in missing)
+        raise LaunchError(f"not installed: {wanted}: sudo apt install {debian}")
+
+
+def truth(name: str, value: str) -> bool:
+    """Return the truth value of a launch argument.
+
+    Raises:
+        LaunchError: it is neither true nor false.
+    """
+    if value.lower() not in ("true", "false"):
+        raise LaunchError(f"{name} is {value!r}; it must be true or false")
+    return value.lower() == "true"
+
+
+def number(name: str, value: str) -> float:
+    """Return the number that a launch argument is, whole or not.
+
+    Raises:
+        LaunchError: it is none.
+    """
+    try:
+        return float(value)
+    except ValueError:
+        raise LaunchError(f"{name} is {value!r}; it must be a number") from None
+
+
+def one_of(name: str, value: str, choices: Collection[str]) -> str:
+    """Return an argument that has to be one of several words.
+
+    Raises:
+        LaunchError: it is none of them.
+    """
+    if value not in choices:
+        raise LaunchError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+    return value
+
+
+def topic(name: str, value: str) -> str:
+    """Return a topic's name, without the slash that a shell's completion leaves at its end.
+
+    Raises:
+        LaunchError: it is no name of a topic.
+    """
+    found = value.rstrip("/")
+    if not _TOPIC.fullmatch(found):
+        raise LaunchError(
+            f"{name} is {value!r}; a topic's name has letters, digits, _ and / and no part of it "
+            "begins with a digit"
+        )
+    return found
+
+
+def namespace(name: str, value: str) -> str:
+    """Return a namespace without slashes around it; empty stays empty.
+
+    Raises:
+        LaunchError: it is none.
+    """
+    found = value.strip("/")
+    return topic(name, found) if found else ""
+
+
+def existing_file(name: str, value: str) -> str:
+    """Return the path of a file that is there, ``~`` resolved.
+
+    Raises:
+        LaunchError: there is no such file.
+    """
+    path = Path(os.path.expanduser(value))
+    if not path.is_file():
+        raise LaunchError(f"{name} is {value!r}: there is no such file")
+    return str(path)
+
+
+def params_file(name: str, value: str, full_namespace: str) -> str:
+    """Return the path of a parameter file whose section ``depthrefl`` counts in any namespace.
+
+    ROS takes a section by the node's full name: ``depthrefl:`` is ``/depthrefl`` and means nothing
+    to ``/robot/depthrefl``. Where the node runs in a namespace and its section is written without
+    one, a copy names it in full.
+
+    Args:
+        name: of the launch argument.
+        value: the path.
+        full_namespace: of the node, without slashes around it.
+
+    Raises:
+        LaunchError: there is no such file, or it is no parameter file.
+    """
+    path = existing_file(name, value)
+    text, root = _composed(name, path)
+    if not full_namespace:
+        return path
+    sections = {key.value for key, _ in root.value}
+    wanted = f"/{full_namespace}/{NODE}"
+    bare = [key for key, _ in root.value if key.value.strip("/") == NODE]
+    if not bare or wanted in sections or wanted[1:] in sections:
+        return path
+    for key in bare:
+        key.value = wanted
+    # Its nodes are written, not its values: quotes, and with them types, stay as they are.
+    text = yaml.serialize(root)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    try:
+        copy = own_folder() / f"params-{digest}.yaml"
+        write_whole(copy, text.encode())
+    except OSError as error:
+        raise LaunchError(
+            f"{name} names the node {NODE!r} without its namespace, and no copy can be written "
+            f"({error}): name it {wanted} in {path}"
+        ) from error
+    return str(copy)
+
+
+def value_in(path: str, parameter: str, full_namespace: str = "") -> object | None:
+    """Return what a parameter file says of one of the node's parameters; None if nothing."""
+    name = f"/{full_namespace}/{NODE}" if full_namespace else f"/{NODE}"
+    sections = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    found = None
+    for key in ("/**", f"/**/{NODE}", name[1:], name):
+        values = (sections.get(key) or {}).get(_SECTION) or {}
+        found = values.get(parameter, found)
+    return found
+
+
+def misspelt(given: Iterable[str], known: Collection[str]) -> list[str]:
+    """Return a warning for each argument that is nearly one of the known ones."""
+    warnings = []
+    for name in given:
+        near = difflib.get_close_matches(name, known, 1, _CLOSE)
+        if near and name not in known:
+            warnings.append(f"argument {name} is not known; did you mean {near[0]}?")
+    return warnings
+
+
+def _composed(name: str, path: str) -> tuple[str, yaml.MappingNode]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        root = yaml.compose(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise LaunchError(f"{name}: {path} is no YAML: {reason}") from error
+    if not isinstance(root, yaml.MappingNode) or _SECTION not in text:
+        raise LaunchError(
+            f"{name}: {path} is no parameter file: it needs a section {NODE}: or /**: with "
+            f"{_SECTION}: below"
+        )
+    return text, root
