@@ -40,8 +40,8 @@ def natural_key(name: str) -> tuple:
 
 
 def stem_of(path: Path) -> str:
-    """Return a file's name without its suffix, its umlauts composed (macOS takes them apart)."""
-    return unicodedata.normalize("NFC", path.stem)
+    """Return a relative path without its suffix, umlauts composed (macOS takes them apart)."""
+    return unicodedata.normalize("NFC", path.with_suffix("").as_posix())
 
 
 def list_images(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:

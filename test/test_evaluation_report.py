@@ -16,6 +16,7 @@ from depthrefl_ros.tools.evaluation_report import (
     differences,
     differences_table,
     make_report,
+    read_blocks,
     read_per_image,
     table,
     write_per_image,
@@ -154,3 +155,23 @@ def test_files_that_cannot_be_read_or_written_are_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ToolError, match="cannot be written"):
         write_per_image(tmp_path / "file" / "images.csv", made_evaluation())
+
+
+def test_blocks_are_what_a_table_says(tmp_path):
+    evaluation, path = made_evaluation(), tmp_path / "blocks.csv"
+    rows = [f"{name};{'even' if index % 2 == 0 else 'odd'};x" for index, name in
+            enumerate(reversed(evaluation.names))]  # fmt: skip
+    path.write_bytes("\r\n".join(["image;block;note", *rows]).encode("utf-8-sig"))
+    blocks = read_blocks(path)
+    assert make_report(evaluation, False)["blocks"] == 3
+    report = make_report(evaluation, False, blocks)
+    assert report["blocks"] == 2
+    # Of two blocks whose means are 0.05 and 0.06 every resample is one or between.
+    spread = report["intervals"]["abs_rel"]
+    assert 0.05 <= spread["low"] < spread["high"] <= 0.06
+    del blocks["0003"]
+    with pytest.raises(ValueError, match="1 of 12 images have no block, for example '0003'"):
+        make_report(evaluation, False, blocks)
+    path.write_text("image,scene\n0001,a\n")
+    with pytest.raises(ToolError, match="no table of blocks.*image and block as columns"):
+        read_blocks(path)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from depthrefl_ros.training.bootstrap import blocks_of
 from depthrefl_ros.training.datasets import DatasetError
 from depthrefl_ros.training.datasets.file_pairs import FilePairs
 
@@ -100,3 +101,18 @@ def test_a_missing_folder_is_named(tmp_path):
     cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(DatasetError, match="rgb: missing"):
         pairs(tmp_path)
+
+
+def test_subfolders_are_part_of_the_name(tmp_path):
+    root = make(tmp_path, [], [])
+    for scene in ("hall", "kitchen", ".trash"):
+        for folder, suffix in (("rgb", "jpg"), ("depth", "png")):
+            (root / folder / scene).mkdir()
+            for number in (2, 10):
+                (root / folder / scene / f"{number}.{suffix}").write_bytes(b"x")
+    found = pairs(root)
+    assert found.names() == ["hall/2", "hall/10", "kitchen/2", "kitchen/10"]
+    assert found.of("hall/2")[1] == root / "depth/hall/2.png"
+    assert [len(block) for block in blocks_of(found.names())] == [2, 2]
+    (tmp_path / "list.txt").write_text("rgb/kitchen/10.jpg\nhall/2\n")
+    assert found.names(tmp_path / "list.txt") == ["kitchen/10", "hall/2"]

@@ -22,7 +22,8 @@ from depthrefl_ros.training.protocol import ALIGNMENTS, CROPS, Protocol
 
 if TYPE_CHECKING:
     from depthrefl_ros.engine.bundle import Bundle
-    from depthrefl_ros.training.datasets import ImageFolder
+    from depthrefl_ros.tools.recorded_samples import RecordedSamples
+    from depthrefl_ros.training.datasets import DataOption, ImageFolder
     from depthrefl_ros.training.evaluation import Evaluation, Infer
 
 EXAMPLES = """
@@ -47,10 +48,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="a shipped model's name or a bundle's folder (default indoor_tiny)")  # fmt: skip
     add("--data", required=True, metavar="FOLDER[,kind=K][,depth_factor=N]",
         help="images with true depth: a plain folder (rgb/, depth/, intrinsics.yaml), NYU Depth "
-        "v2, KITTI or TUM RGB-D, told apart by looking; depth_factor is how many units of a plain "
-        "folder's depth files are a metre (default 1000 where they are whole numbers, else 1)"
+        "v2, KITTI, TUM RGB-D or a recording, told apart by looking; depth_factor is how many "
+        "units of a plain folder's depth files are a metre (default 1000 where they are whole "
+        "numbers, else 1)"
         )  # fmt: skip
     add("--list", type=Path, metavar="FILE", help="the images to use (default: all)")
+    add("--image-topic", metavar="TOPIC", help="of a recording (default: the colour camera)")
+    add("--truth-topic", metavar="TOPIC",
+        help="true depth in a recording, registered to the images (default: depth_truth, or the "
+        "only depth topic)")  # fmt: skip
+    add("--blocks", type=Path, metavar="FILE.csv",
+        help="a table with the columns image and block: which images show one scene, for the "
+        "intervals (default: told by the names, SCENE/0001 being of SCENE)")  # fmt: skip
     add("--crop", choices=CROPS, default="none",
         help="the part of an image that counts (default none)")  # fmt: skip
     add("--cap", type=positive_float, default=10.0, metavar="METRES",
@@ -103,7 +112,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     from depthrefl_ros.engine.bundle import Bundle, BundleError
     from depthrefl_ros.engine.selection import EngineChoice, open_engine
     from depthrefl_ros.tools import evaluation_report
-    from depthrefl_ros.training.datasets import open_dataset, parse_data_option
+    from depthrefl_ros.training.datasets import parse_data_option
     from depthrefl_ros.training.evaluation import evaluate_images
     from depthrefl_ros.training.truth_check import unit_hint
 
@@ -112,9 +121,8 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     try:
         protocol = Protocol(arguments.crop, arguments.cap, arguments.align)
         option = parse_data_option(arguments.data)
-        samples = open_dataset(
-            option.path, arguments.list or option.list_file, option.kind, option.depth_factor
-        )
+        samples = open_samples(arguments, option)
+        blocks = evaluation_report.read_blocks(arguments.blocks) if arguments.blocks else None
         bundle = Bundle.load(arguments.model)
         choice = EngineChoice(arguments.engine, threads=arguments.threads)
         opened = open_engine(bundle, choice)
@@ -123,7 +131,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
             infer, samples, size, bundle.focal_px, protocol, sys.stderr.isatty()
         )
         evaluation_report.add_coverage(evaluation, bundle.description["calibration"])
-        figures = evaluation_report.make_report(evaluation, arguments.cross_fit)
+        figures = evaluation_report.make_report(evaluation, arguments.cross_fit, blocks)
     except (ValueError, BundleError, EngineError) as error:
         raise ToolError(str(error)) from error
     report = {
@@ -151,7 +159,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     if arguments.per_image:
         evaluation_report.write_per_image(arguments.per_image, evaluation)
     if other is not None:
-        changes = evaluation_report.differences(evaluation, other, arguments.against)
+        changes = evaluation_report.differences(evaluation, other, arguments.against, blocks)
         print("\n" + evaluation_report.differences_table(changes, arguments.against))
         report["against"] = {
             "file": str(arguments.against),
@@ -161,6 +169,23 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         write_sheet(arguments.sheet, opened.engine.infer, samples, evaluation, bundle, protocol)
     write_json(arguments.json, report)
     return 0
+
+
+def open_samples(
+    arguments: argparse.Namespace, option: DataOption
+) -> ImageFolder | RecordedSamples:
+    """Return the images to evaluate: a data set, or a recording with true depth."""
+    from depthrefl_ros.tools.bag_storage import is_recording
+    from depthrefl_ros.training.datasets import open_dataset
+
+    list_file = arguments.list or option.list_file
+    if is_recording(option.path):
+        from depthrefl_ros.tools.recorded_samples import RecordedSamples
+
+        if list_file or option.depth_factor:
+            raise ToolError(f"{option.path}: --list and depth_factor are not for recordings")
+        return RecordedSamples(option.path, arguments.image_topic, arguments.truth_topic)
+    return open_dataset(option.path, list_file, option.kind, option.depth_factor)
 
 
 def heading(report: dict, bundle: Bundle) -> str:
@@ -177,7 +202,7 @@ def heading(report: dict, bundle: Bundle) -> str:
     )
 
 
-def left_out(samples: ImageFolder, evaluation: Evaluation) -> list[str]:
+def left_out(samples: ImageFolder | RecordedSamples, evaluation: Evaluation) -> list[str]:
     """Return which images have no part in the figures, and why, a line a reason."""
     reasons = (
         ("have no depth file", samples.without_depth),
@@ -194,7 +219,7 @@ def left_out(samples: ImageFolder, evaluation: Evaluation) -> list[str]:
 def write_sheet(
     path: Path,
     infer: Infer,
-    samples: ImageFolder,
+    samples: ImageFolder | RecordedSamples,
     evaluation: Evaluation,
     bundle: Bundle,
     protocol: Protocol,

@@ -54,17 +54,20 @@ def add_coverage(evaluation: Evaluation, calibration: dict[str, list[float]]) ->
         figures.update(zip(COVERAGES, map(float, shares), strict=True))
 
 
-def make_report(evaluation: Evaluation, cross_fit: bool) -> dict[str, Any]:
+def make_report(
+    evaluation: Evaluation, cross_fit: bool, block_names: dict[str, str] | None = None
+) -> dict[str, Any]:
     """Figures, their intervals by bootstrap over blocks of neighbours, and what sigma is worth.
 
     Args:
         evaluation: with coverage.
         cross_fit: measure coverage also under calibrations that did not see an image's block.
+        block_names: block by image, of ``read_blocks``; None to tell them by the images' names.
 
     Raises:
-        ValueError: cross-fitting with a single block of images.
+        ValueError: cross-fitting with a single block of images, or an image has no block.
     """
-    blocks = blocks_of(evaluation.names)
+    blocks = _blocks(evaluation.names, block_names)
     intervals = {
         name: block_bootstrap(evaluation.values(name), blocks) for name in (*FIGURES, *COVERAGES)
     }
@@ -181,26 +184,14 @@ def read_per_image(path: Path) -> dict[str, dict[str, float]]:
     Raises:
         ToolError: the file is missing or of another format.
     """
-    try:
-        lines = read_text(path).splitlines()
-    except DatasetError as error:
-        raise ToolError(str(error)) from error
     foreign = f"{path}: is no table of figures per image as --per-image writes it"
-    heading = lines[0] if lines else ""
-    separator = next((mark for mark in ",;\t" if IMAGE in heading.split(mark)), None)
-    if separator is None:
-        raise ToolError(
-            f"{foreign}: its first line is {heading[:60]!r}; a column {IMAGE!r} is needed, parted "
-            "by commas, semicolons or tabs"
-        )
     table = {}
-    for number, row in enumerate(csv.DictReader(lines, delimiter=separator), start=2):
+    for number, row in enumerate(_read_table(path, (IMAGE,), foreign), start=2):
         name = row.pop(IMAGE)
         for figure, value in row.items():
             try:
-                number_text = value if separator == "," else value.replace(",", ".")
-                row[figure] = float(number_text)
-            except (AttributeError, TypeError, ValueError) as error:
+                row[figure] = float(value.replace(",", "."))
+            except (AttributeError, ValueError) as error:
                 raise ToolError(
                     f"{foreign}: line {number}, column {figure!r} holds {value!r}, no number"
                 ) from error
@@ -208,8 +199,31 @@ def read_per_image(path: Path) -> dict[str, dict[str, float]]:
     return table
 
 
+def _read_table(path: Path, columns: tuple[str, ...], foreign: str) -> list[dict[str, str]]:
+    """Return the rows of a CSV file by column, whatever editor saved it.
+
+    Raises:
+        ToolError: the file cannot be read, or lacks a column; begins with ``foreign``.
+    """
+    try:
+        lines = read_text(path).splitlines()
+    except DatasetError as error:
+        raise ToolError(str(error)) from error
+    heading = lines[0] if lines else ""
+    separator = next((mark for mark in ",;\t" if {*columns} <= {*heading.split(mark)}), None)
+    if separator is None:
+        raise ToolError(
+            f"{foreign}: its first line is {heading[:60]!r}; {' and '.join(columns)} as columns "
+            "are needed, parted by commas, semicolons or tabs"
+        )
+    return list(csv.DictReader(lines, delimiter=separator))
+
+
 def differences(
-    evaluation: Evaluation, other: dict[str, dict[str, float]], path: Path
+    evaluation: Evaluation,
+    other: dict[str, dict[str, float]],
+    path: Path,
+    block_names: dict[str, str] | None = None,
 ) -> dict[str, Interval]:
     """Mean of this evaluation minus another of the same images, figure by figure, paired.
 
@@ -217,6 +231,7 @@ def differences(
         evaluation: this one.
         other: figures by image; figures that only one of both has are left out.
         path: of the other, for messages.
+        block_names: as for ``make_report``.
 
     Raises:
         ToolError: the other lacks an image, or has no figure of these.
@@ -229,7 +244,7 @@ def differences(
             f"{path}: lacks {len(missing)} of the {len(evaluation.names)} images, for example "
             f"{missing[0]!r}; a paired comparison needs the same images"
         )
-    blocks = blocks_of(evaluation.names)
+    blocks = _blocks(evaluation.names, block_names)
     result = {}
     for figure in FIGURES:
         values = [other[name].get(figure, np.nan) for name in evaluation.names]
@@ -240,6 +255,32 @@ def differences(
     if not result:
         raise ToolError(f"{path}: has none of the figures {', '.join(FIGURES)}")
     return result
+
+
+def read_blocks(path: Path) -> dict[str, str]:
+    """Read the block of every image from a table with the columns ``image`` and ``block``.
+
+    Raises:
+        ToolError: the file is missing, or has no such columns.
+    """
+    rows = _read_table(path, ("image", "block"), f"{path}: is no table of blocks")
+    return {row["image"]: row["block"] for row in rows}
+
+
+def _blocks(names: list[str], block_names: dict[str, str] | None) -> list[np.ndarray]:
+    """Return the indices into ``names`` of each block."""
+    if block_names is None:
+        return blocks_of(names)
+    missing = [name for name in names if name not in block_names]
+    if missing:
+        raise ValueError(
+            f"--blocks: {len(missing)} of {len(names)} images have no block, for example "
+            f"{missing[0]!r}"
+        )
+    members: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        members.setdefault(block_names[name], []).append(index)
+    return [np.array(block) for block in members.values()]
 
 
 def _by_number(names: list[str], other: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:

@@ -222,6 +222,14 @@ class Recording:
                 return topic
         return None
 
+    def depth_topics(self) -> list[str]:
+        """Return the topics with depth images, judged by their encoding, by name."""
+        return sorted(
+            topic
+            for topic, kind in self.topics.items()
+            if kind in IMAGE_TYPES and self.count(topic) and self._is_depth(topic)
+        )
+
     def _damaged(self, error: Exception) -> str:
         text = f"{self._reading}: not a readable recording ({error})"
         if ".mcap" in self._reading.suffixes:

@@ -15,6 +15,9 @@ COLOUR_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".
 class FilePairs:
     """The images of a folder that have both.
 
+    Names are paths without suffix: ``0001``, or ``kitchen/0001`` in subfolders, which tell the
+    bootstrap what shows one scene (``bootstrap.blocks_of``).
+
     Attributes:
         without_depth: names in ``rgb/`` that ``depth/`` lacks, in natural order.
 
@@ -72,11 +75,13 @@ def _by_name(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: missing; a data set has rgb/ and depth/")
     order = list(suffixes)
-    files = list_images(folder, suffixes)
+    subfolders = [path for path in folder.rglob("*") if path.is_dir()]
+    visible = [path for path in subfolders if not any(part.startswith(".") for part in path.parts)]
+    files = [path for place in (folder, *visible) for path in list_images(place, suffixes)]
     files.sort(key=lambda path: order.index(path.suffix.lower()))
     chosen: dict[str, Path] = {}
     for path in files:
-        chosen.setdefault(stem_of(path), path)
+        chosen.setdefault(stem_of(path.relative_to(folder)), path)
     return dict(sorted(chosen.items(), key=lambda item: natural_key(item[0])))
 
 

@@ -9,7 +9,7 @@ import hashlib
 import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
@@ -120,13 +120,17 @@ class ImageFolder(Sequence):
 
         Above ``HASH_LIMIT`` files it is over paths and sizes, and starts with ``sizes:``.
         """
-        files = self.files()
-        by_size = len(files) > HASH_LIMIT
-        combined = hashlib.sha256()
-        for path in files:
-            content = path.stat().st_size if by_size else sha256_of(path)
-            combined.update(f"{path.relative_to(self.root)} {content}\n".encode())
-        return ("sizes:" if by_size else "") + combined.hexdigest()
+        return combined_digest(self.files(), self.root)
+
+
+def combined_digest(files: Sequence[Path], root: Path) -> str:
+    """Return the SHA-256 (hex) over files as ``ImageFolder.fingerprint`` has it."""
+    by_size = len(files) > HASH_LIMIT
+    combined = hashlib.sha256()
+    for path in files:
+        content = path.stat().st_size if by_size else sha256_of(path)
+        combined.update(f"{path.relative_to(root)} {content}\n".encode())
+    return ("sizes:" if by_size else "") + combined.hexdigest()
 
 
 def sha256_of(path: Path) -> str:
@@ -195,8 +199,9 @@ def listed_names(path: str | Path, known: Collection[str], folder: Path) -> list
     """
     names = []
     for line in read_lines(path):
-        whole = bare_name(line)
-        for name in [whole] if whole in known else map(bare_name, line.split()):
+        whole = known_name(line, known)
+        for text in [line] if whole in known else line.split():
+            name = known_name(text, known)
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"; is it {near[0]!r}?" if near else ""
@@ -205,11 +210,21 @@ def listed_names(path: str | Path, known: Collection[str], folder: Path) -> list
     return names
 
 
-def bare_name(text: str) -> str:
-    """Return an image's name from a path to it, in whatever way a list writes paths."""
-    name = unicodedata.normalize("NFC", text.replace("\\", "/").rpartition("/")[2])
-    stem, dot, suffix = name.rpartition(".")
-    return stem if f".{suffix.lower()}" in IMAGE_SUFFIXES and stem and dot else name
+def known_name(text: str, known: Collection[str]) -> str:
+    """Return which known name a path means; folders before it do not count.
+
+    Args:
+        text: as a list writes it: ``rgb/kitchen/0001.jpg`` for ``kitchen/0001``.
+        known: names of images.
+
+    Returns:
+        The last part of the path, without the suffix of an image, where none is known.
+    """
+    path = PurePosixPath(unicodedata.normalize("NFC", text.replace("\\", "/")))
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        path = path.with_suffix("")
+    tails = ["/".join(path.parts[place:]) for place in range(len(path.parts))]
+    return next((tail for tail in tails if tail in known), path.name)
 
 
 def read_depth_png(path: Path, dtype: type) -> np.ndarray:

@@ -1,0 +1,142 @@
+"""A recording as a data set: its camera's images with the true depth that was recorded beside."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from depthrefl_ros.ros.convert.camera_info import camera_from_info
+from depthrefl_ros.ros.convert.images import MessageError
+from depthrefl_ros.tools.bag_storage import storage_files
+from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.recording_source import RecordingSource
+from depthrefl_ros.tools.recordings import (
+    IMAGE_TYPES,
+    Recording,
+    depth_from_message,
+    stamp_ns,
+)
+from depthrefl_ros.tools.source_frame import SourceFrame
+from depthrefl_ros.training.datasets import DatasetError, Sample
+from depthrefl_ros.training.datasets.image_folder import check_size, combined_digest
+from depthrefl_ros.training.datasets.plain import pinhole_sample
+
+LARGEST_GAP_NS = 20_000_000  # between an image and its depth, as in TUM's benchmark
+
+
+class RecordedSamples(Sequence):
+    """The images of a recording that have true depth of nearly the same stamp.
+
+    Read in order it is read once; a step back begins anew. Names are the frames' numbers.
+
+    Args:
+        path: of the recording, MCAP or rosbag2.
+        image_topic: of the camera; None for the colour camera.
+        truth_topic: of Image 32FC1 or 16UC1 or PNG, registered to the images; None for the one
+            called ``depth_truth``, or the only depth topic there is.
+
+    Attributes:
+        root: the path.
+        names: of the images that have depth.
+        without_depth: of those that have none.
+
+    Raises:
+        ToolError: the recording cannot be read, or has no images or no depth.
+    """
+
+    kind = "recording"
+
+    def __init__(self, path: Path, image_topic: str | None = None, truth_topic: str | None = None):
+        self.root = path
+        self._source = RecordingSource(path, Intrinsics(), image_topic)
+        with Recording(path) as recording:
+            self.truth_topic = truth_topic or find_truth_topic(recording)
+            if recording.topics.get(self.truth_topic) not in IMAGE_TYPES:
+                raise ToolError(f"{path}: no image topic {self.truth_topic} for the true depth")
+            # Kept as recorded, mostly as PNG: decoded, a minute would fill the memory.
+            self._truth = {
+                stamp_ns(message): message for _, message in recording.messages(self.truth_topic)
+            }
+        self._stamps = sorted(self._truth)
+        self.names: list[str] = []
+        self.without_depth: list[str] = []
+        for frame in self._source.frames():
+            has_depth = self._nearest(frame.stamp_ns) is not None
+            (self.names if has_depth else self.without_depth).append(frame.name)
+        if not self.names:
+            raise ToolError(
+                f"{path}: no image has depth on {self.truth_topic} within "
+                f"{LARGEST_GAP_NS / 1e9:g} s of its stamp"
+            )
+        self._frames: Iterator[SourceFrame] = iter(())
+        self._next = len(self.names)
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return sample ``index``; raises DatasetError if it cannot be read."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        if index < self._next:
+            self._next = 0
+            self._frames = (
+                frame
+                for frame in self._source.frames()
+                if self._nearest(frame.stamp_ns) is not None
+            )
+        while True:
+            frame = next(self._frames)
+            self._next += 1
+            if self._next > index:
+                return self._sample(frame)
+
+    def _nearest(self, stamp: int) -> int | None:
+        """Return the stamp of the depth that belongs to an image's, None if none does."""
+        place = bisect.bisect_left(self._stamps, stamp)
+        around = self._stamps[max(place - 1, 0) : place + 1]
+        nearest = min(around, key=lambda other: abs(other - stamp), default=None)
+        return nearest if nearest is not None and abs(nearest - stamp) <= LARGEST_GAP_NS else None
+
+    def _sample(self, frame: SourceFrame) -> Sample:
+        name = f"{self.root}: frame {frame.name}"
+        try:
+            camera = camera_from_info(frame.camera_info, name)
+            camera = camera.for_image(frame.width, frame.height)
+            image = np.ascontiguousarray(frame.bgr()[..., ::-1])
+            message = self._truth[self._nearest(frame.stamp_ns)]
+            depth_m = depth_from_message(message, self.truth_topic)
+        except (MessageError, ToolError, ValueError) as error:
+            raise DatasetError(str(error)) from error
+        check_size(Path(self.truth_topic), depth_m, image.shape[:2])
+        known = np.isfinite(depth_m) & (depth_m > 0)
+        return pinhole_sample(frame.name, image, np.where(known, depth_m, 0), camera)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 (hex) over the files of the recording."""
+        folder = self.root if self.root.is_dir() else self.root.parent
+        return combined_digest(storage_files(self.root), folder)
+
+    def describe_depth(self) -> str:
+        """Return in words where the true depth comes from."""
+        return f"{self.truth_topic} of the recording"
+
+
+def find_truth_topic(recording: Recording) -> str:
+    """Return the topic of true depth; raises ToolError, which names the topics, without one."""
+    topic = recording.truth_topic()
+    if topic is not None:
+        return topic
+    depth = recording.depth_topics()
+    if len(depth) == 1:
+        return depth[0]
+    found = f"several: {', '.join(depth)}" if depth else f"none of {', '.join(recording.topics)}"
+    raise ToolError(
+        f"{recording.path}: which topic is the true depth, registered to the images? Found "
+        f"{found}; name it by --truth-topic"
+    )

@@ -1,0 +1,94 @@
+"""A recording is evaluated like any other data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy")
+
+from recording_files import (
+    camera_recording,
+    image_message,
+    info_message,
+    picture,
+    truth_message,
+    write_recording,
+)
+
+from depthrefl_ros.tools import evaluate as tool
+from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.recorded_samples import RecordedSamples
+
+CORRIDOR = Path(__file__).parent / "data" / "corridor.mcap"
+
+
+def recording(path: Path, depth_topics: tuple[str, ...], offset: int = 0) -> Path:
+    """Five images, and depth of frame ``offset`` on of as many metres as its number and one."""
+    topics = {
+        "/camera/image_raw": [image_message(n) for n in range(5)],
+        "/camera/camera_info": [info_message(n) for n in range(5)],
+    }
+    for topic in depth_topics:
+        topics[topic] = [truth_message(n, n + 1.0) for n in range(offset, 5)]
+    return write_recording(path, topics)
+
+
+def test_samples_have_image_truth_and_camera_in_any_order(tmp_path):
+    samples = RecordedSamples(recording(tmp_path / "a.mcap", ("/camera/depth_truth/compressed",)))
+    assert samples.names == ["0", "1", "2", "3", "4"] and len(samples) == 5
+    for index in (0, 1, 4, 2, 2, 0):
+        sample = samples[index]
+        assert sample.name == str(index)
+        assert np.array_equal(sample.image, picture(index)[..., ::-1])
+        assert sample.intrinsics == (60.0, 61.0, 31.5, 23.5)
+        assert (sample.depth_m[0] == 0).all() and (sample.depth_m[1:] == index + 1.0).all()
+    with pytest.raises(IndexError):
+        samples[5]
+
+
+def test_images_without_depth_are_left_out_and_named(tmp_path):
+    path = recording(tmp_path / "a.mcap", ("/camera/depth_truth/compressed",), offset=2)
+    samples = RecordedSamples(path)
+    assert samples.names == ["2", "3", "4"] and samples.without_depth == ["0", "1"]
+    assert samples[0].depth_m.max() == 3.0
+
+
+def test_the_only_depth_topic_is_the_truth_and_several_are_asked_about(tmp_path):
+    aligned, other = "/camera/aligned_depth/image_raw", "/rear/depth/image"
+    one = RecordedSamples(recording(tmp_path / "one.mcap", (aligned,)))
+    assert one.truth_topic == aligned and aligned in one.describe_depth()
+    two = recording(tmp_path / "two.mcap", (aligned, other))
+    with pytest.raises(ToolError, match=f"several: {aligned}, {other}; .*--truth-topic"):
+        RecordedSamples(two)
+    assert RecordedSamples(two, truth_topic=other).truth_topic == other
+    with pytest.raises(ToolError, match="no image topic /nothing for the true depth"):
+        RecordedSamples(two, truth_topic="/nothing")
+    none = camera_recording(tmp_path / "none.mcap", 3)
+    with pytest.raises(ToolError, match="none of /camera/.*--truth-topic"):
+        RecordedSamples(none)
+
+
+def test_the_fingerprint_follows_the_contents(tmp_path):
+    paths = [tmp_path / name / "a.mcap" for name in ("first", "again", "other")]
+    for path, offset in zip(paths, (0, 0, 1), strict=True):
+        path.parent.mkdir()
+        recording(path, ("/depth_truth",), offset)
+    first, again, other = (RecordedSamples(path).fingerprint() for path in paths)
+    assert first == again != other
+
+
+def test_the_shipped_recording_is_evaluated(tmp_path, capsys):
+    report = tmp_path / "report.json"
+    command = ["--data", str(CORRIDOR), "--json", str(report), "--threads", "1"]
+    assert tool.main([*command, "--model", "indoor_nano"]) == 0
+    figures = json.loads(report.read_text())
+    assert figures["images"] == 64 and figures["blocks"] == 8
+    assert 0.05 < figures["abs_rel"] < 0.3 and 0.8 < figures["scale_ratio"] < 1.25
+    assert figures["bands"]["1-2"]["pixels"] > 1_000_000
+    assert "depth_truth" in capsys.readouterr().out
+    assert tool.main([*command, "--list", "list.txt"]) == 2
+    assert "not for recordings" in capsys.readouterr().err
