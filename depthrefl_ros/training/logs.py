@@ -13,33 +13,45 @@ class CsvLog:
     """A CSV file with a row a step.
 
     Rows after ``step``, and one that was cut off, are dropped: what a run that was killed left.
+    Figures that the file has no column for get one, empty in the rows before.
     """
 
     def __init__(self, path: Path, step: int):
         self._path = path
+        self._columns: list[str] = []
         if path.exists():
-            with path.open(newline="") as stream:
-                rows = list(csv.DictReader(stream))
+            rows = self._rows()
             kept = [row for row in rows if None not in row.values() and int(row["step"]) <= step]
             if len(kept) < len(rows):
                 self._replace(kept)
+            self._columns = list(kept[0]) if kept else []
+
+    def _rows(self) -> list[dict]:
+        with self._path.open(newline="") as stream:
+            return list(csv.DictReader(stream))
 
     def _replace(self, rows: list[dict]) -> None:
         """Replace the file whole by one with these rows only."""
-        part = CsvLog(self._path.with_suffix(".csv.part"), step=-1)
-        part._path.unlink(missing_ok=True)
-        for row in rows:
-            part.add(row)
-        if rows:
-            part._path.replace(self._path)
-        else:
+        if not rows:
             self._path.unlink()
+            return
+        part = self._path.with_name(f"{self._path.name}.part")
+        with part.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        part.replace(self._path)
 
     def add(self, row: dict) -> None:
-        """Append one row; the first row names the columns."""
+        """Append one row."""
         is_new = not self._path.exists()
+        added = [name for name in row if name not in self._columns]
+        self._columns += added
+        if added and not is_new:
+            rows = self._rows()
+            self._replace([{name: old.get(name, "") for name in self._columns} for old in rows])
         with self._path.open("a", newline="") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(row))
+            writer = csv.DictWriter(stream, fieldnames=self._columns)
             if is_new:
                 writer.writeheader()
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
