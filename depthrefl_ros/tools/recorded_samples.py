@@ -22,8 +22,8 @@ from depthrefl_ros.tools.recordings import (
 )
 from depthrefl_ros.tools.source_frame import SourceFrame
 from depthrefl_ros.training.datasets import DatasetError, Sample
+from depthrefl_ros.training.datasets.file_pairs import pinhole_sample
 from depthrefl_ros.training.datasets.image_folder import check_size, combined_digest
-from depthrefl_ros.training.datasets.plain import pinhole_sample
 
 LARGEST_GAP_NS = 20_000_000  # between an image and its depth, as in TUM's benchmark
 

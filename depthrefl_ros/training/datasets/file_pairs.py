@@ -4,12 +4,72 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 
-from depthrefl_ros.image_files import list_images, natural_key, stem_of
-from depthrefl_ros.training.datasets.image_folder import DatasetError, listed_names
+import cv2
+import numpy as np
+
+from depthrefl_ros.geometry.camera import Camera, undistortion_maps
+from depthrefl_ros.image_files import list_images, natural_key, read_image, stem_of
+from depthrefl_ros.training.datasets.depth_files import read_depth
+from depthrefl_ros.training.datasets.image_folder import (
+    DatasetError,
+    Sample,
+    check_size,
+    listed_names,
+)
 
 COLOUR_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+
+
+def read_pair(
+    name: str,
+    files: tuple[Path, Path],
+    camera: Camera | tuple[float, float, float, float],
+    factor: float | None,
+) -> Sample:
+    """Return the sample that a colour file and a depth file hold.
+
+    Args:
+        name: of the sample.
+        files: colour and depth, registered to each other.
+        camera: of both; of (fx, fy, cx, cy) the image is as large as it happens to be.
+        factor: units of the depth file a metre, as for ``read_depth``.
+
+    Raises:
+        DatasetError: a file cannot be read, or is of another size.
+    """
+    colour_file, depth_file = files
+    image, depth_m = read_image(colour_file), read_depth(depth_file, factor)
+    if not isinstance(camera, Camera):
+        camera = Camera.pinhole(image.shape[1], image.shape[0], *camera)
+    for path, plane in ((colour_file, image), (depth_file, depth_m)):
+        check_size(path, plane, (camera.height, camera.width))
+    return pinhole_sample(name, image, depth_m, camera)
+
+
+def pinhole_sample(name: str, image: np.ndarray, depth_m: np.ndarray, camera: Camera) -> Sample:
+    """Return a sample without lens distortion; depth along the axis stays what it is.
+
+    Args:
+        name: of the image.
+        image: (H, W, 3) uint8 RGB.
+        depth_m: (H, W) float32 metres, registered to the image.
+        camera: of both; its size is theirs.
+    """
+    if camera.is_distorted:
+        x, y = _maps(camera)
+        image = cv2.remap(image, x, y, cv2.INTER_LINEAR)
+        # Nearest: a mean of two surfaces lies on neither. Outside of the raw image is unknown.
+        depth_m = cv2.remap(depth_m, x, y, cv2.INTER_NEAREST, borderValue=0)
+        camera = camera.rectified()
+    return Sample(name, image, depth_m, (camera.fx, camera.fy, camera.cx, camera.cy))
+
+
+@lru_cache(maxsize=8)
+def _maps(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    return undistortion_maps(camera, camera.rectified().K, (camera.width, camera.height))
 
 
 class FilePairs:

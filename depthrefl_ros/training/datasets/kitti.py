@@ -12,15 +12,11 @@ import re
 from functools import cache
 from pathlib import Path
 
-import numpy as np
-
-from depthrefl_ros.image_files import read_image
+from depthrefl_ros.training.datasets.file_pairs import read_pair
 from depthrefl_ros.training.datasets.image_folder import (
     DatasetError,
     ImageFolder,
     Sample,
-    check_size,
-    read_depth_png,
     read_lines,
 )
 
@@ -53,11 +49,9 @@ class KittiDepth(ImageFolder):
     def load(self, name: str) -> Sample:
         """Decode one image with its depth in metres; the sizes differ from drive to drive."""
         colour_file, depth_file, camera_file = self.files_of(name)
-        image, steps = read_image(colour_file), read_depth_png(depth_file, np.uint16)
-        check_size(depth_file, steps, image.shape[:2])
-        depth_m = steps.astype(np.float32) / np.float32(STEPS_PER_METRE)
         camera = name.split("/")[1].removeprefix("image_")
-        return Sample(name, image, depth_m, rectified_intrinsics(camera_file, camera))
+        intrinsics = rectified_intrinsics(camera_file, camera)
+        return read_pair(name, (colour_file, depth_file), intrinsics, STEPS_PER_METRE)
 
     def files_of(self, name: str) -> list[Path]:
         """Return colour, depth and calibration; raises DatasetError if one is not there."""

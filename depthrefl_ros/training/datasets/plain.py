@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import yaml
 
-from depthrefl_ros.geometry.camera import Camera, undistortion_maps
-from depthrefl_ros.image_files import read_image
+from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.training.datasets.depth_files import (
     DEPTH_SUFFIXES,
-    read_depth,
     usual_factor,
 )
-from depthrefl_ros.training.datasets.file_pairs import FilePairs
+from depthrefl_ros.training.datasets.file_pairs import FilePairs, read_pair
 from depthrefl_ros.training.datasets.image_folder import (
     DatasetError,
     ImageFolder,
     Sample,
-    check_size,
     read_text,
 )
 
@@ -96,29 +91,6 @@ def checked_factor(value: object, what: str) -> float:
     return factor
 
 
-def pinhole_sample(name: str, image: np.ndarray, depth_m: np.ndarray, camera: Camera) -> Sample:
-    """Return a sample without lens distortion; depth along the axis stays what it is.
-
-    Args:
-        name: of the image.
-        image: (H, W, 3) uint8 RGB.
-        depth_m: (H, W) float32 metres, registered to the image.
-        camera: of both; its size is theirs.
-    """
-    if camera.is_distorted:
-        x, y = _maps(camera)
-        image = cv2.remap(image, x, y, cv2.INTER_LINEAR)
-        # Nearest: a mean of two surfaces lies on neither. Outside of the raw image is unknown.
-        depth_m = cv2.remap(depth_m, x, y, cv2.INTER_NEAREST, borderValue=0)
-        camera = camera.rectified()
-    return Sample(name, image, depth_m, (camera.fx, camera.fy, camera.cx, camera.cy))
-
-
-@lru_cache(maxsize=8)
-def _maps(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    return undistortion_maps(camera, camera.rectified().K, (camera.width, camera.height))
-
-
 class PlainFolder(ImageFolder):
     """``rgb/NAME.jpg``, ``depth/NAME.png`` and ``intrinsics.yaml``; other suffixes work too.
 
@@ -154,12 +126,7 @@ class PlainFolder(ImageFolder):
 
     def load(self, name: str) -> Sample:
         """Decode one image with its depth in metres and its own intrinsics."""
-        camera = self._cameras.of(name)
-        colour_file, depth_file = self._pairs.of(name)
-        image, depth_m = read_image(colour_file), read_depth(depth_file, self.depth_factor)
-        for path, plane in ((colour_file, image), (depth_file, depth_m)):
-            check_size(path, plane, (camera.height, camera.width))
-        return pinhole_sample(name, image, depth_m, camera)
+        return read_pair(name, self._pairs.of(name), self._cameras.of(name), self.depth_factor)
 
     def files_of(self, name: str) -> list[Path]:
         """Return colour, depth and the intrinsics."""

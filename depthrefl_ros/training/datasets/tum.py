@@ -12,17 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.image_files import read_image
+from depthrefl_ros.training.datasets.file_pairs import read_pair
 from depthrefl_ros.training.datasets.image_folder import (
     DatasetError,
     ImageFolder,
     Sample,
-    check_size,
-    read_depth_png,
     read_lines,
     read_names,
 )
-from depthrefl_ros.training.datasets.plain import INTRINSICS_FILE, CameraFile, pinhole_sample
+from depthrefl_ros.training.datasets.plain import INTRINSICS_FILE, CameraFile
 
 STEPS_PER_METRE = 5000
 LARGEST_GAP_S = 0.02  # between a colour image and its depth, as the benchmark's tool has it
@@ -70,12 +68,7 @@ class TumRgbd(ImageFolder):
     def load(self, name: str) -> Sample:
         """Decode one image with its depth in metres."""
         camera = self._cameras.of(name) if self._cameras else self._published
-        colour_file, depth_file = self._pairs[name]
-        image, steps = read_image(colour_file), read_depth_png(depth_file, np.uint16)
-        for path, plane in ((colour_file, image), (depth_file, steps)):
-            check_size(path, plane, (camera.height, camera.width))
-        depth_m = steps.astype(np.float32) / np.float32(STEPS_PER_METRE)
-        return pinhole_sample(name, image, depth_m, camera)
+        return read_pair(name, self._pairs[name], camera, STEPS_PER_METRE)
 
     def files_of(self, name: str) -> list[Path]:
         """Return colour, depth, and the intrinsics if the folder has its own."""
