@@ -64,7 +64,7 @@ class McapStorage(BagStorage):
         self._file = path.open("rb")
         self._counts: dict[str, int] | None = None
         try:
-            self._reader = SeekingReader(self._file)
+            self._reader = SeekingReader(self._file, validate_crcs=True)
             summary = self._reader.get_summary()
             is_indexed = bool(summary and summary.chunk_indexes and summary.channels)
             self._is_indexed = is_indexed
@@ -125,7 +125,7 @@ class McapStorage(BagStorage):
 
     def _records(self) -> Iterator:
         self._file.seek(0)
-        return iter(StreamReader(self._file).records)
+        return iter(StreamReader(self._file, validate_crcs=True).records)
 
     def _scan(self) -> tuple[dict[int, Schema], dict[int, Channel]]:
         """Read the whole file for what a summary would say."""
@@ -232,7 +232,7 @@ def open_storage(path: Path, stack: ExitStack) -> BagStorage:
         )
     named = path
     if start.startswith(_ZSTD_START):
-        path = _unpacked(path, stack)
+        path = unpacked(path, stack)
         with path.open("rb") as file:
             start = file.read(16)
     if start.startswith(_MCAP_START):
@@ -245,6 +245,34 @@ def open_storage(path: Path, stack: ExitStack) -> BagStorage:
         raise ToolError(f"{named}: not a readable recording: it begins neither as MCAP nor SQLite")
     stack.callback(storage.close)
     return storage
+
+
+def unpacked(path: Path, stack: ExitStack) -> Path:
+    """Return a file that zstd compressed as a whole, unpacked; any other file as it is.
+
+    Args:
+        path: of the file.
+        stack: removes what was unpacked into the temporary folder.
+
+    Raises:
+        ToolError: damaged, or there is no room for it.
+    """
+    with path.open("rb") as file:
+        if not file.read(4).startswith(_ZSTD_START):
+            return path
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="depthrefl_")))
+    target = folder / (path.stem if path.suffix in _COMPRESSED else path.name)
+    try:
+        with path.open("rb") as packed, target.open("wb") as file:
+            shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(packed), file)
+    except zstandard.ZstdError as error:
+        raise ToolError(f"{path}: damaged zstd file ({error})") from error
+    except OSError as error:
+        raise ToolError(
+            f"{path}: cannot be unpacked into {folder}: {error.strerror}; TMPDIR=FOLDER names "
+            f"another folder, 'zstd -d {path.name}' unpacks it beside itself"
+        ) from error
+    return target
 
 
 def uncompressed(data: bytes) -> bytes:
@@ -288,19 +316,3 @@ def _stored_files(folder: Path) -> list[Path]:
         if file.is_file() and not file.name.startswith(".") and _is_stored(file)
     ]
     return sorted(files, key=lambda file: natural_key(file.name))
-
-
-def _unpacked(path: Path, stack: ExitStack) -> Path:
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="depthrefl_")))
-    target = folder / (path.stem if path.suffix in _COMPRESSED else path.name)
-    try:
-        with path.open("rb") as packed, target.open("wb") as file:
-            shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(packed), file)
-    except zstandard.ZstdError as error:
-        raise ToolError(f"{path}: damaged zstd file ({error})") from error
-    except OSError as error:
-        raise ToolError(
-            f"{path}: cannot be unpacked into {folder}: {error.strerror}; TMPDIR=FOLDER names "
-            f"another folder, 'zstd -d {path.name}' unpacks it beside itself"
-        ) from error
-    return target

@@ -18,7 +18,7 @@ import cv2
 
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.middleware import share_path
-from depthrefl_ros.tools.camera_info_file import Intrinsics, NoCameraInfoError
+from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.camera_source import PUBLISHING
 from depthrefl_ros.tools.command_line import (
     StopRequest,
@@ -41,7 +41,11 @@ from depthrefl_ros.tools.demo_report import (
     table,
     title,
 )
-from depthrefl_ros.tools.frame_sources import FrameSource, open_source
+from depthrefl_ros.tools.frame_sources import (
+    ASSUMED_HFOV_DEG,
+    FrameSource,
+    open_source_or_assume,
+)
 from depthrefl_ros.tools.overview import draw_overview
 from depthrefl_ros.tools.processes import Child, Children, isolated_environment
 from depthrefl_ros.tools.record import ENGINE
@@ -50,7 +54,6 @@ from depthrefl_ros.tools.truth import find_truth
 SHIPPED_RECORDING = "test/data/corridor.mcap"
 SHIPPED_MOUNT = (0.5, 4.0, 0.0)  # of its camera: metres above the floor, degrees down and to a side
 BASE_FRAME = "base_footprint"
-ASSUMED_HFOV_DEG = 60.0  # most webcams: 55 to 70 degrees
 LIVE_SECONDS = 60.0
 MAX_GIGABYTES = 2.0
 MEGABYTES_PER_PIXEL = 5.5e-6  # of a frame in the recording, clouds included
@@ -156,7 +159,11 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
             if args.camera_height is None:
                 args.camera_height, args.camera_pitch, args.camera_roll = SHIPPED_MOUNT
         _check_output(args.output)
-        source, assumed_hfov_deg = _checked_source(args)
+        intrinsics = Intrinsics(args.camera_info, args.hfov)
+        source, assumed_hfov_deg = open_source_or_assume(args.source, intrinsics)
+        args.hfov = assumed_hfov_deg or args.hfov
+        for note in source.notes:
+            _say(note)
         _say_what_is_written(args, source)
         logs = args.output / "logs"
         environment = isolated_environment(args.domain, not args.no_localhost)
@@ -209,32 +216,6 @@ def _check_output(folder: Path) -> None:
             f"{folder}: exists and is not of an earlier demo; choose another --output, nothing in "
             "it is replaced"
         )
-
-
-def _checked_source(args: argparse.Namespace) -> tuple[FrameSource, float | None]:
-    """Open the source, so that what is wrong with it shows before anything is started.
-
-    Returns:
-        The source, and the field of view that was assumed where nothing is known of its camera.
-    """
-    source = open_source(args.source, Intrinsics(args.camera_info, args.hfov))
-    for note in source.notes:
-        _say(note)
-    try:
-        if source.is_live:  # opening a camera twice in a row fails with some drivers
-            if args.camera_info is None and args.hfov is None:
-                raise NoCameraInfoError
-        elif next(source.frames(), None) is None:
-            raise ToolError(f"{source.name}: has no frames")
-    except NoCameraInfoError:
-        args.hfov = ASSUMED_HFOV_DEG
-        _say(
-            f"{source.name} has no camera info: a horizontal field of view of {args.hfov:g} "
-            "degrees is assumed, and distances are only as right as that; give --hfov or "
-            "--camera-info"
-        )
-        return open_source(args.source, Intrinsics(None, args.hfov)), args.hfov
-    return source, None
 
 
 def _say_what_is_written(args: argparse.Namespace, source: FrameSource) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,19 +18,28 @@ from depthrefl_ros.image_files import (
     list_images,
     stem_of,
 )
-from depthrefl_ros.tools.camera_info_file import INTRINSICS_FILE, Intrinsics
+from depthrefl_ros.tools.camera_info_file import INTRINSICS_FILE, Intrinsics, NoCameraInfoError
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recording_source import RecordingSource
 from depthrefl_ros.tools.recordings import is_recording
 from depthrefl_ros.tools.source_frame import FrameSource, SourceFrame
 
-__all__ = ["FrameSource", "ImageFiles", "SourceFrame", "VideoFile", "Webcam", "open_source"]
+__all__ = [
+    "FrameSource",
+    "ImageFiles",
+    "SourceFrame",
+    "VideoFile",
+    "Webcam",
+    "open_source",
+    "open_source_or_assume",
+]
 
 # What is wrong is told in one line of ours; OpenCV's and FFmpeg's would come on top.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 if hasattr(cv2.utils, "logging"):  # not in the OpenCV 4.5.4 of Ubuntu 22.04
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
+ASSUMED_HFOV_DEG = 60.0  # most webcams: 55 to 70 degrees
 _VIDEO_DEVICE = re.compile(r"(?:/dev/video)?(\d+)")
 
 
@@ -61,6 +71,39 @@ def open_source(source: str, intrinsics: Intrinsics, image_topic: str | None = N
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageFiles(str(path), [path], intrinsics, upright=intrinsics.file is None)
     return VideoFile(path, intrinsics)
+
+
+def open_source_or_assume(
+    source: str, intrinsics: Intrinsics, image_topic: str | None = None
+) -> tuple[FrameSource, float | None]:
+    """Open a source; where nothing is known of its camera, assume a field of view and say so.
+
+    The first frame is read, so that what is wrong with the source shows before anything is done.
+
+    Returns:
+        The source, and the field of view in degrees where it was assumed.
+
+    Raises:
+        ToolError: as ``open_source``, or there are no frames.
+    """
+    opened = open_source(source, intrinsics, image_topic)
+    try:
+        if opened.is_live:  # opening a camera twice in a row fails with some drivers
+            if not intrinsics.are_given:
+                raise NoCameraInfoError
+        elif next(opened.frames(), None) is None:
+            raise ToolError(f"{opened.name}: has no frames")
+    except NoCameraInfoError:
+        print(
+            f"{opened.name} has no camera info: a horizontal field of view of "
+            f"{ASSUMED_HFOV_DEG:g} degrees is assumed, and distances are only as right as that; "
+            "give --hfov or --camera-info",
+            file=sys.stderr,
+            flush=True,
+        )
+        intrinsics = Intrinsics(None, ASSUMED_HFOV_DEG)
+        return open_source(source, intrinsics, image_topic), ASSUMED_HFOV_DEG
+    return opened, None
 
 
 class Webcam(FrameSource):

@@ -36,6 +36,10 @@ class RecordingSource(FrameSource):
         path: of the recording.
         intrinsics: what the user says; it comes before what was recorded.
         image_topic: the user's choice, or None.
+
+    Attributes:
+        image_topic: of the camera.
+        info_topic: of its CameraInfo; None where the user's word counts.
     """
 
     def __init__(self, path: Path, intrinsics: Intrinsics, image_topic: str | None):
@@ -44,39 +48,47 @@ class RecordingSource(FrameSource):
         self._path = path
         self._intrinsics = intrinsics
         with Recording(path) as recording:
-            self._image_topic = recording.image_topic(image_topic)
-            self._info_topic = None
+            self.image_topic = recording.image_topic(image_topic)
+            self.info_topic = None
             if not intrinsics.are_given:
-                self._info_topic = recording.camera_info_topic(self._image_topic)
-            self.count = recording.count(self._image_topic)
+                self.info_topic = recording.camera_info_topic(self.image_topic)
+            self.count = recording.count(self.image_topic)
             self._note_choices(recording)
             self._look_at_times(recording)
-        self._is_rectified = bool(_RECTIFIED.search(base_topic(self._image_topic).lower()))
-        if self._is_rectified and self._info_topic:
+        self._is_rectified = bool(_RECTIFIED.search(base_topic(self.image_topic).lower()))
+        if self._is_rectified and self.info_topic:
             self.notes.append(
-                f"{self._image_topic} is rectified by its name: published with P and no distortion"
+                f"{self.image_topic} is rectified by its name: published with P and no distortion"
             )
 
     def frames(self) -> Iterator[SourceFrame]:
         """Yield the frames as they were recorded, each with the newest CameraInfo before it."""
         self.skipped.clear()
         with Recording(self._path) as recording:
-            info = recording.first(self._info_topic) if self._info_topic else None
-            topics = [topic for topic in (self._image_topic, self._info_topic) if topic]
+            info = recording.first(self.info_topic) if self.info_topic else None
+            topics = [topic for topic in (self.image_topic, self.info_topic) if topic]
             number = 0
             for topic, time_ns, message in recording.timed_messages(*topics):
-                if topic == self._info_topic:
+                if topic == self.info_topic:
                     info = message
                     continue
                 due_ns = time_ns if self._has_times else stamp_ns(message)
-                frame = self._frame(message, info, str(number), due_ns)
+                frame = self.frame(message, info, str(number), due_ns)
                 number += 1
                 if frame is not None:
                     yield frame
             if number and len(self.skipped) == number:
                 raise ToolError(f"{self.name}: none of {number} pictures can be read")
 
-    def _frame(self, message: Any, info: Any | None, name: str, due_ns: int) -> SourceFrame | None:
+    def frame(self, message: Any, info: Any | None, name: str, due_ns: int) -> SourceFrame | None:
+        """Return one image of the camera as a frame; None if it cannot be read, which is told.
+
+        Args:
+            message: Image or CompressedImage.
+            info: the CameraInfo that belongs to it; None where the user's word counts.
+            name: of the frame.
+            due_ns: as ``SourceFrame.time_ns``.
+        """
         frame_id = message.header.frame_id or DEFAULT_FRAME_ID
         if hasattr(message, "encoding"):
             return SourceFrame(
@@ -95,7 +107,7 @@ class RecordingSource(FrameSource):
         from depthrefl_ros.ros.convert.images import MessageError, compressed_image_to_array
 
         try:
-            pixels, _ = compressed_image_to_array(message, self._image_topic)
+            pixels, _ = compressed_image_to_array(message, self.image_topic)
         except MessageError as error:
             self.skip(f"{self._path}: frame {name}: {error}")
             return None
@@ -114,16 +126,16 @@ class RecordingSource(FrameSource):
         others = [
             topic
             for topic in recording.image_topics()
-            if base_topic(topic) != base_topic(self._image_topic)
+            if base_topic(topic) != base_topic(self.image_topic)
         ]
         if others:
             self.notes.append(
-                f"images of {self._image_topic}; also there: {', '.join(others)} (--image-topic)"
+                f"images of {self.image_topic}; also there: {', '.join(others)} (--image-topic)"
             )
-        sibling = base_topic(self._image_topic).rsplit("/", 1)[0] + "/camera_info"
-        if self._info_topic not in (None, sibling):
+        sibling = base_topic(self.image_topic).rsplit("/", 1)[0] + "/camera_info"
+        if self.info_topic not in (None, sibling):
             self.notes.append(
-                f"no {sibling}: camera info of {self._info_topic}, of the same frame and size"
+                f"no {sibling}: camera info of {self.info_topic}, of the same frame and size"
             )
 
     def _look_at_times(self, recording: Recording) -> None:
@@ -131,7 +143,7 @@ class RecordingSource(FrameSource):
         seen = [
             (time_ns, stamp_ns(message))
             for _, time_ns, message in itertools.islice(
-                recording.timed_messages(self._image_topic), _LOOKED_AT
+                recording.timed_messages(self.image_topic), _LOOKED_AT
             )
         ]
         recorded = [time_ns for time_ns, _ in seen]

@@ -24,7 +24,14 @@ from depthrefl_ros.tools.bag_storage import (
 )
 from depthrefl_ros.tools.command_line import ToolError
 
-__all__ = ["Recording", "base_topic", "depth_from_message", "is_recording", "stamp_ns"]
+__all__ = [
+    "Recording",
+    "base_topic",
+    "depth_from_message",
+    "is_other_light",
+    "is_recording",
+    "stamp_ns",
+]
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
@@ -159,7 +166,7 @@ class Recording:
         return sorted(
             images,
             key=lambda topic: (
-                self._is_other_light(topic),
+                is_other_light(self, topic),
                 self.camera_info_topic(topic) is None,
                 not _COLOUR_WORDS.search(topic.lower()),
                 topic.endswith(_COMPRESSED),
@@ -246,10 +253,6 @@ class Recording:
         text = getattr(first, "encoding", None) or getattr(first, "format", "")
         return text.startswith(_DEPTH_ENCODINGS) or "compressedDepth" in text
 
-    def _is_other_light(self, topic: str) -> bool:
-        is_mono16 = getattr(self.first(topic), "encoding", "") == "mono16"
-        return is_mono16 or bool(_OTHER_LIGHT.search(topic.lower()))
-
     @staticmethod
     def _is_of(info: Any | None, info_topic: str, image: Any, namespace: str) -> bool:
         if info is None:
@@ -260,6 +263,12 @@ class Recording:
         if info.header.frame_id and image.header.frame_id:
             return info.header.frame_id == image.header.frame_id
         return bool(namespace) and info_topic.startswith(f"{namespace}/")
+
+
+def is_other_light(recording: Recording, topic: str) -> bool:
+    """Whether an image topic is of a thermal, infrared or grey camera, by name or 16 bits."""
+    is_mono16 = getattr(recording.first(topic), "encoding", "") == "mono16"
+    return is_mono16 or bool(_OTHER_LIGHT.search(topic.lower()))
 
 
 def picture_size(message: Any) -> tuple[int, int] | None:

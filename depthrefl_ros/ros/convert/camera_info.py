@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from sensor_msgs.msg import CameraInfo
-from std_msgs.msg import Header
 
 from depthrefl_ros.geometry.camera import Camera, CameraError, RegionOfInterest
 from depthrefl_ros.ros.convert.encodings import MessageError
+
+if TYPE_CHECKING:  # files of recordings are read without ROS
+    from sensor_msgs.msg import CameraInfo
+    from std_msgs.msg import Header
 
 
 def info_key(message: CameraInfo) -> tuple:
@@ -53,6 +57,8 @@ def camera_from_info(message: CameraInfo, topic: str) -> Camera:
 
 def camera_to_info(camera: Camera, header: Header) -> CameraInfo:
     """The CameraInfo message of a camera, with this header."""
+    from sensor_msgs.msg import CameraInfo
+
     message = CameraInfo(header=header, width=camera.width, height=camera.height)
     message.distortion_model = camera.distortion_model
     message.d = camera.D.tolist()

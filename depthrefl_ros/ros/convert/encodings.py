@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import Image
+
+if TYPE_CHECKING:  # files of recordings are read without ROS
+    from sensor_msgs.msg import Image
 
 
 class MessageError(ValueError):

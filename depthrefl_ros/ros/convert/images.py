@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 import sys
 from array import array
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image
 
 from depthrefl_ros.image_files import jpeg_end, lacks_rows, png_end
 from depthrefl_ros.ros.convert.encodings import (
@@ -26,6 +26,9 @@ from depthrefl_ros.ros.convert.encodings import (
     plain_view,
     to_8_bits,
 )
+
+if TYPE_CHECKING:  # files of recordings are read without ROS
+    from sensor_msgs.msg import CompressedImage, Image
 
 __all__ = [
     "ImageBuffer",
@@ -137,6 +140,8 @@ class ImageBuffer:
     """
 
     def __init__(self, height: int, width: int, encoding: str, dtype: type, channels: int = 1):
+        from sensor_msgs.msg import Image
+
         step = width * channels * np.dtype(dtype).itemsize
         self.message = Image(height=height, width=width, encoding=encoding, step=step)
         self.message.is_bigendian = int(_IS_BIG_ENDIAN)
