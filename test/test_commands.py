@@ -95,6 +95,15 @@ def test_a_missing_package_is_told_in_one_line(command):
     assert "install" in done.stderr
 
 
+@pytest.mark.parametrize("command", NEEDS)
+def test_help_is_answered_without_the_package(command):
+    package, _ = NEEDS[command]
+    done = run(command, "--help", blocked=(package,))
+    assert done.stdout.startswith(f"usage: depthrefl {command}")
+    assert done.returncode == 0 or (done.returncode == 2 and package in done.stderr)
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - set(NEEDS)))
 def test_the_other_commands_explain_themselves_without_ros_torch_and_blender(command):
     done = run(command, "--help", blocked=("rclpy", "torch", "bpy"))

@@ -63,6 +63,9 @@ def main(argv: list[str] | None = None) -> int:
         missing = what_is_missing(error)
         if missing is None:
             raise
+        if {"-h", "--help"} & {*rest}:
+            # The options are defined beside what needs the package.
+            print(f"usage: depthrefl {command} [ARGUMENTS]\n\n{COMMANDS[command]}")
         print(f"depthrefl {command}: error: {missing}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
