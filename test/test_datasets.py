@@ -75,6 +75,17 @@ def test_plain_folder_takes_one_camera_for_all(tmp_path):
     assert PlainFolder(root)[1].intrinsics == (50.0, 51.0, 32.0, 24.0)
 
 
+def test_names_that_look_like_numbers_need_no_quotes(tmp_path):
+    root = write_plain_folder(tmp_path / "plain", count=12)
+    lines = [
+        f"  {index:04d}: {{width: 64, height: 48, fx: {40 + index}, fy: 50, cx: 32, cy: 24}}"
+        for index in range(12)
+    ]
+    (root / "intrinsics.yaml").write_text("\n".join(["images:", *lines]))
+    dataset = PlainFolder(root)
+    assert len(dataset) == 12 and dataset[10].intrinsics[0] == 50.0
+
+
 def test_plain_folder_leaves_out_images_that_are_not_complete_yet(tmp_path):
     root = write_plain_folder(tmp_path / "plain")
     (root / "depth" / "0001.png").unlink()

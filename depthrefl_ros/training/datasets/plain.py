@@ -44,12 +44,14 @@ class CameraFile:
         if not path.is_file():
             raise DatasetError(f"{path}: missing; it must hold 'camera' or 'images'")
         try:
-            content = yaml.safe_load(read_text(path))
+            # Text only: as a number, an image's name 0010 would be read as octal 8.
+            content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
         except yaml.YAMLError as error:
             raise DatasetError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
         content = content if isinstance(content, dict) else {}
         self._shared: dict[str, Any] | None = content.get("camera")
-        self._own = {str(key): value for key, value in (content.get("images") or {}).items()}
+        images = content.get("images")
+        self._own: dict[str, Any] = images if isinstance(images, dict) else {}
         if self._shared is None and not self._own:
             raise DatasetError(f"{path}: needs 'camera: {{...}}' or 'images: {{NNNN: {{...}}}}'")
         self.depth_factor = None
