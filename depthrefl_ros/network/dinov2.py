@@ -97,14 +97,14 @@ class DinoV2Backbone(nn.Module):
         )
 
     def forward(self, image: Tensor) -> BackboneFeatures:
-        """(N, 3, H, W) normalised RGB, H and W multiples of 14, to ``BackboneFeatures``."""
+        """Map (N, 3, H, W) normalised RGB, H and W multiples of 14, to ``BackboneFeatures``."""
         bottleneck, blocks, finest = self.neck(image)
         head, relative = self._relative(finest, image)
         # The reflector works at the last block's stride, not at the image's.
         return BackboneFeatures(bottleneck, blocks, resize(head, blocks[-1]), relative)
 
     def neck(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
-        """Encoder and neck alone.
+        """Run encoder and neck alone.
 
         Args:
             image: (N, 3, H, W) normalised RGB.
@@ -133,7 +133,7 @@ class DinoV2Backbone(nn.Module):
         return feature, torch.sigmoid(-head.conv3(feature))
 
     def fix_size(self, height: int, width: int) -> None:
-        """Resizes the position embedding once, in place, for images of this size (pixels).
+        """Resize the position embedding once, in place, for images of this size (pixels).
 
         In an exported graph a bicubic resize of a constant would otherwise run for every frame.
         """
@@ -141,7 +141,7 @@ class DinoV2Backbone(nn.Module):
         encoder.embeddings = _FixedSizeEmbeddings(encoder.embeddings, height, width)
 
     def prepare_for_export(self) -> None:
-        """Computes attention as products and a softmax, in place, for exported graphs.
+        """Compute attention as products and a softmax, in place, for exported graphs.
 
         Torch's fused attention is faster in torch, but exported it becomes a softmax that guards
         each layer against NaN: OpenVINO is 10 % slower with it.
@@ -150,7 +150,7 @@ class DinoV2Backbone(nn.Module):
 
     @staticmethod
     def normalise(image: Tensor) -> Tensor:
-        """RGB in 0..255 to ImageNet's zero mean and unit deviation, channel by channel."""
+        """Map RGB in 0..255 to ImageNet's zero mean and unit deviation, channel by channel."""
         kind = {"dtype": image.dtype, "device": image.device}
         mean = torch.tensor(_MEAN, **kind).reshape(1, 3, 1, 1)
         scale = 1.0 / torch.tensor(_STANDARD_DEVIATION, **kind).reshape(1, 3, 1, 1)
@@ -178,6 +178,6 @@ class _FixedSizeEmbeddings(nn.Module):
             self.position = nn.Parameter(position[:, 1:].clone())
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) to tokens (N, 1 + H W / 14^2, C), that of the whole image first."""
+        """Map (N, 3, H, W) to tokens (N, 1 + H W / 14^2, C), that of the whole image first."""
         patches = self.patch_embeddings(image) + self.position
         return torch.cat([self.whole.expand(patches.shape[0], -1, -1), patches], dim=1)

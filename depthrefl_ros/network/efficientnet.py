@@ -78,7 +78,7 @@ class SameConv2d(nn.Conv2d):
     """
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C', ceil(H / stride), ceil(W / stride))."""
+        """Map (N, C, H, W) to (N, C', ceil(H / stride), ceil(W / stride))."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         pads = []
         for size in (image.shape[3], image.shape[2]):
@@ -116,7 +116,7 @@ class InvertedResidual(nn.Module):
         self._bn2 = _batch_norm(outputs)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
         hidden = features
         if self.expands:
             hidden = functional.relu6(self._bn0(self._expand_conv(hidden)))
@@ -159,7 +159,7 @@ class EfficientNetLite(nn.Module):
         self.channels = tuple(last_of_stride[s][1] for s in _STRIDES)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) normalised RGB to features at strides 4, 8, 16 and 32."""
+        """Map (N, 3, H, W) normalised RGB to features at strides 4, 8, 16 and 32."""
         hidden = functional.relu6(self._bn0(self._conv_stem(image)))
         features = []
         for index, block in enumerate(self._blocks):
@@ -170,7 +170,7 @@ class EfficientNetLite(nn.Module):
 
 
 def _round_channels(channels: float, divisor: int = 8) -> int:
-    """Rounds to a multiple of 8, never down by more than a tenth (EfficientNet's rule)."""
+    """Round to a multiple of 8, never down by more than a tenth (EfficientNet's rule)."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
@@ -191,7 +191,7 @@ class GlobalContext(nn.Module):
         self.whole = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, inputs, h, w) to (N, outputs, h, w)."""
+        """Map (N, inputs, h, w) to (N, outputs, h, w)."""
         whole = self.whole(features.mean(dim=(2, 3), keepdim=True))
         return functional.relu(self.normalise(self.local(features)) + whole)
 
@@ -210,7 +210,7 @@ class DecoderBlock(nn.Module):
         self.normalise_blend = nn.BatchNorm2d(outputs)
 
     def forward(self, skip: Tensor, coarser: Tensor) -> Tensor:
-        """(N, skip, h, w) and the coarser block to (N, outputs, h, w)."""
+        """Map (N, skip, h, w) and the coarser block to (N, outputs, h, w)."""
         # The 1x1 runs before the upsampling, on a quarter of the pixels; the two commute.
         descended = resize(self.descend(coarser), skip)
         hidden = functional.relu(self.normalise_sum(self.lateral(skip) + descended))
@@ -239,7 +239,7 @@ class EfficientNetLiteBackbone(nn.Module):
         self.relative_head = RelativeHead(config.decoder_channels[-1], config.head_channels)
 
     def forward(self, image: Tensor) -> BackboneFeatures:
-        """(N, 3, H, W) normalised RGB, H and W multiples of 32, to ``BackboneFeatures``."""
+        """Map (N, 3, H, W) normalised RGB, H and W multiples of 32, to ``BackboneFeatures``."""
         features = self.encoder(image)
         bottleneck = self.context(features[-1])
         blocks = []
@@ -258,5 +258,5 @@ class EfficientNetLiteBackbone(nn.Module):
 
     @staticmethod
     def normalise(image: Tensor) -> Tensor:
-        """RGB in 0..255 to what the ImageNet weights expect: (v - 127) / 128."""
+        """Map RGB in 0..255 to what the ImageNet weights expect: (v - 127) / 128."""
         return (image - 127.0) * torch.tensor(1.0 / 128.0, dtype=image.dtype, device=image.device)

@@ -18,7 +18,7 @@ _FOCAL_OF_WIDTH = 0.9375  # a horizontal view of 56 degrees, as in the small mod
 
 
 def flagship_config(height: int = 252, width: int = 336, bins: int = 32) -> ModelConfig:
-    """The flagship for images of this size.
+    """Return the flagship for images of this size.
 
     Args:
         height: pixels, a multiple of 14.
@@ -40,7 +40,7 @@ def flagship_config(height: int = 252, width: int = 336, bins: int = 32) -> Mode
 def random_flagship(
     height: int = 252, width: int = 336, bins: int = 32, seed: int = 0
 ) -> DepthModel:
-    """The flagship with random weights at unit gain, so that its outputs vary with the image.
+    """Return the flagship with random weights at unit gain, so that outputs vary with the image.
 
     As initialised for training, its tokens hardly differ and its output is nearly flat, and a
     comparison of two engines on it would prove nothing.

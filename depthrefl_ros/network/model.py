@@ -57,7 +57,7 @@ class ModelConfig:
             raise ValueError(f"need 0 < z_min_m < z_max_m, got {self.z_min_m} and {self.z_max_m}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values only, fit for YAML."""
+        """Return plain values only, fit for YAML."""
         plain = asdict(self)
         for part in (plain["backbone"], plain["reflector"]):
             part.update({name: list(v) for name, v in part.items() if isinstance(v, tuple)})
@@ -65,7 +65,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> ModelConfig:
-        """The inverse of ``to_dict``.
+        """Return the config that ``to_dict`` told.
 
         Raises:
             ValueError: a field is unknown or its value is out of range.
@@ -118,7 +118,7 @@ class DepthModel(nn.Module):
         )
 
     def forward(self, image: Tensor) -> DepthOutput:
-        """(N, 3, H, W) RGB in 0..255 of the parameters' type to ``DepthOutput`` in float32."""
+        """Map (N, 3, H, W) RGB in 0..255 of the parameters' type to ``DepthOutput`` in float32."""
         features = self.backbone(self.backbone.normalise(image))
         metric = self.reflector(features)
         return DepthOutput(
@@ -130,10 +130,10 @@ class DepthModel(nn.Module):
         )
 
     def relative_only(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) RGB in 0..255 to relative depth (N, 1, H, W) in (0, 1): stage 1 alone."""
+        """Map (N, 3, H, W) RGB in 0..255 to relative depth (N, 1, H, W) in (0, 1) by stage 1."""
         return enlarge(self.backbone(self.backbone.normalise(image)).relative.float(), image)
 
 
 def create_model(config: ModelConfig) -> DepthModel:
-    """A network with random weights (see ``checkpoints`` for trained ones)."""
+    """Return a network with random weights (see ``checkpoints`` for trained ones)."""
     return DepthModel(config)

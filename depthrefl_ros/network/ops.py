@@ -11,19 +11,19 @@ from torch.nn import functional
 
 
 def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """A two-layer perceptron at every pixel."""
+    """Return a two-layer perceptron at every pixel."""
     return nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1))
 
 
 def full_precision(tensor: Tensor) -> contextlib.AbstractContextManager:
-    """Switches autocast off where it is on: depth needs float32 to its last pixel."""
+    """Switch autocast off where it is on: depth needs float32 to its last pixel."""
     if torch.is_autocast_enabled(tensor.device.type):
         return torch.autocast(tensor.device.type, enabled=False)
     return contextlib.nullcontext()
 
 
 def resize(features: Tensor, like: Tensor) -> Tensor:
-    """Bilinear resize of (N, C, h, w) to the height and width of ``like``."""
+    """Resize (N, C, h, w) bilinearly to the height and width of ``like``."""
     if features.shape[2:] == like.shape[2:]:
         return features
     return functional.interpolate(
@@ -32,7 +32,7 @@ def resize(features: Tensor, like: Tensor) -> Tensor:
 
 
 def enlarge(plane: Tensor, like: Tensor) -> Tensor:
-    """What ``resize`` returns for (N, 1, h, w), as two products of matrices.
+    """Resize (N, 1, h, w) as ``resize`` does, by two products of matrices.
 
     CPU engines resize a single plane by scalar code, several times as slowly.
     """
@@ -45,7 +45,7 @@ def enlarge(plane: Tensor, like: Tensor) -> Tensor:
 
 
 def _bilinear(count: int, outputs: int, like: Tensor) -> Tensor:
-    """The matrix (outputs, count) that resizes ``count`` values, of the type of ``like``."""
+    """Return the matrix (outputs, count) that resizes ``count`` values, of the type of ``like``."""
     # By numpy, so that an export holds the matrix and not how it is made.
     places = ((np.arange(outputs) + 0.5) * count / outputs - 0.5).clip(0, count - 1)
     weights = np.maximum(1.0 - np.abs(places[:, None] - np.arange(count)), 0.0)

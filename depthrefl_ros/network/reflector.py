@@ -112,7 +112,7 @@ class BinsRegressor(nn.Module):
         self.register_buffer("cumulative", matrix.reshape(bins, bins, 1, 1), persistent=False)
 
     def forward(self, bottleneck: Tensor) -> Tensor:
-        """(N, C, h, w) to centres (N, K, h, w) float32, ascending over K, in units of z_max."""
+        """Map (N, C, h, w) to centres (N, K, h, w) float32, ascending over K, in units of z_max."""
         logits = self.logits(bottleneck)
         with full_precision(logits):
             widths = functional.softplus(logits.float()) + MINIMUM_WIDTH
@@ -128,13 +128,13 @@ class Projector(nn.Module):
         self.project = perceptron(inputs, embedding, embedding)
 
     def forward(self, block: Tensor, coarser: Tensor | None) -> Tensor:
-        """(N, C, h, w) and the coarser embedding (or None at the coarsest) to (N, E, h, w)."""
+        """Map (N, C, h, w) and the coarser embedding (or None at the coarsest) to (N, E, h, w)."""
         embedding = self.project(block)
         return embedding if coarser is None else embedding + resize(coarser, embedding)
 
 
 def attract(centres: Tensor, attractors: Tensor, alpha: float, gamma: int) -> Tensor:
-    """Moves each centre by the mean pull of all attractors.
+    """Move each centre by the mean pull of all attractors.
 
     c' = c + mean_k d_k / (1 + alpha d_k^gamma), d_k = a_k - c. With gamma = 2 the derivative of
     c' by c lies in [0, 1.125] whatever the attractors: 1 minus a mean of values in [-1/8, 1]. So c'
@@ -169,7 +169,7 @@ class Attractor(nn.Module):
         self.points = perceptron(embedding, embedding, count)
 
     def forward(self, centres: Tensor, embedding: Tensor) -> Tensor:
-        """Centres of the coarser level (N, K, ., .) and (N, E, h, w) to (N, K, h, w)."""
+        """Map centres of the coarser level (N, K, ., .) and (N, E, h, w) to (N, K, h, w)."""
         logits = self.points(embedding)
         with full_precision(logits):
             points = torch.sigmoid(logits.float())
@@ -195,7 +195,7 @@ class LogBinomial(nn.Module):
         self.register_buffer("index", index.float().reshape(shape), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) to log q (N, K, h, w) float32."""
+        """Map (N, C, h, w) to log q (N, K, h, w) float32."""
         logits = self.parameters_of(features)
         with full_precision(logits):
             p, t = torch.sigmoid(logits.float()).split(1, dim=1)
@@ -215,7 +215,7 @@ class SoftmaxBins(nn.Module):
         self.logits = perceptron(inputs, hidden, bins)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) to log q (N, K, h, w) float32."""
+        """Map (N, C, h, w) to log q (N, K, h, w) float32."""
         logits = self.logits(features)
         with full_precision(logits):
             return functional.log_softmax(logits.float(), dim=1)
@@ -272,7 +272,7 @@ class Reflector(nn.Module):
         self.distribution = distribution(head_channels + 1 + embedding, embedding, config.bins)
 
     def forward(self, features: BackboneFeatures) -> ReflectorOutput:
-        """Backbone features to ``ReflectorOutput`` at the finest block's stride."""
+        """Map backbone features to ``ReflectorOutput`` at the finest block's stride."""
         centres = self.bins(features.bottleneck)
         embedding = None
         for block, project, attractor in zip(

@@ -19,6 +19,6 @@ class RelativeHead(nn.Module):
         self.logit = nn.Conv2d(channels, 1, 1)
 
     def forward(self, block: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, inputs, h, w) to the head feature (N, channels, h, w) and relative (N, 1, h, w)."""
+        """Map (N, inputs, h, w) to the feature (N, channels, h, w) and relative (N, 1, h, w)."""
         feature = functional.relu(self.feature(block))
         return feature, torch.sigmoid(self.logit(feature))

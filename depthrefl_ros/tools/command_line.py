@@ -36,7 +36,7 @@ class ToolError(Exception):
 
 
 def make_parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:
-    """An argument parser whose --help ends with examples.
+    """Return an argument parser whose --help ends with examples.
 
     Args:
         name: the command as it is typed: ``depthrefl evaluate``.
@@ -53,7 +53,7 @@ def make_parser(name: str, description: str, examples: str) -> argparse.Argument
 
 
 def add_json_argument(parser: argparse.ArgumentParser, figures: str) -> None:
-    """Adds --json FILE; ``figures`` says what is written."""
+    """Add --json FILE; ``figures`` says what is written."""
     parser.add_argument("--json", type=Path, metavar="FILE", help=f"write {figures} to FILE")
 
 
@@ -115,7 +115,7 @@ def split_ros_args(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def positive_float(text: str) -> float:
-    """An argument that must be a finite number above 0; for argparse's ``type``."""
+    """Return a finite number above 0; for argparse's ``type``."""
     value = float(text)
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"{text!r} must be a finite number above 0")
@@ -123,7 +123,7 @@ def positive_float(text: str) -> float:
 
 
 def positive_int(text: str) -> int:
-    """An argument that must be a whole number above 0; for argparse's ``type``."""
+    """Return a whole number above 0; for argparse's ``type``."""
     value = int(text)
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number above 0")
@@ -131,7 +131,7 @@ def positive_int(text: str) -> int:
 
 
 def write_json(path: Path | None, figures: dict[str, Any]) -> None:
-    """Writes figures as JSON, NaN and infinite ones as null; does nothing without a path.
+    """Write figures as JSON, NaN and infinite ones as null; does nothing without a path.
 
     Raises:
         ToolError: the file cannot be written.
@@ -156,7 +156,7 @@ def _finite(value: Any) -> Any:
 
 
 def progress(total: float | None, description: str, unit: str) -> tqdm:
-    """A progress bar on stderr; silent where stderr is no terminal."""
+    """Return a progress bar on stderr; silent where stderr is no terminal."""
     return tqdm(total=total, desc=description, unit=f" {unit}", disable=not sys.stderr.isatty())
 
 

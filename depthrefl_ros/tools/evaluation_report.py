@@ -48,7 +48,7 @@ IMAGE = "image"  # the column of names
 
 
 def add_coverage(evaluation: Evaluation, calibration: dict[str, list[float]]) -> None:
-    """Adds ``coverage_50`` ... to each image's figures: truth within the calibrated intervals."""
+    """Add ``coverage_50`` ... to each image's figures: truth within the calibrated intervals."""
     measured = coverage(evaluation.pixels.error_ratio, calibration)
     for figures, shares in zip(evaluation.figures, measured, strict=True):
         figures.update(zip(COVERAGES, map(float, shares), strict=True))
@@ -90,7 +90,7 @@ def make_report(
 
 
 def _spread(interval: Interval) -> dict[str, float]:
-    """An interval without its mean, which has a place of its own."""
+    """Return an interval without its mean, which has a place of its own."""
     return {key: value for key, value in interval._asdict().items() if key != "mean"}
 
 
@@ -159,7 +159,7 @@ def _row(
 
 
 def write_per_image(path: Path, evaluation: Evaluation) -> None:
-    """Writes a CSV file of one row an image: its name and its figures.
+    """Write a CSV file of one row an image: its name and its figures.
 
     Raises:
         ToolError: the file cannot be written.
@@ -290,7 +290,7 @@ def _by_number(names: list[str], other: dict[str, dict[str, float]]) -> dict[str
 
 
 def differences_table(intervals: dict[str, Interval], path: Path) -> str:
-    """The differences with their intervals; a star where 0 is outside of the interval."""
+    """Return the differences with their intervals; a star where 0 is outside of the interval."""
     lines = [f"difference to {path}, paired{'':7}", f"{'':22}{'mean':>9}{'std. error':>12}   95 %"]
     for name, interval in intervals.items():
         heading, decimals, unit = FIGURES[name]

@@ -38,7 +38,7 @@ class Interval(NamedTuple):
 def blocks_of(
     names: Sequence[str], largest_gap: int = LARGEST_GAP, longest: int = LONGEST_BLOCK
 ) -> list[np.ndarray]:
-    """Groups images that probably show one scene, by their names.
+    """Group images that probably show one scene, by their names.
 
     A name is split into what comes before its last number, and that number. Images whose names
     begin alike (``drive_02/image_07``) are one block. Names that are only numbers (``0018``) are
@@ -81,7 +81,7 @@ def _name_key(name: str) -> tuple[str, int]:
 def block_bootstrap(
     values: np.ndarray, blocks: list[np.ndarray], resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """Returns the mean of per-image values with its standard error and 95 % interval.
+    """Return the mean of per-image values with its standard error and 95 % interval.
 
     Blocks are drawn with replacement, as many as there are; a resample's mean is that of all
     images in its blocks (percentile interval).
@@ -115,7 +115,7 @@ def block_bootstrap(
 def paired_block_bootstrap(
     a: np.ndarray, b: np.ndarray, blocks: list[np.ndarray], resamples: int = RESAMPLES
 ) -> Interval:
-    """Returns the mean of a - b over the same images: what both find hard cancels.
+    """Return the mean of a - b over the same images: what both find hard cancels.
 
     Args:
         a: (n,) one an image; NaN is left out.

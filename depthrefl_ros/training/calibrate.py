@@ -55,7 +55,7 @@ def fit_calibration(
 
 
 def error_quantiles(errors: np.ndarray, points: int = POINTS) -> dict[str, list[float]]:
-    """Returns F as ``probability`` (0 to 1, evenly) and the ``quantile`` F^-1 at each.
+    """Return F as ``probability`` (0 to 1, evenly) and the ``quantile`` F^-1 at each.
 
     The quantiles are made strictly increasing from exactly 0, so that both directions can be
     interpolated.
@@ -75,7 +75,7 @@ def error_quantiles(errors: np.ndarray, points: int = POINTS) -> dict[str, list[
 def coverage(
     errors: np.ndarray, calibration: dict[str, list[float]], shares: Sequence[float] = SHARES
 ) -> np.ndarray:
-    """Returns which share of the truth lies within the intervals z exp(+-sigma F^-1(p)).
+    """Return which share of the truth lies within the intervals z exp(+-sigma F^-1(p)).
 
     Args:
         errors: (..., n) |log z - log truth| / sigma, for example (images, n).
@@ -92,7 +92,7 @@ def coverage(
 def cross_fitted_coverage(
     errors: np.ndarray, blocks: list[np.ndarray], shares: Sequence[float] = SHARES
 ) -> np.ndarray:
-    """Returns the coverage of each image under the F of all images that are not in its block.
+    """Return the coverage of each image under the F of all images that are not in its block.
 
     What calibration on these images promises for images of scenes that it has not seen.
 

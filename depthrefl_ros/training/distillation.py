@@ -115,7 +115,7 @@ def predict(model: DepthModel, image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def load_teacher(weights: Path) -> DepthModel:
-    """Returns the network of a weights file, in evaluation mode.
+    """Return the network of a weights file, in evaluation mode.
 
     Raises:
         CheckpointError: the file or its record is missing or damaged.

@@ -42,7 +42,7 @@ LOCAL_WINDOW = 7  # truth pixels on a side: 28 pixels of the image
 
 @singledispatch
 def head_loss(head: nn.Module, output, truth: Tensor, valid: Tensor) -> Tensor:
-    """The scalar loss of a head's output; raises TypeError for a head that has none here."""
+    """Return the scalar loss of a head's output; raises TypeError for a head that has none here."""
     raise TypeError(f"no loss is defined for {type(head).__name__}")
 
 
@@ -114,7 +114,7 @@ def scale_invariant_loss(difference: Tensor, valid: Tensor) -> Tensor:
 
 
 def berhu_loss(difference: Tensor, valid: Tensor) -> Tensor:
-    """The reverse Huber loss (Laina et al. 2016, eq. 1).
+    """Return the reverse Huber loss (Laina et al. 2016, eq. 1).
 
     abs(d) up to c, and (d^2 + c^2) / (2 c) beyond, with c a fifth of the largest error of the
     batch.
@@ -186,7 +186,7 @@ def chamfer_loss(centres: Tensor, points: Tensor, known: Tensor) -> Tensor:
 
 
 def local_chamfer_loss(levels: list[Tensor], truth: Tensor, valid: Tensor) -> Tensor:
-    """The bins of single pixels against the truth around them, summed over levels.
+    """Return the bins of single pixels against the truth around them, summed over levels.
 
     LocalBins (Bhat et al. 2022) compares a pixel's bins with the depths in windows of five sizes;
     here in one, 28 pixels of the image wide, at random pixels (of torch's global generator).

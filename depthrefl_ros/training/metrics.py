@@ -19,7 +19,7 @@ ERRORS = (
 def depth_metrics(
     prediction: np.ndarray, truth: np.ndarray, cap_m: float = 10.0
 ) -> dict[str, float | int]:
-    """Compares two depth images where the truth is known and the prediction is a distance.
+    """Compare two depth images where the truth is known and the prediction is a distance.
 
     With d the prediction and t the truth, both in metres, and e = ln d - ln t, over the n pixels
     where 0 < t < cap_m and d is finite and positive:

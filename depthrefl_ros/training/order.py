@@ -13,12 +13,12 @@ CLOSEST_RATIO = 1.03
 
 
 def sample_pairs(known: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Returns (2, count) flat indices of random pairs among the pixels that are True in (H, W)."""
+    """Return (2, count) flat indices of random pairs among the pixels that are True in (H, W)."""
     return generator.choice(np.flatnonzero(known), size=(2, count))
 
 
 def are_apart(depth_m: np.ndarray, pairs: np.ndarray, ratio: float = CLOSEST_RATIO) -> np.ndarray:
-    """Returns for each pair whether the farther depth is at least ``ratio`` times the nearer.
+    """Return for each pair whether the farther depth is at least ``ratio`` times the nearer.
 
     Args:
         depth_m: (H, W) positive depth at all pixels of ``pairs``, any unit.
@@ -30,7 +30,7 @@ def are_apart(depth_m: np.ndarray, pairs: np.ndarray, ratio: float = CLOSEST_RAT
 
 
 def kendall_tau(first: np.ndarray, second: np.ndarray, pairs: np.ndarray) -> float:
-    """Returns (concordant - discordant) / n over n pixel pairs of two (H, W) images.
+    """Return (concordant - discordant) / n over n pixel pairs of two (H, W) images.
 
     1 is the same order everywhere, -1 the opposite. A pair that is tied in either image counts as
     neither, but counts: an image that is flat where the other has order does not agree with it.
@@ -50,7 +50,7 @@ def ordinal_agreements(
     generator: np.random.Generator,
     count: int = PAIRS,
 ) -> dict[str, float]:
-    """Returns Kendall's tau between each two of relative depth, metric depth and truth.
+    """Return Kendall's tau between each two of relative depth, metric depth and truth.
 
     ``tau_depth_truth`` and ``tau_relative_truth`` leave out pairs whose truth is closer than 3 %;
     ``tau_depth_relative``, which is about the network alone, pairs whose predicted depth is.

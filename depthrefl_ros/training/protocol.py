@@ -52,7 +52,7 @@ class Protocol:
         return f"crop {self.crop}, cap {self.cap_m:g} m, alignment {self.align}"
 
     def truth(self, truth_m: np.ndarray) -> np.ndarray:
-        """The truth that counts: (H, W) float32 metres, 0 outside the crop and from the cap on.
+        """Return the truth that counts: (H, W) float32 metres, 0 outside crop and from the cap on.
 
         Raises:
             ValueError: the crop is not defined for images of this size.
@@ -65,7 +65,7 @@ class Protocol:
 
 
 def crop_slices(crop: str, shape: tuple[int, int]) -> tuple[slice, slice]:
-    """The rows and columns of an image that a crop keeps.
+    """Return the rows and columns of an image that a crop keeps.
 
     ``eigen`` (Eigen et al. 2014) is a different rectangle in each data set. NYU images of 640x480
     keep rows 45 to 470 and columns 41 to 600; images of 560x426 are exactly this part already

@@ -38,12 +38,12 @@ class Pixels(NamedTuple):
 
 
 def pixels_per_image(images: int) -> int:
-    """Returns how many pixels to keep of each image so that all of them fit into memory."""
+    """Return how many pixels to keep of each image so that all of them fit into memory."""
     return max(1, min(PIXELS_PER_IMAGE, PIXELS_IN_ALL // max(images, 1)))
 
 
 def choose_pixels(known: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Returns (count,) flat indices of random pixels among the True ones of (H, W).
+    """Return (count,) flat indices of random pixels among the True ones of (H, W).
 
     Without repetition where there are enough; otherwise with, so that images count alike.
     """
@@ -52,7 +52,7 @@ def choose_pixels(known: np.ndarray, count: int, generator: np.random.Generator)
 
 
 def sparsification_curve(errors: np.ndarray, ranking: np.ndarray) -> np.ndarray:
-    """Returns the mean error of what is left when the highest-ranked pixels are dropped.
+    """Return the mean error of what is left when the highest-ranked pixels are dropped.
 
     Args:
         errors: (n,) of each pixel.
@@ -70,12 +70,12 @@ def sparsification_curve(errors: np.ndarray, ranking: np.ndarray) -> np.ndarray:
 
 
 def area(curve: np.ndarray) -> float:
-    """Returns the area under (STEPS + 1,) values over shares from 0 to 1 (trapezoids)."""
+    """Return the area under (STEPS + 1,) values over shares from 0 to 1 (trapezoids)."""
     return float((curve.sum() - (curve[0] + curve[-1]) / 2) / (len(curve) - 1))
 
 
 def sparsification_areas(pixels: Pixels) -> dict[str, float]:
-    """Returns AUSE (smaller is better) and AURG (larger is) of one image for AbsRel and RMSE.
+    """Return AUSE (smaller is better) and AURG (larger is) of one image for AbsRel and RMSE.
 
     With the curves of ``sparsification_curve``, when pixels are dropped by what the network says,
     and by their true error (the oracle: no ranking is better):
@@ -109,7 +109,7 @@ def sparsification_areas(pixels: Pixels) -> dict[str, float]:
 
 
 def sigma_deciles(pixels: Pixels) -> list[dict[str, float]]:
-    """Returns the errors of ten equally large groups of pixels, most certain first.
+    """Return the errors of ten equally large groups of pixels, most certain first.
 
     Args:
         pixels: of all images together, any shape.
@@ -135,7 +135,7 @@ def sigma_deciles(pixels: Pixels) -> list[dict[str, float]]:
 
 
 def kept_abs_rel(pixels: Pixels, shares: tuple[float, ...] = KEPT_SHARES) -> dict[str, float]:
-    """Returns AbsRel of the most certain pixels by the share that is kept, pooled over all images.
+    """Return AbsRel of the most certain pixels by the share that is kept, pooled over all images.
 
     Pooled, since the robot has one threshold for all images: an image that is hard as a whole is
     dropped as a whole.

@@ -43,7 +43,7 @@ HEADS = {**ANCESTORS, **REFLECTORS, **CONTROLS}
 
 
 def create_head(name: str, sizes: HeadSizes) -> nn.Module:
-    """A head with random weights.
+    """Return a head with random weights.
 
     Raises:
         ValueError: the name is no key of ``HEADS``.

@@ -46,7 +46,7 @@ class TransformerLayer(nn.Module):
         self.normalise_perceptron = nn.LayerNorm(channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(N, S, E) to (N, S, E)."""
+        """Map (N, S, E) to (N, S, E)."""
         batch, count, channels = tokens.shape
         split = self.query_key_value(tokens).reshape(batch, count, 3, self.heads, -1)
         query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
@@ -92,7 +92,7 @@ class AdaBins(nn.Module):
         self.logits = nn.Conv2d(embedding, sizes.bins, 1)
 
     def forward(self, features: BackboneFeatures) -> ReflectorOutput:
-        """Backbone features to depth at the finest block's stride; centres are (N, K, 1, 1)."""
+        """Map backbone features to depth at the finest block's stride; centres are (N, K, 1, 1)."""
         embeddings, condition = self.trunk(features)
         tokens = self.patches(embeddings[-1]).flatten(2).transpose(1, 2)
         tokens = tokens + self.positions
@@ -127,7 +127,7 @@ class LocalBinsOutput(NamedTuple):
 
 
 def split_bins(widths: Tensor, parts: Tensor) -> Tensor:
-    """Splits every bin into two of the shares ``parts``, keeping the order of the range.
+    """Split every bin into two of the shares ``parts``, keeping the order of the range.
 
     Args:
         widths: (N, K, h, w).
@@ -166,7 +166,7 @@ class LocalBins(nn.Module):
         self.logits = perceptron(self.trunk.channels, sizes.embedding, sizes.bins)
 
     def forward(self, features: BackboneFeatures) -> LocalBinsOutput:
-        """Backbone features to depth at the finest block's stride."""
+        """Map backbone features to depth at the finest block's stride."""
         embeddings, condition = self.trunk(features)
         seeds = self.seeds(features.bottleneck)
         parts = [split(e) for split, e in zip(self.splitters, embeddings, strict=True)]

@@ -41,7 +41,7 @@ class LogBinClassification(nn.Module):
         self.register_buffer("log_centres", centres.reshape(shape), persistent=False)
 
     def forward(self, features: BackboneFeatures) -> ClassificationOutput:
-        """Backbone features to depth at the finest block's stride."""
+        """Map backbone features to depth at the finest block's stride."""
         logits = self.predict(self.trunk(features)[1])
         with full_precision(logits):
             log_probabilities = functional.log_softmax(logits.float(), dim=1)
@@ -51,7 +51,7 @@ class LogBinClassification(nn.Module):
             return ClassificationOutput(depth, sigma, log_probabilities)
 
     def labels(self, depth: Tensor) -> Tensor:
-        """The bin (N, 1, h, w) int64 of depth (N, 1, h, w) in units of z_max."""
+        """Return the bin (N, 1, h, w) int64 of depth (N, 1, h, w) in units of z_max."""
         position = (torch.log(depth) - self.log_near) / self.log_width
         return position.floor().long().clamp(0, self.log_centres.shape[1] - 1)
 
@@ -109,7 +109,7 @@ class OrdinalRegression(nn.Module):
         self.register_buffer("log_midpoints", log_midpoints, persistent=False)
 
     def forward(self, features: BackboneFeatures) -> OrdinalOutput:
-        """Backbone features to depth at the finest block's stride."""
+        """Map backbone features to depth at the finest block's stride."""
         pairs = self.predict(self.trunk(features)[1])
         with full_precision(pairs):
             below, above = pairs.float().chunk(2, dim=1)
@@ -117,7 +117,7 @@ class OrdinalRegression(nn.Module):
             return OrdinalOutput(*self.decode(logits), logits)
 
     def decode(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Odds (N, K, h, w) to depth and sigma, each (N, 1, h, w)."""
+        """Map odds (N, K, h, w) to depth and sigma, each (N, 1, h, w)."""
         is_beyond = (logits >= 0.0).long().sum(dim=1, keepdim=True)
         depth = self.midpoints[is_beyond.clamp(0, self.midpoints.shape[0] - 1)]
         beyond = torch.sigmoid(logits[:, :-1])
@@ -128,6 +128,6 @@ class OrdinalRegression(nn.Module):
         return depth, log_sigma(self.log_midpoints, mass, depth)
 
     def labels(self, depth: Tensor) -> Tensor:
-        """The label (N, 1, h, w) int64 of depth in units of z_max: thresholds passed, less one."""
+        """Return the label (N, 1, h, w) int64 of depth in units of z_max: thresholds passed - 1."""
         passed = (depth >= self.thresholds).sum(dim=1, keepdim=True) - 1
         return passed.clamp(0, self.midpoints.shape[0] - 1)

@@ -47,7 +47,7 @@ class LogDepthRegression(_Regression):
         super().__init__(sizes, math.log(TYPICAL_M / sizes.z_max_m))
 
     def forward(self, features: BackboneFeatures) -> RegressionOutput:
-        """Backbone features to depth at the finest block's stride."""
+        """Map backbone features to depth at the finest block's stride."""
         raw = self.predict(self.trunk(features)[1])
         with full_precision(raw):
             raw = raw.float()
@@ -65,6 +65,6 @@ class DepthRegression(_Regression):
         super().__init__(sizes, TYPICAL_M / sizes.z_max_m)
 
     def forward(self, features: BackboneFeatures) -> RegressionOutput:
-        """Backbone features to depth at the finest block's stride."""
+        """Map backbone features to depth at the finest block's stride."""
         raw = self.predict(self.trunk(features)[1]).float()
         return RegressionOutput(raw.clamp(self.near, 1.0), None, raw)

@@ -60,7 +60,7 @@ class HeadSizes:
 
     @classmethod
     def of(cls, backbone: Backbone, config: ModelConfig, **sizes) -> HeadSizes:
-        """The sizes of a head for a backbone; ``sizes`` overrides bins, embedding and hidden."""
+        """Return sizes of a head for a backbone; ``sizes`` overrides bins, embedding and hidden."""
         image = torch.zeros(1, 3, config.height, config.width)
         with torch.no_grad():
             grid = backbone.eval()(image).blocks[-1].shape[2:]
@@ -102,7 +102,7 @@ class Trunk(nn.Module):
         self.channels = sizes.embedding + sizes.head_channels + 1
 
     def forward(self, features: BackboneFeatures) -> tuple[list[Tensor], Tensor]:
-        """Embeddings (N, E, h_l, w_l) coarse to fine, and (N, channels, h, w) at the finest."""
+        """Return embeddings (N, E, h_l, w_l) coarse to fine, (N, channels, h, w) at the finest."""
         embeddings: list[Tensor] = []
         for block, project in zip(features.blocks, self.projectors, strict=True):
             embeddings.append(project(block, embeddings[-1] if embeddings else None))
@@ -111,7 +111,7 @@ class Trunk(nn.Module):
 
 
 def log_sigma(log_centres: Tensor, probabilities: Tensor, depth: Tensor) -> Tensor:
-    """The standard deviation of log depth about ``depth``, with the reflector's floor.
+    """Return the standard deviation of log depth about ``depth``, with the reflector's floor.
 
     Args:
         log_centres: (N or 1, K, h or 1, w or 1).
@@ -147,11 +147,11 @@ class HeadModel(nn.Module):
         self.head = head
 
     def features(self, image: Tensor) -> BackboneFeatures:
-        """(N, 3, H, W) RGB in 0..255 to the backbone's features."""
+        """Map (N, 3, H, W) RGB in 0..255 to the backbone's features."""
         return self.backbone(self.backbone.normalise(image))
 
     def forward(self, image: Tensor) -> ModelOutput:
-        """(N, 3, H, W) RGB in 0..255 of the parameters' type to ``ModelOutput``."""
+        """Map (N, 3, H, W) RGB in 0..255 of the parameters' type to ``ModelOutput``."""
         features = self.features(image)
         output = self.head(features)
         depth = enlarge(output.depth * self.config.z_max_m, image)

@@ -14,7 +14,7 @@ class NoAttraction(nn.Module):
     """Takes an attractor's place and leaves the centres where they are."""
 
     def forward(self, centres: Tensor, embedding: Tensor) -> Tensor:
-        """Centres of the coarser level, resized like the embedding."""
+        """Return centres of the coarser level, resized like the embedding."""
         return resize(centres, embedding)
 
 
@@ -53,7 +53,7 @@ class ReflectorHead(Reflector):
             )
 
     def forward(self, features: BackboneFeatures) -> ReflectorOutput:
-        """Backbone features to ``ReflectorOutput`` at the finest block's stride."""
+        """Map backbone features to ``ReflectorOutput`` at the finest block's stride."""
         if not self.sees_relative:
             relative = resize(features.relative, features.blocks[-1])
             features = features._replace(head=features.head[:, :0], relative=relative[:, :0])
