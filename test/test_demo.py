@@ -235,12 +235,15 @@ def test_truth_of_a_plain_folder_is_found_by_name(tmp_path):
     (folder / "depth").mkdir()
     millimetres = np.array([[0, 1250]], np.uint16)
     cv2.imwrite(str(folder / "depth" / "0001.png"), millimetres)
+    cv2.imwrite(str(folder / "depth" / "ku\u0308che.PNG"), millimetres)  # as macOS writes it
     truth = find_truth(str(folder))
     assert truth.depth_m({"name": "0000"}) is None
+    assert truth.depth_m({"name": "k\u00fcche"}).shape == (1, 2)
     np.testing.assert_array_equal(
         truth.depth_m({"name": "0001"}), np.array([[np.nan, 1.25]], np.float32)
     )
     cv2.imwrite(str(folder / "depth" / "0000.png"), millimetres.astype(np.uint8))
+    truth = find_truth(str(folder))
     with pytest.raises(ToolError, match=r"0000\.png: is no 16 bit PNG"):
         truth.depth_m({"name": "0000"})
 

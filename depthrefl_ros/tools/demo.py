@@ -53,6 +53,7 @@ from depthrefl_ros.tools.truth import find_truth
 
 SHIPPED_RECORDING = "test/data/corridor.mcap"
 SHIPPED_MOUNT = (0.5, 4.0, 0.0)  # of its camera: metres above the floor, degrees down and to a side
+HIGHEST_DOMAIN = 232  # DDS-RTPS 2.5, section 9.6.2.3: ports end at 65535
 BASE_FRAME = "base_footprint"
 LIVE_SECONDS = 60.0
 MAX_GIGABYTES = 2.0
@@ -138,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--domain",
-        type=int,
+        type=_domain,
         metavar="N",
         help="ROS domain, for RViz or Foxglove to look on (default: one that is free)",
     )
@@ -149,6 +150,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_json_argument(parser, "the report, besides OUTPUT/report.json,")
     return parser
+
+
+def _domain(text: str) -> int:
+    """A ROS domain; for argparse's ``type``."""
+    number = int(text)
+    if not 0 <= number <= HIGHEST_DOMAIN:
+        raise argparse.ArgumentTypeError(f"{text!r} must be 0 to {HIGHEST_DOMAIN}")
+    return number
 
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:

@@ -159,7 +159,10 @@ class VideoFile(FrameSource):
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self._path))
         if not capture.isOpened():
-            raise ToolError(f"{self._path}: not a readable video; OpenCV knows no way to decode it")
+            raise ToolError(
+                f"{self._path}: not a readable video; OpenCV knows no way to decode it. Images "
+                f"must be {' '.join(IMAGE_SUFFIXES)}"
+            )
         return capture
 
     def frames(self) -> Iterator[SourceFrame]:
@@ -168,7 +171,7 @@ class VideoFile(FrameSource):
         Phones and screen recorders write frames at varying intervals.
         """
         capture = self._open()
-        period_ns = 1e9 / self.rate_hz
+        gap_ns = round(1e9 / self.rate_hz)
         try:
             number, stamp, first_ms = 0, 0, 0.0
             while True:
@@ -180,8 +183,10 @@ class VideoFile(FrameSource):
                     first_ms = milliseconds
                 else:
                     told = round((milliseconds - first_ms) * 1e6)
-                    # Some containers have no times: these stand still or run back.
-                    stamp = told if told > stamp else stamp + round(period_ns)
+                    # Some containers have no times, and OpenCV 4.6 loses those of the last frames:
+                    # they stand still or run back. The gap before goes on.
+                    gap_ns = told - stamp if told > stamp else gap_ns
+                    stamp += gap_ns
                 height, width = pixels.shape[:2]
                 camera = self._intrinsics.camera(width, height, "", self.name)
                 yield SourceFrame.from_pixels(pixels, camera, stamp, str(number))
@@ -247,8 +252,8 @@ class ImageFiles(FrameSource):
                 self.skip(str(error))
                 continue
             height, width = pixels.shape[:2]
-            camera = self._intrinsics.camera(width, height, stem_of(path), self.name)
+            camera = self._intrinsics.camera(width, height, stem_of(Path(path.name)), self.name)
             stamp = round(number * 1e9 / self.rate_hz)
-            yield SourceFrame.from_pixels(pixels, camera, stamp, stem_of(path))
+            yield SourceFrame.from_pixels(pixels, camera, stamp, stem_of(Path(path.name)))
         if len(self.skipped) == len(self._paths):
             raise ToolError(f"{self.name}: none of {len(self._paths)} images can be read")

@@ -169,6 +169,8 @@ def _transform_kind() -> type | None:
 
 
 def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
+    if Path(args.name).name != args.name:
+        raise ToolError(f"--name {args.name!r} is no file name; folders go into --output")
     path = args.output / f"{args.name}.mcap"
     _check_files(path, args.overwrite)
     with ExitStack() as stack:

@@ -26,8 +26,10 @@ def ros_namespace(text: str) -> str:
 
 
 def ros_topic(text: str) -> str:
-    """Return a topic name without the slash at its end; for argparse's ``type``."""
+    """Return a topic name without the slash at its end, or '' for none; for argparse's ``type``."""
     name = text.rstrip("/")
+    if not text:
+        return ""
     _check(validate_topic_name, name, text)
     return name
 

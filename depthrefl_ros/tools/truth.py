@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from depthrefl_ros.image_files import list_images, stem_of
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recordings import Recording, depth_from_message, is_recording, stamp_ns
 
@@ -66,12 +67,13 @@ class FolderTruth(Truth):
     """Truth as PNG files, matched by the name."""
 
     def __init__(self, folder: Path):
-        self._folder = folder
+        # As the images are named: umlauts composed, suffixes in any case.
+        self._paths = {stem_of(Path(path.name)): path for path in list_images(folder, (".png",))}
 
     def depth_m(self, frame: dict[str, Any]) -> np.ndarray | None:
         """The truth with the frame's name."""
-        path = self._folder / f"{frame['name']}.png"
-        if not path.is_file():
+        path = self._paths.get(frame["name"])
+        if path is None:
             return None
         millimetres = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if millimetres is None or millimetres.dtype != np.uint16 or millimetres.ndim != 2:
