@@ -37,6 +37,12 @@ def test_names_of_one_scene_are_a_block_however_far_apart():
     ]  # fmt: skip
 
 
+def test_a_beginning_that_all_names_share_tells_nothing():
+    names = [f"frame_{number:04d}" for number in range(12)] + ["frame_0100"]
+    assert [len(block) for block in named(names)] == [8, 4, 1]
+    assert len(named([*names, "other_1"])) == 2
+
+
 def test_single_images_as_blocks_give_the_usual_standard_error():
     values = np.random.default_rng(0).normal(5.0, 2.0, 400)
     found = block_bootstrap(values, [np.array([index]) for index in range(400)])

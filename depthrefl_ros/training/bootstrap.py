@@ -41,8 +41,9 @@ def blocks_of(
     """Group images that probably show one scene, by their names.
 
     A name is split into what comes before its last number, and that number. Images whose names
-    begin alike (``drive_02/image_07``) are one block. Names that are only numbers (``0018``) are
-    one block as long as the next number is at most ``largest_gap`` farther on; a longer run is cut
+    begin alike (``drive_02/image_07``) are one block, unless all of them do and so tell nothing.
+    Names that differ by numbers only (``0018``, ``frame_0018``) are one block as long as the next
+    number is at most ``largest_gap`` farther on; a longer run is cut
     every ``longest`` images, since a bootstrap needs several blocks. At such a cut neighbours fall
     apart, so the intervals of one long recording come out somewhat too narrow.
 
@@ -57,6 +58,8 @@ def blocks_of(
         The indices into ``names`` of each block; every index is in exactly one.
     """
     keys = [_name_key(name) for name in names]
+    if len({prefix for prefix, _ in keys}) == 1:
+        keys = [("", number) for _, number in keys]
     order = sorted(range(len(names)), key=lambda index: keys[index])
     blocks: list[list[int]] = []
     for index in order:
