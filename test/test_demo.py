@@ -126,7 +126,7 @@ def test_pictures_are_all_taken_one_after_the_other_and_a_bad_one_is_named(tmp_p
     assert (report["frames_in"], report["frames_out"], report["dropped"]) == (4, 4, {})
     assert "0003.png" in report["left_out"][0] and "0003.png" in done.stdout
     assert report["assumed_hfov_deg"] == 60.0
-    assert "assumed: a horizontal field of view of 60 degrees" in done.stdout
+    assert "distances       assume a horizontal field of view of 60 degrees" in done.stdout
     assert "at most 2 GB (--max-gigabytes)" in done.stdout.split("starting the node")[0]
     # Once more into the same folder: it is the demo's own.
     picture_path = str(folder / "rgb" / "0001.png")

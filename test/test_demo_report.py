@@ -5,23 +5,35 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from recording_files import HEIGHT, WIDTH, info_message, write_recording
+from recording_files import (
+    FIRST_NS,
+    HEIGHT,
+    WIDTH,
+    header_at,
+    info_message,
+    write_recording,
+)
+from sensor_msgs.msg import PointCloud2, PointField
 
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.convert.camera_info import camera_to_info
 from depthrefl_ros.tools.demo_report import (
     DEPTH_INFO,
     INFO,
+    MARKING,
     Circumstances,
     Evaluation,
     account,
     as_seen_in,
     evaluate,
+    judge_marks,
     make_report,
     table,
     title,
 )
 from depthrefl_ros.tools.recordings import Recording
+from depthrefl_ros.tools.truth import Truth
 from depthrefl_ros.training.metrics import depth_metrics
 
 TRUTH = np.full((50, 20), 2.0, np.float32)
@@ -63,7 +75,14 @@ def test_every_frame_is_accounted_for(frames_in, frames_out, diagnostics, expect
 
 
 def report(
-    out=10, busy=0.97, still=False, assumed=None, frames=None, rate=11.2, model="indoor_tiny"
+    out=10,
+    busy=0.97,
+    still=False,
+    assumed=None,
+    frames=None,
+    rate=11.2,
+    model="indoor_tiny",
+    nav2=True,
 ):
     source = {
         "source": "/drives/kitchen.mp4",
@@ -75,9 +94,11 @@ def report(
     diagnostics |= {"model_licence": "research", "received": "30", "processed": str(out)}
     diagnostics["dropped_superseded"] = str(30 - out)
     record = {"frames": out, "rate_hz": rate, "latency_ms_p50": 70.4, "latency_ms_p99": 115.2}
+    marks = {"marks_per_frame": 312.4 if nav2 else None, "marks_wrong": 0.406 if nav2 else None}
     evaluation = Evaluation(frames or {}, "" if frames else "the source has no true depth")
     circumstances = Circumstances(assumed, still, 2, busy, None)
-    return make_report(source, record | {"diagnostics": diagnostics}, evaluation, circumstances)
+    record["diagnostics"] = diagnostics
+    return make_report(source, record, evaluation, marks, circumstances)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +117,7 @@ def report(
         ({"rate": None}, "speed           - (one frame)\n"),
         ({"frames": {1: METRICS}}, "82 % of pixels within 25 % of the truth; mean error 14 %"),
         ({}, "accuracy        unknown: the source has no true depth"),
-        ({"assumed": 60.0}, "assumed: a horizontal field of view of 60 degrees"),
+        ({"assumed": 60.0}, "distances       assume a horizontal field of view of 60 degrees"),
         ({}, "frames          30 in, 10 out, 20 dropped\n                  20 superseded\n"),
         ({}, "left out        2.jpg: x\n"),
         ({}, "delay           70 ms from image to depth; 99 % within 115 ms\n"),
@@ -104,6 +125,38 @@ def report(
 )
 def test_the_table_says_it_in_words(options, line):
     assert line in table(report(**options)) + "\n"
+
+
+def test_what_nav2_did_not_get_is_not_spoken_of():
+    assert "Nav2" not in table(report(nav2=False))
+
+
+def test_marks_are_judged_by_the_first_cloud_of_a_stamp(tmp_path):
+    """The camera stands on the floor and looks ahead: z is forward, y down."""
+    fields = [PointField(name=n, offset=4 * i, datatype=7, count=1) for i, n in enumerate("xyz")]
+    clouds = []
+    for points in ([(0.0, -0.5, 2.0), (1.0, -0.5, 4.0)], []):
+        cloud = PointCloud2(header=header_at(0), height=1, width=len(points), fields=fields)
+        cloud.point_step, cloud.row_step = 12, 12 * len(points)
+        cloud.data = np.array(points, np.float32).tobytes()
+        clouds.append(cloud)
+    path = write_recording(tmp_path / "a.mcap", {MARKING: clouds, INFO: [info_message(0)]})
+
+    class Wall(Truth):
+        def depth_m(self, frame):
+            return np.full((HEIGHT, WIDTH), 2.0, np.float32)
+
+    published = [{"stamp_ns": FIRST_NS}]
+    mount = Pose.from_mount(0.0, 0.0, 0.0)
+    assert judge_marks(path, published, Wall(), mount) == {
+        "marks_per_frame": 2.0,
+        "marks_wrong": 0.5,
+    }
+    assert judge_marks(path, published, None, mount) == {
+        "marks_per_frame": 2.0,
+        "marks_wrong": None,
+    }
+    assert set(judge_marks(path, published, Wall(), None).values()) == {None}
 
 
 def test_the_title_names_source_model_engine_and_accuracy():

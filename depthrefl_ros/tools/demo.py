@@ -34,12 +34,13 @@ from depthrefl_ros.tools.demo_report import (
     DEPTH_INFO,
     MADE_BY,
     Circumstances,
-    assumption_in_words,
     evaluate,
+    judge_marks,
     make_report,
     overview_rows,
     table,
     title,
+    warning,
 )
 from depthrefl_ros.tools.frame_sources import (
     ASSUMED_HFOV_DEG,
@@ -403,12 +404,12 @@ def _write_results(
     """Compare, print the table and write picture and report; returns the names of the files."""
     recording, truth = args.output / "demo.mcap", find_truth(args.source)
     evaluation = evaluate(recording, published["stamps"], truth)
-    report = make_report(published, recorded, evaluation, circumstances)
+    marks = judge_marks(recording, published["stamps"], truth, circumstances.mount)
+    report = make_report(published, recorded, evaluation, marks, circumstances)
     _say(f"\n{table(report)}")
     rows = overview_rows(recording, published["stamps"], truth, evaluation, circumstances.mount)
     if rows:
-        assumed = circumstances.assumed_hfov_deg is not None
-        picture = draw_overview(rows, title(report), assumption_in_words(report) if assumed else "")
+        picture = draw_overview(rows, title(report), warning(report))
         cv2.imwrite(str(args.output / "overview.png"), picture)
     write_json(args.output / "report.json", report)
     write_json(args.json, report)

@@ -14,7 +14,7 @@ from depthrefl_ros.geometry.rectification import reprojected
 from depthrefl_ros.ros.convert.camera_info import camera_from_info
 from depthrefl_ros.ros.convert.clouds import cloud_to_points
 from depthrefl_ros.ros.convert.images import compressed_image_to_array
-from depthrefl_ros.tools.occupancy import all_points
+from depthrefl_ros.tools.occupancy import TOLERANCE_M, all_points
 from depthrefl_ros.tools.overview import OverviewRow
 from depthrefl_ros.tools.recordings import Recording, depth_from_message, stamp_ns
 from depthrefl_ros.tools.top_down import NavigationView
@@ -138,6 +138,7 @@ def make_report(
     source: dict[str, Any],
     record: dict[str, Any],
     evaluation: Evaluation,
+    marks: dict[str, Any],
     circumstances: Circumstances,
 ) -> dict[str, Any]:
     """Return the content of ``report.json``.
@@ -146,6 +147,7 @@ def make_report(
         source: of ``camera_source --json``.
         record: of ``record --json``.
         evaluation: of ``evaluate``.
+        marks: of ``judge_marks``.
         circumstances: of the run.
     """
     means = mean_metrics(list(evaluation.frames.values()))
@@ -173,6 +175,7 @@ def make_report(
         "coverage": means.get("coverage"),
         "frames_compared": len(evaluation.frames),
         "comparison_note": evaluation.note,
+        **marks,
         "assumed_hfov_deg": circumstances.assumed_hfov_deg,
         "engine": diagnostics.get("engine"),
         "model": diagnostics.get("model"),
@@ -198,6 +201,8 @@ def table(report: dict[str, Any]) -> str:
         p50, p99 = report["latency_ms_p50"], report["latency_ms_p99"]
         lines.append(("delay", f"{p50:.0f} ms from image to depth; 99 % within {p99:.0f} ms"))
     lines.append(("accuracy", accuracy_in_words(report)))
+    if report["marks_per_frame"] is not None:
+        lines.append(("for Nav2", marks_in_words(report)))
     if report["assumed_hfov_deg"] is not None:
         lines.append(("distances", assumption_in_words(report)))
     return "\n".join(f"  {name:<16}{value}" for name, value in lines)
@@ -237,12 +242,30 @@ def accuracy_in_words(report: dict[str, Any]) -> str:
     )
 
 
-def assumption_in_words(report: dict[str, Any]) -> str:
-    """Return what stands on the picture where the field of view was assumed."""
+def marks_in_words(report: dict[str, Any]) -> str:
+    """Return how many cells were marked for Nav2, and how many of them wrongly."""
+    text = f"{report['marks_per_frame']:.0f} cells marked a frame"
+    if report["marks_wrong"] is None:
+        return text
     return (
-        f"assumed: a horizontal field of view of {report['assumed_hfov_deg']:g} degrees; all "
-        "distances are off by as much as that is (--hfov, --camera-info)"
+        f"{text}; {100 * report['marks_wrong']:.0f} % of them more than {TOLERANCE_M:g} m from the "
+        "truth"
     )
+
+
+def assumption_in_words(report: dict[str, Any]) -> str:
+    """Return what the distances rest on where the field of view was assumed."""
+    return (
+        f"assume a horizontal field of view of {report['assumed_hfov_deg']:g} degrees, and are off "
+        "by as much as that is (--hfov, --camera-info)"
+    )
+
+
+def warning(report: dict[str, Any]) -> str:
+    """Return what stands in red on the picture."""
+    if report["assumed_hfov_deg"] is None:
+        return ""
+    return f"distances assume a horizontal field of view of {report['assumed_hfov_deg']:g} degrees"
 
 
 def title(report: dict[str, Any]) -> str:
@@ -303,15 +326,53 @@ def _messages_at(
     found: dict[int, dict[str, Any]] = {stamp: {} for stamp in stamps}
     for topic, message in recording.messages(*topics):
         if (stamp := stamp_ns(message)) in found:
-            found[stamp][topic] = message
+            # The empty cloud that tells of a silent camera has the stamp of the last image.
+            found[stamp].setdefault(topic, message)
     return found
+
+
+def judge_marks(
+    recording_path: Path, published: list[dict[str, Any]], truth: Truth | None, mount: Pose | None
+) -> dict[str, Any]:
+    """Count the cells that are marked for Nav2, and those that are wrong.
+
+    Args:
+        recording_path: what ``record`` wrote.
+        published: as of ``evaluate``.
+        truth: of the source; None where it has none.
+        mount: of the camera; None where nothing was made for Nav2.
+
+    Returns:
+        ``marks_per_frame`` and ``marks_wrong``, the share; None where unknown.
+    """
+    by_stamp = {frame["stamp_ns"]: frame for frame in published}
+    frames = marks = judged = wrong = 0
+    if mount is not None:
+        with Recording(recording_path) as recording:
+            for topic, message in recording.messages(MARKING):
+                frame = by_stamp.pop(stamp_ns(message), None)  # the first cloud of a stamp
+                if frame is None:
+                    continue
+                truth_m = truth.depth_m(frame) if truth else None
+                view = _navigation(recording, {topic: message}, mount, truth_m)
+                number, number_wrong = view.counts()
+                frames, marks = frames + 1, marks + number
+                if truth_m is not None:
+                    judged, wrong = judged + number, wrong + number_wrong
+    return {
+        "marks_per_frame": marks / frames if frames else None,
+        "marks_wrong": wrong / judged if judged else None,
+    }
 
 
 def _navigation(
     recording: Recording, messages: dict[str, Any], mount: Pose, truth_m: np.ndarray | None
 ) -> NavigationView:
     marking, clearing = (
-        mount.apply(cloud_to_points(messages[topic], topic)) for topic in (MARKING, CLEARING)
+        mount.apply(cloud_to_points(messages[topic], topic))
+        if topic in messages
+        else np.zeros((0, 3))
+        for topic in (MARKING, CLEARING)
     )
     truth = None
     if truth_m is not None:

@@ -98,6 +98,7 @@ def draw_overview(rows: list[OverviewRow], title: str, warning: str = "") -> np.
         if row.navigation is not None:
             view = draw_top_down(row.navigation)
             canvas.picture(view, columns[-1], y, round(row_height * VIEW_ASPECT), row_height)
+            canvas.label(_marks(row.navigation), columns[-1] + 8, y + row_height - 10)
         y += row_height + GAP
     y += 8
     bar_width = columns[2] + TILE_WIDTH - columns[1] if has_truth else TILE_WIDTH
@@ -179,6 +180,11 @@ def _error_legend(canvas: Canvas, x: int, y: int, width: int) -> None:
     ticks = {0.0: "-50 %", 0.25: "-25 %", 0.5: "0", 0.75: "+25 %", 1.0: "+50 %"}
     canvas.bar(colours, x, y, width, ticks)
     canvas.text("(depth - truth) / truth: red too near, blue too far", x, y + 54, 12, FAINT)
+
+
+def _marks(view: NavigationView) -> str:
+    marks, wrong = view.counts()
+    return f"{marks} marks" if view.truth is None else f"{marks} marks, {wrong} wrong"
 
 
 def _view_legend(canvas: Canvas, x: int, y: int, rows: list[OverviewRow]) -> None:
