@@ -1,22 +1,46 @@
-# Needs Python 3.10 to 3.13 with pip and venv, and make; everything else goes into .venv.
+# Needs make and Python 3.10 to 3.13 with pip or venv; everything else goes into .venv.
 # With a sourced ROS 2 its rclpy and messages are used, otherwise the wheels from PyPI.
 
 PYTHON ?= python3
 OUTPUT ?= demo
-# `make test` needs PyTorch; set this to PyTorch's own CPU index to spare the CUDA libraries.
-TORCH_INDEX ?=
+# The CPU build of PyTorch spares 5 GB of CUDA libraries where no NVIDIA GPU is; set it to nothing
+# for the build that PyPI has.
+TORCH := torch==2.13.0
+TORCH_INDEX ?= $(if $(wildcard /dev/nvidia0 /dev/nvmap),,https://download.pytorch.org/whl/cpu)
 
 VENV := .venv
 BIN := $(VENV)/bin
-HAS_ROS := $(shell $(PYTHON) -c 'import rclpy, sensor_msgs' 2>/dev/null && echo yes)
-ROS := $(if $(HAS_ROS),,ros)
-VENV_OPTIONS := $(if $(HAS_ROS),--system-site-packages)
+# Written when .venv works; its content says which ROS .venv was made for.
+MADE := $(VENV)/made
+# The interpreter below an activated environment, whose packages are not the system's.
+BASE := $(shell $(PYTHON) -c 'import sys; print(sys._base_executable)' 2>/dev/null)
+FOUND := $(if $(shell "$(BASE)" -c 'import rclpy, sensor_msgs' 2>/dev/null && echo yes),sourced,wheels)
+ROS := $(or $(shell cat $(MADE) 2>/dev/null),$(FOUND))
+EXTRAS := openvino,bags
+ifeq ($(ROS),wheels)
+EXTRAS := $(EXTRAS),ros
+endif
+PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install
+# What the build needs is in .venv, so that it works offline; setuptools warns of every such
+# installation in nine lines.
+PIP_EDITABLE := PYTHONWARNINGS=ignore $(PIP_INSTALL) --no-build-isolation --editable
 # Other requirements, another key: what is installed is then brought up to date.
-KEY := $(shell cksum < setup.py | cut -d ' ' -f 1)$(ROS)
+KEY := $(shell cksum < setup.py | cut -d ' ' -f 1)
 RUNS := $(VENV)/runs-$(KEY)
 TESTS := $(VENV)/tests-$(KEY)
-TORCH = $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' setup.py)
 
+ifeq ($(ROS),wheels)
+# ROS from PyPI: what a sourced ROS, of another Python perhaps, has set would lead past it.
+ifdef AMENT_PREFIX_PATH
+unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH PYTHONPATH ROS_DISTRO ROS_VERSION
+endif
+else ifeq ($(FOUND),wheels)
+ifneq ($(filter-out help clean distclean,$(or $(MAKECMDGOALS),help)),)
+$(error .venv was made for a sourced ROS 2: source it, or make distclean for the wheels from PyPI)
+endif
+endif
+
+.DELETE_ON_ERROR:
 .PHONY: help setup demo test clean distclean
 
 help:
@@ -30,12 +54,12 @@ help:
 setup: $(RUNS)
 
 demo: $(RUNS)
-	$(BIN)/python -m depthrefl_ros demo --output "$(OUTPUT)" \
+	$(BIN)/python -u -m depthrefl_ros demo --output "$(OUTPUT)" \
 	  $(if $(SOURCE),--source "$(SOURCE)") $(if $(HFOV),--hfov $(HFOV)) \
 	  $(if $(CAMERA_INFO),--camera-info "$(CAMERA_INFO)")
 
 test: $(TESTS)
-	$(BIN)/ruff check .
+	$(BIN)/python -m ruff check .
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 clean:
@@ -45,22 +69,42 @@ clean:
 distclean: clean
 	rm -rf $(VENV)
 
-$(BIN)/python:
-	@$(PYTHON) -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit( \
-	  "Python 3.10 to 3.13 is needed; %s is %s; choose one with make PYTHON=..." \
+# Debian's Python has no ensurepip without the package python3-venv, and its venv then leaves an
+# environment without pip behind; the pip of the system fills it.
+$(MADE):
+	@test -n "$(BASE)" || { echo '$(PYTHON) is no Python; choose one: make PYTHON=...' >&2; exit 1; }
+	@"$(BASE)" -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit( \
+	  "Python 3.10 to 3.13 is needed; %s is %s; choose one: make PYTHON=..." \
 	  % (sys.executable, sys.version.split()[0]))'
-	$(PYTHON) -m venv $(VENV_OPTIONS) $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	@"$(BASE)" -c 'import ensurepip' 2>/dev/null || "$(BASE)" -c 'import pip' 2>/dev/null || { \
+	  echo 'this Python has neither pip nor ensurepip: sudo apt install python3-pip' >&2; exit 1; }
+	@if ! $(BIN)/python -c 'import sys, pip; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null; then \
+	  rm -rf $(VENV) && \
+	  "$(BASE)" -m venv --without-pip $(if $(filter sourced,$(ROS)),--system-site-packages) $(VENV) && \
+	  if "$(BASE)" -c 'import ensurepip' 2>/dev/null; then $(BIN)/python -m ensurepip; else \
+	    "$(BASE)" -m pip --disable-pip-version-check install --upgrade pip --target \
+	      "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"; \
+	  fi; \
+	fi
+	$(PIP_INSTALL) --upgrade pip 'setuptools>=64' wheel
+	@echo $(ROS) > $@
 
-$(RUNS): | $(BIN)/python
-	@echo 'installing what the node and the tools need into $(VENV) ...'
-	$(BIN)/python -m pip install --quiet --editable '.$(if $(ROS),[ros])'
+$(RUNS): | $(MADE)
+	@echo 'Installing what the node and the tools need into $(VENV): about 250 MB to download.'
+	$(PIP_EDITABLE) '.[$(EXTRAS)]'
 	@rm -f $(VENV)/runs-*
 	@touch $@
 
+# PyTorch comes first, by itself: what is there already, as JetPack's, stays.
 $(TESTS): $(RUNS)
-	@echo 'installing what the tests need into $(VENV) ...'
-	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --index-url $(TORCH_INDEX) '$(TORCH)')
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@$(BIN)/python -c 'import torch' 2>/dev/null || { \
+	  if [ -n "$(TORCH_INDEX)" ]; then \
+	    echo 'Installing PyTorch for CPUs into $(VENV): about 200 MB to download.' && \
+	    $(PIP_INSTALL) --retries 0 --timeout 15 --extra-index-url "$(TORCH_INDEX)" '$(TORCH)+cpu' && exit; \
+	  fi; \
+	  echo 'Installing PyTorch with CUDA into $(VENV): about 3 GB to download.'; \
+	  $(PIP_INSTALL) '$(TORCH)'; }
+	@echo 'Installing what the tests need into $(VENV): about 400 MB to download.'
+	$(PIP_EDITABLE) '.[test]'
 	@rm -f $(VENV)/tests-*
 	@touch $@

@@ -18,13 +18,17 @@ ROS_WHEELS = [
     "ros-kilted-ament-index-python==1.11.0",
     "cv-bridge==1.13.0.post0",
 ]
+OPENVINO = ["openvino>=2024.4"]
+# Recordings: what demo, camera_source and record read and write.
+BAGS = ["rosbags>=0.10,<0.12", "mcap>=1.1", "zstandard>=0.20"]
 # x86-64 wheels only, as ROS's.
 TENSORRT_RTX_WHEELS = "platform_machine == 'x86_64'"
 # JetPack and NVIDIA's own packages bring `tensorrt`; PyPI's does not install by itself.
 TENSORRT = ["cuda-python>=12.9.1"]
 TENSORRT_RTX = ["tensorrt-rtx>=1.2", *TENSORRT]
 TRAIN = [
-    "torch==2.13.0",
+    # Not pinned: JetPack's own build must stay, and with it CUDA.
+    "torch>=2.5",
     "safetensors>=0.4",
     "onnx>=1.16",
     "onnxscript>=0.5",
@@ -35,6 +39,8 @@ TRAIN = [
 ]
 FLAGSHIP = [*TRAIN, "transformers==5.23.0"]
 TEST = [
+    *OPENVINO,
+    *BAGS,
     *FLAGSHIP,
     f"tensorrt-rtx>=1.2; {TENSORRT_RTX_WHEELS}",
     f"cuda-python>=12.9.1; {TENSORRT_RTX_WHEELS}",
@@ -70,16 +76,15 @@ setup(
         "opencv-python-headless>=4.5.4,<5",
         "PyYAML>=5.4",
         "tqdm>=4.57",
-        "rosbags>=0.10,<0.12",
-        "mcap>=1.1",
-        "zstandard>=0.20",
-        "openvino>=2024.4",
         "filelock>=3.4",
     ],
     extras_require={
         "ros": ROS_WHEELS,
+        "openvino": OPENVINO,
+        "bags": BAGS,
         "tensorrt": TENSORRT,
-        "tensorrt_rtx": TENSORRT_RTX,
+        # A hyphen: pip 23 finds no extra that is written with an underscore.
+        "tensorrt-rtx": TENSORRT_RTX,
         "train": TRAIN,
         "flagship": FLAGSHIP,
         "test": TEST,

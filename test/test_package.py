@@ -1,5 +1,6 @@
 """The package as others get it: built by colcon, installed by pip."""
 
+import email
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -120,11 +122,29 @@ def test_colcon_builds_it_and_the_installed_executable_runs(source, tmp_path):
     assert "openvino fp32: chosen" in said or "torch on CUDA" in said
 
 
+def check_requirements(wheel):
+    """Extras that every pip finds, and nothing forced on robots that do not use it."""
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [one for one in archive.namelist() if one.endswith(".dist-info/METADATA")]
+        fields = email.message_from_bytes(archive.read(name))
+    extras = fields.get_all("Provides-Extra")
+    # pip 23 looks for the name as it is normalised: with hyphens.
+    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", extra) for extra in extras), extras
+    assert {"openvino", "bags", "tensorrt", "tensorrt-rtx", "ros", "train", "test"} <= set(extras)
+    needed = fields.get_all("Requires-Dist")
+    always = {re.split(r"[^\w-]", one)[0].lower() for one in needed if "extra ==" not in one}
+    assert "numpy" in always
+    assert not always & {"openvino", "rosbags", "mcap", "torch", "cuda-python", "tensorrt-rtx"}
+    # A version of its own would replace JetPack's build, and with it CUDA.
+    assert not any(one.startswith("torch==") for one in needed)
+
+
 def test_pip_installs_it_into_a_virtual_environment(source, tmp_path):
     wheels = tmp_path / "wheels"
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
     run(*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(source))
     (wheel,) = wheels.glob("depthrefl_ros-*.whl")
+    check_requirements(wheel)
     home = tmp_path / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", str(home))
     python = home / "bin/python"

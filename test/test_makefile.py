@@ -1,0 +1,193 @@
+"""The Makefile in a folder of its own: .venv is made really, pip's installing is only spoken."""
+
+import ensurepip
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+# What a shell with ROS, another environment or an outer make has set.
+FOREIGN = ("AMENT_PREFIX_PATH", "PYTHONPATH", "ROS_DISTRO", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL")
+SPOKEN = "PIP_INSTALL=echo PIP"
+
+
+def copy_to(folder):
+    for name in ("depthrefl_ros", "test", "benchmark", "launch"):
+        (folder / name).mkdir(parents=True)
+    for name in ("Makefile", "setup.py"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return copy_to(tmp_path / "my robot")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A checkout in which ``make setup`` has run, and what it said."""
+    folder = copy_to(tmp_path_factory.mktemp("first") / "my robot")
+    said, code = make(folder, "setup", SPOKEN)
+    assert code == 0, said
+    return folder, said
+
+
+@pytest.fixture
+def made(first, checkout):
+    shutil.copytree(first[0] / ".venv", checkout / ".venv", symlinks=True)
+    return checkout
+
+
+def make(folder, *arguments, **variables):
+    """What make said, and its exit code."""
+    environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    done = subprocess.run(
+        ["make", f"PYTHON={sys.executable}", *arguments],
+        cwd=folder,
+        env={**environment, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.stdout + done.stderr, done.returncode
+
+
+def modules(folder, **texts):
+    """A folder for PYTHONPATH with modules of these texts."""
+    folder.mkdir()
+    for name, text in texts.items():
+        (folder / f"{name}.py").write_text(text)
+    return str(folder)
+
+
+def test_it_is_made_once_in_a_path_with_spaces(first):
+    checkout, said = first
+    assert "about 250 MB to download" in said and "--editable .[openvino,bags,ros]" in said
+    assert (checkout / ".venv/made").read_text() == "wheels\n"
+    assert (checkout / ".venv/bin/pip3").exists()
+    again, code = make(checkout, "setup", SPOKEN)
+    assert code == 0 and "Nothing to be done" in again
+
+
+def test_what_fails_is_not_taken_for_done(made):
+    checkout = made
+    for mark in (".venv/made", *checkout.glob(".venv/runs-*")):
+        (checkout / mark).unlink()
+    said, code = make(checkout, "setup", "PIP_INSTALL=false")
+    assert code != 0 and not (checkout / ".venv/made").exists()
+    said, code = make(checkout, "setup", SPOKEN)
+    assert code == 0 and "PIP --upgrade pip" in said
+    # Other requirements are installed anew, and until then the old mark must not count.
+    with (checkout / "setup.py").open("a") as file:
+        file.write("# another\n")
+    said, code = make(checkout, "setup", "PIP_INSTALL=false")
+    assert code != 0
+    said, code = make(checkout, "setup", SPOKEN)
+    assert code == 0 and "PIP --no-build-isolation" in said
+    assert len(list((checkout / ".venv").glob("runs-*"))) == 1
+
+
+def test_an_environment_without_pip_is_made_again(checkout):
+    venv.create(checkout / ".venv", with_pip=False)  # as Debian's own attempt leaves it
+    said, code = make(checkout, "setup", SPOKEN)
+    assert code == 0, said
+    assert (checkout / ".venv/bin/pip3").exists()
+
+
+def test_without_ensurepip_the_pip_of_the_system_does_it(checkout, tmp_path):
+    pytest.importorskip("pip")
+    hidden = modules(tmp_path / "hidden", ensurepip="raise ImportError('as on Debian')\n")
+    bundled = str(Path(ensurepip.__file__).parent / "_bundled")
+    said, code = make(
+        checkout, "setup", SPOKEN, PYTHONPATH=hidden, PIP_NO_INDEX="1", PIP_FIND_LINKS=bundled
+    )
+    assert code == 0, said
+    python = checkout / ".venv/bin/python"
+    where = "import pip, sys; print(pip.__file__.startswith(sys.prefix))"
+    done = subprocess.run([python, "-I", "-c", where], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+
+
+def test_without_any_pip_one_line_names_the_package(checkout, tmp_path):
+    missing = "raise ImportError('not here')\n"
+    hidden = modules(tmp_path / "hidden", ensurepip=missing, pip=missing)
+    said, code = make(checkout, "setup", SPOKEN, PYTHONPATH=hidden)
+    assert code != 0 and "neither pip nor ensurepip: sudo apt install python3-pip" in said
+    assert not (checkout / ".venv").exists()
+
+
+def test_a_python_that_is_none_is_named(checkout):
+    said, code = make(checkout, "setup", SPOKEN, "PYTHON=python0.9")
+    assert code != 0 and "python0.9 is no Python; choose one: make PYTHON=..." in said
+
+
+def test_inside_the_activated_environment_nothing_is_made_again(made):
+    # Its packages, as the wheels of ROS in it, are not the system's.
+    [site] = (made / ".venv/lib").glob("python*/site-packages")
+    for name in ("rclpy", "sensor_msgs"):
+        (site / f"{name}.py").touch()
+    search = f"{made}/.venv/bin:{os.environ['PATH']}"
+    said, code = make(made, "setup", SPOKEN, "PYTHON=python3", PATH=search)
+    assert code == 0 and "Nothing to be done" in said
+
+
+def test_a_sourced_ros_is_used_and_must_stay(checkout, tmp_path):
+    sourced = {
+        "PYTHONPATH": modules(tmp_path / "ros", rclpy="", sensor_msgs=""),
+        "AMENT_PREFIX_PATH": "/opt/ros/jazzy",
+    }
+    said, code = make(checkout, "setup", SPOKEN, **sourced)
+    assert code == 0 and "--editable .[openvino,bags]" in said, said
+    config = (checkout / ".venv/pyvenv.cfg").read_text()
+    assert "include-system-site-packages = true" in config
+    said, code = make(checkout, "setup", SPOKEN)
+    assert code != 0 and "source it, or make distclean" in said
+    for goal in ("help", "distclean"):
+        said, code = make(checkout, goal)
+        assert code == 0, said
+
+
+def test_a_ros_that_is_sourced_later_does_not_reach_the_wheels(made, tmp_path):
+    (made / "more.mk").write_text("include Makefile\nspeak:\n\t@env\n")
+    sourced = {
+        "PYTHONPATH": modules(tmp_path / "ros", rclpy="", sensor_msgs=""),
+        "AMENT_PREFIX_PATH": "/opt/ros/jazzy",
+        "ROS_DISTRO": "jazzy",
+    }
+    said, code = make(made, "-f", "more.mk", "speak", **sourced)
+    assert code == 0 and not {"PYTHONPATH", "AMENT_PREFIX_PATH", "ROS_DISTRO"} & {
+        line.partition("=")[0] for line in said.splitlines()
+    }
+    said, code = make(made, "setup", SPOKEN, **sourced)
+    assert code == 0 and "Nothing to be done" in said
+
+
+@pytest.mark.parametrize("index", ["https://cpu.example", ""])
+def test_the_cpu_build_of_pytorch_is_tried_first_and_sizes_are_told(made, index):
+    [runs] = (made / ".venv").glob("runs-*")
+    tests = f".venv/tests-{runs.name.removeprefix('runs-')}"
+    # The CPU build is not to be had: whatever has an index fails.
+    pip = made / "pip.sh"
+    pip.write_text('echo "PIP $*"\ncase "$*" in *extra-index*) exit 1;; esac\n')
+    said, code = make(made, tests, "PIP_INSTALL=sh pip.sh", f"TORCH_INDEX={index}")
+    assert code == 0, said
+    lines = [line for line in said.splitlines() if line.startswith("PIP ")]
+    tried = [line.rsplit("torch==", 1)[1] for line in lines if "torch==" in line]
+    assert tried == (["2.13.0+cpu", "2.13.0"] if index else ["2.13.0"])
+    assert "with CUDA into .venv: about 3 GB to download" in said
+    assert ("for CPUs into .venv: about 200 MB to download" in said) == bool(index)
+
+
+def test_a_torch_that_is_there_stays(made):
+    [site] = (made / ".venv/lib").glob("python*/site-packages")
+    (site / "torch.py").touch()
+    [runs] = (made / ".venv").glob("runs-*")
+    said, code = make(made, f".venv/tests-{runs.name.removeprefix('runs-')}", SPOKEN)
+    assert code == 0 and "torch==" not in said and "--editable .[test]" in said
