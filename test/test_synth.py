@@ -164,8 +164,8 @@ import json, math, sys
 import numpy as np
 from depthrefl_ros.training.synth.materials import Materials
 from depthrefl_ros.training.synth.renderer import Renderer
-from depthrefl_ros.training.synth.rooms import View
 from depthrefl_ros.training.synth.stage import Stage
+from depthrefl_ros.training.synth.views import View
 
 stage = Stage()
 paint = Materials(np.random.default_rng(0)).plain((0.6, 0.6, 0.6), 0.9)

@@ -20,6 +20,7 @@ from depthrefl_ros.tools.command_line import (
     write_json,
 )
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
+from depthrefl_ros.training.synth.models import CatalogueError, Models
 
 EXAMPLES = """
 depthrefl render rooms data/rooms --count 400 --seed 1000 --resume
@@ -43,9 +44,20 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     rooms = commands.add_parser("rooms", help="random furnished rooms, as a dataset folder")
     rooms.add_argument("out", type=Path, help="dataset folder")
-    _add_render_arguments(rooms, count=400, seed=1000, size=(320, 240), samples=6)
+    _add_render_arguments(rooms, count=400, seed=1000, size=(320, 240), samples=4)
     rooms.add_argument(
-        "--views", type=positive_int, default=8, help="images of each room (%(default)s)"
+        "--views", type=positive_int, default=4, help="images of each room (%(default)s)"
+    )
+    rooms.add_argument(
+        "--in-turn",
+        action="store_true",
+        help="one space of each kind after the other, instead of by their shares",
+    )
+    rooms.add_argument(
+        "--furniture",
+        type=Path,
+        metavar="FOLDER",
+        help="with *.sh3f catalogues (Debian's sweethome3d-furniture): most pieces are theirs",
     )
     corridor = commands.add_parser("corridor", help="a robot's drive, as a folder or an MCAP file")
     corridor.add_argument(
@@ -103,14 +115,25 @@ def _render(args: argparse.Namespace, root: Path) -> dict:
         from depthrefl_ros.training.synth import generate
     except ImportError as error:
         raise ToolError(str(error)) from error
-    folder = RenderedFolder(root)
-    existing = len(folder.names())
-    if existing and not args.resume:
-        raise ToolError(f"{root} holds {existing} images already; --resume goes on with them")
+    models = None
+    recipe = {key: getattr(args, key) for key in ("command", "seed", "width", "height", "samples")}
+    if args.command == "rooms":
+        recipe |= {"views": args.views, "furniture": args.furniture is not None}
+        recipe["in_turn"] = args.in_turn
+    try:
+        if getattr(args, "furniture", None) is not None:
+            models = Models(args.furniture)
+        folder = RenderedFolder(root)
+        existing = len(folder.names())
+        if existing and not args.resume:
+            raise ToolError(f"{root} holds {existing} images already; --resume goes on with them")
+        folder.claim(recipe)
+    except (FolderError, CatalogueError) as error:
+        raise ToolError(str(error)) from error
     options = (args.count, args.seed, args.width, args.height, args.samples, args.threads)
     start = time.monotonic()
     names: Iterator[str] = (
-        generate.render_rooms(folder, *options, args.views)
+        generate.render_rooms(folder, *options, args.views, models, args.in_turn)
         if args.command == "rooms"
         else {"corridor": generate.render_corridor, "drive": generate.render_drive}[args.command](
             folder, *options

@@ -8,6 +8,8 @@ Blender and run in the project's ordinary environment.
 The way of one image:
 
     shell.py, furniture.py, things.py, materials.py ─► stage.py (primitives)
-    rooms.py / drive.py (what stands where, and the views)
-      ─► render.py (image, depth, camera) ─► folder.py (dataset) ─► recording.py (MCAP)
+    models.py (catalogues) ─► imports.py (furniture models on the stage)
+    spaces.py, halls.py (what is built in), plan.py (free spots) ─► rooms.py, drive.py
+      ─► views.py (where cameras stand) ─► renderer.py (image, depth, camera)
+      ─► folder.py (dataset) ─► recording.py (MCAP)
 """

@@ -13,9 +13,9 @@ import numpy as np
 
 from .furniture import CATALOGUE, legs
 from .materials import Materials
-from .rooms import View
 from .shell import Opening, Room, ceiling_lights, decorate, door, floor_and_ceiling, wall, window
 from .stage import Stage
+from .views import View
 
 CORRIDOR = Room(length=12.5, width=2.7, height=2.6)
 CAMERA_HEIGHT_M = 0.5

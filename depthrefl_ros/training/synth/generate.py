@@ -9,11 +9,13 @@ import numpy as np
 
 from .drive import build_corridor, choose_drive, drive_views
 from .folder import RenderedFolder
+from .models import Models
 from .renderer import Renderer
-from .rooms import View, build_room, choose_views
+from .rooms import KINDS, build_room
 from .stage import Stage
+from .views import View, choose_views
 
-VIEWS_PER_ROOM = 8
+VIEWS_PER_ROOM = 4
 
 
 def render_rooms(
@@ -25,11 +27,14 @@ def render_rooms(
     samples: int = 8,
     threads: int = 1,
     views_per_room: int = VIEWS_PER_ROOM,
+    models: Models | None = None,
+    in_turn: bool = False,
 ) -> Iterator[str]:
     """Renders images 0000 to count - 1, `views_per_room` of each room, and yields each new name.
 
-    Room r has the seed `seed + r`, so folders with seeds far enough apart share no room. An
-    image that exists is skipped and comes out the same if it is rendered again.
+    Room r has the seed `seed + r`, so folders with seeds far enough apart share no room; with
+    `in_turn` it has the kind r of `KINDS`, starting over at their end. An image that exists is
+    skipped and comes out the same if it is rendered again.
     """
     for room_index in range(math.ceil(count / views_per_room)):
         first = room_index * views_per_room
@@ -37,14 +42,15 @@ def render_rooms(
         if all(name in folder for name in names):
             continue
         stage = Stage()
-        room, rng = build_room(stage, seed + room_index)
-        views = choose_views(stage, room, rng, views_per_room)
+        kind = list(KINDS)[room_index % len(KINDS)] if in_turn else None
+        space, rng = build_room(stage, seed + room_index, models, kind)
+        views = choose_views(stage.cast, space.regions, rng, views_per_room, stage.things())
         keys = rng.uniform(0.08, 0.2, views_per_room)
         renderer = Renderer(stage, width, height, samples, threads)
         for name, view, key in zip(names, views, keys, strict=False):
             if name not in folder:
                 rendered = renderer.render(view, float(key))
-                folder.add(name, rendered.image, rendered.depth_m, rendered.camera)
+                folder.add(name, rendered.image, rendered.depth_m, rendered.camera, view.pose())
                 yield name
 
 
@@ -89,16 +95,10 @@ def _render_views(
     threads: int,
 ) -> Iterator[str]:
     """Renders what is missing of a drive, all equally exposed, with its mounts in mounts.yaml."""
-    folder.write_mounts({f"{index:04d}": _mount(view) for index, view in enumerate(views)})
     renderer = Renderer(stage, width, height, samples, threads)
     for index, view in enumerate(views):
         name = f"{index:04d}"
         if name not in folder:
             rendered = renderer.render(view, key=0.13)
-            folder.add(name, rendered.image, rendered.depth_m, rendered.camera)
+            folder.add(name, rendered.image, rendered.depth_m, rendered.camera, view.pose())
             yield name
-
-
-def _mount(view: View) -> dict[str, float]:
-    """Returns where a view's camera is above the floor, as `Pose.from_mount` names it."""
-    return {"height_m": view.position[2], "pitch_rad": -view.pitch, "roll_rad": view.roll}

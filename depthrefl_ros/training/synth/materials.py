@@ -118,6 +118,47 @@ class Materials:
         base = self.colour(saturation=(0.0, 0.15), value=(0.4, 0.85))
         return self.plain(base, self.rng.uniform(0.2, 0.5), metallic=float(self.rng.random() < 0.7))
 
+    def slab(self) -> bpy.types.Material:
+        """Returns stone, concrete, laminate or wood for work tops, columns and steps."""
+        kind = self.rng.random()
+        if kind < 0.3:
+            return self.wood()
+        base = self.colour((0.0, 0.6), (0.0, 0.2), (0.1, 0.9))
+        if kind < 0.7:
+            return self.mottled([base, shade(base, 0.6)], self.rng.uniform(4, 60), 0.3)
+        return self.plain(base, self.rng.uniform(0.15, 0.6))
+
+    def splash(self) -> bpy.types.Material:
+        """Returns wall tiles, square, flat or upright."""
+        base = self.colour((0.0, 1.0), (0.0, 0.4), (0.45, 0.95))
+        wide, tall = [(0.1, 0.1), (0.15, 0.15), (0.2, 0.07), (0.3, 0.6), (0.05, 0.05)][
+            self.rng.integers(5)
+        ]
+        return self.tiles([base, shade(base, 0.92)], wide, tall, 0.004, 0.15, 0.0, upright=True)
+
+    def mirror(self) -> bpy.types.Material:
+        """Returns a mirror or polished chrome."""
+        return self.plain((0.9, 0.9, 0.9), 0.02, metallic=1.0)
+
+    def glass(self) -> bpy.types.Material:
+        """Returns a pane that lets most light straight through and mirrors a little of it."""
+        material, surface = _new("glass")
+        tree = material.node_tree
+        clear, shine = (
+            tree.nodes.new("ShaderNodeBsdfTransparent"),
+            tree.nodes.new("ShaderNodeBsdfGlossy"),
+        )
+        clear.inputs["Color"].default_value = (*self.colour((0.3, 0.6), (0, 0.1), (0.9, 1)), 1)
+        shine.inputs["Roughness"].default_value = 0.02
+        mix = tree.nodes.new("ShaderNodeMixShader")
+        mix.inputs[0].default_value = self.rng.uniform(0.06, 0.25)
+        tree.links.new(clear.outputs[0], mix.inputs[1])
+        tree.links.new(shine.outputs[0], mix.inputs[2])
+        output = next(node for node in tree.nodes if node.type == "OUTPUT_MATERIAL")
+        tree.links.new(mix.outputs[0], output.inputs["Surface"])
+        tree.nodes.remove(surface)
+        return material
+
     def leaf(self) -> bpy.types.Material:
         """Returns a green for plants."""
         return self.plain(self.colour((0.2, 0.4), (0.4, 0.9), (0.15, 0.6)), 0.5)

@@ -1,8 +1,8 @@
 """Renders a view of a stage with Cycles: a photograph, exact depth, and the camera.
 
-Depth comes from a pass of its own with one sample and a pixel filter of almost no width. The
-colour pass spreads its rays over the pixel, so the depth beside it is that of a random place in
-the pixel; this one is that of its centre. Cycles' depth pass is along the optical axis already.
+Depth comes from rays of our own through the pixels' centres. The colour pass spreads its rays over
+the pixel, so the depth beside it would be that of a random place in the pixel, and it would look
+through glass; these rays stop at every pane and mirror, as a robot would.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import OpenEXR
 
 from depthrefl_ros.geometry.camera import Camera
 
-from .rooms import View
 from .stage import Matrix, Stage, bpy
+from .views import View
 
-UNSEEN_M = 1000.0  # Cycles gives 1e10 where a ray leaves the scene
+FAR_M = 1000.0
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,27 @@ class Renderer:
     def __init__(
         self, stage: Stage, width: int, height: int, samples: int = 8, threads: int = 1
     ) -> None:
-        self.width, self.height, self.samples = width, height, samples
-        self._scene = stage.scene
+        self.width, self.height = width, height
+        self._stage, self._scene = stage, stage.scene
         self._object = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
         self._scene.collection.objects.link(self._object)
         self._scene.camera = self._object
-        configure(self._scene, width, height, threads)
+        configure(self._scene, width, height, samples, threads)
 
     def render(self, view: View, key: float = 0.14) -> Rendered:
         """Renders one view, exposed so that its mean brightness comes out as `key` (0..1)."""
         self._aim(view)
-        radiance, _ = self._passes(self.samples, filter_px=1.2, bounces=4, denoise=True)
-        _, depth = self._passes(1, filter_px=0.01, bounces=0, denoise=False)
-        depth = np.where(depth < UNSEEN_M, depth, 0).astype(np.float32)
+        radiance = self._radiance()
         camera = Camera.from_horizontal_fov(self.width, self.height, view.horizontal_fov)
-        return Rendered(photograph(radiance, key), depth, camera)
+        return Rendered(photograph(radiance, key), self.depth(view), camera)
+
+    def depth(self, view: View) -> np.ndarray:
+        """Returns (H, W) float32 metres along the optical axis, 0 where there is nothing."""
+        rays = view.rays(self.width, self.height, self.height / self.width)
+        lengths = np.linalg.norm(rays, axis=1)
+        ways = self._stage.cast(np.array(view.position), rays / lengths[:, None])[0]
+        depth = np.where(np.isfinite(ways), ways / lengths, 0.0)
+        return depth.astype(np.float32).reshape(self.height, self.width)
 
     def _aim(self, view: View) -> None:
         """Puts the Blender camera, which looks along -z with y up, where the view is."""
@@ -82,31 +88,22 @@ class Renderer:
         self._object.matrix_world = pose
         self._object.data.sensor_fit = "HORIZONTAL"
         self._object.data.angle = view.horizontal_fov
-        self._object.data.clip_start, self._object.data.clip_end = 0.01, UNSEEN_M
+        self._object.data.clip_start, self._object.data.clip_end = 0.01, FAR_M
 
-    def _passes(
-        self, samples: int, filter_px: float, bounces: int, denoise: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Renders; returns linear radiance (H, W, 3) and depth (H, W) float32."""
-        cycles = self._scene.cycles
-        cycles.samples, cycles.filter_width = samples, filter_px
-        cycles.max_bounces, cycles.use_denoising = bounces, denoise
+    def _radiance(self) -> np.ndarray:
+        """Renders; returns linear radiance (H, W, 3) float32."""
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "passes.exr"
+            path = Path(folder) / "colour.exr"
             self._scene.render.filepath = str(path)
             with silence():
                 bpy.ops.render.render(write_still=True)
-            channels = {}
             with OpenEXR.File(str(path), separate_channels=True) as exr:
-                for part in exr.parts:
-                    for name, channel in part.channels.items():
-                        channels[name.split(".", 1)[-1]] = channel.pixels.astype(np.float32)
-            radiance = np.stack([channels[f"Combined.{colour}"] for colour in "RGB"], axis=-1)
-            return radiance, channels["Depth.Z"]
+                channels = exr.channels()
+                return np.stack([channels[c].pixels.astype(np.float32) for c in "RGB"], axis=-1)
 
 
-def configure(scene, width: int, height: int, threads: int) -> None:
-    """Sets Cycles for small, quick, repeatable indoor pictures and float depth in an EXR file."""
+def configure(scene, width: int, height: int, samples: int, threads: int) -> None:
+    """Sets Cycles for small, quick, repeatable indoor pictures with float colour."""
     render, cycles = scene.render, scene.cycles
     render.engine, cycles.device = "CYCLES", "CPU"
     render.resolution_x, render.resolution_y, render.resolution_percentage = width, height, 100
@@ -115,28 +112,34 @@ def configure(scene, width: int, height: int, threads: int) -> None:
     if threads > 0:
         render.threads = threads
     cycles.seed, cycles.use_adaptive_sampling = 0, False
+    cycles.samples, cycles.filter_width, cycles.max_bounces = samples, 1.2, 4
+    cycles.use_denoising = True
     cycles.denoising_prefilter, cycles.denoising_quality = "FAST", "BALANCED"
     cycles.denoiser, cycles.pixel_filter_type = "OPENIMAGEDENOISE", "GAUSSIAN"
     cycles.diffuse_bounces, cycles.glossy_bounces, cycles.transmission_bounces = 3, 2, 0
     cycles.caustics_reflective = False
     cycles.sample_clamp_indirect = 5.0  # fireflies
-    bpy.context.view_layer.use_pass_z = True
     settings = render.image_settings
-    settings.media_type = "MULTI_LAYER_IMAGE"
-    settings.file_format, settings.color_depth = "OPEN_EXR_MULTILAYER", "32"
+    settings.file_format, settings.color_depth = "OPEN_EXR", "32"
 
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Sends the process's standard output to nowhere: Blender prints lines for every picture."""
+    """Sends what the process prints to nowhere: Blender prints lines for every picture and model.
+
+    Errors of Blender are raised as exceptions all the same.
+    """
     sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    sys.stderr.flush()
+    kept, nowhere = (os.dup(1), os.dup(2)), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        for stream, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, stream)
+            os.close(copy)
         os.close(nowhere)
 
 

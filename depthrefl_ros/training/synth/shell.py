@@ -13,6 +13,7 @@ import numpy as np
 
 from .materials import Materials, shade
 from .stage import Stage, bpy
+from .views import Region
 
 WALL_THICKNESS_M = 0.12
 
@@ -24,6 +25,11 @@ class Room:
     length: float
     width: float
     height: float
+
+    @property
+    def region(self) -> Region:
+        """Where cameras may be."""
+        return Region((0.0, 0.0, self.length, self.width), self.height)
 
     def walls(self) -> list[tuple[float, float, float, float]]:
         """Returns x, y, yaw and length of each wall's local frame.
@@ -48,8 +54,20 @@ class Opening:
     high: float
 
 
-def build_shell(stage: Stage, materials: Materials, room: Room) -> list[list[Opening]]:
+@dataclass(frozen=True)
+class Shell:
+    """What a room's walls are like: the chance that a wall is glazed, and that it has a doorway."""
+
+    glazed_chance: float = 0.0
+    open_chance: float = 0.0
+
+
+def build_shell(
+    stage: Stage, materials: Materials, room: Room, style: Shell = Shell()
+) -> list[list[Opening]]:
     """Builds the room, its doors, windows, pictures, skirting and lights.
+
+    Through a doorway one sees into another room, a plain one.
 
     Returns:
         For each of `room.walls()`, its doors: what furniture must not stand in front of.
@@ -61,12 +79,22 @@ def build_shell(stage: Stage, materials: Materials, room: Room) -> list[list[Ope
     doors = []
     for x, y, yaw, length in room.walls():
         paint = accent if rng.random() < 0.25 else main
-        wall_openings = choose_openings(rng, length, room.height)
+        if rng.random() < style.glazed_chance:
+            wall_openings = window_front(rng, length, room.height)
+        else:
+            wall_openings = choose_openings(rng, length, room.height)
+        ways = [o for o in wall_openings if o.low == 0]
+        way = ways[0] if ways and rng.random() < style.open_chance else None
         with stage.at(x, y, 0.0, yaw):
-            wall(stage, length, room.height, paint, [o for o in wall_openings if o.low > 0])
+            holes = [o for o in wall_openings if o.low > 0 or o is way]
+            wall(stage, length, room.height, paint, holes)
             for opening in wall_openings:
-                build_opening = window if opening.low > 0 else door
-                build_opening(stage, materials, opening)
+                if opening is way:
+                    doorway(stage, materials, opening, length, accent)
+                elif opening.low > 0:
+                    window(stage, materials, opening)
+                else:
+                    door(stage, materials, opening)
             decorate(stage, materials, length, room.height, wall_openings)
             if skirting is not None:
                 tall = rng.uniform(0.06, 0.14)
@@ -116,6 +144,44 @@ def choose_openings(rng: np.random.Generator, length: float, height: float) -> l
             openings.append(Opening(x, right, low, min(low + rng.uniform(0.8, 1.5), height - 0.2)))
         x = (openings[-1].right if openings else x) + rng.uniform(0.3, 3.0)
     return openings
+
+
+def window_front(rng: np.random.Generator, length: float, height: float) -> list[Opening]:
+    """Chooses tall windows side by side, as halls and schools have them."""
+    low, high = rng.choice([0.02, rng.uniform(0.3, 1.0)]), height - rng.uniform(0.15, 0.6)
+    wide, gap = rng.uniform(0.9, 2.4), rng.uniform(0.05, 0.5)
+    count = max(1, int((length - 0.4) / (wide + gap)))
+    start = (length - count * (wide + gap) + gap) / 2
+    lefts = [start + index * (wide + gap) for index in range(count)]
+    return [Opening(left, left + wide, float(low), high) for left in lefts]
+
+
+def doorway(stage, materials: Materials, opening: Opening, length: float, paint) -> None:
+    """Builds an open door, and behind it a plain room with a few boxes and a light."""
+    rng, leaf = materials.rng, materials.furniture()
+    left, right, high = opening.left, opening.right, opening.high
+    for low_x in (left - 0.07, right):
+        stage.block((low_x, -0.03, 0), (low_x + 0.07, 0.14, high + 0.07), leaf)
+    stage.block((left, -0.03, high), (right, 0.14, high + 0.07), leaf)
+    if rng.random() < 0.7:  # its leaf swings into the room behind
+        angle, wide = rng.uniform(0.9, 1.7), right - left
+        centre = (left + math.cos(angle) * wide / 2, 0.14 + math.sin(angle) * wide / 2, high / 2)
+        stage.box(centre, (wide, 0.04, high), leaf, yaw=angle)
+    west, east = max(0.0, left - rng.uniform(0.3, 2.5)), min(length, right + rng.uniform(0.3, 2.5))
+    near, far, tall = WALL_THICKNESS_M, WALL_THICKNESS_M + rng.uniform(1.8, 6.0), high + 0.4
+    stage.block((west, near - 0.12, -0.1), (east, far, 0.0), materials.floor())
+    stage.block((west, near, tall), (east, far, tall + 0.1), materials.ceiling())
+    stage.block((west - 0.1, near, -0.1), (west, far, tall), paint)
+    stage.block((east, near, -0.1), (east + 0.1, far, tall), paint)
+    stage.block((west, far, -0.1), (east, far + 0.1, tall), materials.wall())
+    stage.block((west, far - 0.02, 1.1), (west + 0.8, far, 1.7), materials.picture())
+    for _ in range(rng.integers(1, 6)):
+        size = rng.uniform(0.25, 0.9, 3)
+        at = (rng.uniform(west + 0.3, east - 0.3), rng.uniform(near + 1.2, far - 0.2), size[2] / 2)
+        stage.box(at, size, materials.furniture() if rng.random() < 0.6 else materials.thing())
+    area = (east - west) * (far - near)
+    centre = ((west + east) / 2, (near + far) / 2, tall - 0.03)
+    stage.area_light(centre, (0.8, 0.8), area * rng.uniform(1.0, 8.0), (1.0, 0.95, 0.9))
 
 
 def door(stage: Stage, materials: Materials, opening: Opening) -> None:
@@ -240,7 +306,8 @@ def ceiling_lights(stage: Stage, materials: Materials, room: Room) -> None:
         stage.point_light((x, y, top - drop - 0.3), 0.12, 1.5 * watts, tint)
         return
     spots = rng.random() < 0.4
-    columns, rows = max(1, round(room.length / 2.2)), max(1, round(room.width / 2.2))
+    apart = max(2.2, math.sqrt(area / 20))
+    columns, rows = max(1, round(room.length / apart)), max(1, round(room.width / apart))
     size = (0.16, 0.16) if spots else (rng.uniform(0.5, 1.2), rng.uniform(0.15, 0.6))
     rim = materials.plain(shade((1, 1, 1), 0.8), 0.4)
     for column in range(columns):

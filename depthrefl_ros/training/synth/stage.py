@@ -17,6 +17,7 @@ try:
     import bpy  # noqa: I001  bmesh and mathutils exist only once bpy is loaded
     import bmesh
     from mathutils import Matrix, Vector
+    from mathutils.bvhtree import BVHTree
 except ImportError as error:
     raise ImportError(
         "rendering needs Blender's Python module bpy, which is not installed here: make an "
@@ -33,6 +34,8 @@ class Stage:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         self.scene = bpy.context.scene
         self._frame = Matrix.Identity(4)
+        self._tree: BVHTree | None = None
+        self.store = None  # of imported models, where there are any (imports.py)
 
     @contextmanager
     def at(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> Iterator[None]:
@@ -147,11 +150,55 @@ class Stage:
         background.inputs["Color"].default_value = (*colour, 1.0)
         background.inputs["Strength"].default_value = strength
 
+    def instance(self, parts: list[tuple[bpy.types.Mesh, Matrix]]) -> None:
+        """Adds a model that `imports.py` has read: meshes with their places around the origin."""
+        for mesh, place in parts:
+            self._link(bpy.data.objects.new("model", mesh), (0.0, 0.0, 0.0), place)
+
     def distance(self, origin: Point, direction: Point) -> float:
         """Returns the way (m) from `origin` along unit `direction` to the first surface, or inf."""
-        graph = bpy.context.evaluated_depsgraph_get()
-        hit, where, *_ = self.scene.ray_cast(graph, Vector(origin), Vector(direction))
-        return (where - Vector(origin)).length if hit else math.inf
+        way = self._surfaces().ray_cast(origin, direction)[3]
+        return math.inf if way is None else way
+
+    def cast(self, origin: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Casts rays from one point along (N, 3) unit directions.
+
+        Returns:
+            (N,) ways to the first surface in metres, inf where there is none, and (N,) bool: the
+            surface was hit from behind.
+        """
+        tree, start = self._surfaces(), Vector(origin)
+        hits = [tree.ray_cast(start, direction) for direction in directions.tolist()]
+        ways = np.array([math.inf if hit[3] is None else hit[3] for hit in hits])
+        normals = np.array([(0.0, 0.0, 0.0) if hit[1] is None else tuple(hit[1]) for hit in hits])
+        return ways, (normals * directions).sum(axis=1) > 0
+
+    def things(self, smallest_m: float = 0.04, largest_m: float = 2.6) -> np.ndarray:
+        """Returns the middles (N, 3) of all parts within these sizes, in metres."""
+        middles = []
+        for thing in self.scene.objects:
+            if thing.type == "MESH":
+                box = [thing.matrix_world @ Vector(corner) for corner in thing.bound_box]
+                low, high = np.min(box, axis=0), np.max(box, axis=0)
+                if smallest_m < np.max(high - low) < largest_m:
+                    middles.append((low + high) / 2)
+        return np.array(middles).reshape(-1, 3)
+
+    def _surfaces(self) -> BVHTree:
+        """Returns all surfaces as they are now, panes and mirrors too, in one search tree."""
+        if self._tree is None:
+            corners, faces, count = [], [], 0
+            for thing in self.scene.objects:
+                if thing.type != "MESH":
+                    continue
+                mesh, pose = thing.data, np.array(thing.matrix_world)
+                local = np.empty(len(mesh.vertices) * 3, np.float32)
+                mesh.vertices.foreach_get("co", local)
+                corners.append(local.reshape(-1, 3) @ pose[:3, :3].T + pose[:3, 3])
+                faces += [[corner + count for corner in face.vertices] for face in mesh.polygons]
+                count += len(mesh.vertices)
+            self._tree = BVHTree.FromPolygons(np.concatenate(corners).tolist(), faces)
+        return self._tree
 
     def _add(self, shape, centre, material, turn, smooth: bool) -> None:
         mesh = bpy.data.meshes.new("part")
@@ -170,3 +217,4 @@ class Stage:
     def _link(self, thing, centre, turn) -> None:
         thing.matrix_world = self._frame @ Matrix.Translation(Vector(centre)) @ turn
         self.scene.collection.objects.link(thing)
+        self._tree = None

@@ -33,7 +33,8 @@ def tabletop_things(
     for _ in range(int(count)):
         x, y = rng.uniform(-0.42, 0.42) * width, rng.uniform(-0.4, 0.4) * depth
         with stage.at(x, y, height, rng.uniform(0, 2 * math.pi)):
-            small_thing(stage, materials)
+            if not (stage.store is not None and rng.random() < 0.6 and stage.store.small()):
+                small_thing(stage, materials)
 
 
 def small_thing(stage: Stage, materials: Materials) -> None:
