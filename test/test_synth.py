@@ -93,6 +93,22 @@ def test_a_drive_s_folder_keeps_the_mounts(tmp_path):
     assert RenderedFolder(tmp_path).mounts() == mounts
 
 
+def test_a_folder_is_only_gone_on_with_in_the_same_way(tmp_path):
+    folder, *_ = small_folder(tmp_path / "old", 1)
+    with pytest.raises(FolderError, match="files that `render` did not make"):
+        folder.claim({"seed": 1})
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "notes.txt").write_text("mine")
+    with pytest.raises(FolderError, match="files that `render` did not make"):
+        RenderedFolder(tmp_path / "theirs").claim({"seed": 1})
+    assert (tmp_path / "theirs" / "notes.txt").read_text() == "mine"
+    new = RenderedFolder(tmp_path / "new")
+    new.claim({"seed": 1, "width": 320})
+    new.claim({"seed": 1, "width": 320})
+    with pytest.raises(FolderError, match="has width: 320; 640 was asked for"):
+        new.claim({"seed": 1, "width": 640})
+
+
 def test_a_recording_comes_back(tmp_path):
     folder, _, _, camera = small_folder(tmp_path / "data", 3)
     path = tmp_path / "drive.mcap"
@@ -233,6 +249,54 @@ def test_every_pixel_of_a_tilted_floor_back_projects_onto_it(known_scene):
     assert np.abs(floor[:, 2]).max() < 0.001
 
 
+EVERY_KIND = """
+import json, sys
+import numpy as np
+from depthrefl_ros.training.synth.rooms import KINDS, build_room
+from depthrefl_ros.training.synth.stage import Stage
+from depthrefl_ros.training.synth.views import choose_views
+
+found = {}
+for number, kind in enumerate(KINDS):
+    stage = Stage()
+    space, rng = build_room(stage, 50 + number, kind=kind)
+    rows = []
+    for view in choose_views(stage.cast, space.regions, rng, 3, stage.things()):
+        rays = view.rays(32, 24)
+        lengths = np.linalg.norm(rays, axis=1)
+        ways = stage.cast(np.array(view.position), rays / lengths[:, None])[0] / lengths
+        rows.append({"mount": view.pose(), "fov": view.horizontal_fov, "depth": ways.tolist()})
+    found[kind] = rows
+json.dump(found, open(sys.argv[1], "w"))
+"""
+
+
+def test_every_kind_of_space_is_built_and_seen_from_its_floor(known_scene, tmp_path):
+    """By its mount a view's floor is at z = 0; only from a landing is there anything below it."""
+    path = tmp_path / "kinds.json"
+    done = subprocess.run(
+        [SYNTH_PYTHON, "-c", EVERY_KIND, path],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    kinds = json.loads(path.read_text())
+    assert {"kitchen", "bathroom", "classroom", "lobby", "warehouse", "workshop"} < set(kinds)
+    with_floor = 0
+    for kind, rows in kinds.items():
+        for row in rows:
+            camera = Camera.from_horizontal_fov(32, 24, row["fov"])
+            depth = np.array(row["depth"]).reshape(24, 32)
+            assert np.isfinite(depth).mean() > 0.97, kind
+            assert 0.2 < np.median(depth) < 14, kind
+            v, u = np.mgrid[0:24, 0:32]
+            rays = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, u * 0 + 1])
+            points = np.moveaxis(rays * np.where(np.isfinite(depth), depth, 0), 0, -1)
+            heights = Pose.from_mount(**row["mount"]).apply(points)[..., 2]
+            assert heights.min() > -0.01 or kind == "stairs", kind
+            with_floor += np.mean(np.abs(heights) < 0.002) > 0.05
+    assert with_floor >= 9  # a quarter of the views
+
+
 def test_the_command_renders_a_room_resumes_and_refuses_to_mix(known_scene, tmp_path):
     out, figures = tmp_path / "rooms", tmp_path / "figures.json"
     command = [SYNTH_PYTHON, "-m", "depthrefl_ros.tools.render", "rooms", out, "--count", "1",
@@ -248,12 +312,17 @@ def test_the_command_renders_a_room_resumes_and_refuses_to_mix(known_scene, tmp_
     assert json.loads(figures.read_text())["images"] == 1
     jpeg, png, camera = next(RenderedFolder(out).frames())
     assert (camera.width, camera.height) == (64, 48)
-    assert 45 <= np.degrees(2 * np.arctan(32 / camera.fx)) <= 100
+    assert 40 <= np.degrees(2 * np.arctan(32 / camera.fx)) <= 120
+    assert list(RenderedFolder(out).mounts()) == ["0000"]
     refused = run()
     assert refused.returncode == 2 and "--resume" in refused.stderr
     (out / "rgb" / "0000.jpg").unlink()
     assert run("--resume").returncode == 0
     assert next(RenderedFolder(out).frames())[:2] == (jpeg, png)  # the same seed, the same picture
+    mixed = run("--resume", "--views", "2")
+    assert mixed.returncode == 2 and "has views: 4; 2 was asked for" in mixed.stderr
+    unmade = run("--resume", "--furniture", tmp_path)
+    assert unmade.returncode == 2 and "sweethome3d-furniture" in unmade.stderr
 
 
 def test_a_drive_has_the_mounts_that_its_floor_shows(known_scene, tmp_path):

@@ -80,8 +80,8 @@ def render_drive(
 ) -> Iterator[str]:
     """Renders frames 0000 to count - 1 of a straight drive through the random room `seed`."""
     stage = Stage()
-    room, rng = build_room(stage, seed)
-    views = choose_drive(stage, room, rng, count)
+    space, rng = build_room(stage, seed)
+    views = choose_drive(stage, space.room, rng, count)
     yield from _render_views(folder, stage, views, width, height, samples, threads)
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 
+from .floor_plan import FloorPlan
 from .furniture import cabinet
 from .materials import Materials
-from .plan import FloorPlan
 from .stage import Stage
 from .things import carton, figure
 from .views import Region

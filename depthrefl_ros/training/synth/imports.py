@@ -67,10 +67,16 @@ def read_model(path: Path, model: Model, materials: Materials) -> list[tuple]:
 
     The model's bounding box gets its stated size; its middle comes over the origin.
     """
-    before = set(bpy.data.objects)
-    with silence():
+    # In a scene of its own: importing updates every object of the scene that it goes to.
+    nursery = bpy.data.scenes.new("nursery")
+    with (
+        silence(),
+        bpy.context.temp_override(
+            scene=nursery, view_layer=nursery.view_layers[0], collection=nursery.collection
+        ),
+    ):
         bpy.ops.wm.obj_import(filepath=str(path), forward_axis="NEGATIVE_Z", up_axis="Y")
-    things = [thing for thing in bpy.data.objects if thing not in before]
+    things = list(nursery.objects)
     turn = Matrix((FILE_TO_STAGE @ model.rotation @ FILE_TO_STAGE.T).tolist()).to_4x4()
     placed, corners = [], []
     for thing in things:
@@ -82,6 +88,7 @@ def read_model(path: Path, model: Model, materials: Materials) -> list[tuple]:
             corners.append(local.reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3])
             placed.append((thing.data, place))
         bpy.data.objects.remove(thing)
+    bpy.data.scenes.remove(nursery)
     if not placed:
         return []
     for mesh, _ in placed:

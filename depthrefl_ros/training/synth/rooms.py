@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import halls, spaces
+from .floor_plan import FloorPlan, keep_doors_clear, place, place_model
 from .furniture import CATALOGUE
 from .imports import MODEL_CHANCE, ModelStore
 from .materials import Materials
 from .models import Models
-from .plan import FloorPlan, keep_doors_clear, place, place_model
 from .shell import Room, Shell, build_shell
 from .stage import Stage
 from .things import tabletop_things

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from .floor_plan import FloorPlan, place
 from .furniture import CATALOGUE, chair, legs, shelf
 from .materials import Materials, shade
-from .plan import FloorPlan, place
 from .shell import Opening, Room
 from .stage import Stage
 from .things import basket, screen, tabletop_things
