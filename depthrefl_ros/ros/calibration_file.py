@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 import yaml
 
+from depthrefl_ros.geometry.calibration_formats import calibration_fields
 from depthrefl_ros.geometry.camera import Camera, CameraError
 
 
@@ -27,11 +28,11 @@ def load_calibration(url: str) -> Camera:
     """
     path = _path_of(url)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = calibration_fields(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CalibrationError(f"camera_info_url {url!r} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise CalibrationError(f"{path} holds no mapping; camera_calibration's YAML is needed")
+    except (KeyError, TypeError, ValueError) as error:
+        raise CalibrationError(f"{path} {error}") from error
     try:
         return Camera(
             width=int(content["image_width"]),

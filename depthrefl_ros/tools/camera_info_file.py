@@ -83,14 +83,16 @@ def read_camera(path: Path, name: str = "") -> Camera:
         CameraError: the numbers describe no camera.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except yaml.YAMLError:
+        content = None  # a calibration in another form
+    except (OSError, UnicodeDecodeError) as error:
         raise ToolError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not {"camera", "images"} & set(content):
         try:
             return load_calibration(str(path))
         except CalibrationError as error:
-            raise ToolError(str(error)) from error
+            raise ToolError(" ".join(str(error).split())) from error
     try:
         entry = (content.get("images") or {}).get(name) or content["camera"]
         values = [float(entry[key]) for key in ("width", "height", "fx", "fy", "cx", "cy")]
