@@ -21,8 +21,10 @@ from recording_files import (
 )
 
 from depthrefl_ros.tools import evaluate as tool
+from depthrefl_ros.tools import train
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recorded_samples import RecordedSamples
+from depthrefl_ros.training.datasets import image_folder
 
 CORRIDOR = Path(__file__).parent / "data" / "corridor.mcap"
 
@@ -49,6 +51,39 @@ def test_samples_have_image_truth_and_camera_in_any_order(tmp_path):
         assert (sample.depth_m[0] == 0).all() and (sample.depth_m[1:] == index + 1.0).all()
     with pytest.raises(IndexError):
         samples[5]
+
+
+def test_a_part_of_a_recording_is_read_by_itself(tmp_path):
+    samples = RecordedSamples(recording(tmp_path / "a.mcap", ("/camera/depth_truth/compressed",)))
+    assert samples[1].name == "1"
+    late, early = samples.subset(["4", "3"]), samples.subset(["0", "2"])
+    for part in (late, early, samples):
+        part.preload()
+        assert part.fits_memory
+        found = [(sample.name, sample.depth_m.max()) for sample in part]
+        assert found == [(name, int(name) + 1.0) for name in part.names]
+
+
+def test_a_model_is_tuned_on_a_recording(tmp_path, capsys):
+    path = recording(tmp_path / "drive.mcap", ("/camera/depth_truth/compressed",))
+    run = tmp_path / "run"
+    command = ["--finetune", "indoor_nano", "--data", str(path), "--steps", "1", "--batch", "2",
+               "--workers", "0", "--minutes", "0.0001", "--run", str(run)]  # fmt: skip
+    assert train.main(command) == 3
+    assert "drive: 4 images, 2 a step" in capsys.readouterr().out
+    told = json.loads((run / "finetune" / "data.json").read_text())[0]["sets"]["drive"]
+    assert told["kind"] == "recording" and len(told["sha256"]) == 64
+
+
+def test_a_recording_that_does_not_fit_into_memory_is_refused_for_training(
+    tmp_path, capsys, monkeypatch
+):
+    path = recording(tmp_path / "drive.mcap", ("/camera/depth_truth/compressed",))
+    monkeypatch.setattr(image_folder, "MEMORY_LIMIT", 1000)
+    command = ["--finetune", "indoor_nano", "--data", str(path), "--steps", "1", "--batch", "2",
+               "--workers", "0", "--threads", "1", "--run", str(tmp_path / "run")]  # fmt: skip
+    assert train.main(command) == 2
+    assert "do not fit into memory" in capsys.readouterr().err
 
 
 def test_images_without_depth_are_left_out_and_named(tmp_path):

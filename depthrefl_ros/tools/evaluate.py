@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,7 @@ from depthrefl_ros.training.protocol import ALIGNMENTS, CROPS, Protocol
 
 if TYPE_CHECKING:
     from depthrefl_ros.engine.bundle import Bundle
-    from depthrefl_ros.tools.recorded_samples import RecordedSamples
-    from depthrefl_ros.training.datasets import DataOption, ImageFolder
+    from depthrefl_ros.training.datasets import ImageFolder
     from depthrefl_ros.training.evaluation import Evaluation, Infer
 
 EXAMPLES = """
@@ -112,6 +112,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     from depthrefl_ros.engine.bundle import Bundle, BundleError
     from depthrefl_ros.engine.selection import EngineChoice, open_engine
     from depthrefl_ros.tools import evaluation_report
+    from depthrefl_ros.tools.recorded_samples import open_samples
     from depthrefl_ros.training.datasets import parse_data_option
     from depthrefl_ros.training.evaluation import evaluate_images
     from depthrefl_ros.training.truth_check import unit_hint
@@ -121,7 +122,9 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     try:
         protocol = Protocol(arguments.crop, arguments.cap, arguments.align)
         option = parse_data_option(arguments.data)
-        samples = open_samples(arguments, option)
+        if arguments.list is not None:
+            option = replace(option, list_file=arguments.list)
+        samples = open_samples(option, arguments.image_topic, arguments.truth_topic)
         blocks = evaluation_report.read_blocks(arguments.blocks) if arguments.blocks else None
         bundle = Bundle.load(arguments.model)
         choice = EngineChoice(arguments.engine, threads=arguments.threads)
@@ -171,23 +174,6 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     return 0
 
 
-def open_samples(
-    arguments: argparse.Namespace, option: DataOption
-) -> ImageFolder | RecordedSamples:
-    """Return the images to evaluate: a data set, or a recording with true depth."""
-    from depthrefl_ros.tools.bag_storage import is_recording
-    from depthrefl_ros.training.datasets import open_dataset
-
-    list_file = arguments.list or option.list_file
-    if is_recording(option.path):
-        from depthrefl_ros.tools.recorded_samples import RecordedSamples
-
-        if list_file or option.depth_factor:
-            raise ToolError(f"{option.path}: --list and depth_factor are not for recordings")
-        return RecordedSamples(option.path, arguments.image_topic, arguments.truth_topic)
-    return open_dataset(option.path, list_file, option.kind, option.depth_factor)
-
-
 def heading(report: dict, bundle: Bundle) -> str:
     """Return what was measured and by which protocol, for people."""
     return (
@@ -202,7 +188,7 @@ def heading(report: dict, bundle: Bundle) -> str:
     )
 
 
-def left_out(samples: ImageFolder | RecordedSamples, evaluation: Evaluation) -> list[str]:
+def left_out(samples: ImageFolder, evaluation: Evaluation) -> list[str]:
     """Return which images have no part in the figures, and why, a line a reason."""
     reasons = (
         ("have no depth file", samples.without_depth),
@@ -219,7 +205,7 @@ def left_out(samples: ImageFolder | RecordedSamples, evaluation: Evaluation) -> 
 def write_sheet(
     path: Path,
     infer: Infer,
-    samples: ImageFolder | RecordedSamples,
+    samples: ImageFolder,
     evaluation: Evaluation,
     bundle: Bundle,
     protocol: Protocol,

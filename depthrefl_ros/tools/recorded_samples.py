@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from depthrefl_ros.ros.convert.camera_info import camera_from_info
-from depthrefl_ros.ros.convert.images import MessageError
-from depthrefl_ros.tools.bag_storage import storage_files
+from depthrefl_ros.tools.bag_storage import is_recording, storage_files
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recording_source import RecordingSource
@@ -21,17 +19,39 @@ from depthrefl_ros.tools.recordings import (
     stamp_ns,
 )
 from depthrefl_ros.tools.source_frame import SourceFrame
-from depthrefl_ros.training.datasets import DatasetError, Sample
+from depthrefl_ros.training.datasets import DataOption, DatasetError, ImageFolder, Sample
 from depthrefl_ros.training.datasets.file_pairs import pinhole_sample
 from depthrefl_ros.training.datasets.image_folder import check_size, combined_digest
 
 LARGEST_GAP_NS = 20_000_000  # between an image and its depth, as in TUM's benchmark
 
 
-class RecordedSamples(Sequence):
+def open_samples(
+    option: DataOption, image_topic: str | None = None, truth_topic: str | None = None
+) -> ImageFolder:
+    """Return what a ``--data`` option names: a data set, or a recording with true depth.
+
+    Args:
+        option: of the command line.
+        image_topic: of a recording, as for ``RecordedSamples``.
+        truth_topic: likewise.
+
+    Raises:
+        DatasetError: as ``open_dataset``.
+        ToolError: as ``RecordedSamples``, or the option has a list, kind or unit of a recording.
+    """
+    if not is_recording(option.path):
+        return option.open()
+    if option.list_file or option.kind or option.depth_factor:
+        raise ToolError(f"{option.path}: list, kind and depth_factor are not for recordings")
+    return RecordedSamples(option.path, image_topic, truth_topic)
+
+
+class RecordedSamples(ImageFolder):
     """The images of a recording that have true depth of nearly the same stamp.
 
-    Read in order it is read once; a step back begins anew. Names are the frames' numbers.
+    Read in order it is read once; a step back begins anew, unless the samples fit into memory.
+    Names are the frames' numbers.
 
     Args:
         path: of the recording, MCAP or rosbag2.
@@ -51,7 +71,6 @@ class RecordedSamples(Sequence):
     kind = "recording"
 
     def __init__(self, path: Path, image_topic: str | None = None, truth_topic: str | None = None):
-        self.root = path
         self._source = RecordingSource(path, Intrinsics(), image_topic)
         with Recording(path) as recording:
             self.truth_topic = truth_topic or find_truth_topic(recording)
@@ -62,38 +81,42 @@ class RecordedSamples(Sequence):
                 stamp_ns(message): message for _, message in recording.messages(self.truth_topic)
             }
         self._stamps = sorted(self._truth)
-        self.names: list[str] = []
+        names: list[str] = []
         self.without_depth: list[str] = []
         for frame in self._source.frames():
             has_depth = self._nearest(frame.stamp_ns) is not None
-            (self.names if has_depth else self.without_depth).append(frame.name)
-        if not self.names:
+            (names if has_depth else self.without_depth).append(frame.name)
+        if not names:
             raise ToolError(
                 f"{path}: no image has depth on {self.truth_topic} within "
                 f"{LARGEST_GAP_NS / 1e9:g} s of its stamp"
             )
-        self._frames: Iterator[SourceFrame] = iter(())
-        self._next = len(self.names)
+        super().__init__(path, names)
+        self._place = {name: place for place, name in enumerate(names)}
+        self._rewind()
 
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return len(self.names)
+    def _rewind(self) -> None:
+        """Begin anew with the next sample."""
+        self._next = 0
+        self._frames: Iterator[SourceFrame] = (
+            frame for frame in self._source.frames() if self._nearest(frame.stamp_ns) is not None
+        )
 
-    def __getitem__(self, index: int) -> Sample:
-        """Return sample ``index``; raises DatasetError if it cannot be read."""
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        if index < self._next:
-            self._next = 0
-            self._frames = (
-                frame
-                for frame in self._source.frames()
-                if self._nearest(frame.stamp_ns) is not None
-            )
+    def subset(self, names: list[str]) -> RecordedSamples:
+        """Return the same recording with only the images called ``names``, in that order."""
+        part = super().subset(names)
+        part._rewind()
+        return part
+
+    def load(self, name: str) -> Sample:
+        """Decode one image with its depth in metres, without the lens's distortion."""
+        place = self._place[name]
+        if place < self._next:
+            self._rewind()
         while True:
             frame = next(self._frames)
             self._next += 1
-            if self._next > index:
+            if self._next > place:
                 return self._sample(frame)
 
     def _nearest(self, stamp: int) -> int | None:
@@ -104,6 +127,9 @@ class RecordedSamples(Sequence):
         return nearest if nearest is not None and abs(nearest - stamp) <= LARGEST_GAP_NS else None
 
     def _sample(self, frame: SourceFrame) -> Sample:
+        from depthrefl_ros.ros.convert.camera_info import camera_from_info
+        from depthrefl_ros.ros.convert.images import MessageError
+
         name = f"{self.root}: frame {frame.name}"
         try:
             camera = camera_from_info(frame.camera_info, name)
@@ -116,6 +142,10 @@ class RecordedSamples(Sequence):
         check_size(Path(self.truth_topic), depth_m, image.shape[:2])
         known = np.isfinite(depth_m) & (depth_m > 0)
         return pinhole_sample(frame.name, image, np.where(known, depth_m, 0), camera)
+
+    def files_of(self, name: str) -> list[Path]:
+        """Return the files of the recording, which hold all samples."""
+        return storage_files(self.root)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) over the files of the recording."""

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 DATA_HELP = (
     "PATH[,list=FILE][,weight=W][,kind=K][,balance=depth][,depth_factor=N]: a plain folder, NYU "
-    "Depth v2 as a folder or .mat, KITTI or TUM RGB-D, told apart by looking; repeat it to mix "
-    "sets by weight (default 1 each); balance=depth shows rare distances more often; depth_factor "
-    "is how many units of a plain folder's depth files are a metre (default 1000 where they are "
-    "whole numbers, else 1)"
+    "Depth v2 as a folder or .mat, KITTI, TUM RGB-D or a recording with true depth, told apart by "
+    "looking; repeat it to mix sets by weight (default 1 each); balance=depth shows rare distances "
+    "more often; depth_factor is how many units of a plain folder's depth files are a metre "
+    "(default 1000 where they are whole numbers, else 1)"
 )
 CANONICAL_FOCAL_AT_256 = 240.0  # pixels for a network input 256 pixels wide
 

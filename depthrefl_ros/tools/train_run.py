@@ -16,6 +16,7 @@ import torch
 from depthrefl_ros.network.checkpoints import load_imagenet_encoder, load_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
+from depthrefl_ros.tools.recorded_samples import RecordedSamples, open_samples
 from depthrefl_ros.tools.train_options import (
     augment_changes,
     augment_config_of,
@@ -65,6 +66,7 @@ def open_parts(texts: list[str]) -> dict[str, Part]:
 
     Raises:
         DatasetError: an option or a data set is missing or malformed.
+        ToolError: a recording cannot be read or has no true depth.
     """
     parts: dict[str, Part] = {}
     for text in texts:
@@ -74,7 +76,7 @@ def open_parts(texts: list[str]) -> dict[str, Part]:
         while name in parts:
             count += 1
             name = f"{stem}-{count}"
-        parts[name] = Part(option.open(), option.weight, option.is_balanced)
+        parts[name] = Part(open_samples(option), option.weight, option.is_balanced)
     return parts
 
 
@@ -204,6 +206,11 @@ def run_leg(
     )
     for dataset, _ in mixture:
         dataset.preload()
+        if dataset.kind == RecordedSamples.kind and not dataset.fits_memory:
+            raise ToolError(
+                f"{dataset.root}: {len(dataset)} decoded images do not fit into memory, and a "
+                "recording cannot be read in random order; write them into a plain folder"
+            )
     if processes.is_main and trainer.step == 0:
         knows_metres = arguments.command == "finetune" or arguments.start_from is not None
         model = trainer.ema if knows_metres else None

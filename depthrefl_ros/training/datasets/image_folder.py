@@ -89,6 +89,13 @@ class ImageFolder(Sequence):
             if not self._fits_memory:
                 return
 
+    @property
+    def fits_memory(self) -> bool:
+        """Whether decoded samples are kept, judged by the first one."""
+        if self._fits_memory is None:
+            self[0]
+        return bool(self._fits_memory)
+
     def subset(self, names: list[str]) -> ImageFolder:
         """Return the same data set with only the images called ``names``, in that order."""
         unknown = sorted(set(names) - set(self.names))
