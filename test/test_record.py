@@ -24,7 +24,7 @@ from depthrefl_ros.ros.convert.images import ImageBuffer
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.frame_sources import open_source
-from depthrefl_ros.tools.record import _tell_engine, main
+from depthrefl_ros.tools.record import _channels, _parser, _tell_engine, main
 from depthrefl_ros.tools.recorder import Figures, points_of, stamp_in
 from depthrefl_ros.tools.recording_writer import RecordingWriter
 from depthrefl_ros.tools.recordings import Recording, depth_from_message
@@ -251,6 +251,25 @@ def test_the_engine_is_open_when_the_node_says_on_what_it_runs(capsys):
         "record: the node is opening the engine",
         "record: the node is building the engine, 43 %",
     ]
+
+
+@pytest.mark.parametrize(
+    ("topic", "stored", "kind"),
+    [
+        ("/cam/image_raw", "/cam/image_raw/compressed", "sensor_msgs/msg/CompressedImage"),
+        ("/cam/image/compressed", "/cam/image/compressed", "sensor_msgs/msg/CompressedImage"),
+        ("", None, None),
+    ],
+)
+def test_cameras_that_publish_compressed_are_stored_as_they_come(topic, stored, kind):
+    channels = _channels(_parser().parse_args(["--image-topic", topic]))
+    of_camera = [channel for channel in channels if not channel.is_result]
+    assert len(of_camera) == (2 if topic else 0)
+    if topic:
+        images, infos = of_camera
+        assert (images.stored_topic, images.stored_type) == (stored, kind)
+        assert images.as_jpeg is (topic == "/cam/image_raw")
+        assert infos.topic == "/cam/camera_info"
 
 
 def test_figures_are_settled_when_every_frame_has_an_end():

@@ -13,7 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from rosbags.typesys import Stores, get_typestore
-from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 
 from depthrefl_ros.geometry.cloud import write_ply
 from depthrefl_ros.geometry.pose import Pose
@@ -31,6 +31,7 @@ from depthrefl_ros.tools.command_line import (
 )
 from depthrefl_ros.tools.recorder import STATIC_TF, Channel, Figures, Recorder, points_of
 from depthrefl_ros.tools.recording_writer import RecordingWriter
+from depthrefl_ros.tools.recordings import base_topic
 from depthrefl_ros.tools.ros_node import ros_namespace, ros_topic, tool_node
 from depthrefl_ros.tools.truth_clouds import quaternion
 
@@ -74,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         "--image-topic",
         type=ros_topic,
         default="/camera/image_raw",
-        help="the camera's images, recorded as well; '' for none (default %(default)s)",
+        help="the camera's images, raw or .../compressed, recorded as well; '' for none "
+        "(default %(default)s)",
     )
     parser.add_argument(
         "--frames", type=positive_int, metavar="N", help="stop after N depth images"
@@ -153,8 +155,12 @@ def _channels(args: argparse.Namespace) -> list[Channel]:
     if not args.mount and (kind := _transform_kind()):
         channels.append(Channel(STATIC_TF, kind, is_needed=False))
     if args.image_topic:
-        info_topic = args.image_topic.rsplit("/", 1)[0] + "/camera_info"
-        channels.append(Channel(args.image_topic, Image, as_jpeg=jpeg, is_result=False))
+        raw_topic = base_topic(args.image_topic)
+        info_topic = raw_topic.rsplit("/", 1)[0] + "/camera_info"
+        if raw_topic == args.image_topic:
+            channels.append(Channel(raw_topic, Image, as_jpeg=jpeg, is_result=False))
+        else:
+            channels.append(Channel(args.image_topic, CompressedImage, is_result=False))
         channels.append(Channel(info_topic, CameraInfo, is_result=False))
     return channels
 
