@@ -161,7 +161,8 @@ def test_what_is_no_ros_name_is_told_with_one_that_is(tmp_path, capsys, name, ri
 
 
 @pytest.mark.parametrize(
-    ("name", "taken"), [("front/", "front"), ("/front/", "/front"), ("/", "/"), ("", "/")]
+    ("name", "taken"),
+    [("front/", "front"), ("/front/", "/front"), ("//a/b", "/a/b"), ("/", "/"), ("", "/")],
 )
 def test_a_slash_at_a_namespaces_end_does_no_harm(name, taken):
     assert ros_namespace(name) == taken

@@ -20,9 +20,9 @@ from depthrefl_ros.ros.middleware import prepare_environment
 
 def ros_namespace(text: str) -> str:
     """Return a node namespace without the slash at its end; for argparse's ``type``."""
-    name = text.rstrip("/")
-    _check(validate_namespace, f"/{name.lstrip('/')}", text)
-    return name or "/"
+    name = text.strip("/")
+    _check(validate_namespace, f"/{name}", text)
+    return f"/{name}" if text.startswith("/") or not name else name
 
 
 def ros_topic(text: str) -> str:
