@@ -16,6 +16,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.tools.render import main as render_tool
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 from depthrefl_ros.training.synth.recording import (
     DEPTH_TOPIC,
@@ -101,7 +102,10 @@ def test_a_folder_is_only_gone_on_with_in_the_same_way(tmp_path):
     (tmp_path / "theirs" / "notes.txt").write_text("mine")
     with pytest.raises(FolderError, match="files that `render` did not make"):
         RenderedFolder(tmp_path / "theirs").claim({"seed": 1})
-    assert (tmp_path / "theirs" / "notes.txt").read_text() == "mine"
+    assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["notes.txt"]
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FolderError, match="file is a file; a folder"):
+        RenderedFolder(tmp_path / "file").claim({"seed": 1})
     new = RenderedFolder(tmp_path / "new")
     new.claim({"seed": 1, "width": 320})
     new.claim({"seed": 1, "width": 320})
@@ -124,6 +128,16 @@ def test_a_recording_comes_back(tmp_path):
     jpeg, png, _ = next(folder.frames())
     assert messages[IMAGE_TOPIC][0].data.tobytes() == jpeg
     assert messages[DEPTH_TOPIC][0].data.tobytes() == png
+
+
+def test_a_recording_that_exists_is_kept(tmp_path, capsys):
+    small_folder(tmp_path / "data", 1)
+    path = tmp_path / "drive.mcap"
+    path.write_bytes(b"mine")
+    assert render_tool(["pack", str(tmp_path / "data"), str(path)]) == 2
+    assert "drive.mcap exists already" in capsys.readouterr().err
+    assert path.read_bytes() == b"mine"
+    assert render_tool(["pack", str(tmp_path / "data"), str(tmp_path / "new.mcap")]) == 0
 
 
 def test_a_recording_needs_frames(tmp_path):

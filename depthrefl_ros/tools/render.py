@@ -98,6 +98,8 @@ def _add_render_arguments(
 
 def render(args: argparse.Namespace, _: list[str]) -> int:
     """Does what the subcommand says."""
+    if args.out.suffix == ".mcap" and args.out.exists():
+        raise ToolError(f"{args.out} exists already; choose another name, or remove it")
     if args.command == "pack":
         figures = _pack(args.folder, args.out, args.rate)
     elif args.command == "corridor" and args.out.suffix == ".mcap":

@@ -26,14 +26,12 @@ class RenderedFolder:
     """A dataset folder that is being written or read.
 
     Args:
-        root: the folder; made where it is missing.
+        root: the folder; made with the first file that is written.
         jpeg_quality: of the pictures, 1 to 100.
     """
 
     def __init__(self, root: str | Path, jpeg_quality: int = 92) -> None:
         self.root, self.jpeg_quality = Path(root), jpeg_quality
-        for name in ("rgb", "depth"):
-            (self.root / name).mkdir(parents=True, exist_ok=True)
         self._intrinsics_file = self.root / "intrinsics.yaml"
         self._intrinsics = _load(self._intrinsics_file)
         self._mounts = _load(self.root / "mounts.yaml")
@@ -54,8 +52,9 @@ class RenderedFolder:
                         "choose another folder, or go on with the same options"
                     )
             return
-        others = [entry.name for entry in self.root.iterdir() if entry.name not in ("rgb", "depth")]
-        if others or self.names() or any((self.root / "depth").iterdir()):
+        if self.root.exists() and not self.root.is_dir():
+            raise FolderError(f"{self.root} is a file; a folder's name is needed")
+        if self.root.is_dir() and any(self.root.iterdir()):
             raise FolderError(
                 f"{self.root} holds files that `render` did not make; choose a new folder"
             )
@@ -135,6 +134,7 @@ class RenderedFolder:
 
     def _write(self, name: str, data: bytes) -> None:
         part = self.root / f"{name}.part"
+        part.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(data)
         os.replace(part, self.root / name)
 
