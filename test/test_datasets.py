@@ -152,6 +152,52 @@ def test_a_distorted_camera_is_rectified_with_its_depth(tmp_path):
     assert set(np.unique(found.depth_m)) <= known  # no depth between two pixels
 
 
+CALIBRATION = """image_width: 64
+image_height: 48
+camera_name: cam
+camera_matrix: {rows: 3, cols: 3, data: [40.0, 0.0, 31.5, 0.0, 41.0, 23.5, 0.0, 0.0, 1.0]}
+distortion_model: plumb_bob
+distortion_coefficients: {rows: 1, cols: 5, data: [-0.2, 0.0, 0.0, 0.0, 0.0]}
+rectification_matrix: {rows: 3, cols: 3, data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}
+projection_matrix: {rows: 3, cols: 4, data: [38, 0, 31, 0, 0, 39, 23, 0, 0, 0, 1, 0]}
+"""
+KALIBR = """cam0:
+  camera_model: pinhole
+  distortion_coeffs: [0.0, 0.0, 0.0, 0.0]
+  distortion_model: radtan
+  intrinsics: [40.0, 41.0, 31.5, 23.5]
+  resolution: [64, 48]
+"""
+
+
+def test_a_calibration_file_is_the_camera_of_all_images(tmp_path):
+    root = write_plain_folder(tmp_path / "plain")
+    straight = PlainFolder(root)[0]
+    (root / "intrinsics.yaml").write_text(KALIBR)
+    assert [sample.intrinsics for sample in PlainFolder(root)] == [(40.0, 41.0, 31.5, 23.5)] * 3
+    (root / "intrinsics.yaml").write_bytes(CALIBRATION.encode("utf-8-sig"))
+    found = PlainFolder(root)[0]
+    assert found.intrinsics == (38.0, 39.0, 31.0, 23.0)  # of the rectified image
+    assert not np.array_equal(found.depth_m, straight.depth_m)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a: [", "or a calibration, which it is not"),
+        ("image_width: 64", "lacks the field"),
+        (CALIBRATION.replace("[40.0, 0.0", "[0.0, 0.0"), "K has focal lengths 0.0 and 41.0"),
+        ("camera:\nimages:\n", "'camera' and 'images' are empty"),
+    ],
+)
+def test_intrinsics_that_are_none_are_named(tmp_path, content, said):
+    root = write_plain_folder(tmp_path / "plain")
+    (root / "intrinsics.yaml").write_text(content)
+    with pytest.raises(DatasetError, match=said) as error:
+        PlainFolder(root)
+    assert "intrinsics.yaml" in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
 def test_samples_are_decoded_once(tmp_path):
     root = write_plain_folder(tmp_path / "plain")
     dataset = PlainFolder(root)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from depthrefl_ros.geometry.calibration_formats import calibration_fields
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.training.datasets.depth_files import (
     DEPTH_SUFFIXES,
@@ -32,7 +33,8 @@ class CameraFile:
 
     ``camera: {width, height, fx, fy, cx, cy}`` for all images, or ``images: {NNNN: {...}}`` with
     one entry an image. An entry may have ``distortion_model`` and ``distortion`` as a CameraInfo
-    has them, and the file ``depth_factor``: units of the depth files a metre.
+    has them, and the file ``depth_factor``: units of the depth files a metre. Or a calibration in
+    one of the forms of ``calibration_formats``, for all images.
 
     Attributes:
         depth_factor: None where the file says nothing.
@@ -48,26 +50,30 @@ class CameraFile:
         try:
             # Text only: as a number, an image's name 0010 would be read as octal 8.
             content = yaml.load(read_text(path), Loader=_TextLoader)
-        except yaml.YAMLError as error:
-            raise DatasetError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-        content = content if isinstance(content, dict) else {}
-        self._shared: dict[str, Any] | None = content.get("camera")
+        except yaml.YAMLError:
+            content = None  # perhaps a calibration in a form of its own
+        self._calibrated: Camera | None = None
+        if not isinstance(content, dict) or not {"camera", "images"} & content.keys():
+            self._calibrated, content = calibrated_camera(path), content or {}
+        self._shared: dict[str, Any] | None = content.get("camera") or None
         images = content.get("images")
         self._own: dict[str, Any] = images if isinstance(images, dict) else {}
-        if self._shared is None and not self._own:
-            raise DatasetError(f"{path}: needs 'camera: {{...}}' or 'images: {{NNNN: {{...}}}}'")
+        if self._calibrated is None and self._shared is None and not self._own:
+            raise DatasetError(f"{path}: 'camera' and 'images' are empty; one of both is needed")
         self.depth_factor = None
         if "depth_factor" in content:
             self.depth_factor = checked_factor(content["depth_factor"], f"{path}: depth_factor")
 
     def knows(self, name: str) -> bool:
         """Return whether there is a camera for image ``name``."""
-        return self._shared is not None or name in self._own
+        return (self._calibrated or self._shared) is not None or name in self._own
 
     def of(self, name: str) -> Camera:
         """Return the camera of image ``name``; raises DatasetError for an incomplete entry."""
         if not self.knows(name):
             raise DatasetError(f"{self.path}: no entry for image '{name}'")
+        if self._calibrated is not None:
+            return self._calibrated
         entry = self._own.get(name, self._shared)
         try:
             size = (int(entry["width"]), int(entry["height"]))
@@ -82,6 +88,29 @@ class CameraFile:
             raise DatasetError(f"{self.path}: image '{name}' has no {error}") from error
         except (TypeError, ValueError, AttributeError) as error:
             raise DatasetError(f"{self.path}: image '{name}' has {entry}: {error}") from error
+
+
+def calibrated_camera(path: Path) -> Camera:
+    """Return the camera of a calibration file; raises DatasetError where it is none."""
+    try:
+        fields = calibration_fields(read_text(path))
+        numbers = {
+            name: np.array(fields[field]["data"], np.float64)
+            for name, field in (
+                ("K", "camera_matrix"), ("D", "distortion_coefficients"),
+                ("R", "rectification_matrix"), ("P", "projection_matrix"),
+            )
+        }  # fmt: skip
+        size = int(fields["image_width"]), int(fields["image_height"])
+        return Camera(*size, **numbers, distortion_model=fields["distortion_model"])
+    except KeyError as error:
+        reason = f"lacks the field {error}"
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+    raise DatasetError(
+        f"{path}: needs 'camera: {{...}}' or 'images: {{NNNN: {{...}}}}', or a calibration, which "
+        f"it is not: {reason}"
+    )
 
 
 def checked_factor(value: object, what: str) -> float:
