@@ -91,7 +91,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            f"depthrefl_node = {NAME}.ros.node:main",
+            f"depthrefl_node = {NAME}.ros.executable:main",
             f"depthrefl = {NAME}.tools.commands:main",
         ]
     },

@@ -20,7 +20,7 @@ import numpy as np
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import open_engine
-from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, Frame
+from depthrefl_ros.estimator import DepthEstimator
 from depthrefl_ros.geometry.rectification import Rectification, reprojected
 from depthrefl_ros.geometry.temporal import DepthStabiliser
 from depthrefl_ros.ros.convert.camera_info import camera_from_info
@@ -109,7 +109,7 @@ class Estimate:
     def __init__(self, model: str, rng: np.random.Generator):
         bundle = Bundle.load(model)
         engine = open_engine(bundle, "openvino").engine
-        self._estimator = DepthEstimator(engine, bundle, EstimatorSettings())
+        self._estimator = DepthEstimator(engine, bundle)
         self.network = (bundle.width, bundle.height)
         self._rng = rng
 
@@ -122,7 +122,7 @@ class Estimate:
         except ValueError as error:
             raise ToolError(str(error)) from error
         small = Rectification(camera, False, self.network).to_network(image)
-        depth = self._estimator.estimate(Frame(image, "bgr", camera)).ungated_m
+        depth = self._estimator.estimate(image, camera, channels="bgr").ungated_m
         return depth, cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
 
 

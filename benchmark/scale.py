@@ -29,7 +29,7 @@ import numpy as np
 from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.selection import open_engine
-from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, Frame
+from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings
 from depthrefl_ros.geometry.anchors import (
     RangeReading,
     ReadingWindow,
@@ -188,7 +188,7 @@ def read_steps(
             camera = camera.for_image(frame.width, frame.height)
         except ValueError as error:
             raise ToolError(str(error)) from error
-        found = estimator.estimate(Frame(image, "bgr", camera))
+        found = estimator.estimate(image, camera, channels="bgr")
         true = truth.depth_m({"source_stamp_ns": frame.stamp_ns, "name": frame.name})
         yield Step(found.depth_m, true, found.camera, mounts(frame.name, seconds), seconds)
         bar.update()

@@ -1,3 +1,53 @@
-"""Metric depth from one camera for ROS 2."""
+"""Metric depth and point clouds from one ordinary camera.
+
+``depthrefl_ros.load("indoor_tiny").estimate(image, hfov_deg=60)`` gives ``depth`` in metres,
+``confidence`` and the ``camera`` of both.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = ["Camera", "DepthEstimator", "DepthFrame", "load"]
+
+if TYPE_CHECKING:
+    from depthrefl_ros.estimator import DepthEstimator, DepthFrame
+    from depthrefl_ros.geometry.camera import Camera
+
+# Imported when asked for: parts of the package run where OpenCV is not installed.
+_HOMES = {
+    "Camera": "depthrefl_ros.geometry.camera",
+    "DepthEstimator": "depthrefl_ros.estimator",
+    "DepthFrame": "depthrefl_ros.estimator",
+}
+
+
+def load(model: str = "indoor_tiny", engine: str = "auto") -> DepthEstimator:
+    """Load a model and open an engine that runs it on this machine.
+
+    Args:
+        model: name of a shipped model, or path of a bundle folder.
+        engine: ``auto``, ``tensorrt``, ``tensorrt_rtx``, ``openvino`` or ``torch``.
+
+    Returns:
+        The estimator; ``estimate(image, camera)`` or ``estimate(image, hfov_deg=60)`` gives depth.
+
+    Raises:
+        BundleError: the model is missing or damaged.
+        EngineError: no engine works; the message says for each why.
+        ValueError: the engine is unknown.
+    """
+    from depthrefl_ros.engine.bundle import Bundle
+    from depthrefl_ros.engine.selection import open_engine
+    from depthrefl_ros.estimator import DepthEstimator
+
+    bundle = Bundle.load(model)
+    return DepthEstimator(open_engine(bundle, engine).engine, bundle)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,9 +1,14 @@
-"""The one pass: a frame goes in, metric depth that may be believed comes out. Knows no ROS."""
+"""One image becomes metric depth that may be believed. Knows no ROS.
+
+``predict`` asks the network; ``believe`` takes out what may not be believed and brings the rest to
+the image's size. What corrects the depth (``geometry/correction.py``) stands between the two.
+"""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,8 +19,10 @@ import numpy as np
 from depthrefl_ros.engine.base import Engine
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.camera import ASPECT_FITS, Camera
-from depthrefl_ros.geometry.gates import Gated, GateSettings, apply_gates
+from depthrefl_ros.geometry.gates import GateSettings, apply_gates
 from depthrefl_ros.geometry.rectification import Rectification, rectification
+from depthrefl_ros.geometry.tables import Value, frozen, table
+from depthrefl_ros.settings import check, setting
 
 OUTPUT_SIZES = ("input", "network")
 
@@ -35,9 +42,19 @@ _TO_BGRA = {
 }
 CHANNELS = tuple(_TO_RGB)
 
-# Takes metric depth (h, w) float32 before the gates, NaN where nothing was seen, the picture of it
-# (h, w, 3) uint8 RGB and the camera of both; gives better depth (h, w) float32.
-Correction = Callable[[np.ndarray, np.ndarray, Camera], np.ndarray]
+
+@dataclass(frozen=True, eq=False)
+class SelfMask(Value):
+    """Where a camera sees its own robot; compares by content.
+
+    Attributes:
+        pixels: (H, W) uint8 of the image's size, non-zero where the robot is.
+    """
+
+    pixels: np.ndarray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pixels", frozen(self.pixels, np.uint8))
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +65,16 @@ class Frame:
         image: (H, W, C) uint8, or (H, W) for ``mono``; any strides that OpenCV takes.
         channels: what C means: ``rgb``, ``bgr``, ``rgba``, ``bgra`` or ``mono``.
         camera: of this image's size (``Camera.for_image``).
-        hidden: (H, W) uint8, non-zero where the camera sees its own robot, or None. The same object
-            saves the estimator computing its maps again.
+        mask: where the camera sees its own robot, or None.
 
     Raises:
-        ValueError: image and channels, image and camera, or image and ``hidden`` do not fit.
+        ValueError: image and channels, image and camera, or image and mask do not fit.
     """
 
     image: np.ndarray
     channels: str
     camera: Camera
-    hidden: np.ndarray | None = None
+    mask: SelfMask | None = None
 
     def __post_init__(self) -> None:
         if self.channels not in _TO_RGB:
@@ -70,13 +86,13 @@ class Frame:
                 f"image is {self.image.shape} {self.image.dtype}; channels {self.channels!r} and a "
                 f"camera of {width}x{height} need {shape} uint8"
             )
-        if self.hidden is not None and self.hidden.shape != (height, width):
-            raise ValueError(f"hidden is {self.hidden.shape}; the image needs {(height, width)}")
+        if self.mask is not None and self.mask.pixels.shape != (height, width):
+            raise ValueError(f"mask is {self.mask.pixels.shape}; the image needs {(height, width)}")
 
 
 @dataclass(frozen=True)
 class EstimatorSettings(GateSettings):
-    """What may be changed from one frame to the next: the gates, and what comes in and goes out.
+    """What may change from one frame to the next: the gates, and what comes in and goes out.
 
     Attributes:
         image_is_rectified: images are rectified already: P holds, D is ignored.
@@ -84,24 +100,74 @@ class EstimatorSettings(GateSettings):
         output_size: ``input`` for depth of the image's size, ``network`` for the network's.
 
     Raises:
-        ValueError: a value out of its range.
+        SettingError: a value out of its range.
     """
 
-    image_is_rectified: bool = False
-    aspect_fit: str = "pad"
-    output_size: str = "input"
+    image_is_rectified: bool = setting(
+        False,
+        "The images are rectified already: P of the CameraInfo holds and D is ignored. CameraInfo "
+        "itself cannot say so.",
+    )
+    aspect_fit: str = setting(
+        "pad",
+        "pad sees the whole image; crop fills the network's input and leaves the rest NaN.",
+        choices=ASPECT_FITS,
+    )
+    output_size: str = setting(
+        "input",
+        "input aligns the depth with the rectified image; network keeps the network's pixels.",
+        choices=OUTPUT_SIZES,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.aspect_fit not in ASPECT_FITS:
-            raise ValueError(f"aspect_fit is {self.aspect_fit!r}; known are {ASPECT_FITS}")
-        if self.output_size not in OUTPUT_SIZES:
-            raise ValueError(f"output_size is {self.output_size!r}; known are {OUTPUT_SIZES}")
+        check(self)
+
+
+class StepTimer:
+    """Milliseconds by step."""
+
+    def __init__(self) -> None:
+        self.steps_ms: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the time that the ``with`` block takes to the step's."""
+        start = time.perf_counter()
+        yield
+        elapsed = (time.perf_counter() - start) * 1e3
+        self.steps_ms[name] = self.steps_ms.get(name, 0.0) + elapsed
+
+
+@dataclass(eq=False)
+class Prediction:
+    """What the network says of one frame, at its own size (h, w).
+
+    Attributes:
+        frame: that was looked at.
+        depth_m: (h, w) float32 metres along the optical axis; NaN where no image was seen
+            (padding, the robot itself).
+        sigma: (h, w) float32 standard deviation of log depth.
+        relative: (h, w) float32 in (0, 1), near to far.
+        image: (h, w, 3) uint8 RGB, what the network was shown.
+    """
+
+    frame: Frame
+    depth_m: np.ndarray
+    sigma: np.ndarray
+    relative: np.ndarray
+    image: np.ndarray
+    _view: _View = field(repr=False)
+
+    @property
+    def camera(self) -> Camera:
+        """The rectified pinhole camera of the planes."""
+        return self._view.rectification.network_camera
 
 
 @dataclass(eq=False)
 class DepthFrame:
-    """What one frame became, at the network's size (h, w) and at the output's (H, W).
+    """What one frame became, at the output's size (H, W) and at the network's (h, w).
 
     Attributes:
         depth_m: (H, W) float32 metres along the optical axis. NaN: unknown; +Inf: beyond
@@ -109,59 +175,54 @@ class DepthFrame:
         camera: rectified pinhole camera of the same size as ``depth_m``.
         colour_bgra: (H, W, 4) uint8 aligned with ``depth_m``, where it was asked for.
         network_depth_m: (h, w) float32 as ``depth_m``.
+        network_camera: rectified pinhole camera of the planes at the network's size.
         ungated_m: (h, w) float32 metres before the gates; NaN only where no image was seen.
         sigma: (h, w) float32 standard deviation of log depth.
-        relative: (h, w) float32 in (0, 1), near to far.
         gate_counts: pixels (of h w) that each gate found; a pixel may be found by several.
-        steps_ms: milliseconds each step took.
     """
 
     depth_m: np.ndarray
     camera: Camera
     colour_bgra: np.ndarray | None
     network_depth_m: np.ndarray
+    network_camera: Camera
     ungated_m: np.ndarray
     sigma: np.ndarray
-    relative: np.ndarray
     gate_counts: dict[str, int]
-    steps_ms: dict[str, float]
+    _relative: np.ndarray = field(repr=False)
     _rectification: Rectification = field(repr=False)
     _bundle: Bundle = field(repr=False)
 
     @property
-    def network_camera(self) -> Camera:
-        """The rectified pinhole camera of the planes at the network's size."""
-        return self._rectification.network_camera
+    def depth(self) -> np.ndarray:
+        """The same as ``depth_m``: (H, W) float32 metres."""
+        return self.depth_m
 
     @cached_property
-    def confidence(self) -> np.ndarray:
+    def network_confidence(self) -> np.ndarray:
         """(h, w) float32 in [0, 1]: calibrated probability of being within 1.25 of the truth."""
         return self._bundle.confidence(self.sigma)
 
-    def enlarged(self, plane: np.ndarray) -> np.ndarray:
-        """Brings a plane (h, w) float32 to the size of ``depth_m``; NaN where nothing was seen."""
-        if self.camera == self.network_camera:
-            return plane
-        return self._rectification.from_network(plane)
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """(H, W) float32 as ``network_confidence``; NaN wherever ``depth_m`` is."""
+        return self._beside_depth(self.network_confidence)
+
+    @cached_property
+    def relative(self) -> np.ndarray:
+        """(H, W) float32 in (0, 1), near to far; NaN wherever ``depth_m`` is."""
+        return self._beside_depth(self._relative)
+
+    def _beside_depth(self, plane: np.ndarray) -> np.ndarray:
+        """Bring a plane (h, w) float32 to the size of the depth, unknown where the depth is."""
+        if self.depth_m.shape != self.network_depth_m.shape or self.camera != self.network_camera:
+            plane = self._rectification.from_network(plane)
+        return np.where(np.isnan(self.depth_m), np.float32(np.nan), plane)
 
 
-class StepTimer:
-    """Milliseconds by step, for ``DepthFrame.steps_ms``."""
-
-    def __init__(self) -> None:
-        self.steps_ms: dict[str, float] = {}
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Adds the time that the ``with`` block takes to the step's."""
-        start = time.perf_counter()
-        yield
-        elapsed = (time.perf_counter() - start) * 1e3
-        self.steps_ms[name] = self.steps_ms.get(name, 0.0) + elapsed
-
-
+@dataclass(frozen=True, eq=False)
 class _View:
-    """How the network sees through one camera: maps, and what it cannot see.
+    """How the network sees through one camera.
 
     Attributes:
         rectification: the maps.
@@ -169,118 +230,163 @@ class _View:
         hidden: (H, W) bool, the robot itself in the rectified image, or None.
     """
 
-    def __init__(self, frame: Frame, settings: EstimatorSettings, network: tuple[int, int]):
-        self._camera, self._mask = frame.camera, frame.hidden
-        self._how = (settings.image_is_rectified, settings.aspect_fit)
-        self.rectification = way = rectification(frame.camera, self._how[0], network, self._how[1])
-        self.unseen, self.hidden = way.network_unseen(), None
-        if frame.hidden is not None:
-            self.hidden = way.rectify(frame.hidden) > 0
-            hidden = way.to_network(frame.hidden) > 0
-            self.unseen = hidden if self.unseen is None else self.unseen | hidden
+    rectification: Rectification
+    unseen: np.ndarray | None
+    hidden: np.ndarray | None
 
-    def is_of(self, frame: Frame, settings: EstimatorSettings) -> bool:
-        """Whether it holds for the frame; masks compare by identity."""
-        how = (settings.image_is_rectified, settings.aspect_fit)
-        return self._camera == frame.camera and self._mask is frame.hidden and self._how == how
+
+@table
+def _view(
+    camera: Camera,
+    mask: SelfMask | None,
+    is_rectified: bool,
+    network: tuple[int, int],
+    aspect_fit: str,
+) -> _View:
+    way = rectification(camera, is_rectified, network, aspect_fit)
+    unseen, hidden = way.network_unseen(), None
+    if mask is not None:
+        hidden = way.rectify(mask.pixels) > 0
+        network_hidden = way.to_network(mask.pixels) > 0
+        unseen = network_hidden if unseen is None else unseen | network_hidden
+    return _View(way, unseen, hidden)
 
 
 class DepthEstimator:
-    """Frame to DepthFrame: rectify and resize, engine, unscale, gates, back to the image.
-
-    Not thread-safe: one thread estimates. ``settings`` may be set from another; a frame uses the
-    settings that it began with.
+    """Metric depth from images by one engine. Not thread-safe: one thread estimates.
 
     Args:
         engine: runs the network.
         bundle: the model that the engine runs.
-        settings: what may change at run time.
+        settings: of ``estimate``; by default the model's range and the default gates.
     """
 
-    def __init__(self, engine: Engine, bundle: Bundle, settings: EstimatorSettings):
+    def __init__(self, engine: Engine, bundle: Bundle, settings: EstimatorSettings | None = None):
+        settings = settings or EstimatorSettings(min_range_m=0.0, max_range_m=0.0)
         self.engine = engine
         self.bundle = bundle
-        self.settings = settings
-        self._view: _View | None = None
+        self.settings = settings.with_range_of(bundle.min_range_m, bundle.max_range_m)
 
     def estimate(
-        self, frame: Frame, with_colour: bool = False, correct: Correction | None = None
+        self,
+        image: np.ndarray,
+        camera: Camera | None = None,
+        *,
+        hfov_deg: float | None = None,
+        channels: str = "",
+        with_colour: bool = False,
     ) -> DepthFrame:
-        """Metric depth of one frame.
+        """Estimate the metric depth of one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, (H, W) grey, or what ``channels`` says; any size.
+            camera: that took the image; it is fitted to the image's size.
+            hfov_deg: horizontal field of view of an undistorted camera, degrees, where there is
+                no calibration.
+            channels: ``rgb``, ``bgr``, ``rgba``, ``bgra`` or ``mono``; by default RGB or grey.
+            with_colour: also return the rectified colours.
+
+        Raises:
+            ValueError: the image cannot be read, or not exactly one of camera and field of view is
+                given, or the camera cannot be that of the image (``CameraError``).
+            EngineError: the runtime failed.
+        """
+        if image.ndim not in (2, 3):
+            raise ValueError(f"image is {image.shape}; (H, W, 3) or (H, W) is needed")
+        if (camera is None) == (hfov_deg is None):
+            raise ValueError(
+                f"camera is {camera} and hfov_deg {hfov_deg}; exactly one of the two is needed: "
+                "without it no depth can be metric"
+            )
+        height, width = image.shape[:2]
+        if camera is None:
+            camera = Camera.from_horizontal_fov(width, height, math.radians(hfov_deg))
+        usual = "mono" if image.ndim == 2 else "rgb"
+        frame = Frame(image, channels or usual, camera.for_image(width, height))
+        prediction = self.predict(frame, self.settings)
+        return self.believe(prediction, prediction.depth_m, self.settings, with_colour)
+
+    def predict(
+        self, frame: Frame, settings: EstimatorSettings, timer: StepTimer | None = None
+    ) -> Prediction:
+        """Ask the network for the depth of a frame, in metres, before any correction and gate.
 
         Args:
             frame: image and camera.
-            with_colour: also return the rectified colours, for a coloured cloud.
-            correct: mends the depth before the gates.
+            settings: how the image is fitted into the network.
+            timer: gets the steps ``to_network`` and ``engine``.
 
         Raises:
             EngineError: the runtime failed.
         """
-        settings, timer = self.settings, StepTimer()
+        timer = timer or StepTimer()
         with timer.step("to_network"):
-            view = self._view_of(frame, settings)
+            network = (self.bundle.width, self.bundle.height)
+            view = _view(
+                frame.camera, frame.mask, settings.image_is_rectified, network, settings.aspect_fit
+            )
             small = view.rectification.to_network(frame.image)
             conversion = _TO_RGB[frame.channels]
             rgb = small if conversion is None else cv2.cvtColor(small, conversion)
         with timer.step("engine"):
             planes = self.engine.infer(rgb[None])
-        sigma = planes["sigma"][0, 0]
-        with timer.step("correct"):
-            focal_ratio = view.rectification.network_focal_px / self.bundle.focal_px
-            ungated = planes["depth"][0, 0] * np.float32(focal_ratio)
-            if view.unseen is not None:
-                ungated[view.unseen] = np.nan
-            camera = view.rectification.network_camera
-            if correct is not None:
-                ungated = correct(ungated, rgb, camera)
+        # One canonical focal length in training: a longer lens sees the same picture farther away.
+        focal_ratio = view.rectification.network_focal_px / self.bundle.focal_px
+        depth_m = planes["depth"][0, 0] * np.float32(focal_ratio)
+        if view.unseen is not None:
+            depth_m[view.unseen] = np.nan
+        sigma, relative = planes["sigma"][0, 0], planes["relative"][0, 0]
+        return Prediction(frame, depth_m, sigma, relative, rgb, view)
+
+    def believe(
+        self,
+        prediction: Prediction,
+        depth_m: np.ndarray,
+        settings: EstimatorSettings,
+        with_colour: bool = False,
+        timer: StepTimer | None = None,
+    ) -> DepthFrame:
+        """Keep of the depth what may be believed, at the size that is asked for.
+
+        Args:
+            prediction: of the network.
+            depth_m: (h, w) float32 metres, the prediction's or better; NaN where nothing was seen.
+            settings: gates and output size.
+            with_colour: also return the rectified colours.
+            timer: gets the steps ``gates``, ``upsample`` and ``colour``.
+        """
+        timer, view = timer or StepTimer(), prediction._view
         with timer.step("gates"):
             sigma_limit = self.bundle.sigma_limit(settings.min_confidence)
-            gated = apply_gates(ungated, sigma, camera, sigma_limit, settings)
+            gated = apply_gates(depth_m, prediction.sigma, prediction.camera, sigma_limit, settings)
         with timer.step("upsample"):
-            depth, camera = self._output_size(gated, view, settings)
+            depth, camera = gated.depth_m, prediction.camera
+            if settings.output_size == "input":
+                depth = view.rectification.from_network(gated.depth_m, gated.edges)
+                camera = view.rectification.camera
+                if view.hidden is not None:
+                    depth[view.hidden] = np.nan
         colour = None
         if with_colour:
             with timer.step("colour"):
-                colour = self._colour(frame, view.rectification, camera)
+                colour = _colour(prediction.frame, view.rectification, settings.output_size)
         return DepthFrame(
             depth_m=depth,
             camera=camera,
             colour_bgra=colour,
             network_depth_m=gated.depth_m,
-            ungated_m=ungated,
-            sigma=sigma,
-            relative=planes["relative"][0, 0],
+            network_camera=prediction.camera,
+            ungated_m=depth_m,
+            sigma=prediction.sigma,
             gate_counts=gated.counts,
-            steps_ms=timer.steps_ms,
+            _relative=prediction.relative,
             _rectification=view.rectification,
             _bundle=self.bundle,
         )
 
-    def _view_of(self, frame: Frame, settings: EstimatorSettings) -> _View:
-        """What hangs on camera, mask and settings, computed anew when one of them changes."""
-        view = self._view
-        if view is None or not view.is_of(frame, settings):
-            network = (self.bundle.width, self.bundle.height)
-            view = self._view = _View(frame, settings, network)
-        return view
 
-    @staticmethod
-    def _output_size(
-        gated: Gated, view: _View, settings: EstimatorSettings
-    ) -> tuple[np.ndarray, Camera]:
-        rectification = view.rectification
-        if settings.output_size == "network":
-            return gated.depth_m, rectification.network_camera
-        depth = rectification.from_network(gated.depth_m, gated.edges)
-        if view.hidden is not None:
-            depth[view.hidden] = np.nan
-        return depth, rectification.camera
-
-    @staticmethod
-    def _colour(frame: Frame, rectification: Rectification, camera: Camera) -> np.ndarray:
-        if camera == rectification.camera:
-            image = rectification.rectify(frame.image)
-        else:
-            image = rectification.to_network(frame.image)
-        conversion = _TO_BGRA[frame.channels]
-        return image if conversion is None else cv2.cvtColor(image, conversion)
+def _colour(frame: Frame, way: Rectification, output_size: str) -> np.ndarray:
+    """Return the colours beside the depth: (H, W, 4) uint8 BGRA."""
+    image = way.rectify(frame.image) if output_size == "input" else way.to_network(frame.image)
+    conversion = _TO_BGRA[frame.channels]
+    return image if conversion is None else cv2.cvtColor(image, conversion)

@@ -103,7 +103,7 @@ def described(settings: Any) -> Iterator[tuple[Setting, Any]]:
         if is_dataclass(value):
             yield from described(value)
         elif _KEY in item.metadata:
-            yield _setting_of(item), value
+            yield setting_of(item), value
 
 
 def values_of(settings: Any) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
             if part is not value:
                 updates[item.name] = part
         elif _KEY in item.metadata:
-            name = _setting_of(item).name
+            name = setting_of(item).name
             if name in changes and changes[name] != value:
                 updates[item.name] = changes[name]
     return replace(settings, **updates) if updates else settings
@@ -143,7 +143,7 @@ def check(settings: Any) -> None:
     """
     for item in fields(settings):
         if _KEY in item.metadata:
-            _setting_of(item).check(getattr(settings, item.name))
+            setting_of(item).check(getattr(settings, item.name))
 
 
 def check_order(settings: Any, low: str, high: str) -> None:
@@ -158,7 +158,7 @@ def check_order(settings: Any, low: str, high: str) -> None:
         SettingError: it is not; names both settings and their values.
     """
     items = {item.name: item for item in fields(settings)}
-    first, second = _setting_of(items[low]), _setting_of(items[high])
+    first, second = setting_of(items[low]), setting_of(items[high])
     low_value, high_value = getattr(settings, low), getattr(settings, high)
     if not low_value < high_value:
         unit = f" {first.unit}" if first.unit else ""
@@ -168,7 +168,8 @@ def check_order(settings: Any, low: str, high: str) -> None:
         )
 
 
-def _setting_of(item: Any) -> Setting:
+def setting_of(item: Any) -> Setting:
+    """Return what a user sees of a dataclass field made by ``setting``."""
     details = dict(item.metadata[_KEY])
     suffix = next((suffix for suffix in _UNITS if item.name.endswith(suffix)), "")
     details["name"] = details["name"] or item.name.removesuffix(suffix)

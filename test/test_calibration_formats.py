@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import yaml
 
+from depthrefl_ros.geometry.calibration_file import CalibrationError, load_calibration
 from depthrefl_ros.geometry.calibration_formats import calibration_fields
-from depthrefl_ros.ros.calibration_file import CalibrationError, load_calibration
 
 ROS = """image_width: 320
 image_height: 240

@@ -24,9 +24,9 @@ import sys, time
 import numpy as np, rclpy
 from sensor_msgs.msg import PointCloud2
 from depthrefl_ros.geometry.obstacles import MAX_POINTS
-from depthrefl_ros.ros.obstacle_outputs import FIELDS
+from depthrefl_ros.ros.obstacle_publisher import FIELDS
 from depthrefl_ros.ros.convert.clouds import cloud_message
-from depthrefl_ros.ros.qos import publisher_profile
+from depthrefl_ros.ros.publishers import publisher_profile
 
 topics, pairs = sys.argv[1:3], int(sys.argv[3])
 rclpy.init()

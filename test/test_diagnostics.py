@@ -3,6 +3,7 @@ import pytest
 from depthrefl_ros.ros.diagnostics import (
     DROP_REASONS,
     ERROR,
+    LOG_PERIOD_S,
     OK,
     PROBLEM_SECONDS,
     WARN,
@@ -10,8 +11,6 @@ from depthrefl_ros.ros.diagnostics import (
     Diagnostics,
     percentile,
 )
-from depthrefl_ros.ros.rate_limit import RateLimit
-from depthrefl_ros.ros.throttle import Throttle
 
 
 class Clock:
@@ -114,31 +113,51 @@ def test_the_last_frames_numbers_are_told(diagnostics):
     assert "gated_edge_percent" not in values_of(diagnostics)[1]
 
 
-def test_throttle_lets_each_kind_speak_once_a_period(clock):
-    throttle = Throttle(5.0, clock)
-    assert throttle.allows("a") and throttle.allows("b")
-    assert not throttle.allows("a")
-    clock.now_s += 5.0
-    assert throttle.allows("a")
+class Log:
+    """A node's logger that keeps what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def warning(self, text):
+        self.told.append(("warning", text))
+
+    def error(self, text):
+        self.told.append(("error", text))
 
 
-@pytest.mark.parametrize(
-    "camera_hz, limit_hz, expected_hz",
-    [(30.0, 0.0, 30.0), (30.0, 15.0, 15.0), (30.0, 10.0, 10.0), (30.0, 60.0, 30.0)],
-)
-def test_rate_limit_under_jitter(camera_hz, limit_hz, expected_hz):
-    limit = RateLimit()
-    jitter = [0.0, 0.002, -0.003, 0.001, -0.001]
-    times = [index / camera_hz + jitter[index % 5] for index in range(300)]
-    passed = sum(limit.allows(now_s, limit_hz) for now_s in times)
-    assert passed / 10.0 == pytest.approx(expected_hz, rel=0.03)
+def test_the_log_hears_of_each_kind_once_a_period(diagnostics, clock):
+    log = Log()
+    diagnostics.log_to(log)
+    for _ in range(3):
+        diagnostics.warn("image", "step is 3")
+        diagnostics.error("failed", "a frame failed", "a frame failed: Traceback ...")
+    assert log.told == [("warning", "step is 3"), ("error", "a frame failed: Traceback ...")]
+    clock.now_s += LOG_PERIOD_S - 0.1
+    diagnostics.warn("image", "step is 4")
+    assert len(log.told) == 2
+    clock.now_s += 0.1
+    diagnostics.warn("image", "step is 5")
+    assert log.told[2:] == [("warning", "step is 5")]
 
 
-def test_a_raised_rate_limit_holds_at_once():
-    limit = RateLimit()
-    assert [limit.allows(second, 0.01) for second in (0.0, 1.0, 2.0, 3.0)][-1] is False
-    assert not limit.allows(3.0, 30.0)
-    assert limit.allows(3.1, 30.0)
+def test_what_the_log_does_not_hear_again_diagnostics_still_have(diagnostics):
+    diagnostics.log_to(Log())
+    for text in ("step is 3", "step is 4"):
+        diagnostics.warn("image", text)
+    assert values_of(diagnostics)[0].message == "step is 4"
+    assert values_of(diagnostics)[0].level == WARN
+    diagnostics.error("failed", "a frame failed", "with its traceback")
+    status, _ = values_of(diagnostics)
+    assert (status.level, status.message) == (ERROR, "a frame failed; step is 4")
+
+
+def test_several_frames_may_be_dropped_at_once(diagnostics):
+    diagnostics.count("received", 4)
+    diagnostics.drop("missed", 3)
+    diagnostics.count("processed")
+    _, values = values_of(diagnostics)
+    assert (values["dropped_missed"], values["dropped"]) == ("3", "3")
 
 
 def test_facts_can_be_withdrawn():

@@ -6,7 +6,7 @@ import pytest
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import open_engine
-from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, Frame
+from depthrefl_ros.estimator import DepthEstimator
 from depthrefl_ros.geometry.camera import Camera, RegionOfInterest
 from depthrefl_ros.geometry.rectification import Rectification
 
@@ -63,10 +63,10 @@ def depth_of():
     engine = open_engine(MODEL, "openvino").engine
 
     def estimate(taken_by: Camera, read_as: Camera) -> np.ndarray:
-        estimator = DepthEstimator(engine, MODEL, EstimatorSettings())
+        estimator = DepthEstimator(engine, MODEL)
         rays = rays_of(taken_by)
-        frames = [Frame(render(rays, one), "rgb", read_as) for one in MODEL.golden().images[:3]]
-        return np.stack([estimator.estimate(frame).ungated_m for frame in frames])
+        images = [render(rays, one) for one in MODEL.golden().images[:3]]
+        return np.stack([estimator.estimate(one, read_as).ungated_m for one in images])
 
     return estimate
 

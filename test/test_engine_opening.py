@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -17,6 +18,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
 from depthrefl_ros.engine import selection
+from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import EngineChoice
 from depthrefl_ros.engine.tensorrt.store import PlanStore
@@ -36,6 +38,7 @@ from depthrefl_ros.engine.tensorrt.plan import (
 pytestmark = pytest.mark.skipif(
     find_flavour("tensorrt_rtx").can_run, reason="with a GPU the engine that was built runs"
 )
+STILL_OPENING = "the engine is not open yet; nothing is published until it is"
 NO_GPU = "engine tensorrt_rtx was asked for; openvino runs"
 
 
@@ -188,17 +191,21 @@ def test_force_builds_what_is_there(start, cache, key):
     assert len(cache.find(key)) > 1e6
 
 
-def test_where_nothing_works_after_all_the_node_says_so_and_stays_up(start, slow_build):
+def test_where_nothing_works_after_all_the_lifecycle_ends_in_error_and_the_node_says_why(
+    start, slow_build
+):
     node = start(module="openvino", source="raise ImportError('not here')")
     assert says(node, "another process is building it")
     slow_build.release()
     assert says(node, "no engine works for model indoor_tiny")
+    assert node.spin_until(lambda: node.values()["state"] == "unconfigured")
     values = node.fresh_values()
-    assert (values["state"], values["level"]) == ("active", DiagnosticStatus.ERROR)
-    assert values["engine"] == "none"
-    assert node.transition(Transition.TRANSITION_DEACTIVATE)
-    assert node.transition(Transition.TRANSITION_CLEANUP)
-    assert node.fresh_values()["level"] == DiagnosticStatus.OK
+    assert values["level"] == DiagnosticStatus.ERROR
+    assert "no engine works for model indoor_tiny" in values["message"]
+    assert node.state() == "unconfigured"
+    assert "nothing will be published: no engine works" in node.process.output()
+    assert node.process.stop(signal.SIGTERM) == 0, node.process.output()
+    assert "Traceback" not in node.process.output()
 
 
 # The search for an engine by itself, without a node.
@@ -220,20 +227,21 @@ def open_in_background(cache, diagnostics, caplog):
     caplog.set_level(logging.INFO)
     opened = []
 
-    def open_in_background(bundle, kind, **choice):
+    def open_in_background(bundle, kind, skip=(), on_end=lambda: None, **choice):
         opening = EngineOpening(
             bundle,
             EngineChoice(kind, falls_back=True, **choice),
+            frozenset(skip),
             diagnostics,
             logging.getLogger("node"),
-            lambda: None,
+            on_end,
         )
         opened.append(opening)
         return opening
 
     yield open_in_background
     for opening in opened:
-        opening.stop()
+        opening.stop(30.0)
 
 
 def told(diagnostics) -> dict[str, str]:
@@ -275,12 +283,38 @@ def test_nobody_waits_longer_for_a_runtime_than_they_want(
     assert 0.2 <= time.monotonic() - start_s < 2.0 and not opening.has_ended
     values = told(diagnostics)
     assert values["engine"] == "being opened"
-    assert values["message"] == "the engine is still being opened; nothing is published until it is"
+    assert values["message"] == STILL_OPENING
     slow_openvino.set()
     found = end(opening)
     assert told(diagnostics)["engine"] == f"openvino fp32 on {found.engine.device}"
     assert told(diagnostics)["message"] == "active"
     found.engine.close()
+
+
+def test_the_end_of_a_search_is_told_once_and_of_one_that_is_given_up_never(
+    open_in_background, slow_openvino, bundle, diagnostics
+):
+    ends = []
+    given_up = open_in_background(bundle, "openvino", on_end=lambda: ends.append("given up"))
+    assert not given_up.stop(0.1)  # it is inside a runtime that cannot be interrupted
+    assert told(diagnostics)["engine"] == "none yet"
+    slow_openvino.set()
+    assert given_up.stop(30.0) and not given_up.has_ended and not ends
+    found = end(open_in_background(bundle, "openvino", on_end=lambda: ends.append("found")))
+    assert ends == ["found"]
+    found.engine.close()
+
+
+def test_a_rung_that_failed_while_it_ran_is_passed_over(
+    open_in_background, slow_openvino, bundle, diagnostics, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    slow_openvino.set()
+    opening = open_in_background(bundle, "openvino", skip=("openvino",))
+    with pytest.raises(EngineError, match="openvino: not tried again, it failed while it ran"):
+        end(opening)
+    assert told(diagnostics)["engine"] == "none"
+    assert not slow_openvino.seen
 
 
 def test_a_build_that_is_over_is_not_told_of_any_longer(

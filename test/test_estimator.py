@@ -1,11 +1,13 @@
-"""The one pass, on the shipped model."""
+"""Predict and believe, on the shipped model."""
+
+import time
 
 import numpy as np
 import pytest
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import open_engine
-from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, Frame
+from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, Frame, SelfMask, StepTimer
 from depthrefl_ros.geometry.camera import Camera
 
 MODEL = Bundle.load("indoor_tiny")
@@ -37,9 +39,13 @@ def plain(**changes) -> EstimatorSettings:
 
 @pytest.fixture
 def estimate(engine, bundle):
-    def run(frame, with_colour=False, correct=None, **changes):
-        estimator = DepthEstimator(engine, bundle, plain(**changes))
-        return estimator.estimate(frame, with_colour, correct)
+    """A frame all the way; ``correct`` takes the prediction and returns the depth to believe."""
+
+    def run(frame, with_colour=False, correct=lambda one: one.depth_m, timer=None, **changes):
+        settings = plain(**changes)
+        estimator = DepthEstimator(engine, bundle, settings)
+        prediction = estimator.predict(frame, settings, timer)
+        return estimator.believe(prediction, correct(prediction), settings, with_colour, timer)
 
     return run
 
@@ -127,39 +133,47 @@ def test_range_confidence_and_edges_gate(estimate, bundle, picture):
         np.testing.assert_array_equal(np.isfinite(found.ungated_m), True)
 
 
-def test_a_correction_comes_before_the_gates(estimate, picture):
+def test_a_correction_comes_between_prediction_and_gates(estimate, picture):
     frame, seen = Frame(picture, "rgb", CAMERA), []
 
-    def correct(depth_m, image, camera):
-        seen.append((depth_m.shape, image, camera))
-        return depth_m * np.float32(2.0)
+    def correct(prediction):
+        seen.append(prediction)
+        return prediction.depth_m * np.float32(2.0)
 
     free = estimate(frame)
     doubled = estimate(frame, correct=correct)
     np.testing.assert_allclose(doubled.depth_m, 2 * free.depth_m, rtol=1e-6)
     np.testing.assert_allclose(doubled.ungated_m, 2 * free.ungated_m, rtol=1e-6)
-    [(shape, image, camera)] = seen
-    assert shape == (HEIGHT, WIDTH) and camera is doubled.network_camera
-    np.testing.assert_array_equal(image, picture)
+    [prediction] = seen
+    assert prediction.depth_m.shape == (HEIGHT, WIDTH)
+    assert prediction.camera is doubled.network_camera and prediction.frame is frame
+    np.testing.assert_array_equal(prediction.image, picture)
     middle = float(np.median(free.depth_m))
     limited = estimate(frame, correct=correct, max_range_m=middle)
     assert (np.isposinf(limited.depth_m) == (2 * free.depth_m > middle)).all()
 
 
-def test_what_hides_behind_a_mask_or_padding_is_unseen(estimate, picture):
+@pytest.fixture
+def half_hidden(picture):
+    """A wide picture, which the network sees padded, whose lower half is the robot itself."""
     pad = HEIGHT // 8  # rows above and below in the network's input
     wide = np.ascontiguousarray(picture[pad:-pad].repeat(2, axis=0).repeat(2, axis=1))
     height, width = wide.shape[:2]
     hidden = np.zeros((height, width), np.uint8)
     hidden[HEIGHT:] = 255
+    camera = Camera.from_horizontal_fov(width, height, 1.1)
+    return Frame(wide, "rgb", camera, SelfMask(hidden))
+
+
+def test_what_hides_behind_a_mask_or_padding_is_unseen(estimate, half_hidden):
+    pad = HEIGHT // 8
     depths = []
 
-    def correct(depth_m, _image, _camera):
-        depths.append(depth_m)
-        return depth_m * np.float32(2.0)
+    def correct(prediction):
+        depths.append(prediction.depth_m)
+        return prediction.depth_m * np.float32(2.0)
 
-    camera = Camera.from_horizontal_fov(width, height, 1.1)
-    found = estimate(Frame(wide, "rgb", camera, hidden), correct=correct)
+    found = estimate(half_hidden, correct=correct)
     assert np.isnan(found.depth_m[HEIGHT:]).all()
     assert np.isfinite(found.depth_m[: HEIGHT - 2]).all()
     padded = np.isnan(found.ungated_m)
@@ -169,36 +183,130 @@ def test_what_hides_behind_a_mask_or_padding_is_unseen(estimate, picture):
     np.testing.assert_array_equal(found.ungated_m, 2 * depths[0])  # which is NaN there, too
     np.testing.assert_array_equal(np.isnan(found.network_depth_m), padded)
     assert found.gate_counts["unseen"] == padded.sum()
-    with pytest.raises(ValueError, match="hidden is .10, 20."):
-        Frame(wide, "rgb", camera, hidden[:10, :20])
+
+
+@pytest.mark.parametrize("output_size", ["input", "network"])
+@pytest.mark.parametrize("aspect_fit", ["pad", "crop"])
+def test_where_depth_is_unknown_confidence_and_order_are_unknown(
+    estimate, half_hidden, output_size, aspect_fit
+):
+    found = estimate(half_hidden, output_size=output_size, aspect_fit=aspect_fit, edge_ratio=1.05)
+    unknown = np.isnan(found.depth_m)
+    assert 0.4 < unknown.mean() < 0.9
+    for plane in (found.confidence, found.relative):
+        assert plane.shape == found.depth_m.shape and plane.dtype == np.float32
+        np.testing.assert_array_equal(np.isnan(plane), unknown)
+
+
+def test_a_mask_of_another_size_is_refused(picture):
+    with pytest.raises(ValueError, match="mask is .10, 20.; the image needs"):
+        Frame(picture, "rgb", CAMERA, SelfMask(np.zeros((10, 20), np.uint8)))
+
+
+def test_masks_of_equal_content_are_equal():
+    pixels = np.eye(4, dtype=np.uint8)
+    first, second = SelfMask(pixels), SelfMask(pixels.copy())
+    assert first == second and hash(first) == hash(second)
+    pixels[0, 1] = 1
+    assert first == second and SelfMask(pixels) != first
 
 
 def test_confidence_is_the_bundles_and_grows_to_the_output(estimate, bundle, picture):
     big = np.ascontiguousarray(picture.repeat(2, axis=0).repeat(2, axis=1))
     found = estimate(Frame(big, "rgb", Camera.from_horizontal_fov(2 * WIDTH, 2 * HEIGHT, 1.1)))
-    np.testing.assert_array_equal(found.confidence, bundle.confidence(found.sigma))
-    assert found.confidence.shape == (HEIGHT, WIDTH) and 0 <= found.confidence.min()
-    large = found.enlarged(found.confidence)
-    assert large.shape == found.depth_m.shape
-    assert large.mean() == pytest.approx(found.confidence.mean(), rel=0.01)
-    small = estimate(Frame(picture, "rgb", CAMERA), output_size="network")
-    assert small.enlarged(small.relative) is small.relative
+    small = found.network_confidence
+    np.testing.assert_array_equal(small, bundle.confidence(found.sigma))
+    assert small.shape == (HEIGHT, WIDTH) and 0 <= small.min()
+    assert found.confidence.shape == found.depth_m.shape
+    assert np.nanmean(found.confidence) == pytest.approx(small.mean(), rel=0.01)
+    same = estimate(Frame(picture, "rgb", CAMERA), output_size="network")
+    np.testing.assert_array_equal(same.confidence, same.network_confidence)
 
 
 def test_settings_change_between_frames(engine, bundle, picture):
-    estimator = DepthEstimator(engine, bundle, plain())
-    frame = Frame(picture, "rgb", CAMERA)
-    assert np.isfinite(estimator.estimate(frame).depth_m).all()
-    estimator.settings = plain(max_range_m=1e-3)
-    assert np.isposinf(estimator.estimate(frame).depth_m).all()
+    estimator = DepthEstimator(engine, bundle)
+    prediction = estimator.predict(Frame(picture, "rgb", CAMERA), plain())
+    for settings, holds in ((plain(), np.isfinite), (plain(max_range_m=1e-3), np.isposinf)):
+        assert holds(estimator.believe(prediction, prediction.depth_m, settings).depth_m).all()
 
 
 def test_steps_are_timed(estimate, picture):
-    found = estimate(Frame(picture, "rgb", CAMERA), with_colour=True)
-    assert list(found.steps_ms) == [
-        *("to_network", "engine", "correct", "gates", "upsample", "colour")
-    ]
-    assert all(value >= 0 for value in found.steps_ms.values())
+    timer = StepTimer()
+    estimate(Frame(picture, "rgb", CAMERA), with_colour=True, timer=timer)
+    assert list(timer.steps_ms) == ["to_network", "engine", "gates", "upsample", "colour"]
+    assert all(value >= 0 for value in timer.steps_ms.values())
+
+
+def test_times_of_one_step_add_up():
+    timer = StepTimer()
+    for _ in range(2):
+        with timer.step("publish"):
+            time.sleep(0.01)
+    assert 20.0 <= timer.steps_ms["publish"] < 1000.0
+
+
+# The public way: ``estimate``.
+
+
+@pytest.fixture(scope="module")
+def estimator(engine, bundle):
+    return DepthEstimator(engine, bundle)
+
+
+def test_estimate_goes_by_the_models_range_and_the_default_gates(estimator, bundle):
+    assert estimator.settings.min_range_m == bundle.min_range_m
+    assert estimator.settings.max_range_m == bundle.max_range_m
+    assert estimator.settings.edge_ratio == EstimatorSettings().edge_ratio > 0
+
+
+@pytest.mark.parametrize("width, height", [(320, 240), (64, 48), (501, 333), (100, 300), (7, 5)])
+def test_estimate_takes_any_size(estimator, width, height):
+    image = np.random.default_rng(3).integers(0, 255, (height, width, 3), np.uint8)
+    found = estimator.estimate(image, hfov_deg=60.0)
+    assert found.depth.shape == found.confidence.shape == (height, width)
+    assert (found.camera.width, found.camera.height) == (width, height)
+    assert found.camera.fx == pytest.approx(width / 2 / np.tan(np.radians(30.0)))
+
+
+def test_estimate_by_a_camera_is_estimate_by_its_field_of_view(estimator, picture):
+    by_camera = estimator.estimate(picture, CAMERA)
+    by_view = estimator.estimate(picture, hfov_deg=float(np.degrees(1.1)))
+    np.testing.assert_allclose(by_camera.depth, by_view.depth, rtol=1e-6)
+    assert by_camera.depth is by_camera.depth_m
+    # The same image twice as large, with the camera of the small one: it is fitted.
+    large = np.ascontiguousarray(picture.repeat(2, axis=0).repeat(2, axis=1))
+    fitted = estimator.estimate(large, CAMERA)
+    assert fitted.camera.fx == pytest.approx(2 * CAMERA.fx)
+    known = np.isfinite(fitted.depth[::2, ::2]) & np.isfinite(by_camera.depth)
+    assert known.mean() > 0.3
+    ratio = fitted.depth[::2, ::2][known] / by_camera.depth[known]
+    assert np.median(np.abs(ratio - 1)) < 0.02
+
+
+def test_estimate_takes_grey_and_named_channels_and_returns_colours(estimator, picture):
+    grey = estimator.estimate(picture[..., 1].copy(), CAMERA, with_colour=True)
+    np.testing.assert_array_equal(grey.colour_bgra[..., 0], picture[..., 1])
+    bgr = estimator.estimate(np.ascontiguousarray(picture[..., ::-1]), CAMERA, channels="bgr")
+    np.testing.assert_array_equal(bgr.depth, estimator.estimate(picture, CAMERA).depth)
+    assert bgr.colour_bgra is None
+
+
+@pytest.mark.parametrize(
+    "shape, arguments, named",
+    [
+        ((48, 64, 3), {}, "camera is None and hfov_deg None; exactly one of the two is needed"),
+        ((HEIGHT, WIDTH, 3), {"camera": CAMERA, "hfov_deg": 60.0}, "hfov_deg 60.0; exactly one"),
+        ((48,), {"hfov_deg": 60.0}, r"image is .48,.; .H, W, 3. or .H, W. is needed"),
+        ((48, 64, 2), {"hfov_deg": 60.0}, "image is .48, 64, 2."),
+        ((48, 64, 3), {"hfov_deg": 60.0, "channels": "hsv"}, "'hsv'"),
+        ((48, 64, 3), {"hfov_deg": 0.0}, "horizontal field of view is 0"),
+        ((48, 64, 3), {"hfov_deg": 180.0}, "horizontal field of view is 3.14"),
+        ((48, 64, 3), {"camera": Camera.pinhole(64, 64, 50, 50, 32, 32)}, "64x64.*64x48"),
+    ],
+)
+def test_estimate_names_wrong_arguments(estimator, shape, arguments, named):
+    with pytest.raises(ValueError, match=named):
+        estimator.estimate(np.zeros(shape, np.uint8), **arguments)
 
 
 @pytest.mark.parametrize(

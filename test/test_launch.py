@@ -66,7 +66,7 @@ def entities(path=LAUNCH_FILE, **arguments):
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """An ament prefix in which the package looks installed, its executable running this tree."""
-    install(tmp_path, "depthrefl_ros", "depthrefl_node", "-m depthrefl_ros.ros.node")
+    install(tmp_path, "depthrefl_ros", "depthrefl_node", "-m depthrefl_ros.ros.executable")
     (tmp_path / "share/depthrefl_ros").symlink_to(ROOT)
     monkeypatch.setenv(
         "AMENT_PREFIX_PATH", f"{tmp_path}:{os.environ.get('AMENT_PREFIX_PATH', '')}".rstrip(":")

@@ -179,7 +179,7 @@ print(sizes)
 
 def test_a_full_cloud_reaches_a_best_effort_listener_with_default_settings(peer):
     from depthrefl_ros.ros.convert.clouds import CloudBuffer
-    from depthrefl_ros.ros.qos import publisher_profile
+    from depthrefl_ros.ros.publishers import publisher_profile
 
     cloud = CloudBuffer(480, 640).message
     publisher = peer.node.create_publisher(type(cloud), "big", publisher_profile())

@@ -11,7 +11,7 @@ from rclpy.qos import QoSCompatibility, qos_check_compatible, qos_profile_sensor
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.obstacles import ObstacleSettings
-from depthrefl_ros.ros.qos import publisher_profile
+from depthrefl_ros.ros.publishers import publisher_profile
 
 CONFIG = ROOT / "config"
 LAYERS = {

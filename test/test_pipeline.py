@@ -1,113 +1,99 @@
 """One frame at a time through the real pipeline, engine and publishers, without the executable."""
 
-import time
 from array import array
 
+import cv2
 import numpy as np
 import pytest
-from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import Image, LaserScan, PointCloud2
-from std_msgs.msg import Header
-from transform_buffer import TransformBuffer, transform
+from pipeline_bench import (
+    BUNDLE,
+    COSTMAP,
+    FRAME,
+    WIDTH,
+    open_benches,
+    open_engines,
+    stamped,
+)
+from sensor_msgs.msg import Image
 
-from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
-from depthrefl_ros.estimator import DepthEstimator
-from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.ros.anchors import Anchors
-from depthrefl_ros.ros.cameras import CameraSources
-from depthrefl_ros.ros.complaints import Complaints
-from depthrefl_ros.ros.convert.camera_info import camera_to_info
-from depthrefl_ros.ros.diagnostics import ERROR, Diagnostics
-from depthrefl_ros.ros.live_settings import LiveSettings, load_mask
-from depthrefl_ros.ros.mount import Mount
-from depthrefl_ros.ros.parameters import ParameterError, Parameters
-from depthrefl_ros.ros.pipeline import Pipeline, Received
-from depthrefl_ros.ros.publishers import CLEARING, DEPTH_IMAGE, MARKING, SCAN, Publishers
-from depthrefl_ros.ros.transforms import Transforms, open_tf2_buffer
-
-WIDTH, HEIGHT = 160, 120
+from depthrefl_ros.ros import obstacle_publisher, publishers
+from depthrefl_ros.ros.diagnostics import ERROR, WARN
+from depthrefl_ros.ros.publishers import (
+    CLEARING,
+    DEPTH_CONFIDENCE,
+    DEPTH_IMAGE,
+    DEPTH_PREVIEW,
+    DEPTH_RELATIVE,
+    MARKING,
+    POINTS,
+    SCAN,
+)
 
 
 @pytest.fixture(scope="module")
-def bundle():
-    return Bundle.load("indoor_tiny")
-
-
-class Bench:
-    """A pipeline and what it needs."""
-
-    def __init__(self, node, bundle, open_buffer=open_tf2_buffer, **changes):
-        self.bundle = bundle
-        self.diagnostics = Diagnostics()
-        self.cameras = CameraSources("/camera_info")
-        self.publishers = Publishers(node, self.diagnostics)
-        self.mount = Mount(Transforms(node, open_buffer))
-        complaints = Complaints(self.diagnostics, node.get_logger())
-        self.anchors = Anchors(self.mount, complaints.warn)
-        self.live = LiveSettings.of(Parameters(**changes), bundle)
-        self.estimator = DepthEstimator(OpenVinoEngine(bundle, 1), bundle, self.live.estimator)
-        self.pipeline = Pipeline(
-            self.estimator,
-            self.cameras,
-            self.publishers,
-            self.mount,
-            self.anchors,
-            self.diagnostics,
-            complaints,
-            node.get_clock(),
-            "/image",
-            self.live,
-        )
-
-    def give_camera(self):
-        camera = Camera.pinhole(WIDTH, HEIGHT, 125, 125, 79.5, 59.5)
-        self.cameras.add(camera_to_info(camera, Header()))
-
-    def process(self, waited_s=0.0, **changes):
-        message = Image(height=HEIGHT, width=WIDTH, encoding="mono8", step=WIDTH)
-        message.data = array("B", np.arange(HEIGHT * WIDTH, dtype=np.uint8).tobytes())
-        for name, value in changes.items():
-            setattr(message, name, value)
-        self.pipeline.process(Received(message, time.monotonic() - waited_s))
-        return self.diagnostics.counts()
-
-    def message(self) -> str:
-        return self.diagnostics.status("depthrefl", "active", "").message
-
-    def close(self):
-        self.publishers.close()
-        self.mount.close()
+def engines():
+    yield from open_engines()
 
 
 @pytest.fixture
-def bench(peer, bundle):
-    bench = Bench(peer.node, bundle)
-    peer.collect(Image, "depth/image", qos_profile_sensor_data)
-    assert peer.spin_until(lambda: bench.publishers.wanted() == {DEPTH_IMAGE})
-    yield bench
-    bench.close()
+def make_bench(peer, engines):
+    yield from open_benches(peer, engines)
+
+
+@pytest.fixture
+def bench(make_bench):
+    return make_bench(DEPTH_IMAGE)
+
+
+def plane(message) -> np.ndarray:
+    return np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
+
+
+# Frames that are dropped, and why.
 
 
 def test_a_failing_engine_drops_the_frame_and_the_next_one_is_processed(bench, capfd):
-    bench.give_camera()
-    bench.estimator.engine.close()
+    bench.fail(True)
     assert bench.process() == {"dropped_failed": 1}
-    status = bench.diagnostics.status("depthrefl", "active", "")
-    assert status.level == ERROR
+    assert bench.process() == {"dropped_failed": 2}
+    assert bench.pipeline.engine_failures == 2
+    assert bench.status().level == ERROR
     assert "a frame failed: Traceback" in capfd.readouterr().err
-    bench.estimator.engine = OpenVinoEngine(bench.bundle, 1)
-    assert bench.process() == {"dropped_failed": 1, "processed": 1, "published_depth/image": 1}
+    bench.fail(False)
+    assert bench.process() == {"dropped_failed": 2, "processed": 1, "published_depth/image": 1}
+    assert bench.pipeline.engine_failures == 0
+
+
+def test_what_fails_beside_the_engine_is_no_failure_of_the_engine(bench, monkeypatch):
+    monkeypatch.setattr(bench.estimator, "believe", lambda *_: 1 / 0)
+    assert bench.process() == {"dropped_failed": 1}
+    assert bench.pipeline.engine_failures == 0
+    assert "a frame failed: ZeroDivisionError" in bench.status().message
 
 
 def test_a_frame_that_waited_too_long_is_dropped(bench):
-    bench.give_camera()
     assert bench.process(waited_s=1.5) == {"dropped_too_old": 1}
-    bench.pipeline.live = LiveSettings.of(Parameters(max_age=0.0), bench.bundle)
+    bench.set(max_age=0.0)
     assert bench.process(waited_s=1.5)["processed"] == 1
 
 
-def test_what_repeats_is_logged_once(bench, capfd):
+def test_a_frame_with_a_stamp_too_old_is_dropped_where_the_user_wants_that(bench):
+    now_s = bench.node.get_clock().now().nanoseconds * 1e-9
+    assert bench.process(header=stamped(now_s - 5.0))["processed"] == 1
+    bench.set(max_stamp_age=3.0)
+    assert bench.process(header=stamped(now_s - 4.9))["dropped_too_old"] == 1
+    assert bench.process(header=stamped(now_s))["processed"] == 2
+
+
+def test_a_frame_that_nobody_wants_is_not_computed(make_bench):
+    nobody = make_bench()
+    nobody.fail(True)
+    assert nobody.process() == {"dropped_no_listener": 1}
+
+
+def test_what_repeats_is_logged_once(make_bench, capfd):
+    bench = make_bench(DEPTH_IMAGE)
+    bench.cameras._infos.clear()
     for _ in range(20):
         counts = bench.process()
     assert counts == {"dropped_no_camera_info": 20}
@@ -119,139 +105,162 @@ def test_what_repeats_is_logged_once(bench, capfd):
     assert logged.count("/image: encoding is 'rgb9'") == 1
 
 
-def test_range_defaults_to_the_bundles_and_must_fit_it(bundle):
-    live = LiveSettings.of(Parameters(), bundle)
-    assert live.estimator.min_range_m == bundle.min_range_m
-    assert live.estimator.max_range_m == bundle.max_range_m
-    with pytest.raises(ValueError, match="min_range is 900.0 m and max_range"):
-        LiveSettings.of(Parameters(min_range=900.0), bundle)
+def test_a_camera_info_of_another_image_is_told_with_both_topics(bench):
+    bench.give_camera(64, 64)
+    assert bench.process() == {"dropped_bad_camera_info": 1}
+    message = bench.status().message
+    assert "/camera_info: " in message and "64x64" in message and "images come on /image" in message
 
 
-def test_files_are_read_again_only_when_their_parameter_changes(bundle, tmp_path):
-    import cv2
-
+def test_a_mask_of_another_size_is_told(bench, tmp_path):
     path = tmp_path / "mask.png"
-    cv2.imwrite(str(path), np.full((4, 5), 255, np.uint8))
-    first = LiveSettings.of(Parameters(self_mask=str(path)), bundle)
-    path.unlink()
-    second = LiveSettings.of(Parameters(self_mask=str(path), max_rate=5.0), bundle, first)
-    assert second.mask is first.mask and first.mask.shape == (4, 5)
-    with pytest.raises(ParameterError, match="self_mask is .*mask.png"):
-        load_mask(str(path))
+    cv2.imwrite(str(path), np.zeros((10, 20), np.uint8))
+    bench.set(self_mask=str(path))
+    assert bench.process() == {"dropped_bad_mask": 1}
+    assert "self_mask is 20x10; the image on /image is 160x120" in bench.status().message
 
 
-@pytest.fixture
-def costmap(peer, bundle):
-    """Makes a bench that a costmap listens to; gives it and the messages by topic."""
-    benches = []
-
-    def make(open_buffer=open_tf2_buffer, **changes):
-        bench = Bench(peer.node, bundle, open_buffer, **changes)
-        benches.append(bench)
-        bench.give_camera()
-        kinds = {MARKING: PointCloud2, CLEARING: PointCloud2, SCAN: LaserScan}
-        received = {topic: peer.collect(kind, topic, 10) for topic, kind in kinds.items()}
-        assert peer.spin_until(lambda: bench.publishers.wanted() == kinds.keys())
-        return bench, received
-
-    yield make
-    for bench in benches:
-        bench.close()
+# Settings come with the frame.
 
 
-def stamped(seconds: int) -> Header:
-    header = Header(frame_id="camera_optical_frame")
-    header.stamp.sec = seconds
-    return header
+def test_each_frame_takes_the_settings_of_its_receipt(bench):
+    bench.set(max_range=0.5, optical_frame_id="corrected")
+    first = bench.frame(header=stamped(1))
+    bench.set(output_size="network")
+    second = bench.frame(header=stamped(2))
+    for received in (first, second):
+        bench.pipeline.process(received)
+    image = bench.newest(1)[DEPTH_IMAGE]
+    assert (image.width, image.header.frame_id) == (WIDTH, "corrected")
+    assert np.isposinf(plane(image)).mean() > 0.5
+    image = bench.newest(2)[DEPTH_IMAGE]
+    assert (image.width, image.header.frame_id) == (BUNDLE.width, FRAME)
+    assert np.isfinite(plane(image)).mean() > 0.5
 
 
-def test_after_a_failure_one_message_without_evidence_and_then_silence(peer, costmap):
-    bench, received = costmap(camera_height=0.5)
-    bench.process(header=stamped(10))
-    bench.estimator.engine.close()
-    for seconds in (11, 12, 13):
-        counts = bench.process(header=stamped(seconds))
-    assert counts["dropped_failed"] == 3
-    assert {topic: counts[f"published_{topic}"] for topic in received} == dict.fromkeys(received, 2)
-    assert peer.spin_until(lambda: all(len(messages) == 2 for messages in received.values()))
-    for topic in (MARKING, CLEARING):
-        assert received[topic][1].width == 0
-    assert np.isnan(received[SCAN][1].ranges).all()
-    assert {messages[1].header.stamp.sec for messages in received.values()} == {11}
-    bench.estimator.engine = OpenVinoEngine(bench.bundle, 1)
-    assert bench.process(header=stamped(14))[f"published_{MARKING}"] == 3
+def test_an_assumed_field_of_view_is_warned_of(bench):
+    bench.cameras._infos.clear()
+    bench.set(assumed_horizontal_fov=60.0)
+    assert bench.process()["processed"] == 1
+    assert bench.status().level == WARN
+    assert "assumed_horizontal_fov 60 deg, so the scale is a guess" in bench.status().message
+    assert "assumed_horizontal_fov 60 deg" in bench.values()["camera"]
 
 
-def test_a_transform_that_comes_too_late_is_told_and_the_next_one_is_taken(peer, costmap):
-    mount = transform((0.1, 0.0, 0.7), (-0.5, 0.5, -0.5, 0.5))
-    buffer = TransformBuffer({("base_link", "camera_optical_frame"): mount}, last_s=11.5)
-    bench, received = costmap(buffer.open, camera_pitch=-90.0)
-    bench.process(header=stamped(10))  # from now on TF is listened to
-    peer.spin_until(lambda: False, 0.2)
-    for messages in received.values():
-        messages.clear()
-    before = bench.process(header=stamped(11))
-    after = bench.process(header=stamped(12))
-    for topic in received:  # one of the good frame, one to fall silent
-        assert after[f"published_{topic}"] == before[f"published_{topic}"] + 1
-    assert "no marking and clearing: no transform from 'camera_optical_frame'" in bench.message()
-    assert "extrapolation into the future" in bench.message()
-    buffer.last_s = 20.0
-    again = bench.process(header=stamped(13))
-    assert all(again[f"published_{topic}"] > after[f"published_{topic}"] for topic in received)
+def test_a_gate_that_takes_all_is_warned_of(bench):
+    bench.set(min_confidence=0.99)
+    bench.process()
+    assert float(bench.values()["gated_confidence_percent"]) > 99.0
+    expected = "the gate 'confidence' takes 100 % of the pixels: no depth is left"
+    assert expected in bench.status().message
 
 
-def test_a_scan_has_its_own_frame_and_needs_it_in_tf(peer, costmap):
-    optical = (-0.5, 0.5, -0.5, 0.5)
-    known = {
-        ("base_link", "camera_optical_frame"): transform((0.0, 0.0, 0.7), optical),
-        ("lidar", "camera_optical_frame"): transform((1.0, 0.0, 0.2), optical),
-    }
-    bench, received = costmap(TransformBuffer(known).open, scan_frame="lidar")
-    bench.process(header=stamped(10))
-    peer.spin_until(lambda: False, 0.2)
-    bench.process(header=stamped(11))
-    scans = received[SCAN]
-    assert peer.spin_until(lambda: bool(scans) and scans[-1].header.stamp.sec == 11)
-    assert scans[-1].header.frame_id == "lidar"
-    del known["lidar", "camera_optical_frame"]
-    counts = bench.process(header=stamped(12))
-    assert "no scan: no transform from 'camera_optical_frame' to 'lidar'" in bench.message()
-    assert bench.process(header=stamped(13))[f"published_{MARKING}"] > counts[f"published_{SCAN}"]
+def test_the_first_depth_is_told_once(bench):
+    bench.fail(True)
+    bench.process()
+    assert not bench.first
+    bench.fail(False)
+    for seconds in (1, 2, 3):
+        bench.process(waited_s=0.5, header=stamped(seconds))
+    (told,) = bench.first
+    words = told.split()
+    assert told.startswith("first depth is out, ") and told.endswith("160x120 image on /image")
+    assert 500 <= int(words[words.index("ms") - 1]) < 5000
 
 
-def test_a_clock_that_jumps_back_begins_anew(peer, costmap):
-    buffer = TransformBuffer({})
-    bench, _ = costmap(buffer.open, camera_height=0.5)
-    bench.process(header=stamped(10))
-    peer.spin_until(lambda: False, 0.2)
-    bench.process(header=stamped(11))
-    assert not buffer.was_cleared
-    bench.process(header=stamped(5))
-    assert buffer.was_cleared
+# What is published.
 
 
-def test_a_camera_without_stamps_goes_by_the_time_of_receipt(bench):
-    bench.give_camera()
-    for _ in range(3):
-        counts = bench.process(header=stamped(0))
-    assert counts == {"processed": 3, "published_depth/image": 3}
+def test_confidence_and_order_are_unknown_wherever_depth_is(make_bench, tmp_path):
+    """Under the self mask, in the padding of a wide image, and where a gate took the depth."""
+    width, height = WIDTH, 80
+    mask = np.zeros((height, width), np.uint8)
+    mask[:, :40] = 255
+    path = tmp_path / "mask.png"
+    cv2.imwrite(str(path), mask)
+    bench = make_bench(
+        *(DEPTH_IMAGE, DEPTH_CONFIDENCE, DEPTH_RELATIVE),
+        **{"self_mask": str(path), "edge_ratio": 1.02},
+    )
+    for number, changes in enumerate(({}, {"output_size": "network"}, {"aspect_fit": "crop"}), 1):
+        bench.set(self_mask=str(path), edge_ratio=1.02, **changes)
+        bench.give_camera(width, height)
+        rng = np.random.default_rng(7)
+        coarse = rng.integers(0, 255, (8, 16), np.uint8)
+        picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        data = array("B", picture.tobytes())
+        bench.process(header=stamped(number), width=width, height=height, step=width, data=data)
+        planes = {topic: plane(one) for topic, one in bench.newest(number).items()}
+        unknown = np.isnan(planes[DEPTH_IMAGE])
+        assert 0.25 < unknown.mean() < 1.0
+        if not changes:
+            assert unknown[:, :40].all() and not unknown[:, 42:].all()
+        for topic in (DEPTH_CONFIDENCE, DEPTH_RELATIVE):
+            np.testing.assert_array_equal(np.isnan(planes[topic]), unknown)
+
+
+@pytest.mark.parametrize(
+    "module, function, failing, others",
+    [
+        (obstacle_publisher, "obstacle_clouds", (MARKING, CLEARING), (SCAN, DEPTH_IMAGE, POINTS)),
+        (obstacle_publisher, "scan_ranges", (SCAN,), (MARKING, CLEARING, DEPTH_IMAGE, POINTS)),
+        (publishers, "depth_preview", (DEPTH_PREVIEW,), (*COSTMAP, DEPTH_IMAGE, POINTS)),
+    ],
+)
+def test_each_output_stands_for_itself(
+    make_bench, monkeypatch, capfd, module, function, failing, others
+):
+    bench = make_bench(*failing, *others, camera_height=0.5)
+    bench.process(header=stamped(1))
+    bench.newest(1)
+    monkeypatch.setattr(module, function, lambda *_: 1 / 0)
+    counts = bench.process(header=stamped(2))
+    assert (counts["processed"], counts.get("dropped_failed", 0)) == (2, 0)
+    for topic in others:
+        assert counts[f"published_{topic}"] == 2
+    told_costmap = set(failing) <= set(COSTMAP)  # one last message, without evidence
+    for topic in failing:
+        assert counts[f"published_{topic}"] == (2 if told_costmap else 1)
+    status = bench.status()
+    assert status.level == ERROR and "failed: ZeroDivisionError" in status.message
+    assert all(topic in status.message for topic in failing)
+    assert "failed: Traceback" in capfd.readouterr().err
+    monkeypatch.undo()
+    counts = bench.process(header=stamped(3))
+    assert bench.newest(3).keys() == {*failing, *others}
+
+
+def test_where_only_a_costmap_listens_nothing_is_enlarged(make_bench, monkeypatch):
+    bench = make_bench(*COSTMAP, camera_height=0.5)
+    sizes, believe = [], bench.estimator.believe
+
+    def watched(prediction, depth_m, settings, *more):
+        sizes.append(settings.output_size)
+        return believe(prediction, depth_m, settings, *more)
+
+    monkeypatch.setattr(bench.estimator, "believe", watched)
+    bench.process(header=stamped(1))
+    bench.peer.collect(Image, DEPTH_IMAGE)
+    assert bench.peer.spin_until(lambda: DEPTH_IMAGE in bench.publishers.wanted())
+    bench.process(header=stamped(2))
+    assert sizes == ["network", "input"]
+
+
+# From frame to frame.
 
 
 def test_flicker_is_averaged_out_from_frame_to_frame(peer, bench):
     """Noise on a still picture moves the depth less with the stabiliser than without."""
-    bench.give_camera()
-    images = peer.collect(Image, "depth/image", qos_profile_sensor_data)
+    images = bench.received[DEPTH_IMAGE]
     rng = np.random.default_rng(4)
     picture = np.kron(rng.integers(60, 200, (12, 16)), np.ones((10, 10))).astype(np.uint8)
     spread = {}
-    for seconds in (0.0, 2.0):
-        bench.pipeline.live = LiveSettings.of(Parameters(temporal_smoothing=seconds), bench.bundle)
+    for start, seconds in enumerate((0.0, 2.0)):
+        bench.set(temporal_smoothing=seconds)
         depths = []
         for number in range(12):
             noisy = np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)
-            header = stamped(100)
-            header.stamp.nanosec = number * 50_000_000
+            header = stamped(100 + 10 * start + 0.05 * number)
             before = len(images)
             bench.process(header=header, data=array("B", noisy.tobytes()))
             assert peer.spin_until(lambda before=before: len(images) > before)
@@ -260,3 +269,23 @@ def test_flicker_is_averaged_out_from_frame_to_frame(peer, bench):
         logs = np.log(np.array(depths[4:]))
         spread[seconds] = np.nanmedian(np.std(logs, axis=0))
     assert spread[2.0] < 0.6 * spread[0.0]
+
+
+class LateEngine:
+    """Comes back from a call only after the pipeline was given up."""
+
+    def __init__(self, engine, pipeline, error=None):
+        self.engine, self.pipeline, self.error = engine, pipeline, error
+
+    def infer(self, images):
+        self.pipeline.leave_behind()
+        if self.error is not None:
+            raise self.error
+        return self.engine.infer(images)
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("CUDA error")])
+def test_an_engine_that_comes_back_too_late_publishes_nothing(bench, error):
+    bench.estimator.engine = LateEngine(bench.estimator.engine, bench.pipeline, error)
+    assert bench.process() == {"dropped_failed": 1}  # once, when it was given up
+    assert bench.pipeline.engine_failures == 0

@@ -1,6 +1,9 @@
 import threading
+import time
 
-from depthrefl_ros.ros.worker import NewestWorker
+import pytest
+
+from depthrefl_ros.ros.worker import NewestWorker, RateLimit
 
 
 class Gate:
@@ -17,8 +20,18 @@ class Gate:
         self.done.append(item)
 
 
-def test_a_newer_item_replaces_the_one_that_waits():
+@pytest.fixture
+def gate():
     gate = Gate()
+    yield gate
+    gate.open.set()
+
+
+def names_of_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
+
+
+def test_a_newer_item_replaces_the_one_that_waits(gate):
     worker = NewestWorker(gate, "tested")
     assert worker.submit(1) is None
     assert gate.began.wait(5)
@@ -27,17 +40,67 @@ def test_a_newer_item_replaces_the_one_that_waits():
     gate.began.clear()
     gate.open.set()
     assert gate.began.wait(5)
-    assert worker.stop() is None
+    assert worker.stop(5.0) == (True, None)
     assert gate.done == [1, 3]
 
 
-def test_stop_waits_for_the_item_at_work_and_hands_back_the_one_that_waits():
-    gate = Gate()
+def test_stop_waits_for_the_item_at_work_and_hands_back_the_one_that_waits(gate):
     worker = NewestWorker(gate, "tested to stop")
     worker.submit(1)
     assert gate.began.wait(5)
     worker.submit(2)
     threading.Timer(0.1, gate.open.set).start()
-    assert worker.stop() == 2
+    assert worker.stop(5.0) == (True, 2)
     assert gate.done == [1]
-    assert "tested to stop" not in [thread.name for thread in threading.enumerate()]
+    assert "tested to stop" not in names_of_threads()
+
+
+def test_a_thread_that_hangs_is_left_behind_in_time_and_takes_nothing_more(gate):
+    worker = NewestWorker(gate, "left behind")
+    worker.submit(1)
+    assert gate.began.wait(5)
+    worker.submit(2)
+    start_s = time.monotonic()
+    assert worker.stop(0.2) == (False, 2)
+    assert 0.2 <= time.monotonic() - start_s < 1.0
+    assert "left behind" in names_of_threads()
+    gate.open.set()  # it comes back after all: it ends, and the item that waited stays undone
+    end_s = time.monotonic() + 5.0
+    while "left behind" in names_of_threads():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    assert gate.done == [1]
+
+
+def test_the_time_at_work_is_that_of_the_present_item(gate):
+    worker = NewestWorker(gate, "timed")
+    assert worker.busy_s == 0.0
+    worker.submit(1)
+    assert gate.began.wait(5)
+    time.sleep(0.1)
+    first_s = worker.busy_s
+    assert 0.1 <= first_s < 2.0
+    time.sleep(0.05)
+    assert worker.busy_s >= first_s + 0.05
+    gate.open.set()
+    assert worker.stop(5.0) == (True, None)
+    assert worker.busy_s == 0.0
+
+
+@pytest.mark.parametrize(
+    "camera_hz, limit_hz, expected_hz",
+    [(30.0, 0.0, 30.0), (30.0, 15.0, 15.0), (30.0, 10.0, 10.0), (30.0, 60.0, 30.0)],
+)
+def test_rate_limit_under_jitter(camera_hz, limit_hz, expected_hz):
+    limit = RateLimit()
+    jitter = [0.0, 0.002, -0.003, 0.001, -0.001]
+    times = [index / camera_hz + jitter[index % 5] for index in range(300)]
+    passed = sum(limit.allows(now_s, limit_hz) for now_s in times)
+    assert passed / 10.0 == pytest.approx(expected_hz, rel=0.03)
+
+
+def test_a_raised_rate_limit_holds_at_once():
+    limit = RateLimit()
+    assert [limit.allows(second, 0.01) for second in (0.0, 1.0, 2.0, 3.0)][-1] is False
+    assert not limit.allows(3.0, 30.0)
+    assert limit.allows(3.1, 30.0)

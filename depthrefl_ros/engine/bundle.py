@@ -117,6 +117,11 @@ class Bundle:
             _check(folder / name, digest)
         return bundle
 
+    @property
+    def relative_error(self) -> float:
+        """Mean absolute relative error of depth as it was validated (AbsRel); 0 where unknown."""
+        return float((self.description.get("accuracy") or {}).get("abs_rel", 0.0))
+
     def path(self, name: str) -> Path:
         """The path of one of the bundle's files.
 

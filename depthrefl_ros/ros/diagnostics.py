@@ -1,4 +1,4 @@
-"""Counters, timings and problems, and the DiagnosticArray that tells them."""
+"""Counters, timings and problems, told by /diagnostics and, at most every few seconds, the log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
@@ -18,6 +19,8 @@ ERROR = DiagnosticStatus.ERROR
 # Why a frame was not processed; every frame received is processed, or dropped for one of these.
 DROP_REASONS = {
     "superseded": "a newer frame came before the worker was free",
+    "missed": "published, but replaced by a newer frame before the node could take it, or lost",
+    "out_of_order": "its stamp is before the last frame's",
     "rate_limited": "came faster than max_rate",
     "too_old": "waited longer than max_age, or its stamp is older than max_stamp_age",
     "no_engine": "the engine is still being opened or built, or none works",
@@ -31,6 +34,7 @@ DROP_REASONS = {
 }
 WINDOW = 300  # frames over which timings are taken
 PROBLEM_SECONDS = 5.0  # a problem that does not come again is forgotten after this
+LOG_PERIOD_S = 5.0  # the log hears of one kind of problem no more often
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class _Problem:
 
 
 def percentile(values: Sequence[float], fraction: float) -> float:
-    """The smallest value that at least this fraction of the values does not exceed.
+    """Return the smallest value that at least this fraction of the values does not exceed.
 
     Args:
         values: at least one.
@@ -60,6 +64,8 @@ class Diagnostics:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
+        self._logger: Any = None
+        self._logged_s: dict[str, float] = {}
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._facts: dict[str, str] = {}
@@ -68,49 +74,53 @@ class Diagnostics:
         self._last_problem = ""
         self._steps: dict[str, deque[float]] = {}
 
-    def count(self, name: str) -> None:
-        """One more of ``received``, ``processed`` or ``published_NAME``."""
-        with self._lock:
-            self._counts[name] += 1
+    def log_to(self, logger: Any) -> None:
+        """Tell ``warn`` and ``error`` to the node's logger as well, throttled by kind."""
+        self._logger = logger
 
-    def drop(self, reason: str) -> None:
-        """One more frame dropped, for one of ``DROP_REASONS``.
+    def count(self, name: str, number: int = 1) -> None:
+        """Count ``received``, ``processed`` or ``published_NAME``."""
+        with self._lock:
+            self._counts[name] += number
+
+    def drop(self, reason: str, number: int = 1) -> None:
+        """Count frames dropped for one of ``DROP_REASONS``.
 
         Raises:
             KeyError: an unknown reason.
         """
         DROP_REASONS[reason]
-        self.count(f"dropped_{reason}")
+        self.count(f"dropped_{reason}", number)
 
     def counts(self) -> dict[str, int]:
-        """All counters."""
+        """Return all counters."""
         with self._lock:
             return dict(self._counts)
 
     def state_fact(self, name: str, value: str) -> None:
-        """Something that holds until it is stated anew, such as the model or the engine."""
+        """State something that holds until it is stated anew, such as the model or the engine."""
         with self._lock:
             self._facts[name] = value
 
     def measure(self, name: str, value: float) -> None:
-        """A number of the last frame, such as the factor that corrects its scale."""
+        """State a number of the last frame, such as the factor that corrects its scale."""
         with self._lock:
             self._measures[name] = value
 
     def clear_facts(self) -> None:
-        """Nothing that was stated or measured holds any more."""
+        """Forget everything that was stated or measured."""
         with self._lock:
             self._facts.clear()
             self._measures.clear()
 
     def add_steps(self, steps_ms: Mapping[str, float]) -> None:
-        """How many milliseconds each step of one frame took."""
+        """Take in how many milliseconds each step of one frame took."""
         with self._lock:
             for name, milliseconds in steps_ms.items():
                 self._steps.setdefault(name, deque(maxlen=WINDOW)).append(milliseconds)
 
     def problem(self, kind: str, message: str, level: bytes = WARN, lasting: bool = False) -> None:
-        """Something is wrong; replaces an earlier problem of the same kind.
+        """State a problem; it replaces an earlier one of the same kind.
 
         Args:
             kind: short name.
@@ -123,13 +133,33 @@ class Diagnostics:
             self._problems[kind] = _Problem(level, message, until)
             self._last_problem = message
 
+    def warn(self, kind: str, message: str, lasting: bool = False) -> None:
+        """State a problem that may come up again with every frame; also in the log, throttled."""
+        self.problem(kind, message, WARN, lasting)
+        if self._logger is not None and self._may_log(kind):
+            self._logger.warning(message)
+
+    def error(self, kind: str, message: str, details: str = "", lasting: bool = False) -> None:
+        """State that something failed that should not fail; ``details`` are for the log."""
+        self.problem(kind, message, ERROR, lasting)
+        if self._logger is not None and self._may_log(kind):
+            self._logger.error(details or message)
+
+    def _may_log(self, kind: str) -> bool:
+        with self._lock:
+            now = self._clock()
+            if now - self._logged_s.get(kind, -math.inf) < LOG_PERIOD_S:
+                return False
+            self._logged_s[kind] = now
+            return True
+
     def solve(self, kind: str) -> None:
-        """A problem is no more."""
+        """Withdraw a problem."""
         with self._lock:
             self._problems.pop(kind, None)
 
     def status(self, name: str, state: str, hardware_id: str) -> DiagnosticStatus:
-        """The whole as one status: the worst problem's level, all values beside it.
+        """Return the whole as one status: the worst problem's level, all values beside it.
 
         Args:
             name: of the status.

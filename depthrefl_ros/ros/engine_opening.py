@@ -12,8 +12,7 @@ from depthrefl_ros.ros.diagnostics import Diagnostics
 
 PROBLEM = "engine"  # under this kind diagnostics have the build, and what went wrong
 _OPENING = "being opened"
-_STILL_OPENING = "the engine is still being opened; nothing is published until it is"
-_STOP_S = 2.0  # how long stop() waits for a runtime that cannot be interrupted
+_STILL_OPENING = "the engine is not open yet; nothing is published until it is"
 
 
 class EngineOpening:
@@ -22,6 +21,7 @@ class EngineOpening:
     Args:
         bundle: the model.
         choice: which engine the user wants.
+        skip: rungs of the ladder that are not tried: their engines failed while they ran.
         diagnostics: told the steps and the progress of a build.
         logger: of the node; told the steps.
         on_end: called in the thread when the search has ended and was not stopped; must return at
@@ -32,11 +32,12 @@ class EngineOpening:
         self,
         bundle: Bundle,
         choice: EngineChoice,
+        skip: frozenset[str],
         diagnostics: Diagnostics,
         logger,
         on_end: Callable[[], None],
     ):
-        self._bundle, self._choice = bundle, choice
+        self._bundle, self._choice, self._skip = bundle, choice, skip
         self._diagnostics, self._logger, self._on_end = diagnostics, logger, on_end
         self._steps: list[str] = []
         self._opened: OpenedEngine | None = None
@@ -53,8 +54,13 @@ class EngineOpening:
         """An engine was found, or that none works."""
         return self._opened is not None or self._error is not None
 
+    @property
+    def builds(self) -> bool:
+        """A build has begun, which takes minutes."""
+        return self._has_begun_build
+
     def wait(self, timeout_s: float) -> None:
-        """Waits until it has ended, or a build has begun, or the time is over."""
+        """Wait until it has ended, or a build has begun, or the time is over."""
         with self._changed:
             if not self._changed.wait_for(
                 lambda: self.has_ended or self._has_begun_build, timeout_s
@@ -62,7 +68,7 @@ class EngineOpening:
                 self._diagnostics.problem(PROBLEM, _STILL_OPENING, lasting=True)
 
     def take(self) -> OpenedEngine:
-        """What was found, once it has ended; the caller closes it.
+        """Return what was found, once it has ended; the caller closes it.
 
         Raises:
             Exception: why no engine works.
@@ -82,20 +88,30 @@ class EngineOpening:
                 self._logger.warning(f"engine: {problem}")
         return opened
 
-    def stop(self) -> None:
-        """Gives the search up: ends a build that is under way, closes what was found after all."""
+    def stop(self, timeout_s: float) -> bool:
+        """Give the search up: end a build that is under way, close what is found after all.
+
+        Args:
+            timeout_s: longest wait for a runtime that cannot be interrupted, seconds.
+
+        Returns:
+            Whether the thread has ended.
+        """
         with self._changed:
             self._is_stopped = True
             self._close()
         self._plans.stop()
-        self._thread.join(_STOP_S)
+        self._thread.join(timeout_s)
         self._diagnostics.solve(PROBLEM)
         self._diagnostics.state_fact("engine", "none yet")
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         opened = error = None
         try:
-            opened = open_engine(self._bundle, self._choice, self._plans, self._tell_step)
+            opened = open_engine(
+                self._bundle, self._choice, self._plans, self._tell_step, self._skip
+            )
         except Exception as caught:  # whatever it is, the node tells it
             error = caught
         with self._changed:

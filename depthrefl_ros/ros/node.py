@@ -2,379 +2,321 @@
 
 from __future__ import annotations
 
-import functools
-import re
 import sys
+
+if __name__ == "__main__":  # before all that takes long to import: signals must find a handler
+    from depthrefl_ros.ros.executable import main
+
+    sys.exit(main())
+
+import functools
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CompressedImage, Image
 
 from depthrefl_ros.engine.base import EngineError
-from depthrefl_ros.engine.bundle import Bundle, BundleError
-from depthrefl_ros.engine.selection import OpenedEngine
-from depthrefl_ros.estimator import DepthEstimator
-from depthrefl_ros.ros.anchors import Anchors
-from depthrefl_ros.ros.cameras import CameraSources
-from depthrefl_ros.ros.complaints import Complaints
-from depthrefl_ros.ros.declaration import check_changeable, declare
+from depthrefl_ros.engine.bundle import BundleError
 from depthrefl_ros.ros.diagnostics import ERROR, Diagnostics
-from depthrefl_ros.ros.engine_opening import PROBLEM, EngineOpening
-from depthrefl_ros.ros.inputs import Inputs
-from depthrefl_ros.ros.live_settings import LiveSettings
-from depthrefl_ros.ros.middleware import use_large_message_transport
-from depthrefl_ros.ros.mount import Mount
-from depthrefl_ros.ros.parameters import ParameterError
-from depthrefl_ros.ros.pipeline import Pipeline, Received
+from depthrefl_ros.ros.engine_opening import PROBLEM
+from depthrefl_ros.ros.loaded_model import Model
+from depthrefl_ros.ros.parameters import (
+    FrameSettings,
+    Parameters,
+    check_changeable,
+    declare,
+    understood,
+    unknown_parameters,
+)
 from depthrefl_ros.ros.publishers import Publishers
-from depthrefl_ros.ros.rate_limit import RateLimit
-from depthrefl_ros.ros.stop_signals import StopSignals
-from depthrefl_ros.ros.transforms import Transforms
-from depthrefl_ros.ros.worker import NewestWorker
+from depthrefl_ros.ros.robot import Robot
+from depthrefl_ros.ros.session import Session
+from depthrefl_ros.settings import changed, described, values_of
 
-USAGE = """usage: depthrefl [--ros-args ...]
-
-The lifecycle node depthrefl: image and camera_info in; depth/image, depth/image_raw,
-depth/camera_info, depth/confidence, depth/relative, depth/preview, points, points/marking,
-points/clearing and scan out. Every parameter is explained in config/depthrefl.yaml.
-
-example:
-  depthrefl --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info \\
-      -p max_range:=6.0"""
 CONFIGURE_S = 3.0  # that the transition may take; Nav2 waits 5 s for its answer
-SILENCE_S = 2.0  # an active node without images for longer says so
-STOP_CHECK_S = 0.2  # how long a signal may wait until it is seen
-_SOUNDS_RECTIFIED = re.compile(r"[/_]rect")
+DEACTIVATE_S = 2.0  # that a frame in work is given
+SHUTDOWN_S = 0.5  # the same when the process ends
 
 # What a user's setting or a file can cause: told in one line, without a traceback.
 _EXPECTED_ERRORS = (BundleError, EngineError, ValueError)
 
 
 def _told(error: Exception) -> str:
-    """The error in one line where a user can have caused it, else with its traceback."""
+    """Return the error in one line where a user can have caused it, else with its traceback."""
     if isinstance(error, _EXPECTED_ERRORS):
         return str(error)
     return "".join(traceback.format_exception(type(error), error, error.__traceback__))
 
 
-def _transition(
-    work: Callable[[DepthReflNode], None],
-) -> Callable[[DepthReflNode, LifecycleState], TransitionCallbackReturn]:
-    """A transition callback that catches, logs and returns FAILURE: the node must stay up."""
+@dataclass(frozen=True, eq=False)
+class _Configured:
+    """What configure makes and cleanup gives back."""
 
-    @functools.wraps(work)
-    def guarded(node: DepthReflNode, _state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            work(node)
-        except Exception as error:
-            node.get_logger().error(f"{work.__name__} failed: {_told(error)}")
-            node.get_logger().debug(traceback.format_exc())
-            node.diagnostics.problem("transition", str(error), ERROR, lasting=True)
-            return TransitionCallbackReturn.FAILURE
-        node.diagnostics.solve("transition")
-        return TransitionCallbackReturn.SUCCESS
-
-    return guarded
+    model: Model
+    publishers: Publishers
+    robot: Robot
+    closing: ExitStack
 
 
 class DepthReflNode(LifecycleNode):
     """Callbacks only store; one worker thread does the work and publishes.
 
     Args:
+        stopping: set when the process is to end: nothing is waited for then.
         arguments: of ``rclpy.node.Node``, such as ``namespace`` or ``parameter_overrides``.
 
     Raises:
-        ParameterError: a parameter was given a value that cannot be taken.
+        SettingError: a parameter was given a value that cannot be taken.
     """
 
-    def __init__(self, **arguments):
+    def __init__(self, stopping: threading.Event | None = None, **arguments: Any):
         self.diagnostics = Diagnostics()
-        self._lifecycle = "unconfigured"
-        self._bundle: Bundle | None = None
-        self._opening: EngineOpening | None = None
-        self._opened: OpenedEngine | None = None
-        self._live: LiveSettings | None = None
-        self._cameras: CameraSources | None = None
-        self._inputs: Inputs | None = None
-        self._outputs: Publishers | None = None
-        self._mount: Mount | None = None
-        self._anchors: Anchors | None = None
-        self._pipeline: Pipeline | None = None
-        self._worker: NewestWorker[Received] | None = None
-        self._rate_limit = RateLimit()
-        self._last_image_s = 0.0
+        self._stopping = stopping or threading.Event()
+        self._configured: _Configured | None = None
+        self._session: Session | None = None
+        self._broken_by = ""  # why the lifecycle's error processing is under way
         super().__init__("depthrefl", **arguments)
-        self._complaints = Complaints(self.diagnostics, self.get_logger())
+        self.diagnostics.log_to(self.get_logger())
         self.parameters = declare(self)
+        for doubt in unknown_parameters(self):
+            self.get_logger().warning(doubt)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # Steady: diagnostics go out even where simulated time stands still.
         self._diagnostics_timer = self.create_timer(
-            self.parameters.diagnostics_period,
-            self._publish_diagnostics,
+            self.parameters.diagnostics_period_s,
+            self._guarded(self.publish_diagnostics),
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
-        self._opening_ended = self.create_guard_condition(self._on_opening_ended)
+        self._opening_ended = self.create_guard_condition(self._guarded(self._on_opening_ended))
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
+    @property
+    def lifecycle_state(self) -> str:
+        """The state's name, as rcl has it: ``unconfigured``, ``inactive``, ``active``..."""
+        return self._state_machine.current_state[1]
+
     def autostart(self) -> None:
-        """Configures and activates, where the parameter ``autostart`` says so."""
+        """Configure and activate, where the parameter ``autostart`` says so."""
         if not self.parameters.autostart:
             return
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            self.trigger_activate()
+            if not self._stopping.is_set():
+                self.trigger_activate()
 
-    @_transition
-    def on_configure(self) -> None:
-        """Loads the model and opens the engine, which has to pass its self-test.
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model, make the publishers, listen to TF, and look for an engine.
 
-        What takes longer than ``CONFIGURE_S``, such as a build, goes on beside the node.
+        An engine that takes longer than ``CONFIGURE_S``, such as a build, is looked for beside
+        the node.
         """
-        start_s = time.monotonic()
-        try:
-            self._bundle = Bundle.load(self.parameters.model)
-            self._live = LiveSettings.of(self.parameters, self._bundle)
-            self._tell_model()
-            self._open_engine()
-            self._opening.wait(CONFIGURE_S - (time.monotonic() - start_s))
-            self._take_engine()
-        except Exception:
-            self._stop()
-            self._release()
-            raise
-        self._lifecycle = "inactive"
+        return self._transition("configure", self._configure, super().on_configure, state)
 
-    @_transition
-    def on_activate(self) -> None:
-        """Starts to publish, to listen and, as soon as there is an engine, to work."""
-        try:
-            self._start()
-        except Exception:
-            self._stop()
-            raise
-        self._lifecycle = "active"
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Begin to publish, to listen and, as soon as there is an engine, to work."""
+        done = super().on_activate(state)
+        if done != TransitionCallbackReturn.SUCCESS:
+            return done
+        done = self._transition("activate", self._activate)
+        if done != TransitionCallbackReturn.SUCCESS:
+            super().on_deactivate(state)
+        return done
 
-    @_transition
-    def on_deactivate(self) -> None:
-        """Stops to listen, to work and to publish, in this order."""
-        self._stop()
-        self._lifecycle = "inactive"
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop to listen, to work and to publish, in this order."""
+        done = self._transition("deactivate", self._deactivate, super().on_deactivate, state)
+        return TransitionCallbackReturn.ERROR if self._broken_by else done
 
-    @_transition
-    def on_cleanup(self) -> None:
-        """Gives model and engine back."""
-        self._stop()
-        self._release()
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give model, engine and publishers back."""
+        return self._transition("cleanup", self._release, super().on_cleanup, state)
 
-    @_transition
-    def on_shutdown(self) -> None:
-        """Stops and gives everything back, from any state."""
-        self._stop()
-        self._release()
-        self._lifecycle = "finalized"
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and give everything back, from any state."""
+        return self._transition("shutdown", self._release, super().on_shutdown, state)
 
-    @_transition
-    def on_error(self) -> None:
-        """Back to unconfigured."""
-        self._stop()
-        self._release()
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Go back to unconfigured, and go on saying why."""
+        done = self._transition("error", self._release, super().on_error, state)
+        if self._broken_by:
+            self.diagnostics.problem("transition", self._broken_by, ERROR, lasting=True)
+            self._broken_by = ""
+        return done
 
     def destroy_node(self) -> None:
-        """Stops and gives everything back; the node cannot be used after."""
-        self._stop()
-        self._release()
+        """Stop and give everything back; the node cannot be used after."""
+        self._release(SHUTDOWN_S)
         super().destroy_node()
 
-    def _tell_model(self) -> None:
-        bundle = self._bundle
-        self.get_logger().info(f"model {bundle.name}: {bundle.licence}")
-        self.diagnostics.state_fact("model", bundle.name)
-        self.diagnostics.state_fact("model_path", str(bundle.folder))
-        self.diagnostics.state_fact("model_licence", bundle.licence)
+    def set_parameters(self, parameter_list: list[Parameter]) -> list[SetParametersResult]:
+        """Set parameters one by one; see ``set_parameters_atomically``."""
+        return [self.set_parameters_atomically([one]) for one in parameter_list]
 
-    def _open_engine(self) -> None:
-        """Begins to look for a working engine."""
-        self._opening = EngineOpening(
-            self._bundle,
-            self.parameters.engine_choice(),
-            self.diagnostics,
-            self.get_logger(),
-            self._opening_ended.trigger,
-        )
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Set parameters together; values are understood as users write them.
 
-    def _take_engine(self) -> None:
-        """Takes the engine over if the search for it has ended.
-
-        Raises:
-            Exception: the search has ended without one.
+        A whole number is taken for a real one. A value that does not change is accepted in every
+        state, so that a dump of the node can be loaded again.
         """
-        if self._opening is not None and self._opening.has_ended:
-            opening, self._opening = self._opening, None
-            self._opened = opening.take()
+        defaults = {one.name: (one, value) for one, value in described(Parameters())}
+        changes = []
+        for given in parameter_list:
+            if given.name in defaults:
+                given = Parameter(given.name, value=understood(*defaults[given.name], given.value))
+            before = self.get_parameter(given.name) if self.has_parameter(given.name) else None
+            if before is None or (before.type_, before.value) != (given.type_, given.value):
+                changes.append(given)
+        if not changes:
+            return SetParametersResult(successful=True)
+        return super().set_parameters_atomically(changes)
 
-    def _on_opening_ended(self) -> None:
-        """Goes on with an engine that took longer than the transition that asked for it."""
-        try:
-            self._take_engine()
-            if self._outputs is not None and self._opened is not None and self._worker is None:
-                self._work()
-        except Exception as error:
-            self.get_logger().error(f"nothing will be published: {_told(error)}")
-            self.diagnostics.problem(PROBLEM, str(error), ERROR, lasting=True)
-
-    def _start(self) -> None:
-        self._outputs = Publishers(self, self.diagnostics)
-        self._mount = Mount(Transforms(self))
-        self._anchors = Anchors(self._mount, self._complaints.warn)
-        self._rate_limit = RateLimit()
-        self._last_image_s = time.monotonic()
-        self._cameras = CameraSources(self.resolve_topic_name("camera_info"))
-        self._inputs = Inputs(
-            self, self.parameters, self._on_image, self._cameras.add, self._anchors.callbacks
-        )
-        self._warn_of_rectified_topic()
-        self._take_engine()
-        if self._opened is not None:
-            self._work()
-        elif self._opening is None:  # deactivation gave the last search up
-            self._open_engine()
-
-    def _work(self) -> None:
-        """Starts the worker: from now on frames are processed."""
-        self._pipeline = Pipeline(
-            DepthEstimator(self._opened.engine, self._bundle, self._live.estimator),
-            self._cameras,
-            self._outputs,
-            self._mount,
-            self._anchors,
-            self.diagnostics,
-            self._complaints,
-            self.get_clock(),
-            self._inputs.image_topic,
-            self._live,
-        )
-        self._worker = NewestWorker(self._pipeline.process, "depthrefl worker")
-
-    def _warn_of_rectified_topic(self) -> None:
-        topic = self._inputs.image_topic
-        if _SOUNDS_RECTIFIED.search(topic) and not self.parameters.image_is_rectified:
-            self.get_logger().warning(
-                f"images come on {topic}, which sounds rectified, and image_is_rectified is false: "
-                "they will be undistorted again; set image_is_rectified if they are rectified"
-            )
-
-    def _stop(self) -> None:
-        """Also gives up the search for an engine: the next activation begins it anew."""
-        if self._opening is not None:
-            self._opening.stop()
-            self._opening = None
-        if self._inputs is not None:
-            self._inputs.close()
-        if self._worker is not None and self._worker.stop() is not None:
-            self.diagnostics.drop("deactivated")
-        if self._outputs is not None:
-            self._outputs.close()
-        if self._mount is not None:
-            self._mount.close()
-        self._inputs = self._worker = self._outputs = self._pipeline = None
-        self._mount = self._anchors = None
-
-    def _release(self) -> None:
-        if self._opened is not None:
-            self._opened.engine.close()
-        self._opened = self._bundle = self._live = None
-        self.diagnostics.clear_facts()
-        self.diagnostics.solve(PROBLEM)
-        self._lifecycle = "unconfigured"
-
-    def _on_image(self, message: Image | CompressedImage) -> None:
-        if self._inputs is None:  # the executor may have taken it before deactivation
-            return
-        self._last_image_s = time.monotonic()
-        self.diagnostics.count("received")
-        if self._worker is None:
-            self.diagnostics.drop("no_engine")
-        elif not self._rate_limit.allows(self._last_image_s, self.parameters.max_rate):
-            self.diagnostics.drop("rate_limited")
-        elif self._worker.submit(Received(message, self._last_image_s)) is not None:
-            self.diagnostics.drop("superseded")
-
-    def _on_set_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
-        values = {change.name: change.value for change in changes}
-        try:
-            check_changeable(values, self._lifecycle)
-            parameters = self.parameters.changed(values)
-            live = None
-            if self._bundle is not None:
-                live = LiveSettings.of(parameters, self._bundle, self._live)
-        except ValueError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        self.parameters, self._live = parameters, live
-        if self._pipeline is not None:
-            self._pipeline.live = live
-        if self._inputs is not None and "scale_correction" in values:
-            self._inputs.follow_parameters(parameters)
-        if "diagnostics_period" in values:
-            self._diagnostics_timer.timer_period_ns = int(parameters.diagnostics_period * 1e9)
-        return SetParametersResult(successful=True)
-
-    def _publish_diagnostics(self) -> None:
-        silent_s = time.monotonic() - self._last_image_s
-        if self._lifecycle == "active" and silent_s > SILENCE_S:
-            self.diagnostics.problem(
-                "silence", f"no image on {self._inputs.image_topic} for {silent_s:.0f} s"
-            )
-        else:
-            self.diagnostics.solve("silence")
-        engine = self._opened.engine if self._opened is not None else None
-        status = self.diagnostics.status(
-            self.get_fully_qualified_name().lstrip("/"),
-            self._lifecycle,
-            engine.device if engine is not None else "",
-        )
+    def publish_diagnostics(self) -> None:
+        """Publish what happened so far on /diagnostics."""
+        device = "" if self._configured is None else self._configured.model.device
+        name = self.get_fully_qualified_name().lstrip("/")
+        status = self.diagnostics.status(name, self.lifecycle_state, device)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics_publisher.publish(message)
 
+    def _transition(
+        self,
+        name: str,
+        work: Callable[[], None],
+        of_entities: Callable[[LifecycleState], TransitionCallbackReturn] | None = None,
+        state: LifecycleState | None = None,
+    ) -> TransitionCallbackReturn:
+        """Do a transition's work, then its managed entities'; log a failure: the node stays up."""
+        try:
+            work()
+        except Exception as error:
+            again = f"ros2 lifecycle set {self.get_fully_qualified_name()} {name}"
+            self.get_logger().error(
+                f"{name} failed: {_told(error)}. What to do next: mend that, by a parameter or in "
+                f"the file, and try again: {again}"
+            )
+            self.diagnostics.problem("transition", str(error), ERROR, lasting=True)
+            return TransitionCallbackReturn.FAILURE
+        self.diagnostics.solve("transition")
+        return TransitionCallbackReturn.SUCCESS if of_entities is None else of_entities(state)
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Runs the node until SIGINT or SIGTERM; with ``--help`` only says how it is used.
+    def _guarded(self, callback: Callable) -> Callable:
+        """Wrap a callback of the executor's: what it raises is logged and told, and all goes on."""
 
-    Returns:
-        0 after a signal; 1 where the parameters given at start cannot be taken.
-    """
-    if {"-h", "--help"} & set(sys.argv[1:] if args is None else args):
-        print(USAGE)
-        return 0
-    stop = StopSignals()
-    use_large_message_transport()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    node = None
-    try:
-        node = DepthReflNode()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        node.autostart()
-        while not stop.requested:
-            executor.spin_once(timeout_sec=STOP_CHECK_S)
-    except ParameterError as error:
-        rclpy.logging.get_logger("depthrefl").fatal(str(error))
-        return 1
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-        stop.ignore()
-    return 0
+        @functools.wraps(callback)
+        def guarded(*arguments: Any) -> Any:
+            try:
+                return callback(*arguments)
+            except Exception as error:
+                self.survive(error)
 
+        return guarded
 
-if __name__ == "__main__":
-    sys.exit(main())
+    def survive(self, error: Exception) -> None:
+        """Log and diagnose what a callback raised."""
+        details = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        told = f"a callback failed: {type(error).__name__}: {error}"
+        self.diagnostics.error("callback", told, f"a callback failed: {details}")
+
+    def _configure(self) -> None:
+        start_s = time.monotonic()
+        with ExitStack() as closing:
+            model = Model(
+                self.parameters, self.diagnostics, self.get_logger(), self._opening_ended.trigger
+            )
+            closing.callback(lambda: model.close(SHUTDOWN_S))
+            publishers = Publishers(self, self.diagnostics)
+            closing.callback(publishers.close)
+            robot = Robot(self)
+            closing.callback(robot.close)
+            model.wait(CONFIGURE_S - (time.monotonic() - start_s), self._stopping)
+            model.take()
+            self._configured = _Configured(model, publishers, robot, closing.pop_all())
+
+    def _activate(self) -> None:
+        configured = self._configured
+        self._session = Session(
+            self,
+            configured.model,
+            configured.publishers,
+            configured.robot,
+            self.diagnostics,
+            self._guarded,
+            self.publish_diagnostics,
+        )
+        try:
+            opened = configured.model.take()
+            if opened is not None:
+                self._session.begin(opened)
+            else:
+                configured.model.search()  # deactivation gave the last one up
+        except Exception:
+            self._deactivate()
+            raise
+
+    def _deactivate(self, timeout_s: float = DEACTIVATE_S) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close(timeout_s)
+        if self._configured is not None:
+            self._configured.model.give_up_search(SHUTDOWN_S)
+
+    def _release(self, timeout_s: float = DEACTIVATE_S) -> None:
+        self._deactivate(timeout_s)
+        configured, self._configured = self._configured, None
+        if configured is not None:
+            configured.closing.close()
+
+    def _on_opening_ended(self) -> None:
+        """Go on with an engine that took longer than the transition that asked for it."""
+        if self._configured is None:
+            return
+        try:
+            opened = self._configured.model.take()
+        except Exception as error:
+            self.get_logger().error(f"nothing will be published: {_told(error)}")
+            self.diagnostics.problem(PROBLEM, str(error), ERROR, lasting=True)
+            self._break(str(error))
+            return
+        if self._session is not None and opened is not None and not self._session.works:
+            self._session.begin(opened)
+
+    def _break(self, reason: str) -> None:
+        """Go through the lifecycle's error processing: no engine is left to go on with."""
+        if self._session is not None:
+            self._broken_by = reason
+            self.trigger_deactivate()
+
+    def _on_set_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
+        values = {change.name: change.value for change in changes}
+        try:
+            now = values_of(self.parameters)
+            differs = {name for name in values if values[name] != now.get(name)}
+            check_changeable(differs, self.lifecycle_state)
+            parameters = changed(self.parameters, values)
+            settings = None
+            if self._configured is not None:
+                model = self._configured.model
+                settings = FrameSettings.of(parameters, model.bundle, model.settings)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        except Exception as error:  # a file can make a library raise anything
+            self.survive(error)
+            given = ", ".join(f"{name} {value!r}" for name, value in values.items())
+            reason = f"{given} cannot be taken: {type(error).__name__}: {error}"
+            return SetParametersResult(successful=False, reason=reason)
+        self.parameters = parameters
+        if settings is not None:
+            self._configured.model.settings = settings
+        if self._session is not None:
+            self._session.follow_settings()
+        self._diagnostics_timer.timer_period_ns = int(parameters.diagnostics_period_s * 1e9)
+        return SetParametersResult(successful=True)

@@ -1,320 +1,427 @@
-"""Every parameter of the node, once: name, type, default, range, description, when it may change.
+"""The node's parameters: the settings of every part, nested, and their way into ROS and YAML.
 
-``config/depthrefl.yaml`` lists the same for users; a test holds the two together.
+Each setting is declared once, on the field that uses it (``depthrefl_ros.settings``). Declaration,
+description, validation and ``config/depthrefl.yaml`` are derived from those fields by loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from enum import Enum
+import difflib
+import sys
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from depthrefl_ros.engine.selection import BUILDS, ENGINES, PRECISIONS, EngineChoice
-from depthrefl_ros.estimator import OUTPUT_SIZES, EstimatorSettings
-from depthrefl_ros.geometry.camera import ASPECT_FITS
-from depthrefl_ros.geometry.obstacles import ObstacleSettings
-from depthrefl_ros.geometry.scale import ANCHORS, ScaleSettings
+import cv2
+import yaml
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, ParameterType
+from rclpy.exceptions import ParameterException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
 
-SCALE_CORRECTIONS = ("off", "auto", *ANCHORS)
-# The first of each pair must be the smaller.
-_ORDERED = (
-    ("min_range", "max_range"),
-    ("min_obstacle_height", "max_obstacle_height"),
-    ("scan_min_height", "scan_max_height"),
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.selection import EngineChoice
+from depthrefl_ros.estimator import EstimatorSettings, SelfMask
+from depthrefl_ros.geometry.calibration_file import load_calibration
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.correction import CorrectionSettings
+from depthrefl_ros.geometry.obstacles import ObstacleSettings
+from depthrefl_ros.geometry.scan import ScanSettings
+from depthrefl_ros.settings import (
+    Changeable,
+    Setting,
+    SettingError,
+    changed,
+    check,
+    described,
+    setting,
+    setting_of,
 )
 
+# The lifecycle states in which a change is taken.
+_STATES = {
+    Changeable.ALWAYS: ("unconfigured", "inactive", "active"),
+    Changeable.INACTIVE: ("unconfigured", "inactive"),
+    Changeable.UNCONFIGURED: ("unconfigured",),
+    Changeable.AT_START: (),
+}
+_TYPES = {
+    bool: ParameterType.PARAMETER_BOOL,
+    int: ParameterType.PARAMETER_INTEGER,
+    float: ParameterType.PARAMETER_DOUBLE,
+    str: ParameterType.PARAMETER_STRING,
+}
+_OFF = "none"  # how an enumeration says that something is off: YAML reads `off` as false
+_LARGEST_MASK = 1 << 26  # pixels
 
-class ParameterError(ValueError):
-    """A value or a change that cannot be taken; names the parameter, the value and what can."""
+
+@dataclass(frozen=True)
+class InputSettings:
+    """What is subscribed to, and which frames are dropped."""
+
+    image_transport: str = setting(
+        "raw",
+        "raw subscribes to Image on 'image', compressed to CompressedImage on 'image/compressed'.",
+        choices=("raw", "compressed"),
+        changeable=Changeable.INACTIVE,
+    )
+    image_reliability: str = setting(
+        "auto",
+        "Reliability of the image subscription. auto is reliable where every publisher offers it: "
+        "best effort loses large images between processes.",
+        choices=("auto", "reliable", "best_effort"),
+        changeable=Changeable.INACTIVE,
+    )
+    camera_info_url: str = setting(
+        "",
+        "Calibration file instead of CameraInfo: a path, file:///path or package://name/path.",
+    )
+    assumed_horizontal_fov_deg: float = setting(
+        0.0,
+        "Horizontal field of view for images without a usable CameraInfo. The scale of all depth "
+        "is then a guess, and /diagnostics warns of it. 0 is off.",
+        limits=(0.0, 170.0),
+    )
+    self_mask: str = setting(
+        "",
+        "Image file of the camera's size; depth under its non-zero pixels becomes NaN. It hides "
+        "the robot's own bumper.",
+    )
+    max_rate_hz: float = setting(
+        0.0, "Frames that come faster are dropped. 0 is off.", limits=(0.0, 1000.0)
+    )
+    max_age_s: float = setting(
+        1.0,
+        "Time since receipt after which a waiting frame is dropped. 0 is off.",
+        limits=(0.0, 60.0),
+    )
+    max_stamp_age_s: float = setting(
+        0.0,
+        "Time since its stamp after which a frame is dropped. 0 is off: bags carry old stamps.",
+        limits=(0.0, 3600.0),
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
-class Changeable(Enum):
-    """When a parameter may change; the value tells the user what to do first."""
+@dataclass(frozen=True)
+class MountSettings:
+    """Where the camera stands on the robot."""
 
-    ALWAYS = "at any time, from the next frame on"
-    INACTIVE = "only while the node is not active: deactivate it first"
-    UNCONFIGURED = "only while the node is unconfigured: deactivate and clean it up first"
-    AT_START = "only at start"
+    base_frame: str = setting(
+        "base_footprint",
+        "Frame with z up and z = 0 ON THE FLOOR (REP-120). Heights are measured in it. Where TF "
+        "does not know base_footprint, base_link stands in with a warning.",
+    )
+    camera_height_m: float = setting(
+        0.0,
+        "Height of the lens above the floor, used only where TF never says where the camera is. "
+        "0 is unknown: then the floor in view has to do, which errs as the depth does.",
+        limits=(0.0, 100.0),
+    )
+    camera_pitch_deg: float = setting(
+        0.0,
+        "Angle by which the camera looks down, used only where TF never says.",
+        limits=(-90.0, 90.0),
+    )
+    camera_roll_deg: float = setting(
+        0.0,
+        "Angle by which the camera is tilted clockwise, seen from behind, used only where TF "
+        "never says.",
+        limits=(-180.0, 180.0),
+    )
+    transform_timeout_s: float = setting(
+        0.1,
+        "Longest wait for TF at the stamp of an image, where the camera moves on the robot. "
+        "Later, the frame marks and clears nothing.",
+        limits=(0.0, 1.0),
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
-def _parameter(
-    default: bool | int | float | str,
-    description: str,
-    changeable: Changeable = Changeable.ALWAYS,
-    limits: tuple[float, float] | None = None,
-    choices: tuple[str, ...] | None = None,
-) -> Any:
-    details = {
-        "description": description,
-        "changeable": changeable,
-        "limits": limits,
-        "choices": choices,
-    }
-    return field(default=default, metadata=details)
+@dataclass(frozen=True)
+class CloudSettings:
+    """What ``points`` holds."""
+
+    stride: int = setting(
+        1, "points has every n-th row and column.", name="cloud_stride", limits=(1, 64)
+    )
+    colour: bool = setting(True, "points has a field rgb.", name="cloud_colour")
+    confidence: bool = setting(False, "points has a field confidence.", name="cloud_confidence")
+    voxel_size_m: float = setting(
+        0.0,
+        "points has one point per voxel of this size, the most certain one, and no rows. 0 is off.",
+        name="cloud_voxel_size",
+        limits=(0.0, 1.0),
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the cloud's fields, in order."""
+        return (
+            "x",
+            "y",
+            "z",
+            *(("rgb",) if self.colour else ()),
+            *(("confidence",) if self.confidence else ()),
+        )
 
 
 @dataclass(frozen=True)
 class Parameters:
     """The values of all parameters at one moment."""
 
-    model: str = _parameter(
+    model: str = setting(
         "indoor_tiny",
-        "Model: the name of a shipped one, or the path of a bundle folder.",
-        Changeable.UNCONFIGURED,
+        "Name of a shipped model, or path of a bundle folder.",
+        changeable=Changeable.UNCONFIGURED,
     )
-    engine: str = _parameter(
-        "auto",
-        "Runtime of the network; auto takes the first that works and passes its self-test.",
-        Changeable.UNCONFIGURED,
-        choices=ENGINES,
-    )
-    precision: str = _parameter(
-        "auto",
-        "Of the network's arithmetic; auto is fp16 for TensorRT and fp32 for the others.",
-        Changeable.UNCONFIGURED,
-        choices=PRECISIONS,
-    )
-    build: str = _parameter(
-        "auto",
-        "TensorRT engines: auto builds what the cache lacks, never nothing, force all anew.",
-        Changeable.UNCONFIGURED,
-        choices=BUILDS,
-    )
-    engine_threads: int = _parameter(
-        0,
-        "CPU threads of the engine; 0 leaves the number to the runtime.",
-        Changeable.UNCONFIGURED,
-        limits=(0, 256),
-    )
-    autostart: bool = _parameter(
+    engine: EngineChoice = EngineChoice(falls_back=True)
+    autostart: bool = setting(
         True,
-        "Configure and activate at start; off where a lifecycle manager does it.",
-        Changeable.AT_START,
+        "Configure and activate at start. Turn off where a lifecycle manager does it.",
+        changeable=Changeable.AT_START,
     )
-    image_transport: str = _parameter(
-        "raw",
-        "raw subscribes to Image on 'image', compressed to CompressedImage on 'image/compressed'.",
-        Changeable.INACTIVE,
-        choices=("raw", "compressed"),
+    inputs: InputSettings = InputSettings()
+    estimator: EstimatorSettings = EstimatorSettings(min_range_m=0.0, max_range_m=0.0)
+    correction: CorrectionSettings = CorrectionSettings()
+    mount: MountSettings = MountSettings()
+    obstacles: ObstacleSettings = ObstacleSettings()
+    scan_frame: str = setting(
+        "", "Frame of scan, from whose origin its ranges are measured; empty is base_frame."
     )
-    image_reliability: str = _parameter(
-        "auto",
-        "Reliability of the image subscription; auto is reliable where every publisher offers it.",
-        Changeable.INACTIVE,
-        choices=("auto", "reliable", "best_effort"),
+    scan: ScanSettings = ScanSettings()
+    cloud: CloudSettings = CloudSettings()
+    optical_frame_id: str = setting(
+        "", "frame_id of everything published, for cameras that state a wrong one. Empty keeps it."
     )
-    image_is_rectified: bool = _parameter(
-        False,
-        "The images are rectified already: P of the CameraInfo holds and D is ignored.",
-    )
-    camera_info_url: str = _parameter(
-        "",
-        "Calibration file (camera_calibration's YAML; file:// or a path) instead of CameraInfo.",
-    )
-    assumed_horizontal_fov: float = _parameter(
-        0.0,
-        "Degrees; used where no usable CameraInfo comes. The scale is then a guess. 0 is off.",
-        limits=(0.0, 170.0),
-    )
-    aspect_fit: str = _parameter(
-        "pad",
-        "pad sees the whole image; crop fills the network's input and leaves the rest NaN.",
-        choices=ASPECT_FITS,
-    )
-    output_size: str = _parameter(
-        "input",
-        "input aligns the depth with the rectified image; network keeps the network's pixels.",
-        choices=OUTPUT_SIZES,
-    )
-    median_filter: bool = _parameter(
-        EstimatorSettings.median_filter,
-        "A 3x3 median of the depth before the gates: single wrong pixels go.",
-    )
-    min_confidence: float = _parameter(
-        EstimatorSettings.min_confidence,
-        "Depth whose calibrated confidence is below this becomes NaN; 0 keeps all.",
-        limits=(0.0, 0.99),
-    )
-    edge_ratio: float = _parameter(
-        EstimatorSettings.edge_ratio,
-        "Pixels that hang between two surfaces, by more than this factor, become NaN; 0 keeps all.",
-        limits=(0.0, 10.0),
-    )
-    max_grazing_angle: float = _parameter(
-        EstimatorSettings.max_grazing_angle_deg,
-        "Degrees; surfaces that a ray meets at less become NaN. 0 keeps all.",
-        limits=(0.0, 45.0),
-    )
-    min_range: float = _parameter(
-        0.0,
-        "Metres; nearer depth becomes -Inf. 0 takes the model's own.",
-        limits=(0.0, 1000.0),
-    )
-    max_range: float = _parameter(
-        0.0,
-        "Metres; farther depth becomes +Inf. 0 takes the model's own.",
-        limits=(0.0, 1000.0),
-    )
-    max_rate: float = _parameter(
-        0.0,
-        "Hz; frames that come faster are dropped. 0 is off.",
-        limits=(0.0, 1000.0),
-    )
-    max_age: float = _parameter(
-        1.0,
-        "Seconds since receipt after which a waiting frame is dropped. 0 is off.",
-        limits=(0.0, 60.0),
-    )
-    max_stamp_age: float = _parameter(
-        0.0,
-        "Seconds since its stamp after which a frame is dropped. 0 is off: bags have old stamps.",
-        limits=(0.0, 3600.0),
-    )
-    temporal_smoothing: float = _parameter(
-        0.5,
-        "Seconds over which depth is averaged while the picture stands still; the jitter of the "
-        "scale is taken out over a third of it, 0.17 s at most. 0 is off.",
-        limits=(0.0, 60.0),
-    )
-    scale_correction: str = _parameter(
-        "off",
-        "What mends the scale: ground (camera height), range, reference_points, or auto for all.",
-        choices=SCALE_CORRECTIONS,
-    )
-    scale_time_constant: float = _parameter(
-        ScaleSettings.time_constant_s,
-        "Seconds over which the correction of the scale is averaged. 0 is no average.",
-        limits=(0.0, 60.0),
-    )
-    max_scale_error: float = _parameter(
-        ScaleSettings.max_error,
-        "Relative error of the scale beyond which marking, clearing and scan stop.",
-        limits=(0.01, 10.0),
-    )
-    base_frame: str = _parameter(
-        "base_link",
-        "The robot's frame: z up, z = 0 on the floor. Heights are measured in it.",
-    )
-    camera_height: float = _parameter(
-        0.0,
-        "Metres of the lens above the floor, where TF does not say. 0 is unknown.",
-        limits=(0.0, 100.0),
-    )
-    camera_pitch: float = _parameter(
-        0.0,
-        "Degrees that the camera looks down, where TF does not say.",
-        limits=(-90.0, 90.0),
-    )
-    camera_roll: float = _parameter(
-        0.0,
-        "Degrees that the camera is tilted clockwise, seen from behind, where TF does not say.",
-        limits=(-180.0, 180.0),
-    )
-    min_obstacle_height: float = _parameter(
-        ObstacleSettings.min_height_m,
-        "Metres above the floor from which on something is an obstacle.",
-        limits=(-10.0, 100.0),
-    )
-    max_obstacle_height: float = _parameter(
-        ObstacleSettings.max_height_m,
-        "Metres above the floor up to which something is an obstacle.",
-        limits=(-10.0, 100.0),
-    )
-    voxel_size: float = _parameter(
-        ObstacleSettings.voxel_size_m,
-        "Metres; points/marking and points/clearing have one point a voxel of this size.",
-        limits=(0.005, 1.0),
-    )
-    range_resolution: float = _parameter(
-        ObstacleSettings.range_resolution_m,
-        "Metres; obstacles at a bearing closer behind each other are marked at their two ends.",
-        limits=(0.0, 1.0),
-    )
-    cloud_stride: int = _parameter(
-        1,
-        "points has every so many-th row and column.",
-        limits=(1, 64),
-    )
-    cloud_colour: bool = _parameter(
-        True,
-        "points has a field rgb.",
-    )
-    cloud_confidence: bool = _parameter(
-        False,
-        "points has a field confidence.",
-    )
-    cloud_voxel_size: float = _parameter(
-        0.0,
-        "Metres; points has one point a voxel, the most certain, and no rows. 0 is off.",
-        limits=(0.0, 1.0),
-    )
-    scan_frame: str = _parameter(
-        "",
-        "Frame of scan, from whose origin its ranges are measured; empty is base_frame.",
-    )
-    scan_min_height: float = _parameter(
-        ObstacleSettings.min_height_m,
-        "Metres above the floor from which on something is in the scan.",
-        limits=(-10.0, 100.0),
-    )
-    scan_max_height: float = _parameter(
-        ObstacleSettings.max_height_m,
-        "Metres above the floor up to which something is in the scan.",
-        limits=(-10.0, 100.0),
-    )
-    scan_angle_increment: float = _parameter(
-        0.5,
-        "Degrees between two beams of the scan.",
-        limits=(0.05, 10.0),
-    )
-    optical_frame_id: str = _parameter(
-        "",
-        "frame_id of everything published, for cameras that state a wrong one; empty keeps it.",
-    )
-    self_mask: str = _parameter(
-        "",
-        "Image file of the camera's size; depth under its non-zero pixels becomes NaN.",
-    )
-    diagnostics_period: float = _parameter(
-        1.0,
-        "Seconds between two messages on /diagnostics.",
-        limits=(0.1, 60.0),
+    diagnostics_period_s: float = setting(
+        1.0, "Time between two messages on /diagnostics.", limits=(0.1, 60.0)
     )
 
     def __post_init__(self) -> None:
-        """Checks what ranges cannot say.
+        check(self)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameSettings:
+    """The parameters as a frame uses them: the model's range filled in, the files read.
+
+    Attributes:
+        parameters: as the user set them.
+        estimator: with the model's range where the user gave none.
+        calibration: from ``camera_info_url``, or None.
+        mask: from ``self_mask``, or None.
+    """
+
+    parameters: Parameters
+    estimator: EstimatorSettings
+    calibration: Camera | None
+    mask: SelfMask | None
+
+    @classmethod
+    def of(
+        cls, parameters: Parameters, bundle: Bundle, before: FrameSettings | None = None
+    ) -> FrameSettings:
+        """Read the files that the parameters name, and fit the values to the model.
+
+        Args:
+            parameters: the new values.
+            bundle: the model.
+            before: settings whose files are taken over where their parameters are the same.
 
         Raises:
-            ParameterError: a value is not one of its choices, or two values contradict.
+            ValueError: a file cannot be used, or a value does not fit the model; names it.
         """
-        for item in fields(self):
-            choices, value = item.metadata["choices"], getattr(self, item.name)
-            if choices is not None and value not in choices:
-                raise ParameterError(f"{item.name} is {value!r}; it must be one of {choices}")
-        if 0.0 < self.edge_ratio <= 1.0:
-            raise ParameterError(
-                f"edge_ratio is {self.edge_ratio}; a ratio of depths is above 1, and 0 is off"
-            )
-        for low, high in _ORDERED:
-            low_m, high_m = getattr(self, low), getattr(self, high)
-            is_left_to_the_model = high == "max_range" and high_m == 0.0
-            if low_m >= high_m and not is_left_to_the_model:
-                raise ParameterError(
-                    f"{low} is {low_m} m and {high} {high_m} m; {low} must be the smaller"
-                )
+        estimator = parameters.estimator.with_range_of(bundle.min_range_m, bundle.max_range_m)
+        url, path = parameters.inputs.camera_info_url, parameters.inputs.self_mask
+        if before is not None and url == before.parameters.inputs.camera_info_url:
+            calibration = before.calibration
+        else:
+            calibration = load_calibration(url, _package_share) if url else None
+        if before is not None and path == before.parameters.inputs.self_mask:
+            mask = before.mask
+        else:
+            mask = load_mask(path) if path else None
+        return cls(parameters, estimator, calibration, mask)
 
-    def engine_choice(self) -> EngineChoice:
-        """Which engine the user wants; on a robot any that works is better than none."""
-        return EngineChoice(
-            self.engine, self.precision, self.build, self.engine_threads, falls_back=True
-        )
 
-    def changed(self, changes: Mapping[str, Any]) -> Parameters:
-        """These values with some changed; names that are not ours are ignored.
+def load_mask(path: str) -> SelfMask:
+    """Read the mask in an image file.
 
-        Raises:
-            ParameterError: the changed values cannot be taken.
-        """
-        ours = {item.name for item in fields(self)}
-        return replace(self, **{name: value for name, value in changes.items() if name in ours})
+    Raises:
+        SettingError: no picture of a camera's size can be read from the file.
+    """
+    wanted = "it must be an image file of the camera's size, such as a PNG"
+    try:
+        pixels = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
+    except cv2.error as error:
+        raise SettingError(f"self_mask is {path!r}: {error}; {wanted}") from error
+    if pixels is None:
+        raise SettingError(f"self_mask is {path!r}; {wanted}")
+    if pixels.size > _LARGEST_MASK:
+        height, width = pixels.shape
+        raise SettingError(f"self_mask {path!r} is {width}x{height}; {wanted}")
+    return SelfMask(pixels)
+
+
+def _package_share(package: str) -> str:
+    """Return the share folder of a ROS package, for ``package://``."""
+    from ament_index_python.packages import get_package_share_directory
+
+    return get_package_share_directory(package)
+
+
+def declare(node: Node) -> Parameters:
+    """Declare every parameter on the node and read the values that the user has set.
+
+    Raises:
+        SettingError: a value has the wrong type, is out of range, or cannot be taken.
+    """
+    # Neither the way from YAML nor rclpy turns 6 into 6.0; so the user's values are turned first.
+    overrides = node._parameter_overrides
+    values = {}
+    for one, default in described(Parameters()):
+        given = overrides.get(one.name)
+        if given is not None:
+            overrides[one.name] = Parameter(one.name, value=understood(one, default, given.value))
+        try:
+            parameter = node.declare_parameter(one.name, default, descriptor(one, default))
+        except ParameterException as error:
+            raise SettingError(f"parameter {one.name}: {error}") from error
+        values[one.name] = parameter.value
+    return changed(Parameters(), values)
+
+
+def understood(one: Setting, default: Any, value: Any) -> Any:
+    """Return a value as its setting has it: 6 for a number is 6.0, and YAML's `off` is ``none``."""
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if one.choices is not None and _OFF in one.choices and value in (False, "off"):
+        return _OFF
+    return value
+
+
+def descriptor(one: Setting, default: Any) -> ParameterDescriptor:
+    """Return what ``ros2 param describe`` shows of a setting."""
+    message = ParameterDescriptor(name=one.name, type=_TYPES[type(default)])
+    message.description = f"[{one.unit}] {one.description}" if one.unit else one.description
+    constraints = [f"Can be changed {one.changeable.value}."]
+    if one.choices is not None:
+        constraints.insert(0, f"One of {', '.join(one.choices)}.")
+    message.additional_constraints = " ".join(constraints)
+    if one.limits is not None:
+        low, high = one.limits
+        if isinstance(default, int):
+            message.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+        else:
+            message.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    return message
+
+
+def check_changeable(names: Iterable[str], state: str) -> None:
+    """Check whether parameters may change now.
+
+    Args:
+        names: of the parameters; names that are not ours are ignored.
+        state: the node's lifecycle state: ``unconfigured``, ``inactive``, ``active``...
+
+    Raises:
+        SettingError: one may not; says when it may.
+    """
+    known = {one.name: one.changeable for one, _ in described(Parameters())}
+    for name in names:
+        changeable = known.get(name, Changeable.ALWAYS)
+        if name in known and state not in _STATES[changeable]:
+            raise SettingError(f"{name} can be changed {changeable.value} (the node is {state})")
+
+
+def unknown_parameters(node: Node) -> list[str]:
+    """Return a sentence for each value that the user gave to a parameter that does not exist."""
+    known = [one.name for one, _ in described(Parameters())]
+    others = ("use_sim_time", "start_type_description_service")
+    return [
+        f"there is no parameter {name!r}{nearest(name, known)}"
+        for name in node._parameter_overrides
+        if name not in known and name not in others and not name.startswith("qos_overrides.")
+    ]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean ...?" with the known name nearest to a wrong one, or nothing."""
+    found = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+_SECTIONS = {
+    "model": "The model and what runs it",
+    "inputs": "What comes in, and which frames are dropped",
+    "estimator": "What may be believed. /diagnostics has each gate's share (gated_edge_percent...)",
+    "correction": "From frame to frame",
+    "mount": "Where the camera stands on the robot. z = 0 of base_frame must be the floor",
+    "obstacles": "For costmaps: points/marking and points/clearing",
+    "scan_frame": "For costmaps: scan",
+    "cloud": "For RViz and mapping: points",
+    "optical_frame_id": "What goes out",
+}
+_HEAD = """\
+Every parameter of the node depthrefl, with its default. Made by
+  python -m depthrefl_ros.ros.parameters > config/depthrefl.yaml
+Copy the file, keep what you change, and pass it on:
+  ros2 launch depthrefl_ros depthrefl.launch.py params_file:=/path/to/your.yaml
+Parameters without a note can change while the node runs and take effect with the next frame:
+  ros2 param set /depthrefl max_range 6.0"""
+_TAIL = """\
+Publishers are reliable with a depth of 1. ROS's own overrides change that, for example:
+qos_overrides:
+  /points:
+    publisher:
+      reliability: best_effort"""
+
+
+def config_text() -> str:
+    """Return ``config/depthrefl.yaml``: every parameter with its default and what it means."""
+    lines = [f"# {line}".rstrip() for line in _HEAD.splitlines()]
+    lines += ["/**:", "  ros__parameters:"]
+    for item in fields(Parameters):
+        if item.name in _SECTIONS:
+            title = f"# --- {_SECTIONS[item.name]} "
+            lines += [f"    {title.ljust(95, '-')}", ""]
+        value = getattr(Parameters(), item.name)
+        found = described(value) if is_dataclass(value) else [(setting_of(item), value)]
+        for one, default in found:
+            lines += [f"    # {line}" for line in textwrap.wrap(_explained(one), 93)]
+            lines += [f"    {one.name}: {_yaml_value(default)}", ""]
+    lines += [f"    # {line}".rstrip() for line in _TAIL.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def _explained(one: Setting) -> str:
+    words = [one.description]
+    if one.choices is not None:
+        words.append(f"One of {', '.join(one.choices)}.")
+    if one.limits is not None:
+        unit = f" {one.unit}" if one.unit else ""
+        words.append(f"{one.limits[0]:g} to {one.limits[1]:g}{unit}.")
+    elif one.unit:
+        words.append(f"In {one.unit}.")
+    if one.changeable is not Changeable.ALWAYS:
+        words.append(f"Can be changed {one.changeable.value}.")
+    return " ".join(words)
+
+
+def _yaml_value(value: Any) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    return yaml.safe_dump(value).splitlines()[0]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(config_text())

@@ -1,35 +1,39 @@
-"""One frame through the node: message in, messages out, and an account of what became of it."""
+"""One frame through the rooms: message in, messages out, and an account of what became of it.
+
+convert -> predict -> correct -> believe -> publish. The robot is looked at once; each room takes
+what it needs as arguments and hands on what it made.
+"""
 
 from __future__ import annotations
 
 import math
 import time
 import traceback
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from rclpy.clock import Clock
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
-from depthrefl_ros.estimator import DepthEstimator, DepthFrame, Frame, StepTimer
-from depthrefl_ros.ros.anchors import Anchors
-from depthrefl_ros.ros.cameras import CameraSources, FoundCamera, NoCameraError
-from depthrefl_ros.ros.complaints import Complaints
+from depthrefl_ros.estimator import DepthEstimator, DepthFrame, Frame, Prediction, StepTimer
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.correction import Corrected, DepthCorrection, Surround
+from depthrefl_ros.ros.camera_lookup import CameraLookup, NoCameraError
 from depthrefl_ros.ros.convert.images import MessageError, compressed_image_to_array, image_to_array
-from depthrefl_ros.ros.correction import DepthCorrection
 from depthrefl_ros.ros.diagnostics import Diagnostics
-from depthrefl_ros.ros.live_settings import LiveSettings
-from depthrefl_ros.ros.moment import Moment
-from depthrefl_ros.ros.mount import Mount
-from depthrefl_ros.ros.obstacle_outputs import TOPICS as OBSTACLE_TOPICS
-from depthrefl_ros.ros.obstacle_outputs import ObstacleOutputs
-from depthrefl_ros.ros.outputs import Outputs
-from depthrefl_ros.ros.parameters import Parameters
-from depthrefl_ros.ros.publishers import POINTS, Publishers
+from depthrefl_ros.ros.obstacle_publisher import CLOUDS, ObstaclePublisher
+from depthrefl_ros.ros.obstacle_publisher import TOPICS as OBSTACLE_TOPICS
+from depthrefl_ros.ros.parameters import FrameSettings
+from depthrefl_ros.ros.publishers import POINTS, SCAN, DepthPublisher, Publishers
+from depthrefl_ros.ros.robot import Robot, seconds_of
 
+# A frame this much before the last one is no late frame: the clock was set back, as by a bag that
+# begins anew. Forward, silence looks the same, and what is remembered outdates by itself.
+CLOCK_JUMP_S = 1.0
 _ALL = 0.99  # share of the pixels that is as good as all
 
 
@@ -40,18 +44,24 @@ class Received:
     Attributes:
         message: as it came.
         at_s: ``time.monotonic`` at receipt.
+        settings: as they were then.
     """
 
     message: Image | CompressedImage
     at_s: float
+    settings: FrameSettings
 
 
 class _DroppedError(Exception):
     """Ends a frame; ``reason`` is one of ``DROP_REASONS``, the message empty where all is well."""
 
-    def __init__(self, reason: str, message: str = ""):
+    def __init__(self, reason: str, message: str = "", silences: bool = True):
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.silences = reason, silences
+
+
+class _LeftBehindError(Exception):
+    """Ends a frame of which nobody wants to know any more."""
 
 
 class Pipeline:
@@ -59,144 +69,297 @@ class Pipeline:
 
     Args:
         estimator: frame to depth.
-        cameras: where the camera of an image is found.
+        cameras: finds the camera of an image.
+        robot: knows where the camera stands, and other distances.
         publishers: publish what someone listens to.
-        mount: where the camera stands on the robot.
-        anchors: what else the robot knows of distances.
+        obstacles: publishes what a costmap acts on.
         diagnostics: gets counters, timings and what was found.
-        complaints: get what is wrong.
         clock: of the node, for ``max_stamp_age``.
         topic: of the images, named in errors.
-        live: the settings; may be set anew from another thread, the next frame takes them.
+        on_first_depth: told once, in words, when the first result is out.
+
+    Attributes:
+        engine_failures: frames in a row on which the engine failed.
     """
 
     def __init__(
         self,
         estimator: DepthEstimator,
-        cameras: CameraSources,
+        cameras: CameraLookup,
+        robot: Robot,
         publishers: Publishers,
-        mount: Mount,
-        anchors: Anchors,
+        obstacles: ObstaclePublisher,
         diagnostics: Diagnostics,
-        complaints: Complaints,
         clock: Clock,
         topic: str,
-        live: LiveSettings,
+        on_first_depth: Callable[[str], None] = lambda words: None,
     ):
-        self._estimator, self._cameras, self._publishers = estimator, cameras, publishers
-        self._mount, self._anchors = mount, anchors
-        self._correction = DepthCorrection(anchors, diagnostics)
-        self._outputs = Outputs(publishers)
-        self._obstacles = ObstacleOutputs(publishers, mount, anchors, diagnostics, complaints)
-        self._diagnostics, self._complaints = diagnostics, complaints
-        self._clock, self._topic = clock, topic
-        self.live = live
+        self._estimator, self._cameras, self._robot = estimator, cameras, robot
+        self._publishers, self._obstacles = publishers, obstacles
+        self._depths = DepthPublisher(publishers)
+        self._diagnostics, self._clock, self._topic = diagnostics, clock, topic
+        self._on_first_depth = on_first_depth
+        error = estimator.bundle.relative_error
+        self._correction = DepthCorrection(error)
         self._last_time_s = -math.inf
+        self._has_told = False
+        self._is_left_behind = self._must_forget = False
+        self.engine_failures = 0
 
     def process(self, received: Received) -> None:
-        """Takes one frame all the way; never raises."""
-        moment = Moment.of(received.message.header, self.live, received.at_s)
+        """Take one frame all the way; never raises."""
         timer = StepTimer()
         try:
-            try:
-                self._process(received, moment, timer)
-            except _DroppedError as dropped:
-                self._diagnostics.drop(dropped.reason)
-                if str(dropped):
-                    self._complaints.warn(dropped.reason, str(dropped))
-                self._obstacles.fall_silent(moment)
-            else:
-                self._account(received, timer.steps_ms)
+            self._process(received, timer)
+        except _LeftBehindError:
+            pass
+        except _DroppedError as dropped:
+            self._diagnostics.drop(dropped.reason)
+            if str(dropped):
+                self._diagnostics.warn(dropped.reason, str(dropped))
+            if dropped.silences:
+                self._obstacles.fall_silent()
         except Exception as error:  # one frame must not end the node
             self._diagnostics.drop("failed")
-            told = f"{type(error).__name__}: {error}"
-            self._complaints.error("failed", told, f"a frame failed: {traceback.format_exc()}")
-            with suppress(Exception):  # where publishing is what failed
-                self._obstacles.fall_silent(moment)
+            self._fail("failed", "a frame failed", error)
+            self._fall_silent_after_failure()
+        else:
+            self._account(received, timer.steps_ms)
 
-    def _process(self, received: Received, moment: Moment, timer: StepTimer) -> None:
-        self._check_age(received, moment.parameters)
-        self._check_clock(moment)
+    def forget(self) -> None:
+        """Forget earlier frames before the next one, after a jump of the clock; any thread's."""
+        self._must_forget = True
+
+    def leave_behind(self) -> None:
+        """Give up the frame that a hanging engine holds; any thread's.
+
+        Should the engine ever come back, the frame ends there, uncounted: it counts as failed now.
+        """
+        self._is_left_behind = True
+        self._diagnostics.drop("failed")
+
+    def _forget(self) -> None:
+        self._must_forget = False
+        self._correction.reset()
+        self._robot.forget()
+        self._last_time_s = -math.inf
+
+    def _process(self, received: Received, timer: StepTimer) -> None:
+        settings = received.settings
+        self._check_age(received)
+        header = Header(stamp=received.message.header.stamp)
+        header.frame_id = settings.parameters.optical_frame_id or received.message.header.frame_id
+        time_s = self._time_of(header, received.at_s)
         wanted = self._publishers.wanted()
         if not wanted:
             raise _DroppedError("no_listener")
         with timer.step("decode"):
-            image, channels = self._decode(received.message)
-        camera = self._find_camera(image, moment).camera
-        self._check_mask(image, moment.live)
-        estimator = self._estimator
-        estimator.settings = moment.live.estimator
-        if not wanted - OBSTACLE_TOPICS:  # made from the network's own planes: nothing to enlarge
-            estimator.settings = replace(estimator.settings, output_size="network")
-        depth = estimator.estimate(
-            Frame(image, channels, camera, moment.live.mask),
-            with_colour=POINTS in wanted and moment.parameters.cloud_colour,
-            correct=partial(self._correction.apply, moment=moment),
-        )
-        timer.steps_ms.update(depth.steps_ms)
-        self._tell_gates(depth)
-        self._obstacles.publish(wanted, depth, self._correction.health, moment, timer)
-        self._outputs.publish(wanted, depth, moment, timer)
+            frame = self._frame(received.message, settings)
+        with timer.step("robot"):
+            surround = self._robot.at(header, time_s, settings.parameters)
+        prediction = self._predict(frame, settings, timer)
+        with timer.step("correct"):
+            corrected = self._correction.apply(
+                prediction.depth_m,
+                prediction.image,
+                prediction.camera,
+                surround,
+                settings.parameters.correction,
+                bool(wanted & OBSTACLE_TOPICS),
+            )
+        depth = self._believe(prediction, corrected, settings, wanted, timer)
+        self._tell(depth, corrected)
+        self._publish(wanted, depth, corrected, surround, header, settings, timer)
 
-    def _check_age(self, received: Received, parameters: Parameters) -> None:
+    def _predict(self, frame: Frame, settings: FrameSettings, timer: StepTimer) -> Prediction:
+        try:
+            prediction = self._estimator.predict(frame, settings.estimator, timer)
+        except Exception:
+            if self._is_left_behind:
+                raise _LeftBehindError from None
+            self.engine_failures += 1
+            raise
+        if self._is_left_behind:
+            raise _LeftBehindError
+        self.engine_failures = 0
+        return prediction
+
+    def _believe(
+        self,
+        prediction: Prediction,
+        corrected: Corrected,
+        settings: FrameSettings,
+        wanted: frozenset[str],
+        timer: StepTimer,
+    ) -> DepthFrame:
+        how = settings.estimator
+        if not wanted - OBSTACLE_TOPICS:  # made from the network's own planes: nothing to enlarge
+            how = replace(how, output_size="network")
+        with_colour = POINTS in wanted and settings.parameters.cloud.colour
+        return self._estimator.believe(prediction, corrected.depth_m, how, with_colour, timer)
+
+    def _publish(
+        self,
+        wanted: frozenset[str],
+        depth: DepthFrame,
+        corrected: Corrected,
+        surround: Surround,
+        header: Header,
+        settings: FrameSettings,
+        timer: StepTimer,
+    ) -> None:
+        """Publish everything; each output stands for itself."""
+        if wanted & CLOUDS:
+            with self._standing_for_itself("points/marking and points/clearing", CLOUDS):
+                problem = corrected.obstacle_problem
+                if problem:
+                    self._keep_silent(
+                        "obstacles", "marking and clearing", problem, surround, CLOUDS
+                    )
+                else:
+                    self._obstacles.publish_clouds(
+                        wanted, depth, corrected, header, settings, timer
+                    )
+        if SCAN in wanted:
+            with self._standing_for_itself(SCAN, frozenset({SCAN})):
+                problem = self._scan_problem(corrected, surround)
+                if problem:
+                    self._keep_silent("scan", "scan", problem, surround, frozenset({SCAN}))
+                else:
+                    self._obstacles.publish_scan(
+                        depth, corrected, surround, header, settings, timer
+                    )
+        for topic in sorted(wanted - OBSTACLE_TOPICS):
+            with self._standing_for_itself(topic):
+                self._depths.publish(topic, depth, header, settings, timer)
+
+    @staticmethod
+    def _scan_problem(corrected: Corrected, surround: Surround) -> str:
+        """Return why there can be no scan, or nothing. A fitted floor has no place in TF."""
+        if corrected.obstacle_problem and corrected.pose_source != "floor":
+            return corrected.obstacle_problem
+        if corrected.pose_source == "floor" or corrected.base_from_camera is None:
+            return surround.pose_problem
+        return surround.scan_problem
+
+    def _keep_silent(
+        self, kind: str, what: str, problem: str, surround: Surround, topics: frozenset[str]
+    ) -> None:
+        self._obstacles.fall_silent(topics)
+        if not surround.awaits_transforms:
+            self._diagnostics.warn(kind, f"no {what}: {problem}")
+
+    @contextmanager
+    def _standing_for_itself(
+        self, topic: str, silenced: frozenset[str] = frozenset()
+    ) -> Iterator[None]:
+        """Hold an output's failure back from the others, and tell it."""
+        try:
+            yield
+        except Exception as error:
+            self._fail(f"output_{topic}", f"{topic} failed", error)
+            if silenced:
+                self._fall_silent_after_failure(silenced)
+
+    def _fail(self, kind: str, what: str, error: Exception) -> None:
+        told = f"{what}: {type(error).__name__}: {error}"
+        details = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        self._diagnostics.error(kind, told, f"{what}: {details}")
+
+    def _fall_silent_after_failure(self, topics: frozenset[str] = OBSTACLE_TOPICS) -> None:
+        try:
+            self._obstacles.fall_silent(topics)
+        except Exception as error:  # publishing itself is what failed
+            self._diagnostics.problem("silence", f"a costmap could not be told: {error}")
+
+    def _check_age(self, received: Received) -> None:
+        limits = received.settings.parameters.inputs
         waited_s = time.monotonic() - received.at_s
-        if 0.0 < parameters.max_age < waited_s:
+        if 0.0 < limits.max_age_s < waited_s:
             raise _DroppedError("too_old")
-        if parameters.max_stamp_age > 0.0:
+        if limits.max_stamp_age_s > 0.0:
             stamp = Time.from_msg(received.message.header.stamp, clock_type=self._clock.clock_type)
-            if (self._clock.now() - stamp).nanoseconds * 1e-9 > parameters.max_stamp_age:
+            if (self._clock.now() - stamp).nanoseconds * 1e-9 > limits.max_stamp_age_s:
                 raise _DroppedError("too_old")
 
-    def _check_clock(self, moment: Moment) -> None:
-        """A frame from before the last one, as when a bag begins anew, knows no past."""
-        if moment.time_s < self._last_time_s:
-            for one in (self._correction, self._mount, self._anchors):
-                one.reset()
-        self._last_time_s = moment.time_s
+    def _time_of(self, header: Header, received_s: float) -> float:
+        """Return the frame's time, of receipt where the driver sends no stamps.
 
-    def _check_mask(self, image: np.ndarray, live: LiveSettings) -> None:
-        if live.mask is not None and live.mask.shape != image.shape[:2]:
+        A frame a little before the last one came out of order and is dropped; one long before it
+        means that the clock was set back, and the past is forgotten.
+        """
+        time_s = seconds_of(header.stamp) or received_s
+        back_s = self._last_time_s - time_s
+        if back_s > CLOCK_JUMP_S or self._must_forget:
+            self._forget()
+        elif back_s > 0.0:
             raise _DroppedError(
-                "bad_mask",
-                f"self_mask is {live.mask.shape[1]}x{live.mask.shape[0]}; the image on "
-                f"{self._topic} is {image.shape[1]}x{image.shape[0]}",
+                "out_of_order",
+                f"{self._topic}: a stamp {1e3 * back_s:.0f} ms before the last frame's: dropped",
+                silences=False,
             )
+        self._last_time_s = time_s
+        return time_s
 
-    def _decode(self, message: Image | CompressedImage) -> tuple[np.ndarray, str]:
+    def _frame(self, message: Image | CompressedImage, settings: FrameSettings) -> Frame:
         is_raw = isinstance(message, Image)
         try:
-            return (image_to_array if is_raw else compressed_image_to_array)(message, self._topic)
+            convert = image_to_array if is_raw else compressed_image_to_array
+            image, channels = convert(message, self._topic)
         except MessageError as error:
             raise _DroppedError("bad_image", str(error)) from error
-
-    def _find_camera(self, image: np.ndarray, moment: Moment) -> FoundCamera:
         height, width = image.shape[:2]
-        assumed = moment.parameters.assumed_horizontal_fov
+        camera = self._camera(message, width, height, settings)
+        mask = settings.mask
+        if mask is not None and mask.pixels.shape != (height, width):
+            mask_height, mask_width = mask.pixels.shape
+            raise _DroppedError(
+                "bad_mask",
+                f"self_mask is {mask_width}x{mask_height}; the image on {self._topic} is "
+                f"{width}x{height}",
+            )
+        return Frame(image, channels, camera, mask)
+
+    def _camera(
+        self, message: Image | CompressedImage, width: int, height: int, settings: FrameSettings
+    ) -> Camera:
+        assumed_deg = settings.parameters.inputs.assumed_horizontal_fov_deg
         try:
             found = self._cameras.find(
-                moment.header.stamp, width, height, moment.live.calibration, assumed
+                message.header.stamp, width, height, settings.calibration, assumed_deg
             )
         except MessageError as error:
             reason = "no_camera_info" if isinstance(error, NoCameraError) else "bad_camera_info"
             raise _DroppedError(reason, f"{error}; images come on {self._topic}") from error
         self._diagnostics.state_fact("camera", found.source)
         if found.is_assumed:
-            self._complaints.warn("assumed_horizontal_fov", f"camera from {found.source}")
-        if found.camera.rescaled_from is not None:
-            self._complaints.warn("rescaled", f"camera from {found.source}")
-        return found
+            self._diagnostics.warn("assumed_horizontal_fov", f"camera from {found.source}")
+        if found.doubts:
+            self._diagnostics.warn("camera_doubts", "; ".join(found.doubts))
+        return found.camera
 
-    def _tell_gates(self, depth: DepthFrame) -> None:
-        """What share of the pixels each gate found; warns where one takes all."""
+    def _tell(self, depth: DepthFrame, corrected: Corrected) -> None:
+        """State what the gates took and what the correction found."""
         pixels = depth.network_depth_m.size
         for gate, count in depth.gate_counts.items():
             self._diagnostics.measure(f"gated_{gate}_percent", 100.0 * count / pixels)
             if count >= _ALL * pixels:
-                self._complaints.warn(
+                self._diagnostics.warn(
                     f"gated_{gate}",
                     f"the gate {gate!r} takes {100.0 * count / pixels:.0f} % of the pixels: "
-                    f"nothing is left to believe",
+                    f"no depth is left",
                 )
+        self._diagnostics.measure("scale_factor", corrected.factor)
+        self._diagnostics.state_fact("scale", corrected.scale.reason)
+        if corrected.base_from_camera is not None:
+            height_m = corrected.base_from_camera.translation[2]
+            self._diagnostics.state_fact(
+                "camera_pose", f"{height_m:.2f} m up by {corrected.pose_source}"
+            )
+        if np.isfinite(corrected.floor_offset_m):
+            self._diagnostics.measure("floor_offset_m", corrected.floor_offset_m)
+        for kind, problem in corrected.problems.items():
+            self._diagnostics.warn(kind, problem)
 
     def _account(self, received: Received, steps_ms: dict[str, float]) -> None:
         self._diagnostics.count("processed")
@@ -204,3 +367,10 @@ class Pipeline:
         since_receipt = (time.monotonic() - received.at_s) * 1e3
         totals = {"outside_engine": outside, "since_receipt": since_receipt}
         self._diagnostics.add_steps({**steps_ms, **totals})
+        if not self._has_told:
+            self._has_told = True
+            image = received.message
+            size = f"{image.width}x{image.height} " if isinstance(image, Image) else ""
+            self._on_first_depth(
+                f"first depth is out, {since_receipt:.0f} ms after its {size}image on {self._topic}"
+            )

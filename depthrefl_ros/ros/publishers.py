@@ -1,16 +1,25 @@
-"""Every topic that is published, and which of them someone listens to."""
+"""Every topic that is published, and what RViz and mapping get of a frame."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from rclpy.node import Node
+import numpy as np
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
-from depthrefl_ros.estimator import StepTimer
+from depthrefl_ros.estimator import DepthFrame, StepTimer
+from depthrefl_ros.geometry.cloud import fill_cloud, voxel_thin
+from depthrefl_ros.geometry.preview import depth_preview
+from depthrefl_ros.ros.convert.camera_info import camera_to_info
+from depthrefl_ros.ros.convert.clouds import CloudBuffer, cloud_message
+from depthrefl_ros.ros.convert.images import ImageBuffer, write_millimetres
 from depthrefl_ros.ros.diagnostics import Diagnostics
-from depthrefl_ros.ros.qos import publisher_overrides, publisher_profile
+from depthrefl_ros.ros.parameters import CloudSettings, FrameSettings
 
 DEPTH_IMAGE = "depth/image"
 DEPTH_IMAGE_RAW = "depth/image_raw"
@@ -34,30 +43,40 @@ TYPES = {
     CLEARING: PointCloud2,
     SCAN: LaserScan,
 }
+_STEPS = {POINTS: "cloud", DEPTH_PREVIEW: "preview"}  # as diagnostics call them
+
+
+def publisher_profile() -> QoSProfile:
+    """Return our offer: reliable, the newest only; serves best-effort subscribers as well."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE
+    )
+
+
+def publisher_overrides() -> QoSOverridingOptions:
+    """Return what lets users change history, depth and reliability by ``qos_overrides``."""
+    return QoSOverridingOptions.with_default_policies()
 
 
 class Publishers:
-    """Used by one thread at a time.
+    """The lifecycle publishers of all topics; they publish while the node is active.
 
     Args:
         node: that publishes.
         diagnostics: counts what is published.
     """
 
-    def __init__(self, node: Node, diagnostics: Diagnostics):
+    def __init__(self, node: LifecycleNode, diagnostics: Diagnostics):
         self._node, self._diagnostics = node, diagnostics
         self._publishers = {
-            topic: node.create_publisher(
-                kind,
-                topic,
-                publisher_profile(),
-                qos_overriding_options=publisher_overrides(),
+            topic: node.create_lifecycle_publisher(
+                kind, topic, publisher_profile(), qos_overriding_options=publisher_overrides()
             )
             for topic, kind in TYPES.items()
         }
 
     def wanted(self) -> frozenset[str]:
-        """The topics that someone listens to now."""
+        """Return the topics that someone listens to now."""
         return frozenset(
             topic
             for topic, publisher in self._publishers.items()
@@ -65,14 +84,123 @@ class Publishers:
         )
 
     def publish(self, topic: str, message: Any, header: Header, timer: StepTimer) -> None:
-        """Publishes a message with this header; the timer gets the step ``publish``."""
+        """Publish a message with this header; the timer gets the step ``publish``."""
         with timer.step("publish"):
             message.header = header
             self._publishers[topic].publish(message)
         self._diagnostics.count(f"published_{topic}")
 
+    def flush(self, topics: frozenset[str], timeout_s: float) -> None:
+        """Wait until reliable subscribers have what was published on some topics.
+
+        Args:
+            topics: to wait for.
+            timeout_s: longest wait in all, seconds.
+        """
+        for topic in topics:
+            self._publishers[topic].wait_for_all_acked(Duration(seconds=timeout_s / len(topics)))
+
     def close(self) -> None:
-        """Destroys the publishers; no thread may be publishing any more."""
+        """Destroy the publishers."""
         for publisher in self._publishers.values():
-            self._node.destroy_publisher(publisher)
+            self._node.destroy_lifecycle_publisher(publisher)
         self._publishers = {}
+
+
+class DepthPublisher:
+    """Publishes depth, its pictures and the full cloud; one thread's.
+
+    Messages of one size are written in place and used again.
+
+    Args:
+        publishers: that publish.
+    """
+
+    def __init__(self, publishers: Publishers):
+        self._publishers = publishers
+        self._images: dict[str, ImageBuffer] = {}
+        self._cloud: CloudBuffer | None = None
+
+    def publish(
+        self,
+        topic: str,
+        frame: DepthFrame,
+        header: Header,
+        settings: FrameSettings,
+        timer: StepTimer,
+    ) -> None:
+        """Make and publish one message.
+
+        Args:
+            topic: any of ``TYPES`` but those of obstacles.
+            frame: with colours where the full cloud is to have them.
+            header: of the image.
+            settings: of the frame.
+            timer: gets the steps ``fill``, ``cloud``, ``preview`` and ``publish``.
+        """
+        with timer.step(_STEPS.get(topic, "fill")):
+            message = self._made(topic, frame, header, settings)
+        self._publishers.publish(topic, message, header, timer)
+
+    def _made(
+        self, topic: str, frame: DepthFrame, header: Header, settings: FrameSettings
+    ) -> CameraInfo | Image | PointCloud2:
+        if topic == DEPTH_CAMERA_INFO:
+            return camera_to_info(frame.camera, header)
+        if topic == POINTS:
+            return self._points(frame, settings.parameters.cloud)
+        if topic == DEPTH_IMAGE_RAW:
+            buffer = self._image(topic, frame.depth_m.shape, "16UC1", np.uint16)
+            write_millimetres(frame.depth_m, buffer.pixels)
+            return buffer.message
+        if topic == DEPTH_PREVIEW:
+            near_m, far_m = settings.estimator.min_range_m, settings.estimator.max_range_m
+            picture = depth_preview(frame.depth_m, near_m, far_m)
+            buffer = self._image(topic, picture.shape, "bgr8", np.uint8)
+            np.copyto(buffer.pixels, picture)
+            return buffer.message
+        planes = {DEPTH_CONFIDENCE: "confidence", DEPTH_RELATIVE: "relative"}
+        plane = getattr(frame, planes.get(topic, "depth_m"))
+        buffer = self._image(topic, plane.shape, "32FC1", np.float32)
+        np.copyto(buffer.pixels, plane)
+        return buffer.message
+
+    def _image(self, topic: str, shape: tuple, encoding: str, dtype: type) -> ImageBuffer:
+        buffer = self._images.get(topic)
+        if buffer is None or buffer.pixels.shape != shape:
+            channels = shape[2] if len(shape) == 3 else 1
+            buffer = ImageBuffer(shape[0], shape[1], encoding, dtype, channels)
+            self._images[topic] = buffer
+        return buffer
+
+    def _points(self, frame: DepthFrame, settings: CloudSettings) -> PointCloud2:
+        every = slice(None, None, settings.stride)
+        camera = frame.camera.strided(settings.stride)
+        fields = settings.fields
+        points = self._cloud_of(camera.height, camera.width, fields)
+        colours = frame.colour_bgra[every, every] if settings.colour else None
+        is_usual = fields == ("x", "y", "z", "rgb")
+        coloured = points if is_usual else np.empty((*points.shape[:2], 4), np.float32)
+        fill_cloud(frame.depth_m[every, every], colours, camera, coloured)
+        confidence = None
+        if settings.confidence or settings.voxel_size_m:
+            confidence = frame.confidence[every, every]
+        if not is_usual:
+            kept = 4 if settings.colour else 3
+            points[..., :kept] = coloured[..., :kept]
+            if settings.confidence:
+                points[..., kept] = confidence
+        if not settings.voxel_size_m:
+            return self._cloud.message
+        known = np.isfinite(points[..., 2])
+        points = points[known]
+        kept = voxel_thin(points[:, :3], confidence[known], settings.voxel_size_m)
+        return cloud_message(points[kept], fields)
+
+    def _cloud_of(self, height: int, width: int, fields: tuple[str, ...]) -> np.ndarray:
+        """Return the array (height, width, fields) that the cloud's bytes are."""
+        buffer = self._cloud
+        names = () if buffer is None else tuple(one.name for one in buffer.message.fields)
+        if buffer is None or buffer.points.shape[:2] != (height, width) or names != fields:
+            buffer = self._cloud = CloudBuffer(height, width, fields)
+        return buffer.points

@@ -1,12 +1,13 @@
 """Where frames stand in one another, by tf2 where it is installed; nothing needs it to be.
 
-tf2's Python package comes with a ROS installation and is not on PyPI. It is imported, and /tf
-listened to, only when a transform is first asked for: a busy /tf costs a Python node dearly.
+tf2's Python package comes with a ROS installation and is not on PyPI.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from builtin_interfaces.msg import Time as Stamp
@@ -15,13 +16,26 @@ from rclpy.time import Time
 
 from depthrefl_ros.geometry.pose import Pose
 
+_POLL_S = 0.005  # between two looks at a buffer that the executor fills
+# A link that was looked up for this long, at this many times, and never moved is fixed.
+_FIXED_AFTER_S = 2.0
+_FIXED_AFTER_LOOKS = 20
+
 
 class TransformError(Exception):
-    """There is no transform between two frames at this time; says between which and why."""
+    """There is no transform between two frames at this time; says between which and why.
+
+    Attributes:
+        is_known: TF has answered for these two frames before, so nothing may stand in for it.
+    """
+
+    def __init__(self, message: str, is_known: bool = False):
+        super().__init__(message)
+        self.is_known = is_known
 
 
 def open_tf2_buffer(node: Node) -> tuple[Any, Callable[[], None]]:
-    """Begins to listen to /tf and /tf_static.
+    """Begin to listen to /tf and /tf_static.
 
     Returns:
         The ``tf2_ros.Buffer``, and what ends the listening.
@@ -35,69 +49,123 @@ def open_tf2_buffer(node: Node) -> tuple[Any, Callable[[], None]]:
     return buffer, TransformListener(buffer, node).unregister
 
 
+@dataclass
+class _Link:
+    """What is remembered of two frames: how they stood last, since when, how often looked at."""
+
+    numbers: tuple[float, ...]
+    pose: Pose
+    since_s: float
+    looks: int = 1
+    has_moved: bool = False
+
+    def is_fixed(self, now_s: float) -> bool:
+        """Whether the two have been seen long enough, and never moved."""
+        is_old = now_s - self.since_s >= _FIXED_AFTER_S and self.looks >= _FIXED_AFTER_LOOKS
+        return is_old and not self.has_moved
+
+
 class Transforms:
-    """Looks transforms up, never waits for one.
+    """Listens to TF from the start, and looks transforms up for one thread.
 
     Args:
         node: that listens.
         open_buffer: gives a buffer with tf2's ``lookup_transform`` and ``clear``; called by the
-            node's executor, since only that may make subscriptions.
+            thread of the executor, since only that may make subscriptions.
+
+    Attributes:
+        missing: why TF cannot be listened to; empty where it is.
     """
 
     def __init__(self, node: Node, open_buffer: Callable = open_tf2_buffer):
-        self._node, self._open_buffer = node, open_buffer
-        self._needed = node.create_guard_condition(self._listen)
+        self.missing = ""
         self._buffer: Any = None
         self._stop_listening: Callable[[], None] = lambda: None
-        self._why_not = "listening to /tf only begins now"
-        self._poses: dict[tuple[str, str], tuple[tuple[float, ...], Pose]] = {}
+        self._links: dict[tuple[str, str], _Link] = {}
+        self._answered: set[tuple[str, str]] = set()
+        try:
+            self._buffer, self._stop_listening = open_buffer(node)
+        except ImportError as error:
+            self.missing = f"tf2's Python package is not installed ({error})"
 
-    def find(self, target: str, source: str, stamp: Stamp) -> Pose:
-        """The source frame in the target frame at a time.
+    def find(self, target: str, source: str, stamp: Stamp, timeout_s: float = 0.0) -> Pose:
+        """Look up the source frame in the target frame at a time.
+
+        A fixed link whose newest transform is older than the stamp holds at the stamp, too. A link
+        that moves is waited for.
 
         Args:
             target: frame name.
             source: frame name.
             stamp: 0 is the newest.
+            timeout_s: longest wait for a transform that comes later than its image, seconds.
 
         Returns:
-            target_from_source; the same object for as long as the two do not move against each
-            other, since much that is computed from it hangs on it.
+            target_from_source.
 
         Raises:
             TransformError: frames are unknown or not connected, the time is not covered (in the
                 future, or too old), or tf2 is not installed.
         """
         if self._buffer is None:
-            self._needed.trigger()
-            raise TransformError(f"no transform from {source!r} to {target!r}: {self._why_not}")
-        try:
-            found = self._buffer.lookup_transform(target, source, Time.from_msg(stamp)).transform
-            shift, turn = found.translation, found.rotation
-            numbers = (turn.x, turn.y, turn.z, turn.w, shift.x, shift.y, shift.z)
-            before, pose = self._poses.get((target, source), ((), None))
-            if numbers != before:
-                pose = Pose.from_quaternion(*numbers[:4], numbers[4:])
-        except Exception as error:  # tf2's own kinds are known only where it is installed
-            raise TransformError(f"no transform from {source!r} to {target!r}: {error}") from error
-        self._poses[target, source] = (numbers, pose)
-        return pose
+            raise self._error(target, source, self.missing)
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                return self._looked_up(target, source, Time.from_msg(stamp))
+            except Exception as error:  # tf2's own kinds are known only where it is installed
+                held = self._held(target, source)
+                if held is not None:
+                    return held
+                if (target, source) not in self._answered or time.monotonic() >= deadline_s:
+                    raise self._error(target, source, error) from error
+            time.sleep(_POLL_S)
 
-    def clear(self) -> None:
-        """Forgets what moves, after a backward jump of the clock; tf2 keeps what is fixed."""
+    def _looked_up(self, target: str, source: str, when: Time) -> Pose:
+        """Look up once, and remember how the two frames stand."""
+        found = self._buffer.lookup_transform(target, source, when).transform
+        shift, turn = found.translation, found.rotation
+        numbers = (turn.x, turn.y, turn.z, turn.w, shift.x, shift.y, shift.z)
+        link = self._links.get((target, source))
+        if link is None:
+            pose = Pose.from_quaternion(*numbers[:4], numbers[4:])
+            link = self._links[target, source] = _Link(numbers, pose, time.monotonic())
+            self._answered.add((target, source))
+        elif link.numbers != numbers:
+            link.pose = Pose.from_quaternion(*numbers[:4], numbers[4:])
+            link.numbers, link.has_moved = numbers, True
+        else:
+            link.looks += 1
+        return link.pose
+
+    def _held(self, target: str, source: str) -> Pose | None:
+        """Return the newest transform of a link that never moves; None for any other.
+
+        The newest is looked up in any case: it tells that TF knows the two frames.
+        """
+        try:
+            newest = self._looked_up(target, source, Time())
+        except Exception:  # not known at all
+            return None
+        is_fixed = self._links[target, source].is_fixed(time.monotonic())
+        return newest if is_fixed else None
+
+    def _error(self, target: str, source: str, why: object) -> TransformError:
+        return TransformError(
+            f"no transform from {source!r} to {target!r}: {why}",
+            (target, source) in self._answered,
+        )
+
+    def forget(self) -> None:
+        """Forget what moves, after a jump of the clock; tf2 keeps what is fixed.
+
+        That TF knows two frames still holds.
+        """
+        self._links.clear()
         if self._buffer is not None:
             self._buffer.clear()
 
     def close(self) -> None:
-        """Ends the listening."""
-        self._node.destroy_guard_condition(self._needed)
+        """End the listening."""
         self._stop_listening()
         self._buffer, self._stop_listening = None, lambda: None
-
-    def _listen(self) -> None:
-        if self._buffer is not None:
-            return
-        try:
-            self._buffer, self._stop_listening = self._open_buffer(self._node)
-        except ImportError as error:
-            self._why_not = f"tf2's Python package is not installed ({error})"

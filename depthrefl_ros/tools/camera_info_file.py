@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from depthrefl_ros.geometry.calibration_file import CalibrationError, load_calibration
 from depthrefl_ros.geometry.camera import Camera, CameraError
-from depthrefl_ros.ros.calibration_file import CalibrationError, load_calibration
 from depthrefl_ros.tools.command_line import ToolError
 
 INTRINSICS_FILE = "intrinsics.yaml"

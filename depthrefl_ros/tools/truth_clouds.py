@@ -25,8 +25,8 @@ from depthrefl_ros.geometry.rectification import Rectification, reprojected
 from depthrefl_ros.ros.convert.camera_info import camera_from_info, info_key
 from depthrefl_ros.ros.convert.clouds import cloud_message
 from depthrefl_ros.ros.convert.images import MessageError
-from depthrefl_ros.ros.obstacle_outputs import FIELDS
-from depthrefl_ros.ros.qos import publisher_overrides, publisher_profile
+from depthrefl_ros.ros.obstacle_publisher import FIELDS
+from depthrefl_ros.ros.publishers import publisher_overrides, publisher_profile
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.camera_source import Schedule
 from depthrefl_ros.tools.command_line import (

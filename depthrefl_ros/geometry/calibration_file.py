@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -17,16 +18,20 @@ class CalibrationError(ValueError):
     """A calibration file that cannot be used; names the file, the field and what is right."""
 
 
-def load_calibration(url: str) -> Camera:
-    """The camera that a calibration file describes.
+def load_calibration(url: str, resolve_package: Callable[[str], str] | None = None) -> Camera:
+    """Return the camera that a calibration file describes.
 
     Args:
-        url: ``file:///path/camera.yaml``, or the path itself.
+        url: ``file:///path/camera.yaml``, ``package://name/path``, or the path itself.
+        resolve_package: gives the share folder of a ROS package, for ``package://``.
 
     Raises:
         CalibrationError: no file, no calibration, or one that cannot be true.
     """
-    path = _path_of(url)
+    try:
+        path = _path_of(url, resolve_package)
+    except (LookupError, RuntimeError) as error:  # no such package, no such home
+        raise CalibrationError(f"camera_info_url {url!r} leads nowhere: {error}") from error
     try:
         content = calibration_fields(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -45,12 +50,14 @@ def load_calibration(url: str) -> Camera:
         )
     except KeyError as error:
         raise CalibrationError(f"{path} lacks the field {error}") from error
-    except (CameraError, TypeError, ValueError) as error:
+    except (CameraError, OverflowError, TypeError, ValueError) as error:
         raise CalibrationError(f"{path}: {error}") from error
 
 
-def _path_of(url: str) -> Path:
+def _path_of(url: str, resolve_package: Callable[[str], str] | None) -> Path:
     parts = urlparse(url)
+    if parts.scheme == "package" and resolve_package is not None:
+        return Path(resolve_package(parts.netloc)) / unquote(parts.path).lstrip("/")
     if parts.scheme == "":
         return Path(url).expanduser()
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):

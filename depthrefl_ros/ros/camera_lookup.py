@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from builtin_interfaces.msg import Time
@@ -12,8 +13,9 @@ from sensor_msgs.msg import CameraInfo
 from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.ros.convert.camera_info import camera_from_info, info_key
 from depthrefl_ros.ros.convert.images import MessageError
-from depthrefl_ros.ros.qos import CAMERA_INFO_DEPTH
 
+# The newest messages are kept for the image that comes with one of their stamps.
+CAMERA_INFO_DEPTH = 5
 _REMEMBERED = 16  # cameras; more only come from a driver whose calibration never rests
 
 
@@ -26,17 +28,19 @@ class FoundCamera:
     """A camera of the image's size, and where its calibration comes from.
 
     Attributes:
-        camera: the same object for as long as the calibration stays the same.
+        camera: of the image's size.
         source: for people.
+        doubts: what about it can hardly be true, in words; empty where all is well.
         is_assumed: the focal length is a guess, and with it every distance.
     """
 
     camera: Camera
     source: str
+    doubts: tuple[str, ...] = ()
     is_assumed: bool = False
 
 
-class CameraSources:
+class CameraLookup:
     """Holds the newest CameraInfo messages and finds the camera of an image.
 
     Args:
@@ -46,10 +50,10 @@ class CameraSources:
     def __init__(self, topic: str):
         self.topic = topic
         self._infos: deque[CameraInfo] = deque(maxlen=CAMERA_INFO_DEPTH)
-        self._cameras: dict[tuple, Camera] = {}
+        self._found: dict[tuple, FoundCamera] = {}
 
     def add(self, message: CameraInfo) -> None:
-        """Takes a CameraInfo that came; checked only when an image needs it."""
+        """Take a CameraInfo that came; it is checked only when an image needs it."""
         self._infos.append(message)
 
     def find(
@@ -60,7 +64,7 @@ class CameraSources:
         calibration: Camera | None = None,
         assumed_fov_deg: float = 0.0,
     ) -> FoundCamera:
-        """The camera of an image. Never waits.
+        """Find the camera of an image. Never waits.
 
         A calibration file comes first, since the user named it; then the CameraInfo of the
         image's stamp, or else the newest; then the assumed field of view.
@@ -87,13 +91,12 @@ class CameraSources:
 
     def _from_file(self, calibration: Camera, width: int, height: int) -> FoundCamera:
         try:
-            camera = self._remember(
+            return self._remember(
                 ("file", calibration, width, height),
-                lambda: calibration.for_image(width, height),
+                lambda: _described(calibration.for_image(width, height), "camera_info_url"),
             )
         except CameraError as error:
             raise MessageError(f"camera_info_url: {error}") from error
-        return FoundCamera(camera, "camera_info_url" + _rescaling(camera))
 
     def _from_info(self, stamp: Time, width: int, height: int) -> FoundCamera:
         infos = list(self._infos)
@@ -104,36 +107,36 @@ class CameraSources:
             )
         info = next((one for one in reversed(infos) if one.header.stamp == stamp), infos[-1])
         try:
-            camera = self._remember(
+            return self._remember(
                 (info_key(info), width, height),
-                lambda: camera_from_info(info, self.topic).for_image(width, height),
+                lambda: _described(
+                    camera_from_info(info, self.topic).for_image(width, height), self.topic
+                ),
             )
         except CameraError as error:
             raise MessageError(f"{self.topic}: {error}") from error
-        return FoundCamera(camera, self.topic + _rescaling(camera))
 
     def _assumed(self, width: int, height: int, fov_deg: float, why: MessageError) -> FoundCamera:
-        camera = self._remember(
-            ("fov", fov_deg, width, height),
-            lambda: Camera.from_horizontal_fov(width, height, math.radians(fov_deg)),
-        )
+        camera = Camera.from_horizontal_fov(width, height, math.radians(fov_deg))
         source = f"assumed_horizontal_fov {fov_deg:g} deg, so the scale is a guess ({why})"
         return FoundCamera(camera, source, is_assumed=True)
 
-    def _remember(self, key: tuple, make) -> Camera:
-        """The same Camera object for the same key: rectification maps hang on it."""
-        camera = self._cameras.get(key)
-        if camera is None:
-            camera = make()
-            if len(self._cameras) >= _REMEMBERED:
-                self._cameras.clear()
-            self._cameras[key] = camera
-        return camera
+    def _remember(self, key: tuple, make: Callable[[], FoundCamera]) -> FoundCamera:
+        """Check each description once, not with every frame."""
+        found = self._found.get(key)
+        if found is None:
+            found = make()
+            if len(self._found) >= _REMEMBERED:
+                self._found.clear()
+            self._found[key] = found
+        return found
 
 
-def _rescaling(camera: Camera) -> str:
-    """What to add to the source of a camera that had to be scaled to its images; else nothing."""
-    if camera.rescaled_from is None:
-        return ""
-    described = "x".join(map(str, camera.rescaled_from))
-    return f", scaled from {described} to the image's {camera.width}x{camera.height}"
+def _described(camera: Camera, source: str) -> FoundCamera:
+    """Return a camera with where it comes from and what is doubtful about it."""
+    doubts = []
+    if camera.rescaled_from is not None:
+        described = "x".join(map(str, camera.rescaled_from))
+        source += f", scaled from {described} to the image's {camera.width}x{camera.height}"
+        doubts.append(f"camera from {source}")
+    return FoundCamera(camera, source, tuple(doubts))

@@ -1,0 +1,320 @@
+"""What becomes of a prediction before the gates: steadied, its scale corrected, its floor checked.
+
+Everything that the robot knows beside the image comes in as one value, ``Surround``; what was
+found goes out as one value, ``Corrected``. State is carried from frame to frame here, and nowhere
+else in the middle.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from depthrefl_ros.geometry.anchors import (
+    RangeReading,
+    ReadingWindow,
+    ground_anchor,
+    points_anchor,
+    range_anchor,
+)
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.floor_check import FloorCheck, FloorCheckSettings, mount_doubt
+from depthrefl_ros.geometry.ground import find_floor
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.scale import ANCHORS, ScaleCorrection, ScaleHealth, ScaleSettings
+from depthrefl_ros.geometry.temporal import DepthStabiliser
+from depthrefl_ros.settings import check, setting
+
+GROUND, RANGE, REFERENCE_POINTS = "ground", "range", "reference_points"
+SCALE_CORRECTIONS = ("none", "auto", *ANCHORS)
+# A floor that is out of view, behind a crowd or a wall, is where it was for this long.
+FLOOR_HELD_S = 2.0
+# By sparse points or a ranger the scale is right to about this; by the floor it is not known apart
+# from the height of the base frame.
+_ANCHORED_ERROR = 0.05
+
+
+@dataclass(frozen=True)
+class CorrectionSettings:
+    """How depth is corrected; may change from one frame to the next.
+
+    Attributes:
+        temporal_smoothing_s: time constant of the average where the picture stands still; 0: off.
+        scale_correction: one of ``SCALE_CORRECTIONS``.
+        scale: how anchors become a factor.
+        floor: how far the floor that is seen may be from z = 0.
+
+    Raises:
+        SettingError: a value out of its range.
+    """
+
+    temporal_smoothing_s: float = setting(
+        0.5,
+        "Time constant over which depth is averaged while the picture stands still; the jitter of "
+        "the scale is filtered over a third of it, 0.17 s at most. 0 is off.",
+        limits=(0.0, 60.0),
+    )
+    scale_correction: str = setting(
+        "none",
+        "Reference that corrects the scale: ground (camera height), range, reference_points, or "
+        "auto for all of them. none leaves the model's scale.",
+        choices=SCALE_CORRECTIONS,
+    )
+    scale: ScaleSettings = ScaleSettings()
+    floor: FloorCheckSettings = FloorCheckSettings()
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def anchors(self) -> tuple[str, ...]:
+        """The anchors that may correct the scale, the most trusted first."""
+        if self.scale_correction == "none":
+            return ()
+        return ANCHORS if self.scale_correction == "auto" else (self.scale_correction,)
+
+
+@dataclass(frozen=True, eq=False)
+class Surround:
+    """What the robot knows at the moment of one image, beside the image.
+
+    Attributes:
+        time_s: of the image, seconds; only differences count.
+        up: (3,) float64, roughly up in the camera's optical frame.
+        base_from_camera: where the camera stands; z = 0 of the base frame is the floor. None where
+            nothing says so.
+        pose_source: ``TF`` or ``parameters``; empty where nothing says where the camera stands.
+        pose_problem: why there is no pose.
+        may_fit_floor: where there is no pose, a floor in view may stand in for it.
+        awaits_transforms: TF is only beginning to arrive, so a missing pose is no fault yet.
+        base_frame: name of the base frame.
+        scan_frame: name of the frame of the scan.
+        scan_from_camera: the camera in the frame of the scan, or None.
+        scan_problem: why there is none.
+        reading: of a ranger since the last image, or None.
+        camera_from_ranger: the ranger's frame, x ahead, in the camera's optical frame, or None.
+        points: (n, 3) float32 metres in the camera's optical frame: sparse points of known
+            distance, or None.
+        problems: by a short name, why a sensor's message could not be used.
+    """
+
+    time_s: float
+    up: np.ndarray
+    base_from_camera: Pose | None = None
+    pose_source: str = ""
+    pose_problem: str = ""
+    may_fit_floor: bool = True
+    awaits_transforms: bool = False
+    base_frame: str = ""
+    scan_frame: str = ""
+    scan_from_camera: Pose | None = None
+    scan_problem: str = ""
+    reading: RangeReading | None = None
+    camera_from_ranger: Pose | None = None
+    points: np.ndarray | None = None
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """One frame's depth after the correction, and what may be done with it.
+
+    Attributes:
+        depth_m: (h, w) float32 metres; NaN where nothing was seen.
+        factor: that corrected the scale.
+        scale: whether the scale may be believed.
+        base_from_camera: where the camera stands, or None.
+        pose_source: ``TF``, ``parameters``, ``floor`` (fitted to the depth: only height and tilt
+            are known, and they err as the depth does) or empty.
+        obstacle_problem: why nothing may be marked or cleared; empty where it may.
+        floor_offset_m: of the seen floor above z = 0, metres; NaN where it was not measured.
+        problems: by a short name, for people; what could not be measured and why.
+    """
+
+    depth_m: np.ndarray
+    factor: float
+    scale: ScaleHealth
+    base_from_camera: Pose | None
+    pose_source: str
+    obstacle_problem: str
+    floor_offset_m: float
+    problems: dict[str, str]
+
+
+class DepthCorrection:
+    """Carries the averages from frame to frame.
+
+    Args:
+        model_error: relative error of the model's depth, as it was validated.
+    """
+
+    def __init__(self, model_error: float = 0.0):
+        self._model_error = model_error
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past, after a jump of the clock."""
+        self._stabiliser: DepthStabiliser | None = None
+        self._scale = ScaleCorrection()
+        self._readings = ReadingWindow()
+        self._floor_check = FloorCheck(FloorCheckSettings())
+        self._floor: Pose | None = None
+        self._floor_seen_s = -math.inf
+
+    def apply(
+        self,
+        depth_m: np.ndarray,
+        image: np.ndarray,
+        camera: Camera,
+        surround: Surround,
+        settings: CorrectionSettings,
+        wants_obstacles: bool = True,
+    ) -> Corrected:
+        """Correct one frame's depth.
+
+        Args:
+            depth_m: (h, w) float32 metres before the gates; NaN where nothing was seen.
+            image: (h, w, 3) uint8 RGB, what the network saw.
+            camera: the rectified pinhole camera of both.
+            surround: what the robot knows at this moment.
+            settings: how to correct.
+            wants_obstacles: somebody acts on where the floor is; otherwise it is not looked for.
+        """
+        problems = dict(surround.problems)
+        depth_m = self._steadied(depth_m, image, surround.time_s, settings.temporal_smoothing_s)
+        factor, scale = self._scale_of(depth_m, camera, surround, settings, problems)
+        uncorrected_m = depth_m
+        if factor != 1.0:
+            depth_m = depth_m * np.float32(factor)
+        pose, source, problem, offset_m = None, "", "", math.nan
+        if wants_obstacles:
+            pose, source, problem = self._pose(depth_m, camera, surround)
+            if pose is not None and source != "floor":
+                # Corrected by the floor itself, depth agrees with any height.
+                judged_m = uncorrected_m if scale.corrected_by == GROUND else depth_m
+                problem, offset_m = self._floor_problem(
+                    judged_m, camera, pose, surround, settings, problems
+                )
+        if not scale.ok:
+            problem = scale.reason
+        return Corrected(depth_m, factor, scale, pose, source, problem, offset_m, problems)
+
+    def _steadied(
+        self, depth_m: np.ndarray, image: np.ndarray, time_s: float, constant_s: float
+    ) -> np.ndarray:
+        if constant_s <= 0.0:
+            self._stabiliser = None
+            return depth_m
+        if self._stabiliser is None or self._stabiliser.time_constant_s != constant_s:
+            self._stabiliser = DepthStabiliser(constant_s)
+        return self._stabiliser.update(depth_m, image, time_s)
+
+    def _scale_of(
+        self,
+        depth_m: np.ndarray,
+        camera: Camera,
+        surround: Surround,
+        settings: CorrectionSettings,
+        problems: dict[str, str],
+    ) -> tuple[float, ScaleHealth]:
+        if not settings.anchors:
+            self._scale.reset()
+            self._readings = ReadingWindow()
+            return 1.0, ScaleHealth(True, "not corrected")
+        self._scale.settings = replace(settings.scale, correct_with=settings.anchors)
+        ratios = self._log_ratios(depth_m, camera, surround, settings, problems)
+        return self._scale.update(ratios, surround.time_s), self._scale.health
+
+    def _log_ratios(
+        self,
+        depth_m: np.ndarray,
+        camera: Camera,
+        surround: Surround,
+        settings: CorrectionSettings,
+        problems: dict[str, str],
+    ) -> dict[str, np.ndarray]:
+        """ln(true / predicted), (n,) float64, by each anchor that can measure."""
+        measures = {
+            GROUND: self._measure_ground,
+            RANGE: self._measure_range,
+            REFERENCE_POINTS: self._measure_points,
+        }
+        found = {}
+        for name, measure in measures.items():
+            # The floor needs no sensor: where it can be measured it judges the others.
+            if name not in settings.anchors and name != GROUND:
+                continue
+            try:
+                found[name] = measure(depth_m, camera, surround)
+            except ValueError as error:
+                if name in settings.anchors:
+                    problems[name] = f"{name} cannot measure the scale: {error}"
+        return found
+
+    def _measure_ground(
+        self, depth_m: np.ndarray, camera: Camera, surround: Surround
+    ) -> np.ndarray:
+        if surround.base_from_camera is None:
+            raise ValueError(surround.pose_problem)
+        height_m = float(surround.base_from_camera.translation[2])
+        return ground_anchor(depth_m, camera, surround.up, height_m)
+
+    def _measure_range(self, depth_m: np.ndarray, camera: Camera, surround: Surround) -> np.ndarray:
+        reading = surround.reading
+        if reading is not None:
+            if not reading.is_distance:
+                raise ValueError(
+                    f"the reading is {reading.range_m:g} m; a distance between min_range "
+                    f"{reading.min_range_m:g} m and max_range {reading.max_range_m:g} m is needed"
+                )
+            found = range_anchor(depth_m, camera, reading, surround.camera_from_ranger)
+            self._readings.add(found, surround.time_s)
+        return self._readings.log_ratios(surround.time_s)
+
+    @staticmethod
+    def _measure_points(depth_m: np.ndarray, camera: Camera, surround: Surround) -> np.ndarray:
+        if surround.points is None:
+            return np.zeros(0)
+        return points_anchor(depth_m, camera, surround.points)
+
+    def _pose(
+        self, depth_m: np.ndarray, camera: Camera, surround: Surround
+    ) -> tuple[Pose | None, str, str]:
+        """Return where the camera stands, who says so, and else why nobody does."""
+        if surround.base_from_camera is not None:
+            return surround.base_from_camera, surround.pose_source, ""
+        if not surround.may_fit_floor:
+            return None, "", surround.pose_problem
+        floor = find_floor(depth_m, camera, surround.up)
+        if floor is not None:
+            self._floor, self._floor_seen_s = floor.base_from_camera, surround.time_s
+        elif surround.time_s - self._floor_seen_s > FLOOR_HELD_S:
+            self._floor = None
+        if self._floor is None:
+            return None, "", f"{surround.pose_problem}; and no floor is in view"
+        return self._floor, "floor", ""
+
+    def _floor_problem(
+        self,
+        depth_m: np.ndarray,
+        camera: Camera,
+        pose: Pose,
+        surround: Surround,
+        settings: CorrectionSettings,
+        problems: dict[str, str],
+    ) -> tuple[str, float]:
+        """Return why the floor is not where the pose says, or nothing, and its offset in metres."""
+        doubt = mount_doubt(pose)
+        if doubt:
+            problems["mount"] = doubt
+        if self._floor_check.settings != settings.floor:
+            self._floor_check = FloorCheck(settings.floor)
+        corrector = self._scale.health.corrected_by
+        is_anchored = corrector not in (None, GROUND)
+        error = _ANCHORED_ERROR if is_anchored else self._model_error
+        health = self._floor_check.update(depth_m, camera, pose, error, surround.time_s)
+        if health.is_doubtful and health.ok:
+            problems["floor"] = health.reason
+        return ("" if health.ok else health.reason), health.offset_m

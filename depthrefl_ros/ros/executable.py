@@ -1,0 +1,255 @@
+"""``depthrefl_node``: the process around the node, from its arguments to its last signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+    from depthrefl_ros.ros.node import DepthReflNode
+
+USAGE = """usage: depthrefl_node [--ros-args ...]
+
+The lifecycle node depthrefl: image and camera_info in; depth/image, depth/image_raw,
+depth/camera_info, depth/confidence, depth/relative, depth/preview, points, points/marking,
+points/clearing and scan out. Every parameter is explained in config/depthrefl.yaml.
+
+example:
+  depthrefl_node --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info \\
+      -p max_range:=6.0"""
+STOP_CHECK_S = 0.1  # how long a signal may wait until it is seen
+_OTHER_TOPICS = ("/tf", "/tf_static", "/clock", "/diagnostics", "/rosout", "/parameter_events")
+LAST_RESORT_S = 1.5  # after the signal; whatever hangs then, in whatever runtime, is given up
+
+
+class StopSignals:
+    """From now on the first SIGINT or SIGTERM sets ``stopping``, and more change nothing.
+
+    Two SIGINTs in a row are common: Ctrl-C goes to the whole process group, and ``ros2 launch``
+    passes its own on. rclpy's handlers would let the second one interrupt the shutdown.
+
+    Python runs its handlers in the main thread only, between two of its own instructions. A thread
+    of ours reads the signal from a pipe instead (``signal.set_wakeup_fd``): it comes through while
+    the main thread is inside a runtime, and ends the process if nothing else does.
+
+    Attributes:
+        stopping: set when the process has been asked to end.
+    """
+
+    _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self._pipe, written = os.pipe()
+        os.set_blocking(written, False)
+        signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+        for number in self._NUMBERS:
+            signal.signal(number, lambda _number, _frame: self.stopping.set())
+        threading.Thread(target=self._wait, name="stop signals", daemon=True).start()
+
+    def ignore(self) -> None:
+        """Ignore signals; to be called last, since the interpreter's end puts killing back."""
+        for number in self._NUMBERS:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _wait(self) -> None:
+        while not {*os.read(self._pipe, 1)} & {int(number) for number in self._NUMBERS}:
+            pass  # another signal that Python has a handler for
+        self.stopping.set()
+        time.sleep(LAST_RESORT_S)
+        end_process(0)
+
+
+def end_process(code: int) -> None:
+    """End the process without the interpreter's own clean-up.
+
+    A runtime that another thread is inside of, such as torch while it is imported, aborts the
+    process in its destructors; so nothing is destroyed.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    os._exit(code)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; with ``--help`` only say how it is used.
+
+    Returns:
+        0 after a signal; 1 where the parameters given at start cannot be taken.
+    """
+    arguments = sys.argv if args is None else [sys.argv[0], *args]
+    if {"-h", "--help"} & set(arguments[1:]):
+        print(USAGE)
+        return 0
+    stop = StopSignals()
+    code, left_behind = 1, True
+    try:
+        code, left_behind = _run(arguments, stop.stopping)
+    finally:
+        stop.ignore()
+        if stop.stopping.is_set() and left_behind:
+            end_process(0)
+    return code
+
+
+def _run(arguments: Sequence[str], stopping: threading.Event) -> tuple[int, bool]:
+    """Run the node until ``stopping``.
+
+    Returns:
+        The exit code, and whether a thread may still be inside a runtime.
+    """
+    # Imported here: it takes a second, and signals are handled by now.
+    try:
+        import rclpy
+        from rclpy.signals import SignalHandlerOptions
+
+        from depthrefl_ros.ros.loaded_model import is_anything_left_behind
+        from depthrefl_ros.ros.middleware import prepare_environment
+        from depthrefl_ros.ros.node import DepthReflNode
+        from depthrefl_ros.settings import SettingError
+    except ImportError as error:
+        print(f"depthrefl_node: {error}; source a ROS 2 installation", file=sys.stderr)
+        return 1, False
+    node = None
+    try:
+        doubts = prepare_environment()
+        rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+        node = DepthReflNode(stopping)
+        for doubt in doubts:
+            node.get_logger().warning(doubt)
+            node.diagnostics.problem("environment", doubt, lasting=True)
+        for doubt in doubtful_arguments(node, arguments):
+            node.get_logger().warning(doubt)
+        _spin(node, stopping)
+    except SettingError as error:
+        rclpy.logging.get_logger("depthrefl").fatal(str(error))
+        return 1, False
+    except OSError as error:  # from the environment
+        print(f"depthrefl_node: {error}", file=sys.stderr)
+        return 1, False
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0, is_anything_left_behind()
+
+
+def _spin(node: DepthReflNode, stopping: threading.Event) -> None:
+    """Run the node's callbacks until the process is to stop; whatever they raise, go on."""
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    if not stopping.is_set():
+        node.autostart()
+    while not stopping.is_set():
+        try:
+            executor.spin_once(timeout_sec=STOP_CHECK_S)
+        except ExternalShutdownException:
+            return
+        except Exception as error:
+            node.survive(error)
+
+
+def doubtful_arguments(node: Node, arguments: Sequence[str]) -> list[str]:
+    """Return a sentence for each command line argument that has no effect on the node.
+
+    Args:
+        node: of this process.
+        arguments: ``sys.argv``, the program's name first.
+    """
+    # Imported here: signals must find their handlers before anything else is imported.
+    from rclpy.utilities import remove_ros_args
+
+    doubts = [
+        f"argument {unknown!r} is not known; ROS arguments come after --ros-args"
+        for unknown in remove_ros_args(list(arguments))[1:]
+    ]
+    given = list(_pairs(arguments))
+    doubts += [
+        doubt
+        for flag, value in given
+        if flag in ("-r", "--remap")
+        for doubt in _remap_doubts(value)
+    ]
+    for flag, value in given:
+        if flag == "--params-file":
+            doubts += _section_doubts(node, value)
+    return doubts
+
+
+def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the ROS arguments as flag and value."""
+    rest = list(arguments)
+    while "--ros-args" in rest:
+        rest = rest[rest.index("--ros-args") + 1 :]
+        end = rest.index("--") if "--" in rest else len(rest)
+        yield from zip(rest[:end], rest[1:end], strict=False)
+
+
+def _remap_doubts(rule: str) -> list[str]:
+    """Return what is doubtful about one rule such as ``image:=/camera/image_raw``."""
+    name = rule.split(":=")[0].rpartition(":")[2]
+    if name.startswith("__"):  # the node's own name or namespace
+        return []
+    from depthrefl_ros.ros.parameters import nearest
+    from depthrefl_ros.ros.publishers import TYPES
+    from depthrefl_ros.ros.robot import SENSOR_TYPES
+
+    known = ["image", "image/compressed", "camera_info", *SENSOR_TYPES, *TYPES]
+    if name in _OTHER_TOPICS or name.startswith(("~", "rostopic://", "rosservice://")):
+        return []
+    if name.strip("/") in known or name.strip("/").startswith("depthrefl/"):
+        return []
+    return [f"remap {rule!r}: there is no topic {name!r}{nearest(name.strip('/'), known)}"]
+
+
+def _section_doubts(node: Node, path: str) -> list[str]:
+    """Return which sections of a parameter file name another node than this."""
+    import yaml
+
+    from depthrefl_ros.ros.parameters import nearest
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.safe_load(file)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return []  # rcl has read it already, or has told why not
+    names = list(_sections(content if isinstance(content, dict) else {}))
+    own = node.get_fully_qualified_name()
+    if any(_matches(name, own, node.get_name()) for name in names):
+        return []
+    return [
+        f"{path}: no section is for this node, {own}: {', '.join(names) or 'it has none'}"
+        f"{nearest(node.get_name(), [name.strip('/') for name in names])}"
+    ]
+
+
+def _sections(content: dict, prefix: str = "") -> Iterator[str]:
+    """Yield the node names of a parameter file; namespaces may be nested."""
+    for name, inner in content.items():
+        full = f"{prefix}/{str(name).strip('/')}" if prefix or "/" in str(name) else str(name)
+        if isinstance(inner, dict) and "ros__parameters" in inner:
+            yield full
+        elif isinstance(inner, dict):
+            yield from _sections(inner, full)
+
+
+def _matches(section: str, own: str, name: str) -> bool:
+    """Return whether a section is for a node, ``/**`` and ``/*`` included."""
+    parts = [part for part in section.split("/") if part]
+    return section.strip("/") in (own.strip("/"), name) or parts[-1:] in (["**"], ["*"], [name])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""The model from configure to cleanup: its bundle, its settings, and what runs it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.selection import OpenedEngine
+from depthrefl_ros.ros.diagnostics import ERROR, Diagnostics
+from depthrefl_ros.ros.engine_opening import PROBLEM, EngineOpening
+from depthrefl_ros.ros.parameters import FrameSettings, Parameters
+
+# An engine that ran this long after it was replaced is as good as new.
+_FORGIVEN_AFTER_S = 60.0
+_CLOSE_S = 0.5  # longest wait for an engine that has failed to give its resources back
+# Engines inside a call that never returned: closing one could crash, and so could the garbage
+# collector.
+_LEFT_BEHIND: list[Any] = []
+
+
+class Model:
+    """A loaded bundle and what runs it.
+
+    Args:
+        parameters: the node's.
+        diagnostics: told the model, the engine and the progress of a build.
+        logger: of the node.
+        on_opened: called in another thread when a search for an engine has ended.
+
+    Attributes:
+        bundle: the model.
+        settings: of the next frame.
+
+    Raises:
+        BundleError: the model is missing or damaged.
+        ValueError: a parameter does not fit the model, or a file that it names cannot be read.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        diagnostics: Diagnostics,
+        logger: Any,
+        on_opened: Callable[[], None],
+    ):
+        self._diagnostics, self._logger, self._on_opened = diagnostics, logger, on_opened
+        self.bundle = Bundle.load(parameters.model)
+        self.settings = FrameSettings.of(parameters, self.bundle)
+        self._opening: EngineOpening | None = None
+        self._opened: OpenedEngine | None = None
+        self._skipped: frozenset[str] = frozenset()
+        self._reopened: set[str] = set()
+        self._replaced_s = 0.0
+        logger.info(f"model {self.bundle.name}: {self.bundle.licence}")
+        diagnostics.state_fact("model", self.bundle.name)
+        diagnostics.state_fact("model_path", str(self.bundle.folder))
+        diagnostics.state_fact("model_licence", self.bundle.licence)
+        self.search()
+
+    @property
+    def device(self) -> str:
+        """What the engine runs on; empty without an engine."""
+        return "" if self._opened is None else self._opened.engine.device
+
+    def search(self) -> None:
+        """Begin to look for an engine, where there is none and no search is under way."""
+        if self._opened is None and self._opening is None:
+            self._opening = EngineOpening(
+                self.bundle,
+                self.settings.parameters.engine,
+                self._skipped,
+                self._diagnostics,
+                self._logger,
+                self._on_opened,
+            )
+
+    def wait(self, timeout_s: float, stopping: threading.Event) -> None:
+        """Wait until the search has ended or a build has begun, or nobody wants to know."""
+        end_s = time.monotonic() + timeout_s
+        while self._opening is not None and not stopping.is_set():
+            left_s = end_s - time.monotonic()
+            self._opening.wait(min(0.1, max(left_s, 0.0)))
+            if left_s <= 0.0 or self._opening.has_ended or self._opening.builds:
+                return
+
+    def take(self) -> OpenedEngine | None:
+        """Return the engine, taken over from the search where that has ended; None without one.
+
+        Raises:
+            Exception: the search has ended without one.
+        """
+        if self._opening is not None and self._opening.has_ended:
+            opening, self._opening = self._opening, None
+            self._opened = opening.take()
+        return self._opened
+
+    def replace(self, reason: str, is_hanging: bool) -> None:
+        """Look for another engine, since this one fails: the same kind anew, then the next kind.
+
+        Args:
+            reason: what is wrong with it, for people.
+            is_hanging: it is still inside a call: it is left behind, never closed.
+        """
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        now_s = time.monotonic()
+        if now_s - self._replaced_s > _FORGIVEN_AFTER_S:
+            self._reopened.clear()
+            self._skipped = frozenset()
+        self._replaced_s = now_s
+        if opened.rung in self._reopened:
+            self._skipped |= {opened.rung}
+            told = f"engine {opened.rung}: {reason} again: the next kind of engine is looked for"
+        else:
+            self._reopened.add(opened.rung)
+            told = f"engine {opened.rung}: {reason}: it is opened anew"
+        self._logger.error(told)
+        self._diagnostics.problem("engine_replaced", told, ERROR)
+        if is_hanging:
+            _LEFT_BEHIND.append(opened)
+        else:
+            _close_in_time(opened)
+        self.search()
+
+    def leave_behind(self) -> None:
+        """Forget an engine that never returned from a call; the next search opens another one."""
+        if self._opened is not None:
+            _LEFT_BEHIND.append(self._opened)
+            self._opened = None
+
+    def give_up_search(self, timeout_s: float) -> None:
+        """End a search that is under way; ``search`` begins it anew.
+
+        Args:
+            timeout_s: longest wait for a runtime that cannot be interrupted, seconds.
+        """
+        if self._opening is not None:
+            if not self._opening.stop(timeout_s):
+                _LEFT_BEHIND.append(self._opening)
+            self._opening = None
+
+    def close(self, timeout_s: float) -> None:
+        """Give everything back."""
+        self.give_up_search(timeout_s)
+        if self._opened is not None:
+            _close_in_time(self._opened)
+            self._opened = None
+        self._diagnostics.clear_facts()
+        for problem in (PROBLEM, "engine_replaced"):
+            self._diagnostics.solve(problem)
+
+
+def is_anything_left_behind() -> bool:
+    """Whether a thread of this process may still be inside a runtime: only ``os._exit`` is safe."""
+    return bool(_LEFT_BEHIND)
+
+
+def _close_in_time(opened: OpenedEngine) -> None:
+    """Close an engine; a failing runtime may hang in it."""
+    thread = threading.Thread(target=opened.engine.close, name="engine closing", daemon=True)
+    thread.start()
+    thread.join(_CLOSE_S)
+    if thread.is_alive():
+        _LEFT_BEHIND.append(opened)

@@ -1,0 +1,299 @@
+"""What the robot knows at the moment of an image: where the camera stands, and true distances.
+
+The robot is looked at once a frame; everything downstream takes what was found as an argument.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+from builtin_interfaces.msg import Time as Stamp
+from rclpy.node import Node
+from sensor_msgs.msg import Imu, PointCloud2, Range
+from std_msgs.msg import Header
+
+from depthrefl_ros.geometry.anchors import RangeReading
+from depthrefl_ros.geometry.correction import GROUND, RANGE, REFERENCE_POINTS, Surround
+from depthrefl_ros.geometry.ground import up_from_acceleration
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.ros.convert.clouds import cloud_to_points
+from depthrefl_ros.ros.convert.images import MessageError
+from depthrefl_ros.ros.parameters import MountSettings, Parameters
+from depthrefl_ros.ros.transforms import TransformError, Transforms, open_tf2_buffer
+
+IMU = "imu"
+SENSOR_TYPES = {IMU: Imu, RANGE: Range, REFERENCE_POINTS: PointCloud2}
+# Further from the image's stamp than this, a message tells of another moment, seconds.
+_SAME_MOMENT_S = 0.3
+_GRAVITY_READINGS = 50  # averaged: vibration cancels
+# The default base frame and what stands in for it where TF does not know it (REP-120).
+_FOOTPRINT, _BODY = "base_footprint", "base_link"
+_LEVEL_DEG = 3.0  # what leans less is level
+# The static transforms arrive within this after the start; until then nothing stands in for TF.
+_TF_ARRIVES_S = 1.0
+
+
+def seconds_of(stamp: Stamp) -> float:
+    """Return a message's stamp in seconds."""
+    return stamp.sec + 1e-9 * stamp.nanosec
+
+
+def needed_sensors(scale_correction: str) -> frozenset[str]:
+    """Return the topics of ``SENSOR_TYPES`` that a value of ``scale_correction`` needs."""
+    if scale_correction == "auto":
+        return frozenset(SENSOR_TYPES)
+    needed = {IMU} if scale_correction == GROUND else {scale_correction}
+    return frozenset(needed & SENSOR_TYPES.keys())
+
+
+class Robot:
+    """Keeps the newest messages of the robot's other sensors, and TF.
+
+    ``take`` is the executor's and only stores; ``at`` is the worker's.
+
+    Args:
+        node: that listens to TF, from now on.
+        open_buffer: see ``Transforms``.
+    """
+
+    def __init__(self, node: Node, open_buffer: Callable = open_tf2_buffer):
+        self._node = node
+        self._transforms = Transforms(node, open_buffer)
+        self._listens_since_s = time.monotonic()
+        self.forget_messages()
+
+    def forget(self) -> None:
+        """Forget the past, after a jump of the clock."""
+        self._transforms.forget()
+        self.forget_messages()
+
+    def forget_messages(self) -> None:
+        """Forget what the sensors said."""
+        self._gravity: deque[Imu] = deque(maxlen=_GRAVITY_READINGS)
+        self._range: Range | None = None
+        self._cloud: PointCloud2 | None = None
+        self._points: tuple[PointCloud2 | None, np.ndarray] = (None, np.zeros((0, 3)))
+
+    def close(self) -> None:
+        """End the listening to TF."""
+        self._transforms.close()
+
+    def take(self, topic: str, message: Imu | Range | PointCloud2) -> None:
+        """Store a sensor's message.
+
+        Args:
+            topic: one of ``SENSOR_TYPES``.
+            message: of its type.
+        """
+        if topic == IMU:
+            self._gravity.append(message)
+        elif topic == RANGE:
+            self._range = message
+        else:
+            self._cloud = message
+
+    def at(self, header: Header, time_s: float, parameters: Parameters) -> Surround:
+        """Look at the robot at the moment of an image. The only look that a frame takes.
+
+        Args:
+            header: of the image, its ``frame_id`` as it is published.
+            time_s: of the image, seconds; of receipt where the driver sends no stamps.
+            parameters: the node's.
+        """
+        return _Look(self, header, time_s, parameters).surround()
+
+
+class _Look:
+    """One look at the robot: what was found, and what could not be used."""
+
+    def __init__(self, robot: Robot, header: Header, time_s: float, parameters: Parameters):
+        self._robot, self._header, self._time_s = robot, header, time_s
+        self._parameters, self._mount = parameters, parameters.mount
+        self._base_frame = self._mount.base_frame
+        self._base_from_camera: Pose | None = None
+        self._pose_source = self._pose_problem = ""
+        self._may_fit_floor, self._awaits_transforms = True, False
+        self._problems: dict[str, str] = {}
+
+    def surround(self) -> Surround:
+        """Gather everything."""
+        self._find_base()
+        scan_frame = self._parameters.scan_frame or self._base_frame
+        scan_from_camera, scan_problem = self._try_from_camera(scan_frame)
+        self._check_level(scan_frame, scan_from_camera)
+        sensors = needed_sensors(self._parameters.correction.scale_correction)
+        reading, camera_from_ranger = self._reading() if RANGE in sensors else (None, None)
+        return Surround(
+            time_s=self._time_s,
+            up=self._up(),
+            base_from_camera=self._base_from_camera,
+            pose_source=self._pose_source,
+            pose_problem=self._pose_problem,
+            may_fit_floor=self._may_fit_floor,
+            awaits_transforms=self._awaits_transforms,
+            base_frame=self._base_frame,
+            scan_frame=scan_frame,
+            scan_from_camera=scan_from_camera,
+            scan_problem=scan_problem,
+            reading=reading,
+            camera_from_ranger=camera_from_ranger,
+            points=self._reference_points() if REFERENCE_POINTS in sensors else None,
+            problems=self._problems,
+        )
+
+    def _find(self, target: str) -> Pose:
+        transforms, timeout_s = self._robot._transforms, self._mount.transform_timeout_s
+        return transforms.find(target, self._header.frame_id, self._header.stamp, timeout_s)
+
+    def _find_base(self) -> None:
+        """Find the camera in the base frame: by TF if it ever answers, else by the parameters."""
+        wanted = self._mount.base_frame
+        errors = []
+        for frame in (_FOOTPRINT, _BODY) if wanted == _FOOTPRINT else (wanted,):
+            try:
+                self._base_from_camera, self._pose_source = self._find(frame), "TF"
+                self._base_frame = frame
+                break
+            except TransformError as error:
+                errors.append(error)
+                if error.is_known:
+                    break
+        if self._base_from_camera is not None:
+            if self._base_frame != wanted:
+                self._problems["base_frame"] = (
+                    f"base_frame is {wanted!r}, which TF does not know; {self._base_frame!r} "
+                    "stands in for it: its z = 0 must be the floor, or set base_frame"
+                )
+            return
+        self._pose_problem = str(errors[0])
+        if any(error.is_known for error in errors):
+            # Once TF has answered, only TF counts: the camera may be anywhere by now.
+            self._pose_problem, self._may_fit_floor = str(errors[-1]), False
+        elif self._tf_may_still_come():
+            self._pose_problem += "; TF is only beginning to arrive"
+            self._may_fit_floor, self._awaits_transforms = False, True
+        elif self._mount.camera_height_m > 0.0:
+            self._base_from_camera, self._pose_source = mount_pose(self._mount), "parameters"
+        else:
+            self._pose_problem += "; camera_height is not given either"
+
+    def _tf_may_still_come(self) -> bool:
+        robot = self._robot
+        is_early = time.monotonic() - robot._listens_since_s < _TF_ARRIVES_S
+        return (
+            is_early
+            and not robot._transforms.missing
+            and any(robot._node.count_publishers(topic) for topic in ("/tf", "/tf_static"))
+        )
+
+    def _from_camera(self, frame_id: str) -> Pose:
+        """Return the camera's optical frame in another frame of the robot.
+
+        Raises:
+            TransformError: the frame is unknown. Without TF only the camera's own and the base
+                frame are known.
+        """
+        if frame_id == self._header.frame_id:
+            return Pose.identity()
+        if frame_id in (self._base_frame, self._mount.base_frame):
+            if self._base_from_camera is None:
+                raise TransformError(self._pose_problem)
+            return self._base_from_camera
+        return self._find(frame_id)
+
+    def _try_from_camera(self, frame_id: str) -> tuple[Pose | None, str]:
+        try:
+            return self._from_camera(frame_id), ""
+        except TransformError as error:
+            return None, str(error)
+
+    def _check_level(self, scan_frame: str, scan_from_camera: Pose | None) -> None:
+        """Tell of a scan frame whose plane is not parallel to the floor."""
+        if scan_from_camera is None or self._base_from_camera is None:
+            return
+        cosine = scan_from_camera.up_in_source @ self._base_from_camera.up_in_source
+        tilt_deg = math.degrees(math.acos(min(1.0, max(-1.0, float(cosine)))))
+        if tilt_deg > _LEVEL_DEG:
+            self._problems["scan_frame"] = (
+                f"scan_frame {scan_frame!r} is tilted by {tilt_deg:.0f} degrees against "
+                f"{self._base_frame!r}: its ranges are measured along a tilted plane; take a level "
+                "frame"
+            )
+
+    def _up(self) -> np.ndarray:
+        """(3,) up in the camera's optical frame: by TF, else an IMU, else the mount parameters."""
+        if self._pose_source == "TF":
+            return self._base_from_camera.up_in_source
+        measured = self._up_by_gravity()
+        return mount_pose(self._mount).up_in_source if measured is None else measured
+
+    def _up_by_gravity(self) -> np.ndarray | None:
+        messages = list(self._robot._gravity)
+        if not messages or not self._is_of_moment(IMU, messages[-1].header):
+            return None
+        readings = [one.linear_acceleration for one in messages]
+        mean = np.mean([(one.x, one.y, one.z) for one in readings], axis=0)
+        up = up_from_acceleration(mean)
+        if up is None:
+            self._problems[IMU] = f"imu reads {mean.round(2).tolist()} m/s2, which is not gravity"
+            return None
+        pose, problem = self._try_from_camera(messages[-1].header.frame_id)
+        if pose is None:
+            self._problems[IMU] = f"imu cannot tell what is up: {problem}"
+            return None
+        return pose.inverse().rotation @ up
+
+    def _reading(self) -> tuple[RangeReading | None, Pose | None]:
+        """Return the ranger's reading since the last look, and where the ranger is."""
+        message, self._robot._range = self._robot._range, None
+        if message is None or not self._is_of_moment(RANGE, message.header):
+            return None, None
+        pose = self._sensor_pose(RANGE, message.header)
+        if pose is None:
+            return None, None
+        limits = (message.min_range, message.max_range)
+        return RangeReading(message.range, *limits, message.field_of_view), pose
+
+    def _reference_points(self) -> np.ndarray | None:
+        robot, cloud = self._robot, self._robot._cloud
+        if cloud is None or not self._is_of_moment(REFERENCE_POINTS, cloud.header):
+            return None
+        pose = self._sensor_pose(REFERENCE_POINTS, cloud.header)
+        if pose is None:
+            return None
+        try:
+            if robot._points[0] is not cloud:
+                robot._points = (cloud, cloud_to_points(cloud, REFERENCE_POINTS))
+        except MessageError as error:
+            self._problems[REFERENCE_POINTS] = f"reference_points cannot measure the scale: {error}"
+            return None
+        return pose.apply(robot._points[1])
+
+    def _sensor_pose(self, topic: str, header: Header) -> Pose | None:
+        """Return camera_from_sensor."""
+        pose, problem = self._try_from_camera(header.frame_id)
+        if pose is None:
+            self._problems[topic] = f"{topic} cannot measure the scale: {problem}"
+            return None
+        return pose.inverse()
+
+    def _is_of_moment(self, topic: str, theirs: Header) -> bool:
+        ahead_s = seconds_of(theirs.stamp) - seconds_of(self._header.stamp)
+        if abs(ahead_s) <= _SAME_MOMENT_S:
+            return True
+        side = "newer" if ahead_s > 0 else "older"
+        self._problems[topic] = f"{topic} is {abs(ahead_s):.1f} s {side} than the image: not used"
+        return False
+
+
+def mount_pose(mount: MountSettings) -> Pose:
+    """Return base_from_camera as the mount parameters have it."""
+    return Pose.from_mount(
+        mount.camera_height_m,
+        math.radians(mount.camera_pitch_deg),
+        math.radians(mount.camera_roll_deg),
+    )

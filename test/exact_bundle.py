@@ -1,0 +1,87 @@
+"""A bundle whose network reads depth out of the image: what the node does with exact depth.
+
+Red and green are the depth in millimetres, blue is sigma in thousandths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import yaml
+from onnx import TensorProto, helper, numpy_helper
+
+from depthrefl_ros.geometry.camera import Camera
+
+SIGMA = 0.02
+
+
+def exact_bundle(folder: Path, camera: Camera, **description) -> Path:
+    """Write the bundle for images of a camera, which pass through it pixel by pixel.
+
+    Args:
+        folder: is made.
+        camera: pinhole; the network has its size and focal length.
+        description: fields of ``model.yaml`` that differ.
+    """
+    folder.mkdir()
+    size = (camera.height, camera.width)
+    (folder / "model.onnx").write_bytes(_graph(*size).SerializeToString())
+    scenes = [np.full(size, metres, np.float32) for metres in (0.5, 1.5, 4.0)]
+    scenes.append(scenes[0])
+    images = np.stack([encoded(scene) for scene in scenes])
+    depth = np.stack(scenes)[:, None]
+    np.savez(folder / "golden.npz", images=images, depth=depth, sigma=np.full_like(depth, SIGMA))
+    content = {
+        "format_version": 1,
+        "name": "exact",
+        "licence": "made by a test",
+        "architecture": {
+            "height": camera.height,
+            "width": camera.width,
+            "focal_px": float(np.sqrt(camera.fx * camera.fy)),
+        },
+        "range_m": {"min": 0.3, "max": 10.0},
+        "calibration": {"probability": [0.0, 0.5, 1.0], "quantile": [0.0, 0.7, 3.0]},
+        **description,
+    }
+    content["files"] = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in ("model.onnx", "golden.npz")
+    }
+    (folder / "model.yaml").write_text(yaml.safe_dump(content))
+    return folder
+
+
+def encoded(depth_m: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
+    """Return the image (H, W, 3) uint8 RGB of a depth (H, W) in metres up to 65 m."""
+    millimetres = np.rint(np.clip(depth_m, 0.001, 65.0) * 1000.0).astype(np.uint16)
+    blue = np.full(depth_m.shape, round(sigma * 1000.0), np.uint8)
+    high, low = (millimetres >> 8).astype(np.uint8), (millimetres & 255).astype(np.uint8)
+    return np.stack([high, low, blue], axis=-1)
+
+
+def _graph(height: int, width: int) -> onnx.ModelProto:
+    planes = {  # (H, W, 3) weights of red, green and blue, and what is added
+        "depth": ([0.256, 0.001, 0.0], 0.0),
+        "sigma": ([0.0, 0.0, 0.001], 1e-6),
+        "relative": ([1.0 / 256.0, 0.0, 0.0], 1e-4),
+    }
+    nodes = [helper.make_node("Cast", ["image"], ["colours"], to=TensorProto.FLOAT)]
+    constants = []
+    for name, (weights, offset) in planes.items():
+        array = np.array(weights, np.float32).reshape(3, 1)
+        constants.append(numpy_helper.from_array(array, f"{name}_weights"))
+        constants.append(numpy_helper.from_array(np.float32([offset]), f"{name}_offset"))
+        nodes += [
+            helper.make_node("MatMul", ["colours", f"{name}_weights"], [f"{name}_sum"]),
+            helper.make_node("Add", [f"{name}_sum", f"{name}_offset"], [f"{name}_last"]),
+            helper.make_node("Transpose", [f"{name}_last"], [name], perm=[0, 3, 1, 2]),
+        ]
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, height, width, 3])
+    shape = [1, 1, height, width]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in planes]
+    graph = helper.make_graph(nodes, "exact", [image], outputs, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import yaml
+
+from depthrefl_ros.geometry.calibration_file import CalibrationError, load_calibration
+
+
+def calibration_content():
+    def matrix(rows, columns, data):
+        return {"rows": rows, "cols": columns, "data": data}
+
+    return {
+        "image_width": 640,
+        "image_height": 480,
+        "camera_name": "front",
+        "camera_matrix": matrix(3, 3, [500, 0, 320, 0, 501, 240, 0, 0, 1]),
+        "distortion_model": "plumb_bob",
+        "distortion_coefficients": matrix(1, 5, [0.1, -0.2, 0.001, 0.002, 0.03]),
+        "rectification_matrix": matrix(3, 3, [1, 0, 0, 0, 1, 0, 0, 0, 1]),
+        "projection_matrix": matrix(3, 4, [490, 0, 321, 0, 0, 491, 241, 0, 0, 0, 1, 0]),
+    }
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_a_calibration_file_is_read(tmp_path, prefix):
+    path = tmp_path / "front camera.yaml"
+    path.write_text(yaml.safe_dump(calibration_content()))
+    url = f"{prefix}{path}".replace(" ", "%20" if prefix else " ")
+    camera = load_calibration(url)
+    assert (camera.width, camera.K[1, 1], camera.fx, camera.D[4]) == (640, 501, 490, 0.03)
+    np.testing.assert_array_equal(camera.R, np.eye(3))
+
+
+@pytest.mark.parametrize(
+    "change, complaint",
+    [
+        (lambda content: content.pop("camera_matrix"), "lacks the field 'camera_matrix'"),
+        (lambda content: content["camera_matrix"].update(data=[1, 2]), "2 values; 3x3"),
+        (lambda content: content["camera_matrix"].update(data=[0] * 9), "K is all zero"),
+        (lambda content: content.update(distortion_model="warped"), "'warped'"),
+    ],
+)
+def test_bad_calibration_files_are_named(tmp_path, change, complaint):
+    content = calibration_content()
+    change(content)
+    path = tmp_path / "camera.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(CalibrationError, match=f"camera.yaml.*{complaint}"):
+        load_calibration(str(path))
+
+
+@pytest.mark.parametrize(
+    "url", ["/nowhere/camera.yaml", "file:///nowhere/camera.yaml", "http://host/camera.yaml"]
+)
+def test_urls_that_lead_nowhere_are_named(url):
+    with pytest.raises(CalibrationError, match=url):
+        load_calibration(url)
+
+
+def test_a_file_that_is_no_mapping_is_refused(tmp_path):
+    path = tmp_path / "camera.yaml"
+    path.write_text("just words")
+    with pytest.raises(CalibrationError, match="no mapping"):
+        load_calibration(str(path))

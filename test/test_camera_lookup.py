@@ -1,0 +1,116 @@
+import math
+
+import pytest
+from builtin_interfaces.msg import Time
+from std_msgs.msg import Header
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.ros.camera_lookup import CameraLookup, NoCameraError
+from depthrefl_ros.ros.convert.camera_info import camera_to_info
+from depthrefl_ros.ros.convert.images import MessageError
+
+TOPIC = "/front/camera_info"
+
+
+def info(focal, seconds, width=64, height=48, nanoseconds=0):
+    camera = Camera.pinhole(width, height, focal, focal, 31.5, 23.5)
+    return camera_to_info(camera, Header(stamp=Time(sec=seconds, nanosec=nanoseconds)))
+
+
+@pytest.fixture
+def cameras():
+    return CameraLookup(TOPIC)
+
+
+def test_the_info_with_the_images_stamp_is_preferred_and_else_the_newest(cameras):
+    for focal, seconds in ((50.0, 1), (60.0, 2), (70.0, 3)):
+        cameras.add(info(focal, seconds))
+    found = [cameras.find(Time(sec=seconds), 64, 48).camera.fx for seconds in (1, 2, 3, 9)]
+    assert found == [50, 60, 70, 70]
+
+
+def test_stamps_are_compared_to_the_nanosecond(cameras):
+    """A camera that zooms at 30 Hz: three descriptions within one second."""
+    for focal, nanoseconds in ((50.0, 0), (60.0, 33_333_333), (70.0, 66_666_667)):
+        cameras.add(info(focal, 7, nanoseconds=nanoseconds))
+    found = [
+        cameras.find(Time(sec=7, nanosec=nanoseconds), 64, 48).camera.fx
+        for nanoseconds in (0, 33_333_333, 66_666_667, 33_333_334)
+    ]
+    assert found == [50, 60, 70, 70]
+    assert cameras.find(Time(sec=8, nanosec=33_333_333), 64, 48).camera.fx == 70
+
+
+def test_of_two_infos_of_one_stamp_the_newer_one_holds(cameras):
+    for focal in (50.0, 60.0):
+        cameras.add(info(focal, 1))
+    cameras.add(info(70.0, 2))
+    assert cameras.find(Time(sec=1), 64, 48).camera.fx == 60
+
+
+def test_the_same_calibration_is_the_same_object(cameras):
+    cameras.add(info(50.0, 1))
+    first = cameras.find(Time(sec=1), 64, 48)
+    cameras.add(info(50.0, 2))
+    assert cameras.find(Time(sec=2), 64, 48).camera is first.camera
+    assert (first.source, first.is_assumed) == (TOPIC, False)
+
+
+def test_a_calibration_that_never_rests_does_not_fill_the_memory(cameras):
+    for index in range(200):
+        cameras.add(info(50.0 + index, index))
+        cameras.find(Time(sec=index), 64, 48)
+    assert len(cameras._found) <= 16
+
+
+def test_without_info_the_topic_and_the_ways_out_are_named(cameras):
+    with pytest.raises(NoCameraError, match=f"{TOPIC}.*camera_info_url.*assumed_horizontal_fov"):
+        cameras.find(Time(), 64, 48)
+
+
+def test_info_of_another_size_is_refused_with_both_sizes(cameras):
+    cameras.add(info(50.0, 1))
+    with pytest.raises(MessageError, match=f"{TOPIC}: .*64x48.*the image is 32x32"):
+        cameras.find(Time(), 32, 32)
+
+
+def test_info_of_a_rescaled_stream_is_scaled_and_its_source_and_a_doubt_say_so(cameras):
+    cameras.add(info(50.0, 1))
+    found = cameras.find(Time(), 32, 24)
+    assert found.camera.fx == 25.0
+    assert found.source == f"{TOPIC}, scaled from 64x48 to the image's 32x24"
+    assert f"camera from {found.source}" in found.doubts
+    own = cameras.find(Time(), 64, 48)
+    assert own.source == TOPIC
+    assert not any("scaled" in doubt for doubt in own.doubts)
+
+
+@pytest.mark.parametrize("has_info", [False, True])
+def test_assumed_fov_stands_in_for_missing_or_unusable_info(cameras, has_info):
+    if has_info:
+        message = info(50.0, 1)
+        message.k = [0.0] * 9
+        cameras.add(message)
+    found = cameras.find(Time(), 64, 48, assumed_fov_deg=90.0)
+    assert found.is_assumed and "scale is a guess" in found.source
+    assert found.camera.fx == pytest.approx(32.0 / math.tan(math.radians(45.0)))
+
+
+def test_good_info_comes_before_assumptions(cameras):
+    cameras.add(info(50.0, 1))
+    assert not cameras.find(Time(), 64, 48, assumed_fov_deg=90.0).is_assumed
+
+
+def test_a_calibration_file_comes_before_info(cameras):
+    cameras.add(info(50.0, 1))
+    calibration = Camera.pinhole(64, 48, 77, 77, 31.5, 23.5)
+    found = cameras.find(Time(), 64, 48, calibration)
+    assert (found.camera.fx, found.source) == (77, "camera_info_url")
+    with pytest.raises(MessageError, match="camera_info_url: .*32x32"):
+        cameras.find(Time(), 32, 32, calibration)
+
+
+def test_a_calibration_file_may_change(cameras):
+    for focal in (77.0, 78.0):
+        calibration = Camera.pinhole(64, 48, focal, focal, 31.5, 23.5)
+        assert cameras.find(Time(), 64, 48, calibration).camera.fx == focal

@@ -1,0 +1,308 @@
+"""What the robot knows beside the image corrects the depth; without ROS."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from room_depth import room_depth
+
+from depthrefl_ros.geometry.anchors import RangeReading
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.correction import (
+    FLOOR_HELD_S,
+    CorrectionSettings,
+    DepthCorrection,
+    Surround,
+)
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.scale import ScaleSettings
+from depthrefl_ros.settings import SettingError
+
+CAMERA = Camera.from_horizontal_fov(256, 192, 1.1)
+UP = np.array([0.0, -1.0, 0.0])
+# The ranger's x is ahead, the camera's z.
+AHEAD = Pose(np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]), np.zeros(3))
+WALL_M = 2.0
+
+
+def settings(scale_correction="none", temporal_smoothing_s=0.0, **scale) -> CorrectionSettings:
+    scale_settings = ScaleSettings(**scale)
+    return CorrectionSettings(temporal_smoothing_s, scale_correction, scale_settings)
+
+
+def wall(metres=WALL_M) -> np.ndarray:
+    return np.full((CAMERA.height, CAMERA.width), metres, np.float32)
+
+
+def floor(height_m: float, pitch_rad: float, farthest_m: float = 8.0) -> np.ndarray:
+    """(h, w) float32 depth of a floor and of a wall behind it."""
+    rows = np.arange(CAMERA.height)[:, None] - CAMERA.cy
+    drop = math.sin(pitch_rad) + math.cos(pitch_rad) * rows / CAMERA.fy
+    with np.errstate(divide="ignore"):
+        depth = np.where(drop > 0, height_m / drop, farthest_m)
+    shape = (CAMERA.height, CAMERA.width)
+    return np.minimum(np.broadcast_to(depth, shape), farthest_m).astype(np.float32)
+
+
+def points_at(metres: float) -> np.ndarray:
+    return np.random.default_rng(2).uniform((-0.8, -0.5, metres), (0.8, 0.5, metres), (200, 3))
+
+
+def mounted(height_m: float, pitch_deg: float = 0.0, **more) -> Surround:
+    pose = Pose.from_mount(height_m, math.radians(pitch_deg))
+    known = {"base_from_camera": pose, "pose_source": "parameters", "up": pose.up_in_source}
+    return Surround(**{"time_s": 50.0, **known, **more})
+
+
+def unmounted(**more) -> Surround:
+    known = {"time_s": 50.0, "up": UP, "pose_problem": "no transform; camera_height is not given"}
+    return Surround(**{**known, **more})
+
+
+class Bench:
+    """A correction and the time of its next frame."""
+
+    def __init__(self, model_error=0.0):
+        self.correction = DepthCorrection(model_error)
+        self.time_s = 50.0
+
+    def apply(self, depth_m, surround, how, image=None, **more):
+        self.time_s += 0.1
+        surround = replace(surround, time_s=self.time_s)
+        image = np.zeros((*depth_m.shape, 3), np.uint8) if image is None else image
+        return self.correction.apply(depth_m, image, CAMERA, surround, how, **more)
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+# The scale.
+
+
+def test_without_a_correction_the_depth_is_handed_on(bench):
+    depth = wall(1.0)
+    found = bench.apply(depth, unmounted(points=points_at(WALL_M)), settings())
+    assert found.depth_m is depth
+    assert (found.factor, found.scale.ok, found.scale.reason) == (1.0, True, "not corrected")
+    assert not found.problems
+
+
+def test_points_correct_the_scale_at_once(bench):
+    how = settings("reference_points")
+    found = bench.apply(wall(1.5), unmounted(points=points_at(WALL_M)), how)
+    assert found.factor == pytest.approx(WALL_M / 1.5, rel=1e-6)
+    np.testing.assert_allclose(found.depth_m, WALL_M, rtol=1e-5)
+    assert found.scale.corrected_by == "reference_points" and not found.problems
+
+
+def test_a_further_measurement_is_averaged_as_the_settings_say(bench):
+    how = settings("reference_points", time_constant_s=0.0)
+    for metres in (WALL_M, 1.1 * WALL_M):
+        found = bench.apply(wall(1.5), unmounted(points=points_at(metres)), how)
+        assert found.factor == pytest.approx(metres / 1.5, rel=1e-6)
+    slow = settings("reference_points", time_constant_s=60.0)
+    for _ in range(3):
+        found = bench.apply(wall(1.5), unmounted(points=points_at(WALL_M)), slow)
+    assert WALL_M / 1.5 < found.factor < 1.1 * WALL_M / 1.5
+
+
+def test_correction_that_is_switched_off_is_forgotten(bench):
+    how = settings("reference_points")
+    assert bench.apply(wall(1.5), unmounted(points=points_at(WALL_M)), how).factor > 1.3
+    assert bench.apply(wall(1.5), unmounted(), settings()).factor == 1.0
+    assert bench.apply(wall(1.5), unmounted(), how).factor == 1.0
+
+
+def test_a_factor_is_held_while_nothing_measures(bench):
+    how = settings("reference_points")
+    first = bench.apply(wall(1.5), unmounted(points=points_at(WALL_M)), how)
+    held = bench.apply(wall(1.5), unmounted(), how)
+    assert held.factor == first.factor
+    bench.correction.reset()
+    assert bench.apply(wall(1.5), unmounted(), how).factor == 1.0
+
+
+def reading(metres=WALL_M) -> Surround:
+    return unmounted(reading=RangeReading(metres, 0.1, 5.0, 0.1), camera_from_ranger=AHEAD)
+
+
+def test_twenty_readings_of_a_ranger_correct_the_scale(bench):
+    how = settings("range")
+    for _ in range(19):
+        assert bench.apply(wall(1.5), reading(), how).factor == 1.0
+    for _ in range(5):  # frames between readings measure nothing
+        assert bench.apply(wall(1.5), unmounted(), how).factor == 1.0
+    found = bench.apply(wall(1.5), reading(), how)
+    assert found.factor == pytest.approx(WALL_M / 1.5, abs=0.01)
+    assert not found.problems
+
+
+@pytest.mark.parametrize("metres", [math.inf, -math.inf, math.nan, 0.0, 9.0])
+def test_a_reading_that_is_no_distance_is_told(bench, metres):
+    found = bench.apply(wall(), reading(metres), settings("range"))
+    assert found.factor == 1.0
+    assert found.problems["range"] == (
+        f"range cannot measure the scale: the reading is {metres:g} m; a distance between "
+        "min_range 0.1 m and max_range 5 m is needed"
+    )
+
+
+def test_only_the_chosen_anchor_corrects(bench):
+    both = replace(reading(), points=points_at(3.0))
+    for _ in range(25):
+        found = bench.apply(wall(1.5), both, settings("range"))
+    assert found.factor == pytest.approx(WALL_M / 1.5, abs=0.01)
+    for _ in range(25):
+        found = bench.apply(wall(1.5), both, settings("auto"))  # points are trusted more
+    assert found.factor == pytest.approx(2.0) and found.scale.corrected_by == "reference_points"
+
+
+def test_the_floor_corrects_where_the_height_is_known(bench):
+    predicted = floor(0.5, math.radians(20.0))
+    found = bench.apply(predicted, mounted(0.8, 20.0), settings("ground"))
+    assert found.factor == pytest.approx(1.6, rel=0.01)
+    assert not found.problems
+    unknown = bench.apply(predicted, unmounted(), settings("ground"))
+    assert unknown.factor == found.factor  # held
+    assert unknown.problems == {
+        "ground": "ground cannot measure the scale: no transform; camera_height is not given"
+    }
+
+
+def test_the_floor_judges_the_other_anchors_and_nobody_is_told_where_it_cannot(bench):
+    predicted = floor(0.5, math.radians(20.0))
+    points = np.array([[0.0, 0.3, 0.0]] * 40)  # nothing that could measure
+    judged = bench.apply(predicted, mounted(0.8, 20.0, points=points), settings("reference_points"))
+    assert judged.scale.judged_by == "ground" and judged.factor == 1.0
+    assert "ground is 60 % off the scale by the model" in judged.scale.reason
+    assert not bench.apply(predicted, unmounted(points=points), settings("range")).problems
+
+
+def test_a_scale_that_cannot_be_right_stops_marking_and_not_the_depth(bench):
+    found = bench.apply(
+        wall(1.0), mounted(0.8, 0.0, points=points_at(9.0)), settings("reference_points")
+    )
+    assert found.factor == 2.0 and not found.scale.ok
+    assert found.obstacle_problem == found.scale.reason != ""
+    np.testing.assert_allclose(found.depth_m, 2.0)
+
+
+def test_the_anchors_of_a_setting_are_the_most_trusted_first():
+    assert settings().anchors == ()
+    assert settings("range").anchors == ("range",)
+    assert settings("auto").anchors == ("reference_points", "range", "ground")
+    with pytest.raises(SettingError, match="scale_correction is 'off'"):
+        settings("off")
+
+
+# Where the camera stands.
+
+
+def test_the_floor_stands_in_for_a_while_where_nothing_says_how_the_camera_stands(bench):
+    true = Pose.from_mount(0.6, math.radians(15.0))
+    seen, behind_a_wall = floor(0.6, math.radians(15.0), 30.0), wall()
+    start = unmounted(up=np.array([0.0, -1.0, -0.2]))
+
+    def at(time_s, depth_m):
+        surround = replace(start, time_s=time_s)
+        image = np.zeros((*depth_m.shape, 3), np.uint8)
+        return bench.correction.apply(depth_m, image, CAMERA, surround, settings())
+
+    missing = at(4.0, behind_a_wall)
+    assert (missing.base_from_camera, missing.pose_source) == (None, "")
+    assert missing.obstacle_problem == (
+        "no transform; camera_height is not given; and no floor is in view"
+    )
+    found = at(5.0, seen)
+    assert (found.pose_source, found.obstacle_problem) == ("floor", "")
+    assert found.base_from_camera.translation[2] == pytest.approx(0.6, rel=0.01)
+    assert found.base_from_camera.up_in_source == pytest.approx(true.up_in_source, abs=0.01)
+    held = at(5.0 + FLOOR_HELD_S, behind_a_wall)
+    assert held.base_from_camera is found.base_from_camera
+    assert "no floor is in view" in at(5.1 + FLOOR_HELD_S, behind_a_wall).obstacle_problem
+    assert at(8.0, seen).pose_source == "floor"
+    bench.correction.reset()
+    assert "no floor is in view" in at(8.1, behind_a_wall).obstacle_problem
+
+
+def test_a_floor_does_not_stand_in_for_tf_that_is_only_late(bench):
+    late = unmounted(pose_problem="extrapolation into the future", may_fit_floor=False)
+    found = bench.apply(floor(0.6, 0.3), late, settings())
+    assert found.base_from_camera is None
+    assert found.obstacle_problem == "extrapolation into the future"
+
+
+def test_the_floor_is_not_looked_for_where_nobody_acts_on_it(bench):
+    found = bench.apply(floor(0.6, 0.3), unmounted(), settings(), wants_obstacles=False)
+    assert (found.base_from_camera, found.pose_source, found.obstacle_problem) == (None, "", "")
+
+
+def room(height_m: float) -> np.ndarray:
+    pose = Pose.from_mount(height_m, math.radians(10.0))
+    return room_depth(pose, camera=CAMERA)
+
+
+@pytest.mark.parametrize("scale_correction", ["none", "ground"])
+def test_a_base_frame_above_the_floor_stops_marking(bench, scale_correction):
+    """Exact depth, and base_frame 0.13 m above the floor: the camera seems lower than it is."""
+    how = settings(scale_correction)
+    for _ in range(10):
+        found = bench.apply(room(0.5), mounted(0.37, 10.0), how)
+    assert found.floor_offset_m == pytest.approx(-0.13, abs=0.01)
+    assert "0.13 m below z = 0" in found.obstacle_problem
+    on_the_floor = Bench()
+    for _ in range(20):
+        found = on_the_floor.apply(room(0.5), mounted(0.5, 10.0), how)
+    assert found.floor_offset_m == pytest.approx(0.0, abs=0.01)
+    assert found.obstacle_problem == ""
+
+
+def test_a_floor_fitted_to_the_depth_is_not_held_against_it(bench):
+    for _ in range(10):
+        found = bench.apply(room(0.5), unmounted(), settings())
+    assert found.pose_source == "floor" and math.isnan(found.floor_offset_m)
+
+
+def test_an_upside_down_camera_is_told_of_and_marks(bench):
+    pose = Pose.from_mount(0.5, math.radians(10.0), math.pi)
+    upside_down = unmounted(base_from_camera=pose, pose_source="TF", up=pose.up_in_source)
+    found = bench.apply(room_depth(pose, camera=CAMERA), upside_down, settings())
+    assert "upside down" in found.problems["mount"]
+    assert found.obstacle_problem == ""
+
+
+def test_what_the_robot_could_not_use_is_handed_on(bench):
+    found = bench.apply(wall(), unmounted(problems={"imu": "imu is too old"}), settings())
+    assert found.problems == {"imu": "imu is too old"}
+
+
+# From frame to frame.
+
+
+def test_flicker_on_a_still_picture_is_averaged_out(bench):
+    rng = np.random.default_rng(4)
+    picture = np.repeat(rng.integers(60, 200, (192, 256, 1), np.uint8), 3, axis=2)
+    spread = {}
+    for seconds in (0.0, 2.0):
+        logs = []
+        for _ in range(12):
+            noisy = (wall() * np.exp(rng.normal(0, 0.05, (192, 256)))).astype(np.float32)
+            how = settings(temporal_smoothing_s=seconds)
+            logs.append(np.log(bench.apply(noisy, unmounted(), how, picture).depth_m))
+        spread[seconds] = np.median(np.std(logs[4:], axis=0))
+    assert spread[2.0] < 0.6 * spread[0.0]
+    bench.correction.reset()
+    far = wall(4.0)
+    anew = bench.apply(far, unmounted(), settings(temporal_smoothing_s=2.0), picture)
+    np.testing.assert_allclose(anew.depth_m, far, rtol=1e-5)
+
+
+def test_the_scale_is_corrected_after_smoothing_so_that_it_holds_at_once(bench):
+    picture = np.zeros((192, 256, 3), np.uint8)
+    how = settings("reference_points", temporal_smoothing_s=2.0)
+    for depth_m in (1.5, 1.5, 1.5):
+        found = bench.apply(wall(depth_m), unmounted(points=points_at(WALL_M)), how, picture)
+    np.testing.assert_allclose(found.depth_m, WALL_M, rtol=1e-3)

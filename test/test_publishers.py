@@ -1,0 +1,282 @@
+"""What RViz and mapping get of a frame: images, the full cloud in each of its forms; over DDS."""
+
+import numpy as np
+import pytest
+from rclpy.lifecycle import LifecycleNode
+from rclpy.parameter import Parameter
+from rclpy.qos import ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, StepTimer
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.preview import LEGEND_WIDTH, depth_preview
+from depthrefl_ros.ros.diagnostics import Diagnostics
+from depthrefl_ros.ros.parameters import FrameSettings, Parameters
+from depthrefl_ros.ros.publishers import (
+    DEPTH_CAMERA_INFO,
+    DEPTH_CONFIDENCE,
+    DEPTH_IMAGE,
+    DEPTH_IMAGE_RAW,
+    DEPTH_PREVIEW,
+    DEPTH_RELATIVE,
+    POINTS,
+    TYPES,
+    DepthPublisher,
+    Publishers,
+)
+from depthrefl_ros.settings import changed
+
+WIDTH, HEIGHT = 320, 240
+CAMERA = Camera.from_horizontal_fov(WIDTH, HEIGHT, 1.1)
+HEADER = Header(frame_id="camera_optical_frame")
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return Bundle.load("indoor_tiny")
+
+
+@pytest.fixture(scope="module")
+def frame(bundle):
+    """A rendered room at 320x240, of which the far half is not believed."""
+    room = bundle.golden().images[0]
+    picture = np.ascontiguousarray(room[:, np.arange(320) * 4 // 5][np.arange(240) * 4 // 5])
+    settings = EstimatorSettings(max_range_m=3.0, min_range_m=0.2)
+    estimator = DepthEstimator(OpenVinoEngine(bundle, 1), bundle, settings)
+    frame = estimator.estimate(picture, CAMERA, with_colour=True)
+    assert 0.2 < np.isfinite(frame.depth_m).mean() < 0.95
+    return frame
+
+
+class Maker:
+    """One ``DepthPublisher``, and in the place of ``Publishers`` what keeps its messages."""
+
+    def __init__(self, bundle, frame):
+        self._bundle, self._frame = bundle, frame
+        self._publisher = DepthPublisher(self)
+        self._published = {}
+
+    def publish(self, topic, message, header, _timer):
+        message.header = header
+        self._published[topic] = message
+
+    def make(self, topic, **changes):
+        settings = FrameSettings.of(changed(Parameters(), changes), self._bundle)
+        self._publisher.publish(topic, self._frame, HEADER, settings, StepTimer())
+        return self._published[topic]
+
+
+@pytest.fixture
+def maker(bundle, frame):
+    return Maker(bundle, frame)
+
+
+@pytest.fixture
+def made(bundle, frame):
+    """Makes the message of a topic, with a publisher of its own."""
+    return lambda topic, **changes: Maker(bundle, frame).make(topic, **changes)
+
+
+# The full cloud.
+
+
+def points_of(message) -> np.ndarray:
+    values = np.frombuffer(message.data, np.float32)
+    return values.reshape(message.height, message.width, len(message.fields))
+
+
+def names(message) -> list[str]:
+    return [field.name for field in message.fields]
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({}, ["x", "y", "z", "rgb"]),
+        ({"cloud_colour": False}, ["x", "y", "z"]),
+        ({"cloud_confidence": True}, ["x", "y", "z", "rgb", "confidence"]),
+        ({"cloud_colour": False, "cloud_confidence": True}, ["x", "y", "z", "confidence"]),
+    ],
+)
+def test_fields(made, frame, changes, expected):
+    message = made(POINTS, **changes)
+    assert names(message) == expected and message.point_step == 4 * len(expected)
+    points = points_of(message)
+    believed = np.isfinite(frame.depth_m)
+    np.testing.assert_array_equal(np.isfinite(points[..., 2]), believed)
+    np.testing.assert_array_equal(points[..., 2][believed], frame.depth_m[believed])
+    if "rgb" in expected:
+        colours = np.ascontiguousarray(points[..., 3]).view(np.uint8).reshape(240, 320, 4)
+        np.testing.assert_array_equal(colours, frame.colour_bgra)
+    if "confidence" in expected:
+        np.testing.assert_array_equal(points[..., -1], frame.confidence)
+
+
+@pytest.mark.parametrize("stride", [2, 3, 7])
+def test_a_stride_keeps_every_so_many_th_point_of_the_full_cloud(made, stride):
+    full = points_of(made(POINTS)).copy()
+    thin = points_of(made(POINTS, cloud_stride=stride))
+    expected = full[::stride, ::stride]
+    assert thin.shape == expected.shape
+    np.testing.assert_allclose(thin[..., :3], expected[..., :3], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(thin[..., 3].view(np.uint32), expected[..., 3].view(np.uint32))
+
+
+def test_one_point_a_voxel_and_only_believed_ones(made):
+    changes = {"cloud_colour": False, "cloud_confidence": True}
+    full = points_of(made(POINTS, **changes)).reshape(-1, 4).copy()
+    full = full[np.isfinite(full[:, 2])]
+    message = made(POINTS, cloud_voxel_size=0.1, **changes)
+    assert message.height == 1 and message.is_dense
+    points = points_of(message)[0]
+    assert np.isfinite(points).all() and 10 < len(points) < len(full) / 4
+    voxels, full_voxels = (
+        np.floor(one[:, :3] / np.float32(0.1)).astype(int) for one in (points, full)
+    )
+    best: dict[tuple, float] = {}  # of each voxel the most certain point's confidence
+    for voxel, confidence in zip(map(tuple, full_voxels), full[:, 3], strict=True):
+        best[voxel] = max(best.get(voxel, 0.0), confidence)
+    assert dict(zip(map(tuple, voxels), points[:, 3], strict=True)) == best
+    assert len(best) == len(points)
+
+
+def test_the_form_of_the_cloud_may_change_from_frame_to_frame(maker, made):
+    for changes in ({}, {"cloud_stride": 2}, {"cloud_colour": False}, {}):
+        message, fresh = maker.make(POINTS, **changes), made(POINTS, **changes)
+        assert message.data == fresh.data and names(message) == names(fresh)
+
+
+# Images.
+
+
+def pixels(message, dtype) -> np.ndarray:
+    return np.frombuffer(message.data, dtype).reshape(message.height, message.width, -1)
+
+
+@pytest.mark.parametrize(
+    "topic, plane",
+    [(DEPTH_IMAGE, "depth_m"), (DEPTH_CONFIDENCE, "confidence"), (DEPTH_RELATIVE, "relative")],
+)
+def test_planes_are_float_images_of_the_depths_size(made, frame, topic, plane):
+    message = made(topic)
+    assert (message.encoding, message.step) == ("32FC1", 4 * WIDTH)
+    found = pixels(message, np.float32)[..., 0]
+    np.testing.assert_array_equal(found, getattr(frame, plane))
+    if topic != DEPTH_IMAGE:
+        unknown = np.isnan(frame.depth_m)
+        assert unknown.any()
+        np.testing.assert_array_equal(np.isnan(found), unknown)
+
+
+def test_raw_depth_is_whole_millimetres_and_0_where_there_is_none(made, frame):
+    message = made(DEPTH_IMAGE_RAW)
+    assert (message.encoding, message.step) == ("16UC1", 2 * WIDTH)
+    found = pixels(message, np.uint16)[..., 0]
+    believed = np.isfinite(frame.depth_m)
+    np.testing.assert_array_equal(found > 0, believed)
+    np.testing.assert_allclose(found[believed], 1000 * frame.depth_m[believed], atol=0.51)
+
+
+def test_the_preview_spans_the_range_of_the_settings(made, frame, bundle):
+    message = made(DEPTH_PREVIEW, min_range=0.5, max_range=4.0)
+    assert (message.encoding, message.width) == ("bgr8", WIDTH + LEGEND_WIDTH)
+    expected = depth_preview(frame.depth_m, 0.5, 4.0)
+    np.testing.assert_array_equal(pixels(message, np.uint8), expected)
+    models = depth_preview(frame.depth_m, bundle.min_range_m, bundle.max_range_m)
+    np.testing.assert_array_equal(pixels(made(DEPTH_PREVIEW), np.uint8), models)
+
+
+def test_camera_info_is_of_the_depth(made):
+    message = made(DEPTH_CAMERA_INFO)
+    assert (message.width, message.height, message.header.frame_id) == (
+        *(WIDTH, HEIGHT),
+        HEADER.frame_id,
+    )
+    assert message.k[0] == message.p[0] == pytest.approx(CAMERA.fx)
+    assert not any(message.d)
+
+
+def test_messages_of_one_size_are_used_again(maker):
+    for topic in (DEPTH_IMAGE, DEPTH_PREVIEW, POINTS):
+        assert maker.make(topic) is maker.make(topic)
+
+
+# Over DDS.
+
+
+@pytest.fixture
+def lifecycle_node(ros):
+    nodes = []
+
+    def make(**values):
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        nodes.append(LifecycleNode("bearer", parameter_overrides=overrides))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+
+
+@pytest.fixture
+def publishers(lifecycle_node):
+    node, diagnostics = lifecycle_node(), Diagnostics()
+    publishers = Publishers(node, diagnostics)
+    publishers.node, publishers.counts = node, diagnostics.counts
+    node.trigger_configure()
+    yield publishers
+    publishers.close()
+
+
+def test_wanted_is_what_somebody_listens_to(peer, publishers):
+    assert publishers.wanted() == frozenset()
+    subscription = peer.node.create_subscription(Image, DEPTH_IMAGE, print, 1)
+    assert peer.spin_until(lambda: publishers.wanted() == {DEPTH_IMAGE})
+    peer.node.destroy_subscription(subscription)
+    assert peer.spin_until(lambda: publishers.wanted() == frozenset())
+
+
+def test_every_topic_is_there_with_its_type_before_the_node_is_active(peer, publishers):
+    def known() -> dict:
+        return dict(peer.node.get_topic_names_and_types())
+
+    assert peer.spin_until(lambda: {f"/{topic}" for topic in TYPES} <= known().keys())
+    for topic, kind in TYPES.items():
+        package = kind.__module__.split(".")[0]
+        assert known()[f"/{topic}"] == [f"{package}/msg/{kind.__name__}"]
+
+
+def test_messages_go_out_while_the_node_is_active_with_the_header_that_is_given(peer, publishers):
+    images = peer.collect(Image, DEPTH_IMAGE)
+    assert peer.spin_until(lambda: publishers.wanted() == {DEPTH_IMAGE})
+    timer = StepTimer()
+    publishers.node.trigger_activate()
+    publishers.publish(DEPTH_IMAGE, Image(width=7), HEADER, timer)
+    assert peer.spin_until(lambda: bool(images))
+    assert (images[0].width, images[0].header.frame_id) == (7, HEADER.frame_id)
+    assert publishers.counts() == {"published_depth/image": 1}
+    assert timer.steps_ms["publish"] > 0.0
+    publishers.flush(frozenset({DEPTH_IMAGE}), 1.0)
+
+
+def test_publishers_are_reliable_and_users_may_override_that(peer, lifecycle_node):
+    name = "qos_overrides./points.publisher.reliability"
+    publishers = Publishers(lifecycle_node(**{name: "best_effort"}), Diagnostics())
+
+    def offered(topic):
+        return [one.qos_profile for one in peer.node.get_publishers_info_by_topic(f"/{topic}")]
+
+    try:
+        assert peer.spin_until(lambda: all(len(offered(topic)) == 1 for topic in TYPES))
+        for topic in TYPES:
+            best_effort = topic == POINTS
+            expected = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
+            assert offered(topic)[0].reliability == expected
+        assert publishers._publishers[POINTS].qos_profile.depth == 1
+    finally:
+        publishers.close()
+    assert publishers.wanted() == frozenset()
+    assert peer.spin_until(lambda: not any(offered(topic) for topic in TYPES))
