@@ -69,7 +69,7 @@ def test_the_list_names_every_command_and_the_node(capsys):
     [
         ("evalute", "did you mean 'depthrefl evaluate'?"),
         ("camera-sorce", "did you mean 'depthrefl camera_source'?"),
-        ("zzz", "commands are demo, camera_source"),
+        ("zzz", "commands are demo, predict"),
         ("--ros-args", "depthrefl_node --ros-args"),
     ],
 )

@@ -32,7 +32,7 @@ from depthrefl_ros.tools.ros_node import ros_namespace, ros_topic, tool_node
 from depthrefl_ros.tools.source_frame import FrameSource, SourceFrame
 
 PUBLISHING = "camera_source: publishing"
-ANSWERED_WITHIN_S = 10.0
+ANSWERED_WITHIN_S = 30.0
 GIVE_UP_AFTER = 3  # frames of which none was answered
 LONG_GAP_S = 5.0  # in a recording; the wait is told
 

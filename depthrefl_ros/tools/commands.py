@@ -16,6 +16,8 @@ from depthrefl_ros.tools.command_line import EXIT_USER_ERROR, what_is_missing
 # Module in this folder -> what it does, in one line.
 COMMANDS = {
     "demo": "play a recording, video or webcam through the node and write an overview",
+    "predict": "estimate the depth of photographs, videos and recordings, without ROS",
+    "annotate": "write a recording anew with depth in it, without ROS",
     "camera_source": "publish a recording, video, image folder or webcam as a ROS camera",
     "record": "record what the node publishes, with its timing",
     "doctor": "report what this machine has and which engine the node will use",

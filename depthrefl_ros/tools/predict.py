@@ -1,0 +1,303 @@
+"""``predict``: depth of photographs, videos and recordings as files; no ROS."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+import depthrefl_ros
+from depthrefl_ros.engine.base import EngineError
+from depthrefl_ros.engine.bundle import BundleError
+from depthrefl_ros.geometry.camera import Camera, CameraError
+from depthrefl_ros.geometry.cloud import fill_cloud, write_ply
+from depthrefl_ros.geometry.preview import depth_preview
+from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.command_line import (
+    StopRequest,
+    ToolError,
+    make_parser,
+    positive_float,
+    positive_int,
+    progress,
+    run_tool,
+)
+from depthrefl_ros.tools.frame_sources import open_source_or_assume
+from depthrefl_ros.tools.source_frame import FrameSource, SourceFrame
+
+LINES = "predict.jsonl"
+KINDS = ("picture", "png", "npy", "ply")
+MAX_GIGABYTES = 2.0
+MOST_POINTS = 1_000_000  # of a cloud; a photograph has 12 million pixels and more
+MILLIMETRES = 1000.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; see ``depthrefl predict --help``."""
+    return run_tool(_parser(), argv, _run)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = make_parser(
+        "depthrefl predict",
+        "Estimate the depth of a photograph, a folder of images, a video or a recording, without "
+        "ROS: of each image a picture, a 16 bit PNG (millimetres), a NumPy array (metres) and a "
+        "point cloud, and a line of JSON on standard output.",
+        """depthrefl predict photo.jpg --hfov 60
+        depthrefl predict photos/ --camera-info camera.yaml --output depth --write npy
+        depthrefl predict drive.mp4 --hfov 70 --every 10""",
+    )
+    parser.add_argument("source", help="image, image folder, video, recording or webcam number")
+    parser.add_argument(
+        "--hfov", type=positive_float, metavar="DEGREES", help="horizontal field of view"
+    )
+    parser.add_argument(
+        "--camera-info", type=Path, metavar="FILE", help="calibration file, instead"
+    )
+    parser.add_argument("--image-topic", help="of a recording; default: its colour camera")
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="default: the source's name and _depth"
+    )
+    parser.add_argument(
+        "--write",
+        default=",".join(KINDS),
+        metavar="KINDS",
+        help="what to write, parted by commas (default %(default)s)",
+    )
+    parser.add_argument("--model", default="indoor_tiny", help="bundle (default %(default)s)")
+    parser.add_argument("--engine", default="auto", help="runtime (default %(default)s)")
+    parser.add_argument(
+        "--every", type=positive_int, default=1, metavar="N", help="N-th image only"
+    )
+    parser.add_argument("--frames", type=positive_int, metavar="N", help="stop after N images")
+    parser.add_argument(
+        "--max-gigabytes",
+        type=positive_float,
+        default=MAX_GIGABYTES,
+        metavar="GB",
+        help="stop when this much is written (default %(default)g)",
+    )
+    return parser
+
+
+def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
+    kinds = _kinds(args.write)
+    intrinsics = Intrinsics(args.camera_info, args.hfov)
+    source, assumed_hfov_deg = open_source_or_assume(args.source, intrinsics, args.image_topic)
+    for note in source.notes:
+        _say(note)
+    folder = args.output or Path(f"{Path(args.source).stem or args.source}_depth")
+    _check_output(folder)
+    estimator = open_estimator(args.model, args.engine)
+    folder.mkdir(parents=True, exist_ok=True)
+    _say(f"writing to {folder}/, at most {args.max_gigabytes:g} GB (--max-gigabytes)")
+    written, total = 0, args.frames or (source.count and math.ceil(source.count / args.every))
+    frames = itertools.islice(source.frames(), 0, None, args.every)
+    with (
+        StopRequest() as stop,
+        (folder / LINES).open("w", encoding="utf-8") as lines,
+        progress(total, "estimating", "images") as bar,
+    ):
+        for frame, name in itertools.islice(_named(frames, source), args.frames):
+            line = _predict(estimator, frame, folder / name, kinds, assumed_hfov_deg)
+            written += sum((folder / file).stat().st_size for file in line["files"].values())
+            text = json.dumps(line)
+            print(text, flush=True)
+            print(text, file=lines, flush=True)
+            bar.update()
+            if stop:
+                break
+            if written > args.max_gigabytes * 1e9:
+                _say(f"{args.max_gigabytes:g} GB are written: ending (--max-gigabytes)")
+                break
+    _say(f"{folder}/: {written / 1e6:.0f} MB")
+
+
+def _say(text: str) -> None:
+    print(f"depthrefl predict: {text}", file=sys.stderr, flush=True)
+
+
+def _kinds(text: str) -> list[str]:
+    kinds = [word.strip() for word in text.split(",") if word.strip()]
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        raise ToolError(f"--write {text!r}: known are {', '.join(KINDS)}")
+    return kinds
+
+
+def _check_output(folder: Path) -> None:
+    """Make sure that the folder is new, empty, or of an earlier ``predict``."""
+    if not folder.exists() or (folder / LINES).is_file():
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise ToolError(
+            f"{folder}: exists and is not of an earlier predict; choose another --output, nothing "
+            "in it is replaced"
+        )
+
+
+def open_estimator(model: str, engine: str) -> Any:
+    """Load a model and open an engine; what is wrong becomes a ToolError."""
+    try:
+        return depthrefl_ros.load(model, engine)
+    except (BundleError, EngineError, ValueError) as error:
+        raise ToolError(str(error)) from error
+
+
+def estimate(estimator: Any, frame: Any, camera: Camera | Any, name: str, **options: Any) -> Any:
+    """Estimate the depth of anything that has the fields of an Image message.
+
+    Args:
+        estimator: of ``depthrefl_ros.load``.
+        frame: the image.
+        camera: of the image, or its CameraInfo.
+        name: of the image, for errors.
+        options: handed on.
+
+    Raises:
+        ToolError: an image or a camera that cannot be used.
+    """
+    from depthrefl_ros.ros.convert.camera_info import camera_from_info
+    from depthrefl_ros.ros.convert.images import MessageError, image_to_array
+
+    try:
+        pixels, channels = image_to_array(frame, name)
+        if not isinstance(camera, Camera):
+            camera = camera_from_info(camera, name)
+        return estimator.estimate(pixels, camera, channels=channels, **options)
+    except (MessageError, CameraError, ValueError) as error:
+        raise ToolError(f"{name}: {error}") from error
+
+
+def _named(frames: Iterator[SourceFrame], source: FrameSource) -> Iterator[tuple[SourceFrame, str]]:
+    """Each frame with a file name of its own: ``a.jpg`` and ``a.png`` may stand in one folder."""
+    used: set[str] = set()
+    for frame in frames:
+        stem = frame.name if source.is_still else f"frame_{int(frame.name):06d}"
+        name = next(
+            name
+            for number in itertools.count(1)
+            if (name := stem if number == 1 else f"{stem}_{number}") not in used
+        )
+        used.add(name)
+        yield frame, name
+
+
+def _predict(
+    estimator: Any,
+    frame: SourceFrame,
+    path: Path,
+    kinds: list[str],
+    assumed_hfov_deg: float | None,
+) -> dict[str, Any]:
+    """Estimate one frame and write its files; returns what its line says."""
+    started_s = time.perf_counter()
+    result = estimate(estimator, frame, frame.camera, path.name, with_colour=True)
+    milliseconds = 1e3 * (time.perf_counter() - started_s)
+    files = write_files(result, path, kinds, assumed_hfov_deg)
+    depth = result.depth[np.isfinite(result.depth)]
+    places = np.percentile(depth, (1, 50, 99)) if depth.size else [math.nan] * 3
+    nearest, median, farthest = (round(float(one), 3) if depth.size else None for one in places)
+    camera = result.camera
+    return {
+        "image": frame.name,
+        "files": files,
+        "width": camera.width,
+        "height": camera.height,
+        "nearest_m": nearest,
+        "median_m": median,
+        "farthest_m": farthest,
+        "known": round(depth.size / result.depth.size, 4),
+        "hfov_deg": round(math.degrees(2 * math.atan(camera.width / 2 / camera.fx)), 2),
+        "hfov_is_assumed": assumed_hfov_deg is not None,
+        "milliseconds": round(milliseconds, 1),
+    }
+
+
+def write_files(
+    result: Any, path: Path, kinds: list[str], assumed_hfov_deg: float | None = None
+) -> dict[str, str]:
+    """Write the depth of one image.
+
+    Args:
+        result: of ``DepthEstimator.estimate``, with colours.
+        path: of the files, without suffix.
+        kinds: of ``KINDS``: ``picture``, the image beside its depth in colours; ``png``, 16 bit
+            millimetres, 0 where unknown; ``npy``, float32 metres, NaN where unknown, infinite
+            beyond the range; ``ply``, the cloud.
+        assumed_hfov_deg: written on the picture where it was assumed.
+
+    Returns:
+        The files' names by kind.
+
+    Raises:
+        ToolError: a file cannot be written.
+    """
+    names = {"picture": "_depth.png", "png": "_depth_mm.png", "npy": "_depth.npy"}
+    names["ply"] = "_cloud.ply"
+    files = {kind: f"{path.name}{names[kind]}" for kind in kinds}
+    for kind, name in files.items():
+        file = path.with_name(name)
+        if kind == "picture":
+            content = _encoded(_picture(result, assumed_hfov_deg))
+        elif kind == "png":
+            content = _encoded(to_millimetres(result.depth))
+        elif kind == "npy":
+            with file.open("wb") as target:
+                np.save(target, result.depth)
+            continue
+        else:
+            write_ply(file, _cloud(result))
+            continue
+        file.write_bytes(content)
+    return files
+
+
+def to_millimetres(depth_m: np.ndarray) -> np.ndarray:
+    """Return (H, W) float32 metres as uint16 millimetres, 0 where unknown (REP-118)."""
+    with np.errstate(invalid="ignore"):
+        millimetres = np.rint(depth_m * np.float32(MILLIMETRES))
+        is_known = (millimetres > 0) & (millimetres <= np.iinfo(np.uint16).max)
+    return np.where(is_known, millimetres, 0).astype(np.uint16)
+
+
+def _encoded(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def _picture(result: Any, assumed_hfov_deg: float | None) -> np.ndarray:
+    depth = result.depth
+    known = depth[np.isfinite(depth)]
+    near, far = np.percentile(known, (0.5, 99.5)) if known.size else (0.5, 10.0)
+    preview = depth_preview(depth, float(near), float(far))
+    picture = np.hstack([np.ascontiguousarray(result.colour_bgra[..., :3]), preview])
+    if assumed_hfov_deg is not None:
+        text = f"assumed field of view: {assumed_hfov_deg:g} degrees"
+        size = max(0.4, picture.shape[0] / 900)
+        place = (round(12 * size), picture.shape[0] - round(14 * size))
+        for colour, width in (((0, 0, 0), 5), ((80, 80, 255), 1)):
+            thickness = max(1, round(width * size))
+            cv2.putText(
+                picture, text, place, cv2.FONT_HERSHEY_DUPLEX, size, colour, thickness, cv2.LINE_AA
+            )
+    return picture
+
+
+def _cloud(result: Any) -> np.ndarray:
+    points = np.empty((*result.depth.shape, 4), np.float32)
+    fill_cloud(result.depth, result.colour_bgra, result.camera, points)
+    stride = math.ceil(math.sqrt(result.depth.size / MOST_POINTS))
+    return points[::stride, ::stride]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

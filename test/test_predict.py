@@ -1,0 +1,122 @@
+"""Depth of photographs, folders and recordings as files, without ROS."""
+
+import json
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+from recording_files import camera_recording, picture
+
+from depthrefl_ros.tools.predict import main, to_millimetres
+
+RECORDING = ROOT / "test" / "data" / "corridor.mcap"
+MODEL = ("--model", "indoor_nano")
+
+
+def lines_of(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def without_ros(tmp_path_factory):
+    """An environment in which importing ROS fails."""
+    folder = tmp_path_factory.mktemp("without_ros")
+    for name in ("rclpy", "sensor_msgs", "std_msgs", "builtin_interfaces", "cv_bridge"):
+        (folder / f"{name}.py").write_text(f"raise ImportError('{name} is not here')\n")
+    path = os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def test_a_photograph_becomes_picture_png_array_and_cloud(tmp_path, capsys):
+    photo = tmp_path / "Küche 1.JPG"
+    photo.write_bytes(cv2.imencode(".jpg", picture(1, 320, 240))[1].tobytes())
+    out = tmp_path / "out"
+    assert main([str(photo), "--hfov", "70", "--output", str(out), *MODEL]) == 0
+    (line,) = lines_of(capsys.readouterr().out)
+    assert (line["image"], line["width"], line["height"]) == ("Küche 1", 320, 240)
+    assert (line["hfov_deg"], line["hfov_is_assumed"]) == (70.0, False)
+    depth = np.load(out / line["files"]["npy"])
+    assert depth.shape == (240, 320) and depth.dtype == np.float32
+    known = depth[np.isfinite(depth)]
+    assert line["median_m"] == pytest.approx(float(np.median(known)), abs=1e-3)
+    assert line["known"] == pytest.approx(known.size / depth.size, abs=1e-4)
+    millimetres = cv2.imread(str(out / line["files"]["png"]), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(millimetres, to_millimetres(depth))
+    shown = cv2.imread(str(out / line["files"]["picture"]))
+    assert np.abs(shown[:, :320].astype(int) - picture(1, 320, 240)).mean() < 6
+    header = (out / line["files"]["ply"]).read_bytes().split(b"end_header")[0]
+    assert f"element vertex {known.size}".encode() in header
+    assert json.loads((out / "predict.jsonl").read_text()) == line
+
+
+def test_unknown_depth_is_0_millimetres():
+    depth = np.array([[1.2345, np.nan, np.inf, -np.inf, 70.0, 0.0]], np.float32)
+    np.testing.assert_array_equal(
+        to_millimetres(depth), np.array([[1234, 0, 0, 0, 0, 0]], np.uint16)
+    )
+
+
+def test_a_folder_without_camera_info_is_assumed_and_told(tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("a_10.png", "a_2.png", "a_2.jpg"):
+        cv2.imwrite(str(folder / name), picture(2))
+    (folder / "a_3.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    arguments = [str(folder), "--output", str(out), "--write", "npy", *MODEL]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    lines = lines_of(captured.out)
+    assert [line["files"] for line in lines] == [
+        {"npy": name} for name in ("a_2_depth.npy", "a_2_2_depth.npy", "a_10_depth.npy")
+    ]
+    assert all(line["hfov_is_assumed"] and line["hfov_deg"] == 60.0 for line in lines)
+    assert "a field of view of" in captured.err.replace("horizontal ", "")
+    assert "a_3.png" in captured.err
+    assert main([*arguments, "--frames", "1"]) == 0  # its own folder may be written to again
+
+
+def test_recordings_need_no_ros(tmp_path, without_ros):
+    command = [sys.executable, "-m", "depthrefl_ros", "predict", str(RECORDING), *MODEL]
+    command += ["--every", "30", "--output", str(tmp_path / "out"), "--write", "npy"]
+    done = subprocess.run(command, env=without_ros, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [line["image"] for line in lines_of(done.stdout)] == ["0", "30", "60"]
+    assert (tmp_path / "out" / "frame_000030_depth.npy").is_file()
+
+
+def test_what_is_written_is_bounded(tmp_path, capsys):
+    source = str(camera_recording(tmp_path / "a.mcap", 4))
+    out = tmp_path / "out"
+    assert main([source, "--output", str(out), "--max-gigabytes", "1e-9", *MODEL]) == 0
+    captured = capsys.readouterr()
+    assert len(lines_of(captured.out)) == 1
+    assert "are written: ending (--max-gigabytes)" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--write", "npy,exr"], "--write 'npy,exr': known are picture, png, npy, ply"),
+        (["--model", "no_such"], "model is 'no_such'"),
+        (["--hfov", "181"], "horizontal field of view"),
+    ],
+)
+def test_errors_are_one_line(tmp_path, capsys, arguments, told):
+    cv2.imwrite(str(tmp_path / "a.png"), picture(0))
+    code = main([str(tmp_path / "a.png"), "--output", str(tmp_path / "out"), *arguments])
+    assert code == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("depthrefl predict: error: ")
+    assert told in message
+
+
+def test_a_folder_of_the_users_is_left_alone(tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "a.png"), picture(0))
+    assert main([str(tmp_path / "a.png"), "--output", str(tmp_path)]) == 2
+    assert "exists and is not of an earlier predict" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
