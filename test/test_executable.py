@@ -3,11 +3,13 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 import yaml
-from conftest import RunningProcess
+from conftest import ROOT, RunningProcess
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from node_harness import MODULE, Harness
@@ -15,6 +17,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
 from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.ros.executable import LAST_RESORT_S, doubtful_arguments
 
 
 @pytest.fixture
@@ -96,3 +99,156 @@ def test_parameters_that_cannot_be_taken_end_the_start_with_a_clear_line(tmp_pat
     assert process.process.wait(20) == 1
     assert "engine is 'fast'; it must be one of" in process.output()
     assert "Traceback" not in process.output()
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (("--params-file", "/nowhere.yaml"), "params file: '--params-file /nowhere.yaml'"),
+        (("-r", "image:=9bad"), "remap rule: '-r image:=9bad'"),
+    ],
+)
+def test_ros_arguments_that_cannot_be_read_end_the_start_with_one_line(tmp_path, arguments, named):
+    process = RunningProcess(tmp_path / "log.txt", MODULE, "--ros-args", *arguments)
+    assert process.process.wait(20) == 1
+    *by_rcl, line = process.output().splitlines()
+    assert line.startswith("depthrefl_node: ") and named in line
+    assert "/src/" not in line and len(by_rcl) <= 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_does_not_end_by_itself_is_ended_in_time_with_code_0(tmp_path, number):
+    (tmp_path / "stubborn.py").write_text(
+        "import time\n"
+        "from depthrefl_ros.ros.executable import StopSignals\n"
+        "stop = StopSignals()\n"
+        "print('ready', flush=True)\n"
+        "stop.stopping.wait()\n"
+        "print('asked to end', flush=True)\n"
+        "time.sleep(30)\n"
+    )
+    environment = {"PYTHONPATH": str(tmp_path)}
+    process = RunningProcess(tmp_path / "log.txt", "stubborn", environment=environment)
+    end_s = time.monotonic() + 20.0
+    while "ready" not in process.output():
+        assert time.monotonic() < end_s, process.output()
+        time.sleep(0.02)
+    start_s = time.monotonic()
+    assert process.stop(number) == 0, process.output()
+    assert LAST_RESORT_S <= time.monotonic() - start_s < LAST_RESORT_S + 1.0
+    assert "asked to end" in process.output() and "Traceback" not in process.output()
+
+
+def run_without_ros(*arguments: str) -> subprocess.CompletedProcess:
+    code = (
+        "import sys\n"
+        "sys.modules['rclpy'] = None\n"
+        "from depthrefl_ros.ros.executable import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+
+
+def test_without_ros_one_line_says_what_is_missing_and_help_is_there():
+    done = run_without_ros()
+    assert done.returncode == 1 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert "rclpy" in line and "source a ROS 2 installation" in line
+    helped = run_without_ros("--help")
+    assert helped.returncode == 0 and helped.stdout.startswith("usage: depthrefl_node")
+
+
+# Arguments that nobody will ever use.
+
+
+@pytest.fixture
+def doubts_of(peer, tmp_path):
+    """What is doubtful about arguments, by the node ``/front/depthrefl``."""
+    import rclpy
+
+    node = rclpy.create_node("depthrefl", namespace="/front")
+
+    def doubts_of(*arguments: str, params: str = "") -> list[str]:
+        if params:
+            (tmp_path / "params.yaml").write_text(params)
+            arguments += ("--ros-args", "--params-file", str(tmp_path / "params.yaml"))
+        return doubtful_arguments(node, ["depthrefl_node", *arguments])
+
+    yield doubts_of
+    node.destroy_node()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "image:=/camera/image_raw",
+        "image/compressed:=/camera/image_raw/compressed",
+        "/camera_info:=/camera/camera_info",
+        "depthrefl:image:=/camera/image_raw",
+        "points/marking:=/obstacles",
+        "imu:=/imu/data",
+        "__ns:=/front",
+        "/tf:=tf",
+        "/diagnostics:=/front/diagnostics",
+    ],
+)
+def test_remaps_of_what_there_is_are_no_doubt(doubts_of, rule):
+    assert doubts_of("--ros-args", "-r", rule) == []
+    assert doubts_of("--ros-args", "--remap", rule, "-p", "max_range:=6.0") == []
+
+
+@pytest.mark.parametrize(
+    "arguments, doubt",
+    [
+        (("--fast",), "argument '--fast' is not known; ROS arguments come after --ros-args"),
+        (
+            ("--ros-args", "-r", "imge:=/camera/image_raw"),
+            "remap 'imge:=/camera/image_raw': there is no topic 'imge'; did you mean 'image'?",
+        ),
+        (
+            ("--ros-args", "-p", "max_range:=6.0", "--remap", "/point:=/cloud"),
+            "remap '/point:=/cloud': there is no topic '/point'; did you mean 'points'?",
+        ),
+        (
+            ("--ros-args", "-r", "image:=/a", "--", "--slow"),
+            "argument '--slow' is not known; ROS arguments come after --ros-args",
+        ),
+    ],
+)
+def test_arguments_without_effect_are_told_with_the_name_that_was_meant(
+    doubts_of, arguments, doubt
+):
+    assert doubts_of(*arguments) == [doubt]
+
+
+VALUES = "ros__parameters: {max_range: 6.0}"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        f"/**: {{{VALUES}}}",
+        f"/*: {{{VALUES}}}",
+        f"depthrefl: {{{VALUES}}}",
+        f"/front/depthrefl: {{{VALUES}}}",
+        f"front: {{depthrefl: {{{VALUES}}}}}",
+        f"other: {{{VALUES}}}\ndepthrefl: {{{VALUES}}}",
+    ],
+)
+def test_a_section_for_this_node_is_no_doubt(doubts_of, params):
+    assert doubts_of(params=params) == []
+
+
+@pytest.mark.parametrize(
+    "params, named",
+    [
+        (f"depthrefll: {{{VALUES}}}", "depthrefll; did you mean 'depthrefll'?"),
+        (f"/camera: {{{VALUES}}}", "/camera"),
+        ("{}", "it has none"),
+    ],
+)
+def test_a_file_without_a_section_for_this_node_is_told(doubts_of, params, named):
+    (doubt,) = doubts_of(params=params)
+    assert "params.yaml: no section is for this node, /front/depthrefl: " in doubt
+    assert doubt.endswith(named)

@@ -123,7 +123,12 @@ def _run(arguments: Sequence[str], stopping: threading.Event) -> tuple[int, bool
     node = None
     try:
         doubts = prepare_environment()
-        rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+        except RuntimeError as error:  # RCLError: a params file or a remap that it cannot read
+            reason = str(error).split(", at /")[0]  # the rest names rcl's own source files
+            print(f"depthrefl_node: {reason}", file=sys.stderr)
+            return 1, False
         node = DepthReflNode(stopping)
         for doubt in doubts:
             node.get_logger().warning(doubt)
