@@ -62,3 +62,34 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path):
     path.write_text("just words")
     with pytest.raises(CalibrationError, match="no mapping"):
         load_calibration(str(path))
+
+
+def test_a_file_in_a_package_is_found_where_packages_are_known(tmp_path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "front camera.yaml").write_text(yaml.safe_dump(calibration_content()))
+
+    def share_of(package: str) -> str:
+        if package != "my_robot":
+            raise LookupError(f"no package {package}")
+        return str(tmp_path)
+
+    url = "package://my_robot/config/front%20camera.yaml"
+    assert load_calibration(url, share_of).fx == 490
+    with pytest.raises(CalibrationError, match="package://your_robot.*no package your_robot"):
+        load_calibration("package://your_robot/camera.yaml", share_of)
+    with pytest.raises(CalibrationError, match="package://my_robot"):
+        load_calibration(url)
+
+
+def test_the_home_of_a_user_that_there_is_not_is_named():
+    with pytest.raises(CalibrationError, match="~nosuchuser/camera.yaml"):
+        load_calibration("~nosuchuser/camera.yaml")
+
+
+@pytest.mark.parametrize("field", ["image_width", "image_height"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), "wide", None])
+def test_a_size_that_is_none_is_refused_with_the_file(tmp_path, field, value):
+    path = tmp_path / "camera.yaml"
+    path.write_text(yaml.safe_dump({**calibration_content(), field: value}))
+    with pytest.raises(CalibrationError, match="camera.yaml"):
+        load_calibration(str(path))
