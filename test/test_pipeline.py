@@ -16,6 +16,7 @@ from pipeline_bench import (
 )
 from sensor_msgs.msg import Image
 
+from depthrefl_ros.geometry import correction, floor_check
 from depthrefl_ros.ros import obstacle_publisher, publishers
 from depthrefl_ros.ros.diagnostics import ERROR, WARN
 from depthrefl_ros.ros.publishers import (
@@ -228,6 +229,23 @@ def test_each_output_stands_for_itself(
     monkeypatch.undo()
     counts = bench.process(header=stamped(3))
     assert bench.newest(3).keys() == {*failing, *others}
+
+
+def test_depth_goes_on_where_its_correction_fails_and_nothing_is_marked(make_bench, monkeypatch):
+    bench = make_bench(*COSTMAP, DEPTH_IMAGE, camera_height=0.5)
+    bench.process(header=stamped(1))
+    bench.newest(1)
+    monkeypatch.setattr(correction, "find_floor", lambda *_: 1 / 0)
+    monkeypatch.setattr(floor_check, "find_floor", lambda *_: 1 / 0)
+    bench.set(camera_height=0.0)
+    counts = bench.process(header=stamped(2))
+    assert (counts["processed"], counts["published_depth/image"]) == (2, 2)
+    for topic in COSTMAP:  # one last message, without evidence
+        assert counts[f"published_{topic}"] == 2
+    assert "the correction failed: ZeroDivisionError" in bench.status().message
+    monkeypatch.undo()
+    bench.set(camera_height=0.5)
+    assert bench.process(header=stamped(3))[f"published_{MARKING}"] == 3
 
 
 def test_where_only_a_costmap_listens_nothing_is_enlarged(make_bench, monkeypatch):

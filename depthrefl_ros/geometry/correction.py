@@ -143,6 +143,12 @@ class Corrected:
     problems: dict[str, str]
 
 
+def uncorrected(depth_m: np.ndarray, obstacle_problem: str) -> Corrected:
+    """Return depth (h, w) as it is, by which nothing may be marked or cleared, and why."""
+    health = ScaleHealth(False, obstacle_problem)
+    return Corrected(depth_m, 1.0, health, None, "", obstacle_problem, math.nan, {})
+
+
 class DepthCorrection:
     """Carries the averages from frame to frame.
 

@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 
 from depthrefl_ros.estimator import DepthEstimator, DepthFrame, Frame, Prediction, StepTimer
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.correction import Corrected, DepthCorrection, Surround
+from depthrefl_ros.geometry.correction import Corrected, DepthCorrection, Surround, uncorrected
 from depthrefl_ros.ros.camera_lookup import CameraLookup, NoCameraError
 from depthrefl_ros.ros.convert.images import MessageError, compressed_image_to_array, image_to_array
 from depthrefl_ros.ros.diagnostics import Diagnostics
@@ -159,14 +159,7 @@ class Pipeline:
             surround = self._robot.at(header, time_s, settings.parameters)
         prediction = self._predict(frame, settings, timer)
         with timer.step("correct"):
-            corrected = self._correction.apply(
-                prediction.depth_m,
-                prediction.image,
-                prediction.camera,
-                surround,
-                settings.parameters.correction,
-                bool(wanted & OBSTACLE_TOPICS),
-            )
+            corrected = self._correct(prediction, surround, settings, wanted)
         depth = self._believe(prediction, corrected, settings, wanted, timer)
         self._tell(depth, corrected)
         self._publish(wanted, depth, corrected, surround, header, settings, timer)
@@ -183,6 +176,28 @@ class Pipeline:
             raise _LeftBehindError
         self.engine_failures = 0
         return prediction
+
+    def _correct(
+        self,
+        prediction: Prediction,
+        surround: Surround,
+        settings: FrameSettings,
+        wanted: frozenset[str],
+    ) -> Corrected:
+        """Correct the depth; where that fails it goes on as it is, but nothing is marked by it."""
+        try:
+            return self._correction.apply(
+                prediction.depth_m,
+                prediction.image,
+                prediction.camera,
+                surround,
+                settings.parameters.correction,
+                bool(wanted & OBSTACLE_TOPICS),
+            )
+        except Exception as error:
+            self._fail("correction", "the correction failed", error)
+            self._correction.reset()
+            return uncorrected(prediction.depth_m, f"the correction failed: {error}")
 
     def _believe(
         self,
