@@ -116,7 +116,11 @@ def _open_tensorrt(request: dict[str, Any], bundle: Bundle, report: dict[str, An
     report["size_mb"] = len(stored.data) / 1e6
     kernels = plans.kernels(bundle, name, precision)
     engine = TensorRTEngine(
-        stored.data, name, bundle.height, bundle.width, precision=precision, runtime_cache=kernels
+        stored.data,
+        name,
+        *(bundle.height, bundle.width, bundle.outputs),
+        precision=precision,
+        runtime_cache=kernels,
     )
     if not kernels:
         # As the node does it: compiled by the first frame, kept for the next start.

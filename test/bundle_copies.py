@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from pathlib import Path
 
@@ -16,16 +15,19 @@ from depthrefl_ros.engine.bundle import Bundle
 def copy_bundle(folder: Path, files: dict[str, bytes]) -> Bundle:
     """A copy in ``folder`` with these files' contents replaced, their hashes with them."""
     shipped = Bundle.load("indoor_tiny")
-    shutil.copytree(shipped.folder, folder, copy_function=os.symlink)
+    shutil.copytree(shipped.folder, folder)
     text = (shipped.folder / "model.yaml").read_text()
     for name, content in files.items():
-        (folder / name).unlink()
         (folder / name).write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
-        text = text.replace(shipped.description["files"][name], digest)
-    (folder / "model.yaml").unlink()
+        text = text.replace(shipped.files[name], digest)
     (folder / "model.yaml").write_text(text)
     return Bundle.load(str(folder))
+
+
+def whole_onnx(path: Path) -> bytes:
+    """The network of an ONNX file with its weights in it."""
+    return onnx.load(path).SerializeToString()
 
 
 def onnx_with_wrong_weights(path: Path) -> bytes:

@@ -53,12 +53,169 @@ def test_the_shipped_bundle_states_its_licence_data_and_accuracy():
         assert len(dataset["sha256"]) == 64 and dataset["images"] > 0
 
 
+def test_the_shipped_bundles_say_what_their_numbers_mean():
+    for name in ("indoor_tiny", "indoor_nano"):
+        bundle = Bundle.load(name)
+        assert (bundle.kind, bundle.resize, bundle.commercial) == ("canonical", "pad", "no")
+        assert bundle.outputs == ("depth", "sigma", "relative") and bundle.has_sigma
+        assert bundle.focal_px == bundle.description["architecture"]["focal_px"]
+        assert bundle.source == "trained by depthrefl_ros" and bundle.trained_hfov_deg is None
+        trained = bundle.description["training"]["weights_sha256"]
+        assert list(bundle.sources.values()) == [trained]
+
+
+def test_the_shipped_bundles_hold_their_weights_once():
+    for name in ("indoor_tiny", "indoor_nano"):
+        folder = Bundle.load(name).folder
+        sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+        assert sizes["model.onnx"] + sizes["model_fp16.onnx"] < 0.1 * sizes["model.weights"]
+        assert 0.9 < sizes["model.safetensors"] / sizes["model.weights"] < 1.1
+        assert sum(sizes.values()) < 2.4 * sizes["model.weights"]
+
+
+def as_format_1(folder):
+    """Turns a copy of a shipped bundle into what the first format was."""
+    path = folder / "model.yaml"
+    description = yaml.safe_load(path.read_text())
+    for name in ("kind", "input", "outputs", "focal_px", "commercial", "source", "sources"):
+        del description[name]
+    path.write_text(yaml.safe_dump({**description, "format_version": 1}))
+    arrays = dict(np.load(folder / "golden.npz"))
+    np.savez(folder / "golden.npz", **{n: arrays[n] for n in ("images", "depth", "sigma")})
+    files = {**description["files"], "golden.npz": file_digest(folder / "golden.npz")}
+    change_description(folder, files=files)
+
+
+def test_format_1_is_read_as_canonical(copy):
+    as_format_1(copy)
+    old, new = Bundle.load(str(copy)), Bundle.load("indoor_tiny")
+    for field in ("kind", "resize", "outputs", "focal_px", "height", "width", "max_range_m"):
+        assert getattr(old, field) == getattr(new, field)
+    assert (old.commercial, old.source, old.sources) == ("unknown", "", {})
+    assert list(old.golden().planes) == ["depth", "sigma"]
+    assert list(new.golden().planes) == ["depth", "sigma", "relative"]
+
+
+def as_relative(folder, **more):
+    """Turns a copy into a bundle of somebody else's relative network."""
+    description = yaml.safe_load((folder / "model.yaml").read_text())
+    for name in ("architecture", "focal_px", "calibration"):
+        del description[name]
+    description |= {"kind": "inverse_relative", "outputs": ["relative"], **more}
+    (folder / "model.yaml").write_text(yaml.safe_dump(description))
+
+
+def test_a_relative_network_has_neither_depth_nor_confidence(copy):
+    as_relative(copy, commercial=True, licence="Apache-2.0")
+    bundle = Bundle.load(str(copy))
+    assert (bundle.kind, bundle.outputs) == ("inverse_relative", ("relative",))
+    assert bundle.focal_px is None and bundle.calibration is None and not bundle.has_sigma
+    assert bundle.commercial == "yes"  # YAML's bare yes
+    assert list(bundle.golden().planes) == ["relative"]
+    sigma = np.full((2, 3), 0.1, np.float32)
+    assert np.isnan(bundle.confidence(sigma)).all()
+    assert bundle.sigma_limit(0.9) == np.inf
+
+
+def test_a_metric_network_may_say_what_view_it_was_trained_for(copy):
+    fields = {"kind": "metric", "outputs": ["depth", "sky"], "trained_hfov_deg": 60.0}
+    as_relative(copy, **fields, input={"height": HEIGHT, "width": WIDTH, "resize": "stretch"})
+    bundle = Bundle.load(str(copy))
+    assert (bundle.kind, bundle.resize, bundle.trained_hfov_deg) == ("metric", "stretch", 60.0)
+    assert bundle.outputs == ("depth", "sky") and bundle.focal_px is None
+
+
+def test_sigma_without_a_calibration_is_no_confidence(copy):
+    change_description(copy, calibration=None)
+    bundle = Bundle.load(str(copy))
+    assert "sigma" in bundle.outputs and not bundle.has_sigma
+
+
+INPUT = {"height": HEIGHT, "width": WIDTH, "resize": "pad"}
+
+
+@pytest.mark.parametrize(
+    "fields, complaint",
+    [
+        ({"kind": "disparity"}, "kind is 'disparity'; known are canonical, metric"),
+        ({"kind": None}, "has no kind"),
+        ({"input": {**INPUT, "resize": "squash"}}, "input.resize is 'squash'; known are pad, crop"),
+        ({"input": {**INPUT, "height": 0}}, "input.height is 0; a number from 16 to 4096"),
+        ({"input": {**INPUT, "width": 352.5}}, "input.width is 352.5; a whole number"),
+        ({"input": {**INPUT, "height": "256"}}, "input.height is '256'; a number"),
+        ({"input": {**INPUT, "height": 288}}, "architecture.height is 256; it contradicts height"),
+        ({"outputs": ["sigma"]}, "outputs is .*; kind canonical needs depth"),
+        ({"outputs": ["depth", "normals"]}, "outputs is .*; a list out of depth, sigma"),
+        ({"outputs": ["depth", "depth"]}, "outputs is .*; one of them stands twice"),
+        ({"kind": "inverse_relative"}, "kind inverse_relative has neither depth nor sigma"),
+        ({"focal_px": float("nan")}, "focal_px is nan; a number from 10 to 20000"),
+        ({"focal_px": -320.0}, r"focal_px is -320\.0"),
+        ({"focal_px": None}, "has no focal_px"),
+        ({"trained_hfov_deg": 400}, "trained_hfov_deg is 400; a number from 5 to 179"),
+        (
+            {"range_m": {"min": 5.0, "max": 0.4}},
+            r"range_m.min is 5\.0; it must be less than max, 0.4",
+        ),
+        ({"range_m": {"min": 0.4, "max": float("inf")}}, "range_m.max is inf; a number from"),
+        ({"range_m": {"min": True, "max": 10}}, "range_m.min is True"),
+        ({"range_m": [0.4, 10]}, r"range_m is \[0.4, 10\]; a mapping"),
+        ({"licence": ""}, "licence is ''; a text"),
+        ({"commercial": "perhaps"}, "commercial is 'perhaps'; known are yes, no, unknown"),
+        ({"files": {"../x": "0" * 64}}, "files is '../x'; names of files in the bundle"),
+        ({"files": {"model.onnx": "abc"}}, "files.model.onnx is 'abc'; a SHA-256"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_file(copy, fields, complaint):
+    change_description(copy, **fields)
+    with pytest.raises(BundleError, match=rf"model\.yaml:? .*{complaint}") as caught:
+        Bundle.load(str(copy))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "probability, quantile, complaint",
+    [
+        ([0.0, 0.5, 1.0], [0.0, 1.0], "calibration.quantile is 2 numbers; as many as .* 3"),
+        ([0.0, 0.9, 0.5], [0.0, 1.0, 2.0], "probability is 3 numbers; .* 0.5 is less than"),
+        ([0.0, 1.0, 1.5], [0.0, 1.0, 2.0], "probability is 3 numbers; rising finite .* 0 to 1"),
+        ([0.0, 1.0], [0.0, float("nan")], "quantile is 2 numbers; rising finite"),
+        ([0.0, 1.0], ["a", "b"], "quantile is .*; a list of numbers"),
+    ],
+)
+def test_a_calibration_that_is_none_is_named(copy, probability, quantile, complaint):
+    change_description(copy, calibration={"probability": probability, "quantile": quantile})
+    with pytest.raises(BundleError, match=complaint):
+        Bundle.load(str(copy))
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.weights", "golden.npz", "model.yaml"])
+def test_a_git_lfs_pointer_is_told_as_such(copy, name):
+    (copy / name).write_bytes(POINTER)
+    with pytest.raises(BundleError, match=rf"{name} is a Git LFS pointer .*run `git lfs pull`"):
+        Bundle.load(str(copy))
+
+
+def test_a_network_is_its_graph_and_its_weights(copy):
+    before = Bundle.load(str(copy))
+    weights = copy / "model.weights"
+    weights.write_bytes(weights.read_bytes() + b"\0")
+    change_description(copy, files={**before.files, "model.weights": file_digest(weights)})
+    after = Bundle.load(str(copy))
+    assert after.files["model.onnx"] == before.files["model.onnx"]
+    assert after.network_digest("model.onnx") != before.network_digest("model.onnx")
+    del after.files["model.weights"]  # a bundle whose ONNX files have their weights in them
+    assert after.network_digest("model.onnx") == after.files["model.onnx"]
+
+
 def test_a_missing_bundle_names_the_shipped_ones():
     with pytest.raises(BundleError, match="'no_such_model'.*indoor_tiny"):
         Bundle.load("no_such_model")
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "model.safetensors", "golden.npz"])
+@pytest.mark.parametrize("name", ["model.onnx", "model.weights", "golden.npz"])
 def test_a_truncated_file_is_refused(copy, name):
     path = copy / name
     path.write_bytes(path.read_bytes()[:-100])
@@ -83,7 +240,7 @@ def test_a_missing_file_is_refused(copy):
 
 def test_another_format_version_is_refused(copy):
     change_description(copy, format_version=99)
-    with pytest.raises(BundleError, match="format_version 99.*reads 1"):
+    with pytest.raises(BundleError, match="format_version 99.*reads 1 and 2"):
         Bundle.load(str(copy))
 
 

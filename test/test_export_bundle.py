@@ -85,3 +85,46 @@ def test_a_golden_file_that_is_no_image_is_named(run, images, tmp_path, capsys):
     (tmp_path / "a.png").write_text("no image")
     assert main([str(run), str(tmp_path / "out"), "--golden", *images]) == 2
     assert "a.png is no image" in capsys.readouterr().err
+
+
+def everything(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("target", ["run", "photos"])
+def test_a_folder_that_holds_something_else_stays_as_it_is(run, images, tmp_path, capsys, target):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "holiday.txt").write_text("dear to somebody")
+    before = everything(tmp_path)
+    assert main([str(run), str(tmp_path / target), "--golden", *images]) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / target} holds other things" in error and error.count("\n") == 1
+    assert everything(tmp_path) == before
+
+
+def test_a_bundle_is_replaced_and_can_be_written_anew(run, images, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for steps in (12, 34):
+        metrics = json.loads((run / "metrics.json").read_text())
+        (run / "metrics.json").write_text(json.dumps({**metrics, "steps": steps}))
+        assert main([str(run), str(first), "--golden", *images]) == 0
+        assert Bundle.load(str(first)).description["training"]["steps"] == steps
+    assert main([str(first), str(second), "--max-range", "6"]) == 0
+    old, new = Bundle.load(str(first)), Bundle.load(str(second))
+    assert (new.name, new.max_range_m, new.min_range_m) == ("second", 6.0, old.min_range_m)
+    assert (new.commercial, new.sources) == ("no", {"final.safetensors": "ef" * 32})
+    # The weights were half precision already: nothing changes any more.
+    for name in ("model.weights", "model.safetensors", "golden.npz"):
+        assert new.files[name] == old.files[name]
+
+
+def test_a_run_needs_images_for_the_self_test(run, tmp_path, capsys):
+    assert main([str(run), str(tmp_path / "out")]) == 2
+    assert "--golden is missing" in capsys.readouterr().err
+
+
+def test_a_damaged_bundle_is_named(run, images, tmp_path, capsys):
+    assert main([str(run), str(tmp_path / "first"), "--golden", *images]) == 0
+    (tmp_path / "first" / "model.safetensors").write_bytes(b"")
+    assert main([str(tmp_path / "first"), str(tmp_path / "second")]) == 2
+    assert "model.safetensors has SHA-256" in capsys.readouterr().err

@@ -144,7 +144,7 @@ def bundle(tiny, tmp_path_factory):
 def test_its_bundle_is_loaded_and_passes_the_self_test(bundle):
     pytest.importorskip("openvino")
     assert (bundle.height, bundle.width) == TINY
-    assert 0.0 < open_engine(bundle, "openvino").report.depth_p99 < 1e-3
+    assert 0.0 < open_engine(bundle, "openvino").report.p99["depth"] < 1e-3
 
 
 def test_its_half_precision_file_agrees_with_torch(tiny, bundle):
@@ -189,7 +189,7 @@ def test_it_builds_with_tensorrt_rtx(flagship, shape, tmp_path):
     if not find_flavour("tensorrt_rtx").can_run:
         # Read back as far as a machine without a GPU can: the driver is missing, not the plan bad.
         with pytest.raises(EngineError, match=r"(no NVIDIA driver|cuda-python).*cudaError 35"):
-            TensorRTEngine(built.plan, "tensorrt_rtx", *shape, precision="fp16")
+            TensorRTEngine(built.plan, "tensorrt_rtx", *shape, OUTPUT_NAMES, precision="fp16")
     # Half precision: the plan holds the 25 M weights in two bytes each, the bins stay in f32.
     assert 45e6 < len(built.plan) < 80e6
     assert built.layers["fp16"] > 5 * built.layers["fp32"] > 0

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bundle_copies import copy_bundle, onnx_with_wrong_weights
+from bundle_copies import copy_bundle, onnx_with_wrong_weights, whole_onnx
 
 from depthrefl_ros.engine import selection
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
@@ -105,7 +105,7 @@ def test_bf16_runs_only_where_depth_and_sigma_pass(bundle):
         assert "self-test" in opened.steps[0] or "does not compute" in opened.steps[0]
         assert opened.problems == [opened.steps[0], "precision bf16 was asked for; fp32 runs"]
     else:
-        assert opened.report.sigma_p99 <= 0.02 and opened.problems == []
+        assert opened.report.p99["sigma"] <= 0.02 and opened.problems == []
 
 
 def test_auto_falls_back_where_openvino_is_missing(bundle, monkeypatch):
@@ -158,11 +158,11 @@ def test_any_of_nvidias_device_files_will_do(bundle, monkeypatch, device):
 
 def test_a_file_that_one_engine_lacks_is_no_matter_to_the_others(bundle, tmp_path):
     model = copy_bundle(tmp_path / "model", {})
-    del model.description["files"]["model.safetensors"]
+    del model.files["model.safetensors"]
     opened = open_engine(model, EngineChoice("torch", falls_back=True))
     assert opened.engine.name == "openvino"
     assert "model.yaml lists no model.safetensors" in opened.problems[0]
-    del model.description["files"]["golden.npz"]
+    del model.files["golden.npz"]
     with pytest.raises(BundleError, match="golden.npz"):
         open_engine(model)
 
@@ -250,7 +250,7 @@ def keep(gpu, bundle):
 
 @pytest.fixture(scope="module")
 def plans(bundle):
-    return {name: bundle.path(file).read_bytes() for name, file in ONNX_FILES.items()}
+    return {name: whole_onnx(bundle.path(file)) for name, file in ONNX_FILES.items()}
 
 
 @pytest.fixture(scope="module")

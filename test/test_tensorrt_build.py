@@ -25,7 +25,8 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def size(bundle):
-    return bundle.height, bundle.width
+    """What an engine must be told of the network, apart from the batch."""
+    return bundle.height, bundle.width, bundle.outputs
 
 
 @pytest.fixture(scope="module")

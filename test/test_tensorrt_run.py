@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from bundle_copies import whole_onnx
 from small_onnx import CAST, DOUBLE, network_file
 
 from depthrefl_ros.engine.base import EngineError
@@ -25,7 +26,8 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def size(bundle):
-    return bundle.height, bundle.width
+    """What an engine must be told of the network, apart from the batch."""
+    return bundle.height, bundle.width, bundle.outputs
 
 
 @pytest.fixture(params=["tensorrt"])
@@ -42,7 +44,7 @@ both_flavours = pytest.mark.parametrize("machine", ["tensorrt", "tensorrt_rtx"],
 
 @pytest.fixture
 def engine(machine, bundle, size):
-    plan = bundle.path("model.onnx").read_bytes()
+    plan = whole_onnx(bundle.path("model.onnx"))
     opened = TensorRTEngine(plan, machine.flavour, *size, 2, precision="fp32")
     yield opened
     opened.close()
@@ -52,7 +54,7 @@ def engine(machine, bundle, size):
 @both_flavours
 def test_an_engine_passes_the_self_test(engine, bundle):
     report = self_test(engine, bundle)
-    assert engine.device == "Stand-in" and report.depth_p99 < 1e-4 and report.repeat == 0
+    assert engine.device == "Stand-in" and report.p99["depth"] < 1e-4 and report.repeat == 0
 
 
 @both_flavours
@@ -80,7 +82,7 @@ def test_an_engine_that_does_not_wait_is_refused(engine, bundle, monkeypatch):
 @both_flavours
 def test_a_second_gpu_is_used_whichever_thread_asks(machine, bundle, size):
     machine.names.append("Second")
-    plan = bundle.path("model.onnx").read_bytes()
+    plan = whole_onnx(bundle.path("model.onnx"))
     engine = TensorRTEngine(plan, machine.flavour, *size, 2, precision="fp32", gpu=1)
     assert engine.device == "Second" and machine.stream_device == 1
     found = []
@@ -88,7 +90,7 @@ def test_a_second_gpu_is_used_whichever_thread_asks(machine, bundle, size):
     thread = threading.Thread(target=lambda: found.append(self_test(engine, bundle)))
     thread.start()
     thread.join()
-    assert found[0].depth_p99 < 1e-4
+    assert found[0].p99["depth"] < 1e-4
     engine.close()
     assert not machine.live
 
@@ -96,7 +98,7 @@ def test_a_second_gpu_is_used_whichever_thread_asks(machine, bundle, size):
 def test_an_engine_whose_gpu_fails_can_be_closed_and_opened_again(machine, bundle, size):
     from cuda.bindings import runtime as real
 
-    plan, images = bundle.path("model.onnx").read_bytes(), bundle.golden().images[:1]
+    plan, images = whole_onnx(bundle.path("model.onnx")), bundle.golden().images[:1]
     engine = TensorRTEngine(plan, "tensorrt", *size, 2, precision="fp32")
     machine.fault = real.cudaError_t.cudaErrorIllegalAddress
     with pytest.raises(EngineError, match="cudaErrorIllegalAddress"):
@@ -111,7 +113,7 @@ def test_an_engine_whose_gpu_fails_can_be_closed_and_opened_again(machine, bundl
 
 @pytest.mark.parametrize("machine", ["tensorrt_rtx"], indirect=True)
 def test_compiled_kernels_can_be_kept_for_the_next_start(machine, bundle, size):
-    plan = bundle.path("model.onnx").read_bytes()
+    plan = whole_onnx(bundle.path("model.onnx"))
     shape = (*size, 2)
     first = TensorRTEngine(plan, "tensorrt_rtx", *shape, precision="fp32")
     kept = first.runtime_cache()
@@ -163,21 +165,21 @@ def test_the_profile_names_the_three_parts(engine, bundle):
 
 
 def test_a_plan_of_another_shape_or_network_is_refused(machine, bundle, size, tmp_path):
-    plan = bundle.path("model.onnx").read_bytes()
-    height, width = size
+    plan = whole_onnx(bundle.path("model.onnx"))
+    height, width, outputs = size
     takes = rf"takes \(2, {height}, {width}, 3\) at most; \(2, {height + 32}, {width}, 3\)"
     with pytest.raises(EngineError, match=takes):
-        TensorRTEngine(plan, "tensorrt", height + 32, width, 2, precision="fp32")
+        TensorRTEngine(plan, "tensorrt", height + 32, width, outputs, 2, precision="fp32")
     other = network_file(tmp_path / "other.onnx", [CAST, DOUBLE]).read_bytes()
     with pytest.raises(EngineError, match=r"tensors are \['depth', 'images'\]"):
-        TensorRTEngine(other, "tensorrt", 8, 8, 2, precision="fp32")
+        TensorRTEngine(other, "tensorrt", 8, 8, outputs, 2, precision="fp32")
 
 
 def test_memory_that_the_gpu_does_not_have_is_said_and_the_rest_given_back(machine, bundle, size):
     from cuda.bindings import runtime as real
 
     machine.cudaMalloc = lambda _bytes: (real.cudaError_t.cudaErrorMemoryAllocation, None)
-    plan = bundle.path("model.onnx").read_bytes()
+    plan = whole_onnx(bundle.path("model.onnx"))
     images = 2 * 3 * bundle.height * bundle.width
     with pytest.raises(EngineError, match=rf"{images} bytes on the GPU: cudaErrorMemoryAllocation"):
         TensorRTEngine(plan, "tensorrt", *size, 2, precision="fp32")
@@ -186,9 +188,10 @@ def test_memory_that_the_gpu_does_not_have_is_said_and_the_rest_given_back(machi
 
 def test_a_plan_for_one_image_runs_batches_one_by_one(machine, bundle, size):
     run.load_runtime("tensorrt").max_batch = 1
-    plan = bundle.path("model.onnx").read_bytes()
+    plan = whole_onnx(bundle.path("model.onnx"))
     engine = TensorRTEngine(plan, "tensorrt", *size, precision="fp32")
-    assert engine.infer(bundle.golden().images[:3])["depth"].shape == (3, 1, *size)
+    depth = engine.infer(bundle.golden().images[:3])["depth"]
+    assert depth.shape == (3, 1, bundle.height, bundle.width)
     assert [kind for kind, _ in machine.copies] == ["HostToDevice", "DeviceToHost"] * 4
     engine.close()
 

@@ -13,34 +13,51 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
-FORMAT_VERSION = 1
+from depthrefl_ros.engine.description import (
+    BundleError,
+    Fields,
+    read_fields,
+    refuse_lfs_pointer,
+)
+
+FORMAT_VERSION = 2
+_READABLE = (1, 2)
 DESCRIPTION = "model.yaml"
+WEIGHTS = "model.weights"  # of both graphs, in half precision
 SHIPPED = Path(__file__).resolve().parents[1] / "models"
 LOG_DELTA1 = math.log(1.25)
 GOLDEN_IMAGES = 4
-
-
-class BundleError(Exception):
-    """A bundle that is missing, damaged, or of a version that this code does not read."""
+KINDS = ("canonical", "metric", "inverse_relative")
+RESIZES = ("pad", "crop", "stretch")
+COMMERCIAL = ("yes", "no", "unknown")
+PLANES = ("depth", "sigma", "relative", "sky")
+_OF_FORMAT_1 = ("depth", "sigma", "relative")
 
 
 class Golden(NamedTuple):
-    """What the engine must reproduce (see ``base.self_test``).
+    """What the engine must reproduce (see ``self_test``).
 
     Attributes:
         images: (4, H, W, 3) uint8 RGB; the last repeats one of the others.
-        depth: (4, 1, H, W) float32, canonical metres.
-        sigma: (4, 1, H, W) float32.
+        planes: (4, 1, H, W) float32 by the output's name.
     """
 
     images: np.ndarray
-    depth: np.ndarray
-    sigma: np.ndarray
+    planes: dict[str, np.ndarray]
+
+    @property
+    def depth(self) -> np.ndarray:
+        """(4, 1, H, W) float32, metres as the bundle's kind has them."""
+        return self.planes["depth"]
+
+    @property
+    def sigma(self) -> np.ndarray:
+        """(4, 1, H, W) float32, standard deviation of log depth."""
+        return self.planes["sigma"]
 
     def repeated(self) -> int | None:
-        """Which image the last one repeats; None where it repeats none."""
+        """Return which image the last one repeats; None where it repeats none."""
         same = (i for i, image in enumerate(self.images[:-1]) if (image == self.images[-1]).all())
         return next(same, None)
 
@@ -52,30 +69,52 @@ class Bundle:
     Attributes:
         name: of the model.
         folder: where it lies.
+        kind: what ``depth`` means. ``canonical``: metres for a camera of ``focal_px``, to be
+            scaled by the camera's focal length; ``metric``: metres as they are;
+            ``inverse_relative``: there is no depth, and ``relative`` is inverse depth, larger is
+            nearer, of unknown scale and shift.
         height: of the network's input, pixels.
         width: of the network's input, pixels.
-        focal_px: the canonical focal length f_c, pixels at network resolution.
+        resize: how an image of another shape becomes the input: ``pad``, ``crop`` or ``stretch``.
+        outputs: of the network, some of ``depth``, ``sigma``, ``relative`` and ``sky``.
+        focal_px: the canonical focal length f_c, pixels at network resolution; None unless
+            ``kind`` is ``canonical``.
+        trained_hfov_deg: horizontal field of view that a ``metric`` network was trained for,
+            degrees; None where it is not known.
         min_range_m: nearest depth that the model was validated for, metres.
         max_range_m: farthest depth that the model was validated for, metres.
         licence: under which terms the weights may be used.
-        calibration: (2, n) float64: probabilities, and the quantiles of |delta log z| / sigma.
+        commercial: whether these terms allow commercial use: ``yes``, ``no`` or ``unknown``.
+        source: where the weights came from; empty where it is not told.
+        sources: SHA-256 of the files that the bundle was made of, by name.
+        calibration: (2, n) float64: probabilities, and the quantiles of |delta log z| / sigma;
+            None where the network has no sigma or it was never calibrated.
+        files: SHA-256 of the bundle's files, by name.
         description: all of ``model.yaml``.
     """
 
     name: str
     folder: Path
+    kind: str
     height: int
     width: int
-    focal_px: float
+    resize: str
+    outputs: tuple[str, ...]
+    focal_px: float | None
+    trained_hfov_deg: float | None
     min_range_m: float
     max_range_m: float
     licence: str
-    calibration: np.ndarray
+    commercial: str
+    source: str
+    sources: dict[str, str]
+    calibration: np.ndarray | None
+    files: dict[str, str]
     description: dict[str, Any]
 
     @classmethod
     def load(cls, model: str) -> Bundle:
-        """Loads a shipped model by name or any bundle by its folder.
+        """Load a shipped model by name or any bundle by its folder.
 
         Args:
             model: ``indoor_tiny`` or another name under ``models/``, or the path of a folder.
@@ -84,36 +123,42 @@ class Bundle:
             BundleError: the bundle is missing, damaged, or of another format version.
         """
         folder = _find(model)
-        description = _read_description(folder)
-        version = description.get("format_version")
-        if version != FORMAT_VERSION:
+        fields = read_fields(folder / DESCRIPTION)
+        version = fields.values.get("format_version")
+        if version not in _READABLE:
             raise BundleError(
-                f"{folder / DESCRIPTION} has format_version {version!r}; this version of "
-                f"depthrefl_ros reads {FORMAT_VERSION}"
+                f"{fields.path} has format_version {version!r}; this version of depthrefl_ros "
+                f"reads {' and '.join(map(str, _READABLE))}"
             )
-        try:
-            architecture = description["architecture"]
-            calibration = description["calibration"]
-            bundle = cls(
-                name=str(description["name"]),
-                folder=folder,
-                height=int(architecture["height"]),
-                width=int(architecture["width"]),
-                focal_px=float(architecture["focal_px"]),
-                min_range_m=float(description["range_m"]["min"]),
-                max_range_m=float(description["range_m"]["max"]),
-                licence=str(description["licence"]),
-                calibration=np.array([calibration["probability"], calibration["quantile"]]),
-                description=description,
-            )
-            files = {str(name): str(digest) for name, digest in description["files"].items()}
-            if bundle.calibration.ndim != 2 or bundle.calibration.shape[1] < 2:
-                raise ValueError("calibration needs two lists of at least two numbers")
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise BundleError(
-                f"{folder / DESCRIPTION} lacks or misstates a field: {error!r}"
-            ) from error
-        for name, digest in files.items():
+        is_first = version == 1
+        size = fields.part("architecture" if is_first else "input")
+        kind = "canonical" if is_first else fields.choice("kind", KINDS)
+        outputs = _OF_FORMAT_1 if is_first else _outputs(fields, kind)
+        nearest, farthest = _range(fields.part("range_m"))
+        bundle = cls(
+            name=fields.text("name"),
+            folder=folder,
+            kind=kind,
+            height=size.whole("height", 16, 4096),
+            width=size.whole("width", 16, 4096),
+            resize="pad" if is_first else size.choice("resize", RESIZES),
+            outputs=outputs,
+            focal_px=(size if is_first else fields).number("focal_px", 10.0, 20000.0)
+            if kind == "canonical"
+            else None,
+            trained_hfov_deg=fields.number("trained_hfov_deg", 5.0, 179.0, None),
+            min_range_m=nearest,
+            max_range_m=farthest,
+            licence=fields.text("licence"),
+            commercial=fields.choice("commercial", COMMERCIAL, "unknown"),
+            source=fields.text("source", ""),
+            sources=fields.digests("sources", {}),
+            calibration=_calibration(fields) if "sigma" in outputs else None,
+            files=fields.digests("files"),
+            description=fields.values,
+        )
+        _check_architecture(bundle, fields)
+        for name, digest in bundle.files.items():
             _check(folder / name, digest)
         return bundle
 
@@ -122,35 +167,59 @@ class Bundle:
         """Mean absolute relative error of depth as it was validated (AbsRel); 0 where unknown."""
         return float((self.description.get("accuracy") or {}).get("abs_rel", 0.0))
 
+    @property
+    def has_sigma(self) -> bool:
+        """Whether there is a calibrated sigma, and so a confidence."""
+        return self.calibration is not None
+
     def path(self, name: str) -> Path:
-        """The path of one of the bundle's files.
+        """Return the path of one of the bundle's files.
 
         Raises:
             BundleError: ``model.yaml`` does not list the file.
         """
-        if name not in self.description["files"]:
+        if name not in self.files:
             raise BundleError(f"{self.folder / DESCRIPTION} lists no {name}")
         return self.folder / name
 
+    def network_digest(self, name: str) -> str:
+        """Return the SHA-256 over an ONNX file and the weights that lie beside it, hexadecimal.
+
+        Raises:
+            BundleError: ``model.yaml`` does not list the file.
+        """
+        self.path(name)
+        if WEIGHTS not in self.files:
+            return self.files[name]
+        both = self.files[name] + self.files[WEIGHTS]
+        return hashlib.sha256(both.encode()).hexdigest()
+
     def golden(self) -> Golden:
-        """The images and outputs of the self-test.
+        """Return the images and outputs of the self-test.
 
         Raises:
             BundleError: ``golden.npz`` cannot be read or has other contents.
         """
         path = self.path("golden.npz")
+        # Format 1 has no golden ``relative``.
+        guarded = self.outputs if self.description["format_version"] > 1 else ("depth", "sigma")
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                golden = Golden(*(arrays[name] for name in Golden._fields))
+                found = {name: arrays[name] for name in ("images", *guarded)}
         except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise BundleError(f"{path} cannot be read: {error}") from error
-        planes = ((GOLDEN_IMAGES, 1, self.height, self.width), "float32")
-        needed = (((GOLDEN_IMAGES, self.height, self.width, 3), "uint8"), planes, planes)
-        for name, array, (shape, kind) in zip(Golden._fields, golden, needed, strict=True):
+        size = (self.height, self.width)
+        for name, array in found.items():
+            shape, kind = ((GOLDEN_IMAGES, 1, *size), "float32")
+            if name == "images":
+                shape, kind = ((GOLDEN_IMAGES, *size, 3), "uint8")
             if array.shape != shape or array.dtype != kind:
                 raise BundleError(
                     f"{path} holds {name} {array.shape} {array.dtype}; {shape} {kind} are needed"
                 )
+            if not np.isfinite(array).all():
+                raise BundleError(f"{path} holds {name} that are not finite everywhere")
+        golden = Golden(found.pop("images"), found)
         if golden.repeated() is None:
             raise BundleError(
                 f"{path} has {GOLDEN_IMAGES} different images; the last must repeat one of the "
@@ -159,7 +228,7 @@ class Bundle:
         return golden
 
     def confidence(self, sigma: np.ndarray) -> np.ndarray:
-        """Calibrated probability that a depth is within a factor of 1.25 of the truth.
+        """Return the calibrated probability that a depth is within a factor of 1.25 of the truth.
 
         F(log 1.25 / sigma), with F the distribution function of |delta log z| / sigma.
 
@@ -167,26 +236,40 @@ class Bundle:
             sigma: any shape, float32, standard deviation of log depth.
 
         Returns:
-            The same shape, float32, in [0, 1].
+            The same shape, float32, in [0, 1]; NaN where the bundle has no calibrated sigma.
         """
+        if self.calibration is None:
+            return np.full_like(sigma, np.nan, np.float32)
         probabilities, quantiles = self.calibration
         return np.interp(LOG_DELTA1 / sigma, quantiles, probabilities).astype(np.float32)
 
     def sigma_limit(self, min_confidence: float) -> float:
-        """The sigma at which ``confidence`` falls to ``min_confidence``; inf for 0."""
-        if min_confidence <= 0.0:
+        """Return the sigma at which ``confidence`` falls to ``min_confidence``.
+
+        It is inf for 0, and where the bundle has no calibrated sigma.
+        """
+        if min_confidence <= 0.0 or self.calibration is None:
             return math.inf
         probabilities, quantiles = self.calibration
         return LOG_DELTA1 / max(float(np.interp(min_confidence, probabilities, quantiles)), 1e-9)
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def is_bundle(folder: Path) -> bool:
+    """Return whether a folder is a bundle, damaged or not: has a description of our format."""
+    try:
+        fields = read_fields(folder / DESCRIPTION)
+        return fields.values.get("format_version") in _READABLE and bool(fields.digests("files"))
+    except BundleError:
+        return False
 
 
 def _find(model: str) -> Path:
@@ -203,24 +286,55 @@ def _find(model: str) -> Path:
     )
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / DESCRIPTION
-    try:
-        description = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BundleError(f"{path} cannot be read: {error}") from error
-    if not isinstance(description, dict):
-        raise BundleError(f"{path} holds a {type(description).__name__}; a mapping is needed")
-    return description
+def _outputs(fields: Fields, kind: str) -> tuple[str, ...]:
+    outputs = fields.choices("outputs", PLANES)
+    needed = "relative" if kind == "inverse_relative" else "depth"
+    if needed not in outputs:
+        raise fields.error("outputs", list(outputs), f"kind {kind} needs {needed}")
+    if kind == "inverse_relative" and {"depth", "sigma"} & set(outputs):
+        raise fields.error("outputs", list(outputs), f"kind {kind} has neither depth nor sigma")
+    return outputs
+
+
+def _range(fields: Fields) -> tuple[float, float]:
+    nearest, farthest = fields.number("min", 0.01, 1000.0), fields.number("max", 0.01, 1000.0)
+    if nearest >= farthest:
+        raise fields.error("min", nearest, f"it must be less than max, {farthest:g}")
+    return nearest, farthest
+
+
+def _calibration(fields: Fields) -> np.ndarray | None:
+    if not fields.has("calibration") and fields.values["format_version"] > 1:
+        return None
+    part = fields.part("calibration")
+    probability, quantile = part.rising("probability", 1.0), part.rising("quantile", 1e6)
+    if probability.size != quantile.size:
+        needed = f"as many as probability's {probability.size} are needed"
+        raise part.error("quantile", f"{quantile.size} numbers", needed)
+    return np.array([probability, quantile])
+
+
+def _check_architecture(bundle: Bundle, fields: Fields) -> None:
+    """The network's own description must not contradict what the engines are told."""
+    if not fields.has("architecture"):
+        return
+    part = fields.part("architecture")
+    for name in ("height", "width", "focal_px"):
+        said, told = part.values.get(name), getattr(bundle, name)
+        if said != told:
+            raise part.error(name, said, f"it contradicts {name} {told}")
 
 
 def _check(path: Path, digest: str) -> None:
     try:
         found = file_digest(path)
+        if found == digest:
+            return
+        with path.open("rb") as file:
+            refuse_lfs_pointer(path, file.read(64))
     except OSError as error:
         raise BundleError(f"{path} is missing from its bundle: {error}") from error
-    if found != digest:
-        raise BundleError(
-            f"{path} has SHA-256 {found[:16]}... where {DESCRIPTION} says {digest[:16]}...: it is "
-            "truncated or altered; install the bundle again"
-        )
+    raise BundleError(
+        f"{path} has SHA-256 {found[:16]}... where {DESCRIPTION} says {digest[:16]}...: it is "
+        "truncated or altered; install the bundle again"
+    )

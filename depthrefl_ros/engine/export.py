@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
+import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
-import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from depthrefl_ros.engine.bundle import DESCRIPTION, FORMAT_VERSION, file_digest
+from depthrefl_ros.engine.bundle_writer import write_bundle
 from depthrefl_ros.network.checkpoints import save_weights
 from depthrefl_ros.network.inference import OUTPUT_NAMES, InferenceModel
 from depthrefl_ros.network.model import DepthModel
@@ -22,11 +21,15 @@ _SMALLEST_HALVED = 256  # elements; smaller constants are not worth a Cast
 
 
 def export_onnx(model: DepthModel, path: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Writes the network as one ONNX file, bytes in, three planes out; any batch, one H and W.
+    """Write the network as one ONNX file; see ``make_graph``."""
+    onnx.save_model(make_graph(model, dtype), path)
+
+
+def make_graph(model: DepthModel, dtype: torch.dtype = torch.float32) -> onnx.ModelProto:
+    """Return the network as an ONNX graph, bytes in, three planes out; any batch, one H and W.
 
     Args:
         model: the network.
-        path: the file.
         dtype: float32, or float16 for a strongly typed half-precision graph whose bins stay f32.
 
     Raises:
@@ -58,7 +61,7 @@ def export_onnx(model: DepthModel, path: Path, dtype: torch.dtype = torch.float3
         del node.metadata_props[:]
         node.doc_string = ""
     onnx.checker.check_model(graph)
-    onnx.save_model(graph, path)
+    return graph
 
 
 def store_weights_as_half(model: onnx.ModelProto) -> None:
@@ -82,51 +85,65 @@ def store_weights_as_half(model: onnx.ModelProto) -> None:
     graph.node.extend(nodes)
 
 
+def halved(model: DepthModel) -> DepthModel:
+    """Return a copy whose convolutions and matrices are rounded to half precision.
+
+    Vectors (batch norms, biases) keep float32: they are small, and their statistics have a range
+    that half precision does not.
+    """
+    model = copy.deepcopy(model).cpu().float().eval()
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.data = parameter.data.half()
+    return model
+
+
 def golden_arrays(model: DepthModel, images: np.ndarray) -> dict[str, np.ndarray]:
-    """What every engine must reproduce.
+    """Return what every engine must reproduce (see ``bundle_writer.write_bundle``).
 
     Args:
         model: the network.
-        images: (3, H, W, 3) uint8 RGB, rendered; the first is appended once more.
-
-    Returns:
-        The arrays of ``golden.npz`` (see ``bundle.Golden``).
+        images: (3, H, W, 3) uint8 RGB, rendered.
     """
-    images = np.concatenate([images, images[:1]])
     with torch.inference_mode():
-        depth, sigma, _ = InferenceModel(model)(torch.from_numpy(images))
-    return {"images": images, "depth": depth.numpy(), "sigma": sigma.numpy()}
+        planes = InferenceModel(model)(torch.from_numpy(images))
+    return {"images": images, **{n: p.numpy() for n, p in zip(OUTPUT_NAMES, planes, strict=True)}}
 
 
 def export_bundle(
     model: DepthModel, folder: Path, description: dict[str, Any], golden_images: np.ndarray
 ) -> None:
-    """Writes a whole bundle, replacing the folder only when all of it is there.
+    """Write a whole bundle, whose weights are rounded to half precision once for all its files.
 
     Args:
         model: the trained network.
-        folder: of the bundle; its name is the model's.
+        folder: of the bundle; its name is the model's. New, empty, or a bundle to be replaced.
         description: ``range_m`` {min, max}, ``calibration`` {probability, quantile},
             ``licence``, and whatever else ``model.yaml`` should tell.
         golden_images: (3, H, W, 3) uint8 RGB, rendered.
+
+    Raises:
+        BundleError: the folder holds something else.
     """
-    model = model.eval()
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    export_onnx(model, part / "model.onnx")
-    export_onnx(model, part / "model_fp16.onnx", torch.float16)
-    save_weights(part / "model.safetensors", model)
-    np.savez_compressed(part / "golden.npz", **golden_arrays(model, golden_images))
-    content = {
-        "format_version": FORMAT_VERSION,
-        "name": folder.name,
-        "architecture": model.config.to_dict(),
-        **description,
-        "files": {path.name: file_digest(path) for path in sorted(part.iterdir())},
+    stored = halved(model)
+    model = copy.deepcopy(stored).float()
+    graphs = {
+        "model.onnx": make_graph(model),
+        "model_fp16.onnx": make_graph(model, torch.float16),
     }
-    (part / DESCRIPTION).write_text(
-        yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100), encoding="utf-8"
+    config = model.config
+    content = {
+        "kind": "canonical",
+        "input": {"height": config.height, "width": config.width, "resize": "pad"},
+        "outputs": list(OUTPUT_NAMES),
+        "focal_px": config.focal_px,
+        "architecture": config.to_dict(),
+        **description,
+    }
+    write_bundle(
+        folder,
+        graphs,
+        golden_arrays(model, golden_images),
+        content,
+        lambda part: save_weights(part / "model.safetensors", stored),
     )
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)

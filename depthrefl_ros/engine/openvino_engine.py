@@ -92,7 +92,11 @@ class OpenVinoEngine(Engine):
             self.device = _device_name(core, self._compiled, device)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot compile {path}: {error}") from error
-        self._names = [output.get_any_name() for output in self._compiled.outputs]
+        # An output may have several names, of nodes that OpenVINO has merged into one.
+        found = [output.get_names() for output in self._compiled.outputs]
+        self._names = [next((n for n in bundle.outputs if n in names), "") for names in found]
+        if sorted(self._names) != sorted(bundle.outputs):
+            raise EngineError(f"{path} has outputs {found}; {list(bundle.outputs)} are needed")
 
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         rows = []

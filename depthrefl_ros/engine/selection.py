@@ -231,6 +231,7 @@ class _Walk:
                 flavour,
                 self._bundle.height,
                 self._bundle.width,
+                self._bundle.outputs,
                 precision=precision,
                 runtime_cache=self._kernels,
                 gpu=gpu,

@@ -20,38 +20,30 @@ class SelfTestReport:
     """How far an engine is from the golden outputs, on the image where it is farthest.
 
     Attributes:
-        depth_median: median of the relative difference of depth.
-        depth_p99: 99th percentile of the same.
-        sigma_median: median of the relative difference of sigma.
-        sigma_p99: 99th percentile of the same.
-        repeat: largest relative difference between two runs on the same image.
+        median: of each plane's difference, by the plane's name.
+        p99: 99th percentile of the same.
+        repeat: largest difference between two runs on the same image, over all planes.
     """
 
-    depth_median: float
-    depth_p99: float
-    sigma_median: float
-    sigma_p99: float
+    median: dict[str, float]
+    p99: dict[str, float]
     repeat: float
 
     def __str__(self) -> str:
-        return (
-            f"depth {self.depth_median:.2e} (p99 {self.depth_p99:.2e}), sigma "
-            f"{self.sigma_median:.2e} (p99 {self.sigma_p99:.2e}), repeat {self.repeat:.2e}"
-        )
+        planes = (f"{n} {self.median[n]:.2e} (p99 {self.p99[n]:.2e})" for n in self.median)
+        return f"{', '.join(planes)}, repeat {self.repeat:.2e}"
 
 
 def relative_difference(measured: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
-    """Median and 99th percentile of |measured - reference| / |reference|; NaN counts as inf."""
-    difference = np.abs(measured - reference) / np.abs(reference)
-    difference[np.isnan(difference)] = np.inf
-    # Without interpolation, since between two infinities there is none.
-    ordered = np.sort(difference, axis=None)
-    median, p99 = (ordered[math.ceil(share * (ordered.size - 1))] for share in (0.5, 0.99))
-    return float(median), float(p99)
+    """Return median and 99th percentile of |measured - reference| / |reference|."""
+    return _summary(_difference("depth", measured, reference))
 
 
 def self_test(engine: Engine, bundle: Bundle) -> SelfTestReport:
-    """Checks that the engine reproduces the bundle's golden depth and sigma, and repeats itself.
+    """Check that the engine reproduces the bundle's golden outputs, and repeats itself.
+
+    Depth and sigma are compared by their relative difference, ``relative``, which may be 0, by its
+    difference over the image's largest value, and ``sky``, a probability, as it is.
 
     Raises:
         EngineError: it does not; the message has the figures and what was allowed.
@@ -60,22 +52,21 @@ def self_test(engine: Engine, bundle: Bundle) -> SelfTestReport:
     golden = bundle.golden()
     # One at a time and in order: an engine that drifts from frame to frame shows it here.
     outputs = [engine.infer(image[None]) for image in golden.images]
-    figures = []
-    for plane in ("depth", "sigma"):
-        pairs = zip(outputs, getattr(golden, plane), strict=True)
-        by_image = [relative_difference(output[plane][0], truth) for output, truth in pairs]
-        figures += [max(figure) for figure in zip(*by_image, strict=True)]
+    missing = golden.planes.keys() - outputs[0].keys()
+    if missing:
+        raise EngineError(f"{engine.name} gives no {', '.join(sorted(missing))}")
     first, again = outputs[golden.repeated()], outputs[-1]
-    with np.errstate(divide="ignore", invalid="ignore"):  # an engine that gives zeros
-        repeat = np.abs([again[plane] / first[plane] - 1.0 for plane in ("depth", "sigma")]).max()
-    report = SelfTestReport(*figures, float(repeat))
+    medians, p99s, repeats = {}, {}, []
+    for plane, truths in golden.planes.items():
+        pairs = [(output[plane][0], truth) for output, truth in zip(outputs, truths, strict=True)]
+        figures = [_summary(_difference(plane, *pair)) for pair in pairs]
+        medians[plane], p99s[plane] = (max(column) for column in zip(*figures, strict=True))
+        repeats.append(_difference(plane, again[plane], first[plane]).max())
+    report = SelfTestReport(medians, p99s, float(max(repeats)))
     median, p99 = TOLERANCES[engine.precision]
-    # Each compared for itself: a NaN in repeat fails its comparison, but would vanish in a max().
     is_right = (
-        report.depth_median <= median
-        and report.sigma_median <= median
-        and report.depth_p99 <= p99
-        and report.sigma_p99 <= p99
+        all(figure <= median for figure in medians.values())
+        and all(figure <= p99 for figure in p99s.values())
         and report.repeat <= REPEAT_TOLERANCE
     )
     if not is_right:
@@ -84,3 +75,22 @@ def self_test(engine: Engine, bundle: Bundle) -> SelfTestReport:
             f"{median:g} (p99 {p99:g}), repeat {REPEAT_TOLERANCE:g}"
         )
     return report
+
+
+def _difference(plane: str, measured: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Pixel by pixel and without a unit; what is no number counts as infinitely far."""
+    scale = np.abs(reference)
+    if plane in ("relative", "sky"):
+        scale = scale.max() if plane == "relative" else 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):  # an engine that gives zeros
+        difference = np.abs(measured - reference) / scale
+    difference[np.isnan(difference)] = np.inf
+    return difference
+
+
+def _summary(difference: np.ndarray) -> tuple[float, float]:
+    """Median and 99th percentile."""
+    # Without interpolation, since between two infinities there is none.
+    ordered = np.sort(difference, axis=None)
+    median, p99 = (ordered[math.ceil(share * (ordered.size - 1))] for share in (0.5, 0.99))
+    return float(median), float(p99)

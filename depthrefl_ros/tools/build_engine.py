@@ -191,7 +191,7 @@ def _test_plan(
     flavour = find_flavour(args.engine, gpu)
     if not flavour.can_run:
         return f"not made: {flavour.reason}"
-    size = (bundle.height, bundle.width, args.batch)
+    size = (bundle.height, bundle.width, bundle.outputs, args.batch)
     engine = TensorRTEngine(plan, args.engine, *size, precision=precision, gpu=gpu)
     try:
         return str(self_test(engine, bundle))

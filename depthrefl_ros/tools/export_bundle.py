@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
+import numpy as np
+
 from depthrefl_ros.tools.command_line import (
     ToolError,
     add_json_argument,
@@ -15,12 +18,14 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
+from depthrefl_ros.tools.output_folder import check_output_folder
 
 if TYPE_CHECKING:
     from depthrefl_ros.network.model import DepthModel
 
 EXAMPLES = """
 depthrefl export_bundle runs/tiny models/indoor_tiny --golden a.jpg b.jpg c.jpg
+export_bundle old_bundle new_bundle
 """
 # The weights are the one part of the package that is not Apache-2.0: said wherever they load.
 LICENCE = "weights for research use only (trained on NYU Depth v2); code Apache-2.0"
@@ -41,19 +46,29 @@ IMAGENET = "ImageNet, EfficientNet-Lite (Apache-2.0)"
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser("depthrefl export_bundle", __doc__ or "", EXAMPLES)
     parser.add_argument(
-        "run", type=Path, help="folder of a run on which `depthrefl train finish` has been called"
+        "run",
+        type=Path,
+        help="folder of a run on which `depthrefl train finish` has been called, or a bundle of "
+        "ours to write anew in today's format",
     )
-    parser.add_argument("bundle", type=Path, help="folder to write; its name is the model's")
+    parser.add_argument(
+        "bundle",
+        type=Path,
+        help="folder to write, new, empty or a bundle to replace; its name is the model's",
+    )
     parser.add_argument(
         "--golden",
         type=Path,
         nargs=3,
-        required=True,
         metavar="IMAGE",
-        help="three rendered images for the self-test; no images of data sets",
+        help="three rendered images for the self-test; no images of data sets; needed for a run",
     )
-    parser.add_argument("--min-range", type=float, default=0.4, help="metres (default 0.4)")
-    parser.add_argument("--max-range", type=float, default=10.0, help="metres (default 10)")
+    parser.add_argument(
+        "--min-range", type=float, help="metres (default 0.4, or what the bundle says)"
+    )
+    parser.add_argument(
+        "--max-range", type=float, help="metres (default 10, or what the bundle says)"
+    )
     add_json_argument(parser, "the bundle's file sizes in bytes")
     return parser
 
@@ -95,6 +110,9 @@ def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> di
     return {
         "licence": LICENCE,
         "licence_details": LICENCE_DETAILS,
+        "commercial": "no",
+        "source": "trained by depthrefl_ros",
+        "sources": {"final.safetensors": metrics["weights_sha256"]},
         "accuracy": accuracy,
         "training": {
             "data": [
@@ -147,23 +165,77 @@ def load_run(run: Path) -> tuple[DepthModel, dict[str, Any]]:
     return model, describe(metrics, calibration)
 
 
-def _export(args: argparse.Namespace, _: list[str]) -> int:
-    import cv2
-    import numpy as np
+def load_bundle(folder: Path) -> tuple[DepthModel, dict[str, Any], np.ndarray]:
+    """Return the network of a bundle, what its ``model.yaml`` tells, and its golden images.
 
-    model, told = load_run(args.run)
-    from depthrefl_ros.engine.export import export_bundle
+    Raises:
+        ToolError: the bundle is damaged, or not of a network of ours.
+    """
+    from depthrefl_ros.engine.bundle import Bundle, BundleError
+    from depthrefl_ros.network.checkpoints import CheckpointError, load_weights
+    from depthrefl_ros.network.model import ModelConfig, create_model
 
+    try:
+        bundle = Bundle.load(str(folder))
+        if "architecture" not in bundle.description:
+            raise ToolError(f"{folder} is not a network of ours: convert it again instead")
+        model = create_model(ModelConfig.from_dict(bundle.description["architecture"]))
+        load_weights(bundle.path("model.safetensors"), model)
+        images = bundle.golden().images[:3]
+    except (BundleError, CheckpointError) as error:
+        raise ToolError(str(error)) from error
+    made = ("format_version", "name", "architecture", "files", "kind", "input", "outputs")
+    told = {n: v for n, v in bundle.description.items() if n not in (*made, "focal_px")}
+    trained = "trained by depthrefl_ros" if bundle.description["format_version"] == 1 else ""
+    told |= {
+        "commercial": "no" if bundle.licence == LICENCE else bundle.commercial,
+        "source": bundle.source or trained or "unknown",
+        "sources": bundle.sources or {"model.safetensors": bundle.files["model.safetensors"]},
+    }
+    return model, told, images
+
+
+def read_golden(paths: list[Path], width: int, height: int) -> np.ndarray:
+    """Return images for the self-test, (n, height, width, 3) uint8 RGB.
+
+    Raises:
+        ToolError: a file is no image.
+    """
     images = []
-    for path in args.golden:
+    for path in paths:
         image = cv2.imread(str(path))
         if image is None:
             raise ToolError(f"{path} is no image that OpenCV reads")
-        size = (model.config.width, model.config.height)
         rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        images.append(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
-    range_m = {"min": args.min_range, "max": args.max_range}
-    export_bundle(model, args.bundle, {**told, "range_m": range_m}, np.stack(images))
+        images.append(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA))
+    return np.stack(images)
+
+
+def _export(args: argparse.Namespace, _: list[str]) -> int:
+    from depthrefl_ros.engine.bundle import BundleError, is_bundle
+
+    check_output_folder(args.bundle, is_bundle)
+    if is_bundle(args.run):
+        model, told, images = load_bundle(args.run)
+    else:
+        if args.golden is None:
+            raise ToolError("--golden is missing: a run has no images for the self-test")
+        model, told = load_run(args.run)
+        told["range_m"] = {"min": 0.4, "max": 10.0}
+    if args.golden is not None:
+        images = read_golden(args.golden, model.config.width, model.config.height)
+    asked = {"min": args.min_range, "max": args.max_range}
+    told["range_m"] |= {name: value for name, value in asked.items() if value is not None}
+    try:
+        from depthrefl_ros.engine.export import export_bundle
+
+        export_bundle(model, args.bundle, told, images)
+    except ImportError as error:
+        raise ToolError(
+            f"exporting needs {error.name}: in the checkout, pip install '.[train]'"
+        ) from error
+    except (BundleError, OSError) as error:
+        raise ToolError(str(error)) from error
     sizes = {path.name: path.stat().st_size for path in sorted(args.bundle.iterdir())}
     for name, size in sizes.items():
         print(f"{name:20} {size / 1e6:8.2f} MB")

@@ -105,6 +105,7 @@ def write_bundle(run: Path, base: Bundle, target: Path) -> None:
         **told,
         "licence": base.licence,
         "licence_details": base.description.get("licence_details", ""),
+        "commercial": base.commercial,
         "range_m": {"min": base.min_range_m, "max": base.max_range_m},
     }
     export_bundle(model, target, description, base.golden().images[:3])

@@ -122,7 +122,8 @@ def build_plan(
 
 def _parse(runtime: ModuleType, network: Any, log: RuntimeLog, onnx_path: Path) -> Any:
     parser = runtime.OnnxParser(network, log.logger)
-    if parser.parse(onnx_path.read_bytes()):
+    # The path tells where weights lie that are not in the file itself.
+    if parser.parse(onnx_path.read_bytes(), str(onnx_path)):
         return parser
     errors = (parser.get_error(index) for index in range(parser.num_errors))
     reasons = "; ".join(

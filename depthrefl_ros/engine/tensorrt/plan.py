@@ -14,7 +14,6 @@ from depthrefl_ros.engine.tensorrt.cuda import Gpu, find_gpu
 # Which of a bundle's files has which precision (networks are strongly typed).
 ONNX_FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx"}
 INPUT = "images"
-OUTPUTS = ("depth", "sigma", "relative")
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class PlanKey:
 
     Attributes:
         model: name of the bundle; for people, it does not make another plan.
-        onnx_sha256: of the ONNX file's bytes, hexadecimal.
+        onnx_sha256: of the ONNX file and its weights (``Bundle.network_digest``), hexadecimal.
         engine: ``tensorrt`` or ``tensorrt_rtx``.
         engine_version: of that library.
         driver: version of the GPU's driver; empty where it was built without one.
@@ -125,13 +124,12 @@ def plan_key(
     found = find_flavour(flavour, gpu)
     if not found.can_build:
         raise EngineMissingError(found.reason)
-    digest = bundle.description["files"].get(ONNX_FILES.get(precision))
-    if digest is None:
+    if ONNX_FILES.get(precision) not in bundle.files:
         raise EngineError(f"model {bundle.name} has no {precision} file for {flavour}")
     device = Gpu("", "", 0, "") if not found.can_run else find_gpu(gpu)
     return PlanKey(
         model=bundle.name,
-        onnx_sha256=digest,
+        onnx_sha256=bundle.network_digest(ONNX_FILES[precision]),
         engine=flavour,
         engine_version=found.version,
         driver=device.driver,

@@ -22,7 +22,7 @@ from depthrefl_ros.engine.tensorrt.api import (
     runtime_log,
 )
 from depthrefl_ros.engine.tensorrt.cuda import CudaStream, find_gpu, use_gpu
-from depthrefl_ros.engine.tensorrt.plan import INPUT, OUTPUTS
+from depthrefl_ros.engine.tensorrt.plan import INPUT
 
 _Work = Callable[[], None]
 _log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class TensorRTEngine(Engine):
         flavour: ``tensorrt`` or ``tensorrt_rtx``, the one that built it.
         height: of the input, pixels.
         width: of the input, pixels.
+        outputs: of the network, by name (``Bundle.outputs``).
         max_batch: for which the plan was built; larger batches run in parts.
         precision: ``fp32`` or ``fp16``.
         runtime_cache: what ``runtime_cache`` returned at an earlier start on this machine.
@@ -57,6 +58,7 @@ class TensorRTEngine(Engine):
         flavour: str,
         height: int,
         width: int,
+        outputs: tuple[str, ...],
         max_batch: int = 1,
         *,
         precision: str,
@@ -66,7 +68,7 @@ class TensorRTEngine(Engine):
         module, log = load_runtime(flavour), runtime_log(flavour)
         self.name, self.precision = flavour, precision
         self.height, self.width, self._max_batch = height, width, max_batch
-        self._log = log
+        self._log, self._outputs = log, outputs
         with suppress(EngineError):  # the refusal below says why
             use_gpu(gpu)
         self._runtime = create(flavour, "Runtime")
@@ -83,7 +85,9 @@ class TensorRTEngine(Engine):
         self._stream = CudaStream(gpu)
         try:
             self._input = self._stream.allocate(max_batch * height * width * 3)
-            self._output = self._stream.allocate(len(OUTPUTS) * max_batch * height * width * 4)
+            self._output = self._stream.allocate(
+                len(self._outputs) * max_batch * height * width * 4
+            )
         except EngineError:
             self._stream.close()
             raise
@@ -92,7 +96,7 @@ class TensorRTEngine(Engine):
 
     def _check_shapes(self) -> None:
         names = {self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)}
-        if names != {INPUT, *OUTPUTS}:
+        if names != {INPUT, *self._outputs}:
             raise EngineError(f"the plan's tensors are {sorted(names)}; another network's?")
         found = tuple(self._engine.get_tensor_shape(INPUT))
         if found[0] < 0:  # batches vary: the profile says up to which
@@ -108,7 +112,7 @@ class TensorRTEngine(Engine):
         ]
         if len(parts) == 1:
             return parts[0]
-        return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
 
     def _run_part(self, images: np.ndarray) -> dict[str, np.ndarray]:
         count = len(images)
@@ -119,14 +123,14 @@ class TensorRTEngine(Engine):
         self._batches[count].launch()
         self._stream.synchronise()
         # Copied: the caller owns them, and the next frame writes over the pinned memory.
-        shape = (len(OUTPUTS), count, 1, self.height, self.width)
+        shape = (len(self._outputs), count, 1, self.height, self.width)
         planes = self._output.host.view(np.float32)[: math.prod(shape)].reshape(shape).copy()
-        return dict(zip(OUTPUTS, planes, strict=True))
+        return dict(zip(self._outputs, planes, strict=True))
 
     def _open_batch(self, shape: tuple[int, ...]) -> _Batch:
         context = create_context(self._module, self._engine, self._cache)
         plane = math.prod(shape[:3]) * 4
-        addresses = {name: self._output.address + i * plane for i, name in enumerate(OUTPUTS)}
+        addresses = {name: self._output.address + i * plane for i, name in enumerate(self._outputs)}
         addresses[INPUT] = self._input.address
         is_set = context is not None and context.set_input_shape(INPUT, shape)
         for name, address in addresses.items():
@@ -137,7 +141,7 @@ class TensorRTEngine(Engine):
         batch = _Batch(
             upload=lambda: self._stream.upload(self._input, math.prod(shape)),
             compute=lambda: self._compute(context),
-            download=lambda: self._stream.download(self._output, len(OUTPUTS) * plane),
+            download=lambda: self._stream.download(self._output, len(self._outputs) * plane),
         )
         if not is_rtx(self._module):  # which does so by itself
             self._record(batch)

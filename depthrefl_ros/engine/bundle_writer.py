@@ -1,0 +1,152 @@
+"""Writes a bundle's folder: graphs over one file of weights, golden outputs, description, hashes.
+
+Needs onnx, and no torch: networks of others come here as ONNX graphs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import yaml
+from onnx import numpy_helper
+from onnx.external_data_helper import set_external_data
+
+from depthrefl_ros.engine.bundle import (
+    DESCRIPTION,
+    FORMAT_VERSION,
+    WEIGHTS,
+    BundleError,
+    file_digest,
+    is_bundle,
+)
+from depthrefl_ros.engine.description import read_fields
+
+_SMALLEST_SHARED = 512  # bytes; smaller tensors stay in their graph
+_ALIGNMENT = 64  # bytes, so that engines may map the weights as they lie
+_GOLDEN_BITS = 10  # of 23 in a float32's mantissa that are cleared: 6e-5 of the value
+
+
+def write_bundle(
+    folder: Path,
+    graphs: Mapping[str, onnx.ModelProto],
+    golden: Mapping[str, np.ndarray],
+    content: Mapping[str, Any],
+    write_more: Callable[[Path], None] = lambda folder: None,
+) -> None:
+    """Write a whole bundle; the folder is there with all of it or as it was.
+
+    Args:
+        folder: of the bundle; its name is the model's. New, empty, or a bundle, which is replaced;
+            files in it that its ``model.yaml`` does not list are kept.
+        graphs: the networks by file name, ``model.onnx`` and perhaps ``model_fp16.onnx``; their
+            weights move to one shared file.
+        golden: ``images`` (3, H, W, 3) uint8 RGB, and (3, 1, H, W) float32 of each output; the
+            first is repeated as the fourth.
+        content: of ``model.yaml``, apart from version, name and files.
+        write_more: writes further files of the bundle into the folder that it is given.
+
+    Raises:
+        BundleError: the folder holds something else.
+        OSError: it cannot be written.
+    """
+    folder = folder.absolute()
+    if folder.exists() and not is_bundle(folder) and (folder.is_file() or any(folder.iterdir())):
+        raise BundleError(f"{folder} is no bundle, and what it holds is not replaced")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        if graphs:
+            save_graphs(graphs, part)
+        write_more(part)
+        np.savez_compressed(part / "golden.npz", **_compressible(golden))
+        description = {
+            "format_version": FORMAT_VERSION,
+            "name": folder.name,
+            **content,
+            "files": {path.name: file_digest(path) for path in sorted(part.iterdir())},
+        }
+        (part / DESCRIPTION).write_text(
+            yaml.safe_dump(description, sort_keys=False, allow_unicode=True, width=100),
+            encoding="utf-8",
+        )
+        _replace(folder, part)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path) -> None:
+    """Save graphs over one file of weights, in which equal tensors stand once.
+
+    Args:
+        graphs: by file name; left as they are.
+        folder: for the graphs and ``model.weights``.
+    """
+    offsets: dict[bytes, int] = {}
+    copies = {}
+    with (folder / WEIGHTS).open("wb") as file:
+        for name, graph in graphs.items():
+            copies[name] = copy = onnx.ModelProto()
+            copy.CopyFrom(graph)
+            for tensor in copy.graph.initializer:
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+                data = tensor.raw_data
+                if len(data) < _SMALLEST_SHARED:
+                    continue
+                digest = hashlib.sha256(data).digest()
+                if digest not in offsets:
+                    file.write(bytes(-file.tell() % _ALIGNMENT))
+                    offsets[digest] = file.tell()
+                    file.write(data)
+                set_external_data(tensor, WEIGHTS, offsets[digest], len(data))
+                tensor.ClearField("raw_data")
+    for name, copy in copies.items():
+        (folder / name).write_bytes(copy.SerializeToString())
+        onnx.checker.check_model(str(folder / name))
+
+
+def _compressible(golden: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of ``golden.npz``; planes lose bits that no engine reproduces."""
+    arrays = {}
+    for name, array in golden.items():
+        array = np.concatenate([array, array[:1]])
+        if name != "images":
+            half = np.uint32(1 << (_GOLDEN_BITS - 1))
+            mask = np.uint32(0xFFFFFFFF ^ ((1 << _GOLDEN_BITS) - 1))
+            bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+            array = ((bits + half) & mask).view(np.float32)
+        arrays[name] = array
+    return arrays
+
+
+def _replace(folder: Path, part: Path) -> None:
+    """Puts the new folder in the old one's place; what is no part of the old bundle moves along."""
+    part.chmod(0o777 & ~_umask())
+    if folder.is_dir():
+        listed = {DESCRIPTION, *_listed(folder)}
+        for path in folder.iterdir():
+            if path.name in listed:
+                continue
+            if (part / path.name).exists():
+                raise BundleError(f"{path} is not of the bundle there, and would be replaced")
+            shutil.copytree(path, part / path.name) if path.is_dir() else shutil.copy2(path, part)
+        shutil.rmtree(folder)  # all that is in it was listed, or has been copied
+    part.rename(folder)
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    return read_fields(folder / DESCRIPTION).digests("files") if is_bundle(folder) else {}
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,162 @@
+"""``model.yaml``, field by field: what is missing, misspelt or absurd is named with the file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_NEEDED = object()
+
+
+class BundleError(Exception):
+    """A bundle that is missing, damaged, or of a version that this code does not read."""
+
+
+class Fields:
+    """The fields of ``model.yaml``, or of one mapping in it.
+
+    Args:
+        path: of the file.
+        values: of the fields by name.
+        prefix: of the mapping's own name, with a dot.
+    """
+
+    def __init__(self, path: Path, values: dict[str, Any], prefix: str = ""):
+        self.path, self.values, self._prefix = path, values, prefix
+
+    def has(self, name: str) -> bool:
+        """Return whether the field is there and not empty."""
+        return self.values.get(name) is not None
+
+    def part(self, name: str) -> Fields:
+        """Return the mapping of this name."""
+        value = self._get(name)
+        if not isinstance(value, dict):
+            raise self.error(name, value, "a mapping is needed")
+        return Fields(self.path, value, f"{self._prefix}{name}.")
+
+    def number(self, name: str, low: float, high: float, default: Any = _NEEDED) -> Any:
+        """Return a finite number in [low, high]."""
+        value = self._get(name, default)
+        if value is default:
+            return default
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (is_number and math.isfinite(value) and low <= value <= high):
+            raise self.error(name, value, f"a number from {low:g} to {high:g} is needed")
+        return float(value)
+
+    def whole(self, name: str, low: int, high: int) -> int:
+        """Return a whole number in [low, high]."""
+        value = self.number(name, low, high)
+        if value != int(value):
+            raise self.error(name, value, "a whole number is needed")
+        return int(value)
+
+    def text(self, name: str, default: Any = _NEEDED) -> Any:
+        """Return a text that is not empty."""
+        value = self._get(name, default)
+        if value is default:
+            return default
+        if not isinstance(value, str) or not value.strip():
+            raise self.error(name, value, "a text is needed")
+        return value
+
+    def choice(self, name: str, known: Sequence[str], default: Any = _NEEDED) -> str:
+        """Return one of the known words; YAML's bare ``yes`` and ``no`` are words here."""
+        value = self._get(name, default)
+        value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+        if value not in known:
+            raise self.error(name, value, f"known are {', '.join(known)}")
+        return value
+
+    def choices(self, name: str, known: Sequence[str]) -> tuple[str, ...]:
+        """Return several of the known words, each once, in the order in which they are known."""
+        value = self._get(name)
+        if not isinstance(value, list) or not value or any(one not in known for one in value):
+            raise self.error(name, value, f"a list out of {', '.join(known)} is needed")
+        if len(set(value)) != len(value):
+            raise self.error(name, value, "one of them stands twice")
+        return tuple(one for one in known if one in value)
+
+    def digests(self, name: str, default: Any = _NEEDED) -> dict[str, str]:
+        """Return SHA-256 by file name, hexadecimal."""
+        values = self._get(name, default)
+        if not isinstance(values, dict):
+            raise self.error(name, values, "a mapping of file names to SHA-256 is needed")
+        for file, digest in values.items():
+            if not (isinstance(digest, str) and len(digest) == 64):
+                raise self.error(f"{name}.{file}", digest, "a SHA-256 in hexadecimal is needed")
+            if not isinstance(file, str) or Path(file).name != file:
+                raise self.error(name, file, "names of files in the bundle are needed")
+        return dict(values)
+
+    def rising(self, name: str, high: float) -> np.ndarray:
+        """Return a list of at least two rising numbers in [0, high], (n,) float64."""
+        values = self._get(name)
+        try:
+            array = np.array(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise self.error(name, values, "a list of numbers is needed") from error
+        if array.ndim != 1 or array.size < 2:
+            raise self.error(name, values, "a list of at least two numbers is needed")
+        steps = np.diff(array)
+        is_right = np.isfinite(array).all() and array[0] >= 0.0 and array[-1] <= high
+        if not is_right or (steps < 0.0).any():
+            first = next((n for n, step in zip(array[1:], steps, strict=True) if step < 0), None)
+            where = (
+                f"{first:g} is less than the number before it" if first is not None else "not so"
+            )
+            needed = f"rising finite numbers from 0 to {high:g} are needed; {where}"
+            raise self.error(name, f"{array.size} numbers", needed)
+        return array
+
+    def error(self, name: str, value: Any, needed: str) -> BundleError:
+        """Return what is wrong with a field, in one line."""
+        words = value if isinstance(value, str) and value.endswith("numbers") else repr(value)
+        words = words if len(words) <= 120 else f"{words[:120]}..."
+        return BundleError(f"{self.path}: {self._prefix}{name} is {words}; {needed}")
+
+    def _get(self, name: str, default: Any = _NEEDED) -> Any:
+        value = self.values.get(name)
+        if value is None:
+            if default is _NEEDED:
+                raise BundleError(f"{self.path} has no {self._prefix}{name}")
+            return default
+        return value
+
+
+def read_fields(path: Path) -> Fields:
+    """Read ``model.yaml``.
+
+    Raises:
+        BundleError: it cannot be read, or holds no mapping.
+    """
+    try:
+        content = path.read_bytes()
+        refuse_lfs_pointer(path, content)
+        values = yaml.safe_load(content.decode("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise BundleError(f"{path} cannot be read: {reason}") from error
+    if not isinstance(values, dict):
+        raise BundleError(f"{path} holds a {type(values).__name__}; a mapping is needed")
+    return Fields(path, values)
+
+
+def refuse_lfs_pointer(path: Path, head: bytes) -> None:
+    """Check that a file's first bytes are not those of a Git LFS pointer.
+
+    Raises:
+        BundleError: they are; says what fetches the file itself.
+    """
+    if head.startswith(_LFS_POINTER):
+        raise BundleError(
+            f"{path} is a Git LFS pointer and not the file itself: run `git lfs pull` in the "
+            "checkout it came from"
+        )
