@@ -339,6 +339,45 @@ def test_the_command_renders_a_room_resumes_and_refuses_to_mix(known_scene, tmp_
     assert unmade.returncode == 2 and "sweethome3d-furniture" in unmade.stderr
 
 
+SDF = """<sdf version="1.6"><world name="w">
+<model name="hall"><link name="link">
+  <visual name="floor"><geometry><plane><size>6 6</size></plane></geometry></visual>
+  <visual name="a"><pose>3 0 1.5 0 0 0</pose><geometry><box><size>0.1 6 3</size></box></geometry></visual>
+  <visual name="b"><pose>-3 0 1.5 0 0 0</pose><geometry><box><size>0.1 6 3</size></box></geometry></visual>
+  <visual name="c"><pose>0 3 1.5 0 0 0</pose><geometry><box><size>6 0.1 3</size></box></geometry></visual>
+  <visual name="d"><pose>0 -3 1.5 0 0 0</pose><geometry><box><size>6 0.1 3</size></box></geometry></visual>
+  <visual name="crate"><pose>1 1 0 0 0 0.5</pose><geometry><mesh><uri>crate.obj</uri>
+    <scale>0.8 0.8 0.8</scale></mesh></geometry></visual>
+</link></model></world></sdf>
+"""  # noqa: E501
+OBJ = """v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1
+f 4 3 2 1\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8
+"""
+
+
+def test_a_gazebo_world_is_rendered_from_its_floor(known_scene, tmp_path):
+    """No point is under the floor, behind a wall or over the ceiling that was added at 3 m."""
+    world, out = tmp_path / "hall.world", tmp_path / "out"
+    world.write_text(SDF)
+    (tmp_path / "crate.obj").write_text(OBJ)
+    command = [SYNTH_PYTHON, "-m", "depthrefl_ros.tools.render", "world", world, out,
+               "--count", "3", "--width", "64", "--height", "48", "--samples", "1",
+               "--views", "3"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    folder = RenderedFolder(out)
+    for name, (_, png, camera) in zip(folder.names(), folder.frames(), strict=True):
+        depth = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) / 1000.0
+        v, u = np.mgrid[0:48, 0:64]
+        rays = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, u * 0 + 1], -1)
+        heights = Pose.from_mount(**folder.mounts()[name]).apply(rays * depth[..., None])[..., 2]
+        assert heights.min() > -0.01 and heights.max() < 3.04
+        assert depth.min() > 0 and depth.max() < 8.5
+    (tmp_path / "crate.obj").unlink()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "crate.obj is missing" in done.stderr
+
+
 def test_a_drive_has_the_mounts_that_its_floor_shows(known_scene, tmp_path):
     """With its mount the floor of each image back-projects to z = 0 of the base frame."""
     out = tmp_path / "drive"

@@ -21,9 +21,11 @@ from depthrefl_ros.tools.command_line import (
 )
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 from depthrefl_ros.training.synth.models import CatalogueError, Models
+from depthrefl_ros.training.synth.worlds import WorldError, find_world, read_world
 
 EXAMPLES = """
 depthrefl render rooms data/rooms --count 400 --seed 1000 --resume
+depthrefl render world my_robot_world data/world --count 200
 depthrefl render corridor data/corridor --count 64
 depthrefl render corridor corridor.mcap --json corridor.json
 depthrefl render drive data/drive --count 30 --seed 9100
@@ -59,6 +61,17 @@ def parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="with *.sh3f catalogues (Debian's sweethome3d-furniture): most pieces are theirs",
     )
+    world = commands.add_parser("world", help="views of a Gazebo world (SDF), as a dataset folder")
+    world.add_argument("world", type=Path, help="*.world or *.sdf file, or a folder with one")
+    world.add_argument("out", type=Path, help="dataset folder")
+    world.add_argument(
+        "--models", type=Path, metavar="FOLDER",
+        help="where model:// is found (the world file's folder and the one above it)",
+    )  # fmt: skip
+    world.add_argument(
+        "--views", type=positive_int, default=4, help="images in one light (%(default)s)"
+    )
+    _add_render_arguments(world, count=100, seed=1, size=(320, 240), samples=6)
     corridor = commands.add_parser("corridor", help="a robot's drive, as a folder or an MCAP file")
     corridor.add_argument(
         "out",
@@ -117,38 +130,47 @@ def _render(args: argparse.Namespace, root: Path) -> dict:
         from depthrefl_ros.training.synth import generate
     except ImportError as error:
         raise ToolError(str(error)) from error
-    models = None
+    models, visuals = None, []
     recipe = {key: getattr(args, key) for key in ("command", "seed", "width", "height", "samples")}
     if args.command == "rooms":
         recipe |= {"views": args.views, "furniture": args.furniture is not None}
         recipe["in_turn"] = args.in_turn
+    elif args.command == "world":
+        recipe |= {"views": args.views, "world": args.world.name}
     try:
         if getattr(args, "furniture", None) is not None:
             models = Models(args.furniture)
+        if args.command == "world":
+            visuals = read_world(find_world(args.world), args.models)
         folder = RenderedFolder(root)
         existing = len(folder.names())
         if existing and not args.resume:
             raise ToolError(f"{root} holds {existing} images already; --resume goes on with them")
         folder.claim(recipe)
-    except (FolderError, CatalogueError) as error:
+    except (FolderError, CatalogueError, WorldError) as error:
         raise ToolError(str(error)) from error
     options = (args.count, args.seed, args.width, args.height, args.samples, args.threads)
     start = time.monotonic()
-    names: Iterator[str] = (
-        generate.render_rooms(folder, *options, args.views, models, args.in_turn)
-        if args.command == "rooms"
-        else {"corridor": generate.render_corridor, "drive": generate.render_drive}[args.command](
-            folder, *options
-        )
-    )
+    names: Iterator[str]
+    if args.command == "rooms":
+        names = generate.render_rooms(folder, *options, args.views, models, args.in_turn)
+    elif args.command == "world":
+        names = generate.render_world(folder, *options, visuals, args.views)
+    elif args.command == "corridor":
+        names = generate.render_corridor(folder, *options)
+    else:
+        names = generate.render_drive(folder, *options)
     made = 0
     with progress(args.count, args.command, "images") as bar, StopRequest() as stop:
         bar.update(min(existing, args.count))
-        for _ in names:
-            made += 1
-            bar.update()
-            if stop:
-                raise ToolError(f"stopped after {made} images; --resume goes on in {root}")
+        try:
+            for _ in names:
+                made += 1
+                bar.update()
+                if stop:
+                    raise ToolError(f"stopped after {made} images; --resume goes on in {root}")
+        except WorldError as error:
+            raise ToolError(str(error)) from error
     seconds = time.monotonic() - start
     print(f"{root}: {made} images rendered in {seconds:.0f} s, {len(folder.names())} in all")
     return {"images": made, "seconds": seconds, "folder": str(root)}

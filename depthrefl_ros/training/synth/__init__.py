@@ -9,6 +9,7 @@ The way of one image:
 
     shell.py, furniture.py, things.py, materials.py ─► stage.py (primitives)
     models.py (catalogues) ─► imports.py (furniture models on the stage)
+    worlds.py (SDF) ─► world_stage.py (a Gazebo world on the stage)
     spaces.py, halls.py (what is built in), floor_plan.py (free spots) ─► rooms.py, drive.py
       ─► views.py (where cameras stand) ─► renderer.py (image, depth, camera)
       ─► folder.py (dataset) ─► recording.py (MCAP)

@@ -14,6 +14,8 @@ from .renderer import Renderer
 from .rooms import KINDS, build_room
 from .stage import Stage
 from .views import View, choose_views
+from .world_stage import build_world
+from .worlds import Visual
 
 VIEWS_PER_ROOM = 4
 
@@ -47,11 +49,46 @@ def render_rooms(
         views = choose_views(stage.cast, space.regions, rng, views_per_room, stage.things())
         keys = rng.uniform(0.08, 0.2, views_per_room)
         renderer = Renderer(stage, width, height, samples, threads)
-        for name, view, key in zip(names, views, keys, strict=False):
-            if name not in folder:
-                rendered = renderer.render(view, float(key))
-                folder.add(name, rendered.image, rendered.depth_m, rendered.camera, view.pose())
-                yield name
+        yield from _render_missing(folder, renderer, names, views, keys)
+
+
+def render_world(
+    folder: RenderedFolder,
+    count: int,
+    seed: int,
+    width: int,
+    height: int,
+    samples: int,
+    threads: int,
+    visuals: list[Visual],
+    views_per_light: int = VIEWS_PER_ROOM,
+) -> Iterator[str]:
+    """Renders images 0000 to count - 1 of a Gazebo world and yields each new name.
+
+    Every `views_per_light` images the world gets other lights, by `seed` and the ones after it.
+    """
+    for index in range(math.ceil(count / views_per_light)):
+        first = index * views_per_light
+        names = [f"{number:04d}" for number in range(first, min(first + views_per_light, count))]
+        if all(name in folder for name in names):
+            continue
+        stage = Stage()
+        region, rng = build_world(stage, visuals, seed + index)
+        views = choose_views(
+            stage.cast, [region], rng, views_per_light, stage.things(), large_far_share=0.0
+        )
+        keys = rng.uniform(0.08, 0.2, views_per_light)
+        renderer = Renderer(stage, width, height, samples, threads)
+        yield from _render_missing(folder, renderer, names, views, keys)
+
+
+def _render_missing(folder: RenderedFolder, renderer: Renderer, names, views, keys):
+    """Renders the views whose names the folder lacks and yields these names."""
+    for name, view, key in zip(names, views, keys, strict=False):
+        if name not in folder:
+            rendered = renderer.render(view, float(key))
+            folder.add(name, rendered.image, rendered.depth_m, rendered.camera, view.pose())
+            yield name
 
 
 def render_corridor(

@@ -184,20 +184,27 @@ class Stage:
                     middles.append((low + high) / 2)
         return np.array(middles).reshape(-1, 3)
 
+    def corners(self) -> np.ndarray:
+        """Returns the vertices (N, 3) of all meshes in the world, metres."""
+        return np.concatenate([corners for corners, _ in self._meshes()])
+
+    def _meshes(self) -> Iterator[tuple[np.ndarray, bpy.types.Mesh]]:
+        for thing in self.scene.objects:
+            if thing.type == "MESH":
+                mesh, pose = thing.data, np.array(thing.matrix_world)
+                local = np.empty(len(mesh.vertices) * 3, np.float32)
+                mesh.vertices.foreach_get("co", local)
+                yield local.reshape(-1, 3) @ pose[:3, :3].T + pose[:3, 3], mesh
+
     def _surfaces(self) -> BVHTree:
         """Returns all surfaces as they are now, panes and mirrors too, in one search tree."""
         if self._tree is None:
             corners, faces, count = [], [], 0
-            for thing in self.scene.objects:
-                if thing.type != "MESH":
-                    continue
-                mesh, pose = thing.data, np.array(thing.matrix_world)
-                local = np.empty(len(mesh.vertices) * 3, np.float32)
-                mesh.vertices.foreach_get("co", local)
-                corners.append(local.reshape(-1, 3) @ pose[:3, :3].T + pose[:3, 3])
+            for points, mesh in self._meshes():
+                corners += points.tolist()
                 faces += [[corner + count for corner in face.vertices] for face in mesh.polygons]
-                count += len(mesh.vertices)
-            self._tree = BVHTree.FromPolygons(np.concatenate(corners).tolist(), faces)
+                count += len(points)
+            self._tree = BVHTree.FromPolygons(corners, faces)
         return self._tree
 
     def _add(self, shape, centre, material, turn, smooth: bool) -> None:

@@ -131,6 +131,7 @@ def choose_views(
     rng: np.random.Generator,
     count: int,
     things: np.ndarray | None = None,
+    large_far_share: float = LARGE_FAR_SHARE,
 ) -> list[View]:
     """Chooses `count` views of what surrounds the regions.
 
@@ -138,11 +139,11 @@ def choose_views(
     would be of walls.
 
     The distances to aim for are stratified: one in each of `count` equal parts of the logarithm's
-    range, in random order. In large spaces a share of the views aims at the upper part of it
-    instead, which makes up for the rooms that have no far views.
+    range, in random order. In large spaces `large_far_share` of the views aims at the upper part of
+    it instead, which makes up for the rooms that have no far views.
     """
     parts = (rng.permutation(count) + rng.uniform(size=count)) / count
-    far_share = LARGE_FAR_SHARE if _reach(regions) > LARGE_REACH_M else 0.0
+    far_share = large_far_share if _reach(regions) > LARGE_REACH_M else 0.0
     parts = np.where(rng.uniform(size=count) < far_share, 0.72 + 0.28 * parts, parts)
     names = rng.choice(list(MOUNTS), size=count, p=[m.share for m in MOUNTS.values()])
     cells = [] if things is None else group(things)

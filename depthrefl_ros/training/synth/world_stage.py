@@ -1,0 +1,185 @@
+"""Brings a Gazebo world onto the stage, lights it, and says where cameras may be."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import collada
+import numpy as np
+from collada.common import DaeError
+
+from .materials import Materials
+from .renderer import silence
+from .stage import Matrix, Stage, bmesh, bpy
+from .views import Region
+from .worlds import Visual, WorldError
+
+PROBES = 400  # rays that look for the floor and the ceiling
+STEP_M = 0.05  # of the floor's height
+LAMP_M = 3.0  # between lights
+
+
+def build_world(
+    stage: Stage, visuals: list[Visual], seed: int
+) -> tuple[Region, np.random.Generator]:
+    """Fills the stage with a world and light that `seed` draws; adds a ceiling where none is.
+
+    Raises:
+        WorldError: a mesh cannot be read, or no floor is found.
+    """
+    rng = np.random.default_rng(seed)
+    materials = Materials(rng)
+    known: dict[tuple, list] = {}
+    for visual in visuals:
+        key = (visual.kind, visual.mesh, visual.colour)
+        if key not in known:
+            known[key] = _parts(visual, materials)
+        place = Matrix(visual.pose.tolist()) @ Matrix.Diagonal((*visual.size, 1.0))
+        stage.instance([(mesh, place @ local) for mesh, local in known[key]])
+    region = find_region(stage, visuals, rng)
+    _light(stage, materials, region)
+    return region, rng
+
+
+def find_region(stage: Stage, visuals: list[Visual], rng: np.random.Generator) -> Region:
+    """Finds floor and ceiling by rays from random places among the visuals.
+
+    The floor is where most rays down end; where fewer than half of the rays up hit anything, a
+    ceiling is added above what stands there.
+    """
+    centres = np.array([visual.pose[:3, 3] for visual in visuals])
+    corners = stage.corners()
+    x0, y0 = np.percentile(corners[:, :2], 1, axis=0)
+    x1, y1 = np.percentile(corners[:, :2], 99, axis=0)
+    middle = float(np.median(centres[:, 2])) + 1.2
+    places = np.column_stack(
+        [rng.uniform((x0, y0), (x1, y1), (PROBES, 2)), np.full(PROBES, middle)]
+    )
+    down = np.array([stage.distance(place, (0, 0, -1)) for place in places])
+    heights = middle - down[np.isfinite(down)]
+    if len(heights) < PROBES / 10:
+        raise WorldError("the world has no floor: rays down from between its models hit nothing")
+    levels, counts = np.unique(np.round(heights / STEP_M), return_counts=True)
+    level = levels[counts.argmax()]
+    floor = float(np.median(heights[np.round(heights / STEP_M) == level]))
+    up = np.array([stage.distance((x, y, floor + 0.6), (0, 0, 1)) for x, y, _ in places])
+    up = up[np.isfinite(up)] + 0.6
+    if len(up) >= PROBES / 2:
+        return Region((x0, y0, x1, y1), floor + float(np.percentile(up, 75)), floor)
+    ceiling = floor + max(2.6, float(np.percentile(corners[:, 2], 98)) - floor + 0.02)
+    stage.block((x0, y0, ceiling), (x1, y1, ceiling + 0.1), Materials(rng).ceiling())
+    return Region((x0, y0, x1, y1), ceiling, floor)
+
+
+def _light(stage: Stage, materials: Materials, region: Region) -> None:
+    """Hangs lights under the ceiling in a grid."""
+    rng, (x0, y0, x1, y1) = materials.rng, region.bounds
+    area = (x1 - x0) * (y1 - y0)
+    apart = max(LAMP_M, math.sqrt(area / 20))
+    columns, rows = max(1, round((x1 - x0) / apart)), max(1, round((y1 - y0) / apart))
+    tint = materials.colour((0.06, 0.16), (0.0, 0.3), (0.95, 1.0))
+    watts = area * rng.uniform(3.0, 9.0) / (columns * rows)
+    high = region.ceiling_m - 0.15
+    for column in range(columns):
+        for row in range(rows):
+            x = x0 + (column + 0.5) * (x1 - x0) / columns
+            y = y0 + (row + 0.5) * (y1 - y0) / rows
+            stage.area_light((x, y, high), (1.0, 1.0), watts, tint)
+    stage.ambient((1.0, 1.0, 1.0), rng.uniform(0.05, 0.3))
+
+
+def _parts(visual: Visual, materials: Materials) -> list[tuple]:
+    """Returns a visual's meshes with their places at scale 1, before its pose."""
+    if visual.kind == "mesh":
+        if visual.mesh.suffix.lower() == ".dae":
+            return _collada(visual.mesh, materials)
+        return _imported(visual.mesh)
+    colour = visual.colour or materials.colour(saturation=(0.0, 0.3), value=(0.4, 0.9))
+    return [(_shape(visual.kind, materials.plain(colour, 0.6)), Matrix.Identity(4))]
+
+
+def _shape(kind: str, surface) -> bpy.types.Mesh:
+    """Returns a shape of edge, radius or length 1 around the origin."""
+    shape = bmesh.new()
+    if kind == "box":
+        bmesh.ops.create_cube(shape, size=1.0)
+    elif kind == "cylinder":
+        bmesh.ops.create_cone(shape, cap_ends=True, segments=32, radius1=1, radius2=1, depth=1)
+    elif kind == "sphere":
+        bmesh.ops.create_uvsphere(shape, u_segments=32, v_segments=16, radius=1.0)
+    else:
+        bmesh.ops.create_grid(shape, x_segments=1, y_segments=1, size=0.5)
+    mesh = bpy.data.meshes.new(kind)
+    shape.to_mesh(mesh)
+    shape.free()
+    mesh.materials.append(surface)
+    return mesh
+
+
+def _collada(path: Path, materials: Materials) -> list[tuple]:
+    """Reads a Collada file with its textures; units and the upward axis are the file's."""
+    try:
+        file = collada.Collada(str(path), ignore=[DaeError])
+        shapes = [part for thing in file.scene.objects("geometry") for part in thing.primitives()]
+    except (DaeError, OSError, ValueError, AttributeError) as error:
+        raise WorldError(f"{path} is no Collada file that can be read: {error}") from error
+    unit = file.assetInfo.unitmeter or 1.0
+    place = Matrix.Scale(unit, 4)
+    if file.assetInfo.upaxis == "Y_UP":
+        place = Matrix.Rotation(math.pi / 2, 4, "X") @ place
+    parts = []
+    for shape in shapes:
+        triangles = shape.triangleset() if hasattr(shape, "triangleset") else shape
+        if triangles.vertex_index is None or not len(triangles.vertex_index):
+            continue
+        mesh = bpy.data.meshes.new(path.stem)
+        mesh.from_pydata(triangles.vertex.tolist(), [], triangles.vertex_index.tolist())
+        if triangles.texcoord_indexset:
+            corners = triangles.texcoordset[0][triangles.texcoord_indexset[0]].reshape(-1, 2)
+            layer = mesh.uv_layers.new()
+            if len(layer.data) == len(corners):
+                layer.data.foreach_set("uv", corners.astype(np.float32).ravel())
+        mesh.materials.append(_collada_surface(shape, path, materials))
+        parts.append((mesh, place))
+    return parts
+
+
+def _collada_surface(shape, path: Path, materials: Materials):
+    """Returns a material with the texture or the colour that the file states."""
+    effect = getattr(shape.material, "effect", None)
+    diffuse = getattr(effect, "diffuse", None)
+    surface = materials.plain((0.6, 0.6, 0.6), 0.6)
+    shader = surface.node_tree.nodes["Principled BSDF"]
+    if hasattr(diffuse, "sampler"):
+        picture = path.parent / diffuse.sampler.surface.image.path
+        if picture.is_file():
+            node = surface.node_tree.nodes.new("ShaderNodeTexImage")
+            node.image = bpy.data.images.load(str(picture), check_existing=True)
+            surface.node_tree.links.new(node.outputs["Color"], shader.inputs["Base Color"])
+    elif diffuse is not None:
+        shader.inputs["Base Color"].default_value = (*[float(c) for c in diffuse[:3]], 1)
+    return surface
+
+
+def _imported(path: Path) -> list[tuple]:
+    """Reads OBJ, STL or glTF with Blender's importers; OBJ and STL have z up, as Gazebo has."""
+    nursery = bpy.data.scenes.new("nursery")
+    try:
+        with (
+            silence(),
+            bpy.context.temp_override(
+                scene=nursery, view_layer=nursery.view_layers[0], collection=nursery.collection
+            ),
+        ):
+            if path.suffix.lower() == ".obj":
+                bpy.ops.wm.obj_import(filepath=str(path), forward_axis="Y", up_axis="Z")
+            elif path.suffix.lower() == ".stl":
+                bpy.ops.wm.stl_import(filepath=str(path))
+            else:
+                bpy.ops.import_scene.gltf(filepath=str(path))
+    except RuntimeError as error:
+        raise WorldError(f"{path} cannot be read: {error}") from error
+    parts = [(o.data, o.matrix_world.copy()) for o in nursery.objects if o.type == "MESH"]
+    bpy.data.scenes.remove(nursery)
+    return parts

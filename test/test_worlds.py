@@ -1,0 +1,97 @@
+"""Gazebo worlds: poses, includes and shapes are read, what is missing is named."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from depthrefl_ros.training.synth.worlds import WorldError, find_world, read_world
+
+WORLD = """<?xml version="1.0"?>
+<sdf version="1.6"><world name="test">
+  <light name="sun" type="directional"/>
+  <model name="floor"><static>1</static><link name="link"><visual name="v">
+    <geometry><plane><normal>0 0 1</normal><size>8 6</size></plane></geometry>
+  </visual></link></model>
+  <model name="row"><pose>1 2 0 0 0 1.5707963267948966</pose>
+    <include><uri>model://crate</uri><pose>1 0 0 0 0 0</pose></include>
+    <link name="link"><pose>0 0 0.5 0 0 0</pose><visual name="pole">
+      <pose>0 1 0 0 0 0</pose>
+      <geometry><cylinder><radius>0.1</radius><length>1.0</length></cylinder></geometry>
+      <material><diffuse>0.8 0.1 0.1 1</diffuse></material>
+    </visual><collision name="c"><geometry><box><size>9 9 9</size></box></geometry></collision>
+    </link>
+  </model>
+</world></sdf>
+"""
+CRATE = """<?xml version="1.0"?>
+<sdf version="1.6"><model name="crate"><pose>0 0 9 0 0 0</pose><link name="link">
+  <visual name="mesh"><pose>0 0 0.25 0 0 0</pose><geometry><mesh>
+    <uri>model://crate/meshes/crate.obj</uri><scale>0.5 0.5 0.5</scale></mesh></geometry></visual>
+</link></model></sdf>
+"""
+
+
+@pytest.fixture
+def world(tmp_path):
+    (tmp_path / "worlds").mkdir()
+    (tmp_path / "models" / "crate" / "meshes").mkdir(parents=True)
+    path = tmp_path / "worlds" / "test.world"
+    path.write_text(WORLD)
+    (tmp_path / "models" / "crate" / "model.sdf").write_text(CRATE)
+    (tmp_path / "models" / "crate" / "meshes" / "crate.obj").write_text("v 0 0 0\n")
+    return path
+
+
+def test_poses_of_includes_links_and_visuals_are_chained(world):
+    floor, crate, pole = read_world(world)
+    assert (floor.kind, floor.size) == ("plane", (8.0, 6.0, 0.0))
+    assert crate.kind == "mesh" and crate.size == (0.5, 0.5, 0.5) and crate.mesh.is_file()
+    # The row is turned a quarter to the left: its x is the world's y. The include's pose takes the
+    # place of the model's own.
+    np.testing.assert_allclose(crate.pose[:3, 3], (1, 3, 0.25), atol=1e-12)
+    np.testing.assert_allclose(crate.pose[:3, 0], (0, 1, 0), atol=1e-12)
+    np.testing.assert_allclose(pole.pose[:3, 3], (0, 2, 0.5), atol=1e-12)
+    assert pole.colour == (0.8, 0.1, 0.1) and pole.size == (0.1, 0.1, 1.0)
+
+
+def test_angles_are_roll_then_pitch_then_yaw(world):
+    """Fixed axes: x first. Roll alone takes y to z; then pitch by a quarter takes z to x."""
+    quarter = math.pi / 2
+    text = WORLD.replace("1 2 0 0 0 1.5707963267948966", f"0 0 0 {quarter} {quarter} 0")
+    world.write_text(text)
+    pole = read_world(world)[2]
+    np.testing.assert_allclose(pole.pose[:3, 1], (1, 0, 0), atol=1e-12)
+
+
+def test_the_world_of_a_folder_is_found_or_the_choice_is_named(world, tmp_path):
+    assert find_world(tmp_path) == world and find_world(world) == world
+    (tmp_path / "worlds" / "second.world").write_text(WORLD)
+    with pytest.raises(WorldError, match="2 worlds: name one of worlds/second.world, worlds/test"):
+        find_world(tmp_path)
+    with pytest.raises(WorldError, match="has no"):
+        find_world(tmp_path / "models")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (("model://crate<", "model://barrel<"), "model://barrel was not found"),
+        (("<radius>0.1</radius>", ""), "<cylinder> lacks <radius>"),
+        (("1 2 0 0 0 1.5707963267948966", "1 2 0"), "'1 2 0' must be 6 numbers"),
+        (("<cylinder>", "<heightmap>"), "cannot be read"),
+        (('<world name="test">', '<model name="m">'), "cannot be read"),
+    ],
+)
+def test_what_is_wrong_in_a_world_is_named(world, change, message):
+    world.write_text(WORLD.replace(*change))
+    with pytest.raises(WorldError, match=message):
+        read_world(world)
+
+
+def test_a_missing_mesh_is_named(world, tmp_path):
+    (tmp_path / "models" / "crate" / "meshes" / "crate.obj").unlink()
+    with pytest.raises(WorldError, match="crate.obj is missing"):
+        read_world(world)
