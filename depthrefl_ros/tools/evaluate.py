@@ -30,6 +30,7 @@ EXAMPLES = """
 depthrefl evaluate --data nyuv2 --list nyuv2/val.txt --crop eigen --json accuracy.json
 depthrefl evaluate --data kitti --list eigen_test.txt --crop garg --cap 80 --align median
 depthrefl evaluate --model my_bundle --data rooms --per-image mine.csv --against theirs.csv
+depthrefl evaluate --data drive.mcap --truth-topic /camera/aligned_depth/image_raw
 """
 
 

@@ -21,10 +21,10 @@ from depthrefl_ros.training.ablation import add_ablation_options
 from depthrefl_ros.training.train_settings import TrainSettings
 
 EXAMPLES = """
-depthrefl train stage1 --run runs/tiny --data nyu,list=train.txt,weight=3 --data rooms --steps 2000
-depthrefl train stage2 --run runs/tiny --data nyu,list=train.txt,weight=3 --data rooms --steps 6000
+depthrefl train stage1 --run runs/tiny --data nyu,list=nyu/train.txt --data rooms --steps 2000
+depthrefl train stage2 --run runs/tiny --data nyu,list=nyu/train.txt --data rooms --steps 6000
 depthrefl train average --run runs/mean runs/tiny_seed1 runs/tiny_seed2
-depthrefl train finish --run runs/tiny --val-data nyuv2,list=nyuv2/val.txt
+depthrefl train finish --run runs/tiny --val-data nyu,list=nyu/val.txt
 depthrefl train --finetune models/indoor_tiny --data my_folder
 torchrun --nproc-per-node 2 -m -- depthrefl_ros train stage2 --run runs/tiny ...
 """
