@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from depthrefl_ros.geometry.calibration_formats import calibration_fields
+from depthrefl_ros.geometry.calibration_file import CalibrationError, load_calibration
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.training.datasets.depth_files import (
     DEPTH_SUFFIXES,
@@ -93,24 +93,12 @@ class CameraFile:
 def calibrated_camera(path: Path) -> Camera:
     """Return the camera of a calibration file; raises DatasetError where it is none."""
     try:
-        fields = calibration_fields(read_text(path))
-        numbers = {
-            name: np.array(fields[field]["data"], np.float64)
-            for name, field in (
-                ("K", "camera_matrix"), ("D", "distortion_coefficients"),
-                ("R", "rectification_matrix"), ("P", "projection_matrix"),
-            )
-        }  # fmt: skip
-        size = int(fields["image_width"]), int(fields["image_height"])
-        return Camera(*size, **numbers, distortion_model=fields["distortion_model"])
-    except KeyError as error:
-        reason = f"lacks the field {error}"
-    except (TypeError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-    raise DatasetError(
-        f"{path}: needs 'camera: {{...}}' or 'images: {{NNNN: {{...}}}}', or a calibration, which "
-        f"it is not: {reason}"
-    )
+        return load_calibration(str(path))
+    except CalibrationError as error:
+        raise DatasetError(
+            f"{path}: needs 'camera: {{...}}' or 'images: {{NNNN: {{...}}}}', or a calibration, "
+            f"which it is not: {' '.join(str(error).split())}"
+        ) from error
 
 
 def checked_factor(value: object, what: str) -> float:
