@@ -99,3 +99,16 @@ def test_models_name_stands_for_a_shipped_model(tmp_path, monkeypatch):
     (tmp_path / "models" / "indoor_tiny").mkdir(parents=True)
     assert shipped_or_path("models/indoor_tiny") == "models/indoor_tiny"
     assert shipped_or_path("elsewhere/indoor_tiny") == "elsewhere/indoor_tiny"
+
+
+def test_a_folder_of_the_users_own_is_kept_and_told_before_training(tmp_path, capsys):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    data = write_plain_folder(tmp_path / "rooms", count=2)
+    command = ["--finetune", "indoor_nano", "--data", str(data), "--steps", "1", "--bundle",
+               str(mine), "--run", str(tmp_path / "run"), *OPTIONS]  # fmt: skip
+    assert tool.main(command) == 2
+    assert "mine holds other things (thesis.txt)" in capsys.readouterr().err
+    assert (mine / "thesis.txt").read_text() == "years of work"
+    assert not (tmp_path / "run").exists()

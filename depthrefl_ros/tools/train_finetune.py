@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.bundle import Bundle, is_bundle
 from depthrefl_ros.engine.export import export_bundle
 from depthrefl_ros.network.checkpoints import load_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.export_bundle import load_run
+from depthrefl_ros.tools.output_folder import check_output_folder
 from depthrefl_ros.tools.train_finish import finish_checkpoint
 from depthrefl_ros.tools.train_options import settings_of
 from depthrefl_ros.tools.train_run import (
@@ -33,13 +34,14 @@ def finetune(arguments: argparse.Namespace) -> int:
 
     Raises:
         BundleError: the bundle to start from is missing or damaged.
-        ToolError: a set is too small to hold images out.
+        ToolError: a set is too small to hold images out, or the bundle's folder holds other things.
     """
     base = Bundle.load(shipped_or_path(arguments.model))
     parts, held_out = open_parts(arguments.data), open_parts(arguments.val_data)
     name = f"{base.name}_{next(iter(parts))}"
     arguments.run = arguments.run or Path("runs") / name
     target = arguments.bundle or arguments.run / name
+    check_output_folder(target, is_bundle)
     if not held_out:
         parts, held_out = split_off(parts)
     with joined(arguments.device) as processes:
