@@ -1,0 +1,79 @@
+"""The travel exam: what it must cover so that its figures mean something."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.rays import image_rays
+from depthrefl_ros.tools.evaluate import main as evaluate
+
+TRAVEL = Path(__file__).parent / "data" / "travel"
+KINDS = {
+    "living", "bedroom", "office", "kitchen", "bathroom", "corridor", "classroom", "lobby", "hall",
+    "warehouse", "workshop", "stairs",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def exam() -> dict[str, tuple[np.ndarray, Camera, dict[str, float]]]:
+    """Depth (m), camera and mount of each image."""
+    cameras, mounts = (
+        yaml.safe_load((TRAVEL / f"{name}.yaml").read_text())["images"]
+        for name in ("intrinsics", "mounts")
+    )
+    return {
+        name: (
+            cv2.imread(str(TRAVEL / "depth" / f"{name}.png"), cv2.IMREAD_UNCHANGED) / 1000.0,
+            Camera.pinhole(**cameras[name]),
+            mounts[name],
+        )
+        for name in cameras
+    }
+
+
+def test_it_is_small_and_covers_all_kinds_of_space(exam):
+    files = [path for path in TRAVEL.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 4e6
+    assert len(exam) >= 30 and len({name.split("/")[0] for name in exam}) >= 20
+    assert {name.split("/")[0].split("_")[1] for name in exam} == KINDS
+    assert {str(p.relative_to(TRAVEL / "rgb"))[:-4] for p in TRAVEL.glob("rgb/*/*")} == set(exam)
+
+
+def test_it_has_near_and_far_views_of_low_and_high_cameras(exam):
+    medians = np.array([np.median(depth) for depth, _, _ in exam.values()])
+    shares = np.histogram(medians, [0.25, 0.7, 1.4, 2.8, 12.0])[0] / len(medians)
+    assert shares.sum() == pytest.approx(1) and shares.min() > 0.1, shares
+    heights = np.array([mount["height_m"] for _, _, mount in exam.values()])
+    assert (heights < 0.35).sum() >= 5 and (heights > 1.0).sum() >= 5
+    fov = [2 * np.arctan(camera.width / 2 / camera.fx) for _, camera, _ in exam.values()]
+    assert np.degrees(min(fov)) < 55 and np.degrees(max(fov)) > 95
+
+
+def test_its_mounts_say_where_the_floor_is(exam):
+    """Points are on or over the floor z = 0, but for what is seen down the stairs."""
+    with_floor = 0
+    for name, (depth, camera, mount) in exam.items():
+        assert (depth > 0).mean() > 0.97
+        heights = Pose.from_mount(**mount).apply(image_rays(camera) * depth[..., None])[..., 2]
+        heights = heights[depth > 0]
+        assert heights.min() > -0.02 or "stairs" in name, name
+        with_floor += np.mean(np.abs(heights) < 0.005) > 0.05
+    assert with_floor >= 10
+
+
+def test_the_shipped_model_is_no_worse_on_it_than_when_it_was_made(tmp_path):
+    """Then AbsRel was 0.476, the slope 0.615, the ratio 1.55 below 0.7 m and 0.56 beyond 7 m."""
+    pytest.importorskip("openvino")
+    report = tmp_path / "figures.json"
+    assert evaluate(["--data", str(TRAVEL), "--cap", "14", "--json", str(report)]) == 0
+    figures = json.loads(report.read_text())
+    assert figures["abs_rel"] < 0.48 and figures["slope_log_median"] > 0.61
+    assert figures["bands"]["0.3-0.7"]["ratio"] < 1.56 and figures["bands"]["7-12"]["ratio"] > 0.55
