@@ -90,7 +90,7 @@ $(MADE):
 	@echo $(ROS) > $@
 
 $(RUNS): | $(MADE)
-	@echo 'Installing what the node and the tools need into $(VENV): about 250 MB to download.'
+	@echo 'Installing what the node and the tools need into $(VENV): about 200 MB to download.'
 	$(PIP_EDITABLE) '.[$(EXTRAS)]'
 	@rm -f $(VENV)/runs-*
 	@touch $@
@@ -104,7 +104,7 @@ $(TESTS): $(RUNS)
 	  fi; \
 	  echo 'Installing PyTorch with CUDA into $(VENV): about 3 GB to download.'; \
 	  $(PIP_INSTALL) '$(TORCH)'; }
-	@echo 'Installing what the tests need into $(VENV): about 400 MB to download.'
+	@echo 'Installing what the tests need into $(VENV): about 300 MB to download.'
 	$(PIP_EDITABLE) '.[test]'
 	@rm -f $(VENV)/tests-*
 	@touch $@

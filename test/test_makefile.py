@@ -69,7 +69,7 @@ def modules(folder, **texts):
 
 def test_it_is_made_once_in_a_path_with_spaces(first):
     checkout, said = first
-    assert "about 250 MB to download" in said and "--editable .[openvino,bags,ros]" in said
+    assert "about 200 MB to download" in said and "--editable .[openvino,bags,ros]" in said
     assert (checkout / ".venv/made").read_text() == "wheels\n"
     assert (checkout / ".venv/bin/pip3").exists()
     again, code = make(checkout, "setup", SPOKEN)
