@@ -41,6 +41,8 @@ _TO_BGRA = {
     "mono": cv2.COLOR_GRAY2BGRA,
 }
 CHANNELS = tuple(_TO_RGB)
+_SKY_M = 1e4  # beyond every range, and finite: the gates make +Inf of it
+_UNKNOWN_SIGMA = 0.2  # of log depth, where neither network nor validation says how far it errs
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +148,11 @@ class Prediction:
     Attributes:
         frame: that was looked at.
         depth_m: (h, w) float32 metres along the optical axis; NaN where no image was seen
-            (padding, the robot itself).
-        sigma: (h, w) float32 standard deviation of log depth.
-        relative: (h, w) float32 in (0, 1), near to far.
+            (padding, the robot itself), and everywhere where the network knows no metres.
+        sigma: (h, w) float32 standard deviation of log depth; where the network has none, what the
+            model was validated with.
+        relative: (h, w) float32, near to far (of an ``inverse_relative`` network far to near); NaN
+            where no image was seen or the network has none.
         image: (h, w, 3) uint8 RGB, what the network was shown.
     """
 
@@ -210,14 +214,24 @@ class DepthFrame:
 
     @cached_property
     def relative(self) -> np.ndarray:
-        """(H, W) float32 in (0, 1), near to far; NaN wherever ``depth_m`` is."""
+        """(H, W) float32 in (0, 1), near to far; NaN wherever ``depth_m`` is.
+
+        Of a model without metres it is inverse depth of unknown scale and shift, larger is nearer,
+        and NaN only where no image was seen.
+        """
+        if self._bundle.kind == "inverse_relative":
+            return self._enlarged(self._relative)
         return self._beside_depth(self._relative)
+
+    def _enlarged(self, plane: np.ndarray) -> np.ndarray:
+        """Bring a plane (h, w) float32 to the size of the depth."""
+        if self.depth_m.shape == self.network_depth_m.shape and self.camera == self.network_camera:
+            return plane
+        return self._rectification.from_network(plane)
 
     def _beside_depth(self, plane: np.ndarray) -> np.ndarray:
         """Bring a plane (h, w) float32 to the size of the depth, unknown where the depth is."""
-        if self.depth_m.shape != self.network_depth_m.shape or self.camera != self.network_camera:
-            plane = self._rectification.from_network(plane)
-        return np.where(np.isnan(self.depth_m), np.float32(np.nan), plane)
+        return np.where(np.isnan(self.depth_m), np.float32(np.nan), self._enlarged(plane))
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,21 +336,36 @@ class DepthEstimator:
         timer = timer or StepTimer()
         with timer.step("to_network"):
             network = (self.bundle.width, self.bundle.height)
-            view = _view(
-                frame.camera, frame.mask, settings.image_is_rectified, network, settings.aspect_fit
-            )
+            fit = settings.aspect_fit if self.bundle.resize == "pad" else self.bundle.resize
+            view = _view(frame.camera, frame.mask, settings.image_is_rectified, network, fit)
             small = view.rectification.to_network(frame.image)
             conversion = _TO_RGB[frame.channels]
             rgb = small if conversion is None else cv2.cvtColor(small, conversion)
         with timer.step("engine"):
             planes = self.engine.infer(rgb[None])
-        # One canonical focal length in training: a longer lens sees the same picture farther away.
-        focal_ratio = view.rectification.network_focal_px / self.bundle.focal_px
-        depth_m = planes["depth"][0, 0] * np.float32(focal_ratio)
+        depth_m, sigma, relative = self._meant(planes, view)
+        return Prediction(frame, depth_m, sigma, relative, rgb, view)
+
+    def _meant(
+        self, planes: dict[str, np.ndarray], view: _View
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return what the network's outputs mean: depth in metres, sigma, relative, each (h, w)."""
+        bundle = self.bundle
+        nothing = np.full((bundle.height, bundle.width), np.nan, np.float32)
+        depth_m = planes["depth"][0, 0] if "depth" in planes else nothing.copy()
+        if bundle.kind == "canonical":
+            # One focal length in training: a longer lens sees the same picture farther away.
+            focal_ratio = view.rectification.network_focal_px / bundle.focal_px
+            depth_m = depth_m * np.float32(focal_ratio)
+        if "sky" in planes:
+            depth_m[planes["sky"][0, 0] > 0.5] = _SKY_M
+        relative = planes["relative"][0, 0] if "relative" in planes else nothing
         if view.unseen is not None:
             depth_m[view.unseen] = np.nan
-        sigma, relative = planes["sigma"][0, 0], planes["relative"][0, 0]
-        return Prediction(frame, depth_m, sigma, relative, rgb, view)
+            relative[view.unseen] = np.nan
+        if "sigma" in planes:
+            return depth_m, planes["sigma"][0, 0], relative
+        return depth_m, np.full_like(nothing, bundle.relative_error or _UNKNOWN_SIGMA), relative
 
     def believe(
         self,

@@ -18,35 +18,48 @@ from depthrefl_ros.geometry.camera import Camera
 SIGMA = 0.02
 
 
-def exact_bundle(folder: Path, camera: Camera, **description) -> Path:
+def exact_bundle(
+    folder: Path,
+    camera: Camera,
+    outputs: tuple[str, ...] = ("depth", "sigma", "relative"),
+    **description,
+) -> Path:
     """Write the bundle for images of a camera, which pass through it pixel by pixel.
 
     Args:
         folder: is made.
         camera: pinhole; the network has its size and focal length.
+        outputs: of the network; ``sky`` is where blue is above 127.
         description: fields of ``model.yaml`` that differ.
     """
     folder.mkdir()
     size = (camera.height, camera.width)
-    (folder / "model.onnx").write_bytes(_graph(*size).SerializeToString())
+    (folder / "model.onnx").write_bytes(_graph(*size, outputs).SerializeToString())
     scenes = [np.full(size, metres, np.float32) for metres in (0.5, 1.5, 4.0)]
     scenes.append(scenes[0])
     images = np.stack([encoded(scene) for scene in scenes])
     depth = np.stack(scenes)[:, None]
-    np.savez(folder / "golden.npz", images=images, depth=depth, sigma=np.full_like(depth, SIGMA))
+    planes = {
+        "depth": depth,
+        "sigma": np.full_like(depth, SIGMA),
+        "relative": (images[..., 0] / np.float32(256.0) + np.float32(1e-4))[:, None],
+        "sky": np.full_like(depth, SIGMA * 1000 / 255),
+    }
+    kept = {name: planes[name].astype(np.float32) for name in outputs}
+    np.savez(folder / "golden.npz", images=images, **kept)
     content = {
-        "format_version": 1,
+        "format_version": 2,
         "name": "exact",
+        "kind": "canonical",
         "licence": "made by a test",
-        "architecture": {
-            "height": camera.height,
-            "width": camera.width,
-            "focal_px": float(np.sqrt(camera.fx * camera.fy)),
-        },
+        "input": {"height": camera.height, "width": camera.width, "resize": "pad"},
+        "focal_px": float(np.sqrt(camera.fx * camera.fy)),
+        "outputs": list(outputs),
         "range_m": {"min": 0.3, "max": 10.0},
         "calibration": {"probability": [0.0, 0.5, 1.0], "quantile": [0.0, 0.7, 3.0]},
         **description,
     }
+    content = {name: value for name, value in content.items() if value is not None}
     content["files"] = {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
         for name in ("model.onnx", "golden.npz")
@@ -63,12 +76,14 @@ def encoded(depth_m: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
     return np.stack([high, low, blue], axis=-1)
 
 
-def _graph(height: int, width: int) -> onnx.ModelProto:
+def _graph(height: int, width: int, names: tuple[str, ...]) -> onnx.ModelProto:
     planes = {  # (H, W, 3) weights of red, green and blue, and what is added
         "depth": ([0.256, 0.001, 0.0], 0.0),
         "sigma": ([0.0, 0.0, 0.001], 1e-6),
         "relative": ([1.0 / 256.0, 0.0, 0.0], 1e-4),
+        "sky": ([0.0, 0.0, 1.0 / 255.0], 0.0),
     }
+    planes = {name: planes[name] for name in names}
     nodes = [helper.make_node("Cast", ["image"], ["colours"], to=TensorProto.FLOAT)]
     constants = []
     for name, (weights, offset) in planes.items():

@@ -4,8 +4,10 @@ import time
 
 import numpy as np
 import pytest
+from exact_bundle import encoded, exact_bundle
 
 from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.selection import open_engine
 from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, Frame, SelfMask, StepTimer
 from depthrefl_ros.geometry.camera import Camera
@@ -337,3 +339,68 @@ def test_a_frame_that_does_not_fit_is_refused(image, channels, named):
 def test_bad_settings_name_the_value(changes, named):
     with pytest.raises(ValueError, match=named):
         plain(**changes)
+
+
+# What the outputs of foreign networks mean.
+
+SMALL = Camera.from_horizontal_fov(64, 48, 1.1)
+LONG = Camera.from_horizontal_fov(64, 48, 0.6)  # a longer lens
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    def make(outputs=("depth", "sigma", "relative"), **description):
+        bundle = Bundle.load(str(exact_bundle(tmp_path / "b", SMALL, outputs, **description)))
+        return DepthEstimator(OpenVinoEngine(bundle, 1), bundle)
+
+    return make
+
+
+def wall(metres=2.0, blue=20) -> np.ndarray:
+    image = encoded(np.full((48, 64), metres))
+    image[..., 2] = blue
+    return image
+
+
+def test_canonical_depth_grows_with_the_focal_length_and_metric_depth_does_not(tmp_path):
+    found = {}
+    for kind, focal in (("canonical", SMALL.fx), ("metric", None)):
+        folder = exact_bundle(tmp_path / kind, SMALL, kind=kind, focal_px=focal)
+        bundle = Bundle.load(str(folder))
+        estimator = DepthEstimator(OpenVinoEngine(bundle, 1), bundle)
+        found[kind] = [float(np.median(estimator.estimate(wall(), c).depth)) for c in (SMALL, LONG)]
+    assert found["metric"] == pytest.approx([2.0, 2.0], abs=1e-3)
+    assert found["canonical"] == pytest.approx([2.0, 2.0 * LONG.fx / SMALL.fx], rel=1e-3)
+
+
+def test_sky_is_infinitely_far(foreign):
+    image = wall()
+    image[:20, :, 2] = 255
+    depth = foreign(("depth", "sigma", "sky")).estimate(image, SMALL).depth
+    assert np.isposinf(depth[:17]).all()
+    assert (np.isfinite(depth[24:]) & (np.abs(depth[24:] - 2.0) < 0.01)).all()
+
+
+def test_without_sigma_confidence_is_unknown_and_its_gate_is_off(foreign):
+    network = foreign(("depth",), calibration=None)
+    network.settings = type(network.settings)(min_confidence=0.9)
+    result = network.estimate(wall(), SMALL)
+    assert np.isfinite(result.depth).all() and np.isnan(result.confidence).all()
+    assert np.isnan(result.relative).all()
+    assert (result.sigma > 0).all()  # obstacles are held at a distance by it all the same
+
+
+def test_a_relative_network_gives_relative_depth_and_no_metres(foreign):
+    network = foreign(("relative",), kind="inverse_relative", focal_px=None, calibration=None)
+    result = network.estimate(wall(), SMALL)
+    assert np.isnan(result.depth).all()
+    assert np.isfinite(result.relative).all()
+
+
+def test_a_network_that_was_trained_on_squashed_images_gets_them_so(foreign):
+    network = foreign(input={"height": 48, "width": 64, "resize": "stretch"})
+    wide = Camera.from_horizontal_fov(192, 48, 1.4)
+    result = network.estimate(np.tile(wall(), (1, 3, 1)), wide)
+    assert np.isfinite(result.depth).all()  # no padding
+    assert result.network_camera.fx == pytest.approx(wide.fx / 3)
+    assert result.network_camera.fy == wide.fy

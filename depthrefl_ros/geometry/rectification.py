@@ -1,7 +1,8 @@
 """The way from a camera image to the network's input and back, computed once per camera.
 
 One resampling per frame: undistortion and resizing are one map. The aspect is kept (``pad`` or
-``crop``), never squashed, so that one focal length holds for both directions.
+``crop``), so that one focal length holds for both directions; only networks that were trained on
+squashed images get them so (``stretch``).
 """
 
 from __future__ import annotations
@@ -40,14 +41,17 @@ def fit_rectangles(
     Args:
         image: (width, height) of the image, pixels.
         network: (width, height) of the network's input, pixels.
-        aspect_fit: ``pad`` sees all of the image, ``crop`` fills all of the network's input.
+        aspect_fit: ``pad`` sees all of the image, ``crop`` fills all of the network's input,
+            ``stretch`` does both and keeps no aspect.
 
     Returns:
         The seen part of the image, and its place in the network's input.
 
     Raises:
-        ValueError: ``aspect_fit`` is neither.
+        ValueError: ``aspect_fit`` is none of them.
     """
+    if aspect_fit == "stretch":  # what a network was trained with, never a user's choice
+        return Rectangle(0, 0, *image), Rectangle(0, 0, *network)
     if aspect_fit not in ASPECT_FITS:
         raise ValueError(f"aspect_fit is {aspect_fit!r}; known are {ASPECT_FITS}")
     choose = min if aspect_fit == "pad" else max

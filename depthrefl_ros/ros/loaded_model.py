@@ -15,6 +15,7 @@ from depthrefl_ros.ros.parameters import FrameSettings, Parameters
 
 # An engine that ran this long after it was replaced is as good as new.
 _FORGIVEN_AFTER_S = 60.0
+_MODEL = "model"  # under this kind diagnostics have what the model cannot give
 _CLOSE_S = 0.5  # longest wait for an engine that has failed to give its resources back
 # Engines inside a call that never returned: closing one could crash, and so could the garbage
 # collector.
@@ -54,10 +55,21 @@ class Model:
         self._skipped: frozenset[str] = frozenset()
         self._reopened: set[str] = set()
         self._replaced_s = 0.0
-        logger.info(f"model {self.bundle.name}: {self.bundle.licence}")
+        bundle = self.bundle
+        logger.info(f"model {bundle.name}: {bundle.licence} (commercial use: {bundle.commercial})")
         diagnostics.state_fact("model", self.bundle.name)
         diagnostics.state_fact("model_path", str(self.bundle.folder))
-        diagnostics.state_fact("model_licence", self.bundle.licence)
+        diagnostics.state_fact("model_licence", bundle.licence)
+        diagnostics.state_fact("model_commercial_use", bundle.commercial)
+        if bundle.kind == "inverse_relative":
+            diagnostics.problem(_MODEL, f"{bundle.name} gives relative depth only", lasting=True)
+        elif not bundle.has_sigma:
+            diagnostics.problem(
+                _MODEL,
+                f"{bundle.name} has no calibrated uncertainty: depth/confidence is NaN and "
+                "min_confidence has no effect",
+                lasting=True,
+            )
         self.search()
 
     @property
@@ -150,7 +162,7 @@ class Model:
             _close_in_time(self._opened)
             self._opened = None
         self._diagnostics.clear_facts()
-        for problem in (PROBLEM, "engine_replaced"):
+        for problem in (PROBLEM, _MODEL, "engine_replaced"):
             self._diagnostics.solve(problem)
 
 
