@@ -42,6 +42,12 @@ def test_results_are_not_overwritten_by_the_next_frame(bundle):
     np.testing.assert_array_equal(first, kept)
 
 
+def test_the_profile_names_the_three_parts(bundle):
+    seconds = TorchEngine(bundle, threads=1, device="cpu").profile(bundle.golden().images[:1])
+    assert list(seconds) == ["upload_s", "compute_s", "download_s"]
+    assert seconds["compute_s"] > seconds["upload_s"] > 0
+
+
 @pytest.mark.parametrize("precision, words", [("fp16", "on CUDA only"), ("int8", "int8, only")])
 def test_a_precision_that_the_device_does_not_have_is_refused(bundle, precision, words):
     with pytest.raises(EngineError, match=words):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from types import ModuleType
 from typing import Any
 
@@ -29,7 +30,8 @@ class TorchEngine(Engine):
         replays: on CUDA, replay each batch size as one CUDA graph.
 
     Raises:
-        EngineMissingError: torch is not installed, or there is no such device.
+        EngineMissingError: torch is not installed, there is no such device, or the bundle has no
+            weights for torch, as those made of other people's networks.
         EngineError: the weights do not fit, or the device does not compute in this precision.
     """
 
@@ -58,6 +60,8 @@ class TorchEngine(Engine):
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         _check(torch, device, precision)
+        if "architecture" not in bundle.description:
+            raise EngineMissingError(f"model {bundle.name} has ONNX files only, none for torch")
         if threads and device == "cpu":
             torch.set_num_threads(threads)
         # TF32 keeps ten bits of mantissa: not the float32 that the self-test asks for.
@@ -105,6 +109,32 @@ class TorchEngine(Engine):
             self._graphs[count] = graph
         return self._graphs[count](images)
 
+    def profile(self, images: np.ndarray) -> dict[str, float]:
+        """Return where the time of one batch goes, by waiting after each part.
+
+        Args:
+            images: (N, height, width, 3) uint8 RGB.
+
+        Returns:
+            ``upload_s``, ``compute_s`` and ``download_s``, seconds.
+        """
+        self.infer(images)
+        with self._torch.inference_mode():
+            parts = self._graphs.get(len(images)) or _EagerParts(
+                self._torch, self._model, self._device
+            )
+            seconds = {}
+            for name, part in (
+                ("upload_s", lambda: parts.upload(images)),
+                ("compute_s", parts.compute),
+                ("download_s", parts.download),
+            ):
+                start = time.perf_counter()
+                part()
+                parts.wait()
+                seconds[name] = time.perf_counter() - start
+        return seconds
+
     def close(self) -> None:
         """Releases the model."""
         self._graphs.clear()
@@ -135,13 +165,47 @@ class _GraphReplay:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """(N, H, W, 3) uint8 to all planes, (3, N, 1, H, W) float32, the caller's own."""
+        self.upload(images)
+        self.compute()
+        self.download()
+        self.wait()
+        return self._received.numpy().copy()
+
+    def upload(self, images: np.ndarray) -> None:
         self._sent.copy_(self._torch.from_numpy(images))
         with self._torch.cuda.stream(self._stream):
             self._images.copy_(self._sent, non_blocking=True)
+
+    def compute(self) -> None:
+        with self._torch.cuda.stream(self._stream):
             self._graph.replay()
+
+    def download(self) -> None:
+        with self._torch.cuda.stream(self._stream):
             self._received.copy_(self._planes, non_blocking=True)
+
+    def wait(self) -> None:
         self._stream.synchronize()
-        return self._received.numpy().copy()
+
+
+class _EagerParts:
+    """What ``TorchEngine._forward`` does, in parts."""
+
+    def __init__(self, torch: ModuleType, model: Any, device: str):
+        self._torch, self._model, self._device = torch, model, device
+
+    def upload(self, images: np.ndarray) -> None:
+        self._images = self._torch.from_numpy(images).to(self._device)
+
+    def compute(self) -> None:
+        self._planes = self._torch.stack(self._model(self._images))
+
+    def download(self) -> None:
+        self._planes.cpu()
+
+    def wait(self) -> None:
+        if self._device.startswith("cuda"):
+            self._torch.cuda.synchronize(self._device)
 
 
 def _check(torch: ModuleType, device: str, precision: str) -> None:
