@@ -25,6 +25,20 @@ def room_depth(
     return before_boxes(depth, directions, base_from_camera.translation, boxes).astype(np.float32)
 
 
+def room_picture(
+    base_from_camera: Pose, depth_m: np.ndarray, camera: Camera = CAMERA
+) -> np.ndarray:
+    """(H, W, 3) uint8 of what has this depth: a pattern that hangs on the place of each point."""
+    rng = np.random.default_rng(3)
+    waves = rng.normal(size=(3, 40))
+    lengths_m = np.exp(rng.uniform(np.log(0.2), np.log(1.2), 40))
+    waves *= 2 * np.pi / lengths_m / np.linalg.norm(waves, axis=0)
+    points = base_from_camera.apply(image_rays(camera) * depth_m[..., None])
+    light = np.sin(points @ waves + rng.uniform(0, 2 * np.pi, 40)).sum(-1) / np.sqrt(20)
+    grey = np.clip(np.rint(120 + 40 * light), 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
 def monocular(depth_m: np.ndarray, seed: int, spread: float = 0.03) -> np.ndarray:
     """Depth with the errors of a network: smooth over patches, in proportion to the depth."""
     rng = np.random.default_rng(seed)

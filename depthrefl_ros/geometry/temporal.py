@@ -2,10 +2,12 @@
 
 Two things flicker. The scale of the whole map jitters; a moving robot changes the depth as well, so
 an average would lag it. Robots move smoothly and jitter does not, so the cumulated change of scale
-goes through a filter that knows a velocity (``_ScaleFilter``). And each region flickers by itself,
-which no factor mends: there log depth is averaged, pixel by pixel, but only while the picture
-stands still (``_Reference``); a picture that has moved by a fraction of a pixel starts it anew, so
-that no average lags a moving robot. A frame is never held back.
+goes through a filter that knows a velocity (``_ScaleFilter``). Of a camera that moves the same
+pixel sees another thing in every frame, so there the change is measured where the two pictures
+correspond (``_change_along_the_way``). And each region flickers by itself, which no factor mends:
+there log depth is averaged, pixel by pixel, but only while the picture stands still
+(``_Reference``); a picture that has moved by a fraction of a pixel starts it anew, so that no
+average lags a moving robot. A frame is never held back.
 """
 
 from __future__ import annotations
@@ -25,6 +27,18 @@ _CUT_STRUCTURE = 0.30
 # A region whose log depth differs by more than this from its average has changed.
 _CHANGED_LOG_DEPTH = 0.12
 _CHANGE_WINDOW = 15  # pixels
+# Places whose way from picture to picture is looked for, across and down, and how many are enough.
+_POINTS = (16, 12)
+_MIN_CORRESPONDING = 24
+_FLOW = {
+    "winSize": (11, 11),
+    "maxLevel": 3,
+    "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 8, 0.03),
+    "minEigThreshold": 1e-3,
+}
+_FITS = 6
+_RIDGE = 0.03
+_SMALLEST_CHANGE = 1e-3  # of log depth: what differs by less weighs the same
 # A longer silence than this many time constants says nothing about the next frame.
 _MEMORY = 5.0
 
@@ -49,6 +63,7 @@ class DepthStabiliser:
         """Forgets all frames; the next one passes as it is."""
         self._stamp_s: float | None = None
         self._last_log: np.ndarray | None = None
+        self._last_grey: np.ndarray | None = None
 
     def update(self, depth_m: np.ndarray, image: np.ndarray, stamp_s: float) -> np.ndarray:
         """The frame's depth, its scale and its static pixels steadied by the frames before.
@@ -68,24 +83,33 @@ class DepthStabiliser:
         """
         if image.shape[:2] != depth_m.shape:
             raise ValueError(f"image is {image.shape} but depth {depth_m.shape}; sizes must agree")
-        log_depth, seen = cv2.log(depth_m), np.isfinite(depth_m)
+        seen = np.isfinite(depth_m) & (depth_m > 0)
+        log_depth = np.log(np.where(seen, depth_m, np.float32(np.nan)))
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         elapsed_s = self._elapsed(log_depth, stamp_s)
         change = None if elapsed_s is None else _change_of_scale(log_depth - self._last_log)
-        self._stamp_s, self._last_log = stamp_s, log_depth
+        last_log, last_grey = self._last_log, self._last_grey
+        self._stamp_s, self._last_log, self._last_grey = stamp_s, log_depth, grey
         if change is None:
-            self._scale = _ScaleFilter(
-                min(_SCALE_SHARE * self.time_constant_s, _MAX_SCALE_CONSTANT_S)
-            )
-            self._start_average(log_depth, image, seen)
+            self._scale = self._new_filter()
+            self._start_average(log_depth, grey, seen)
             return depth_m
-        log_depth = log_depth + np.float32(self._scale.update(change, elapsed_s))
-        moved = self._reference.moved(image)
+        moved = self._reference.moved(grey)
         if moved is None:
-            self._start_average(log_depth, image, seen)
+            change = _change_along_the_way(last_grey, grey, last_log, log_depth)
+        if change is None:
+            self._scale = self._new_filter()
+        else:
+            log_depth = log_depth + np.float32(self._scale.update(change, elapsed_s))
+        if moved is None:
+            self._start_average(log_depth, grey, seen)
         else:
             forget = 1.0 - math.exp(-elapsed_s / self.time_constant_s)
             self._average_in(log_depth, moved, forget)
-        return cv2.exp(self._average)
+        return np.where(seen, np.exp(self._average), depth_m)
+
+    def _new_filter(self) -> _ScaleFilter:
+        return _ScaleFilter(min(_SCALE_SHARE * self.time_constant_s, _MAX_SCALE_CONSTANT_S))
 
     def _elapsed(self, log_depth: np.ndarray, stamp_s: float) -> float | None:
         """Seconds since the last frame; None where it says nothing about this one."""
@@ -94,8 +118,8 @@ class DepthStabiliser:
         elapsed_s = stamp_s - self._stamp_s
         return elapsed_s if 0.0 < elapsed_s <= _MEMORY * self.time_constant_s else None
 
-    def _start_average(self, log_depth: np.ndarray, image: np.ndarray, seen: np.ndarray) -> None:
-        self._reference = _Reference(image, seen)
+    def _start_average(self, log_depth: np.ndarray, grey: np.ndarray, seen: np.ndarray) -> None:
+        self._reference = _Reference(grey, seen)
         self._average = log_depth
         self._frames = np.ones(log_depth.shape, np.float32)
 
@@ -123,6 +147,65 @@ def _change_of_scale(difference: np.ndarray) -> float | None:
     change = float(np.median(seen))
     structure = float(np.median(np.abs(seen - change)))
     return None if abs(change) > _CUT_SCALE or structure > _CUT_STRUCTURE else change
+
+
+def _change_along_the_way(
+    last_grey: np.ndarray, grey: np.ndarray, last_log: np.ndarray, log_depth: np.ndarray
+) -> float | None:
+    """Change of log depth of the things that both pictures show, less what motion makes of it.
+
+    Of a point at the depth z that the camera moves towards by t and turns about its y and x axes by
+    small angles, log depth changes by -t / z and by shares that are linear in the pixel's column
+    and row. A least absolute deviation fit (iteratively reweighted) of all of it and a constant
+    leaves the constant. Where all is equally far away constant and approach look the same; a
+    ridge gives it to the constant.
+
+    Args:
+        last_grey: (h, w) uint8, the picture before.
+        grey: (h, w) uint8, the picture.
+        last_log: (h, w) float32 log depth of the picture before, NaN where unknown.
+        log_depth: (h, w) float32 of the picture.
+
+    Returns:
+        The constant; None where too little corresponds.
+    """
+    height, width = grey.shape
+    half = (width // 2, height // 2)  # half the size tells as much and takes a third of the time
+    small = [cv2.resize(one, half, interpolation=cv2.INTER_AREA) for one in (last_grey, grey)]
+    columns, rows = np.meshgrid(
+        (np.arange(_POINTS[0]) + 0.5) * half[0] / _POINTS[0],
+        (np.arange(_POINTS[1]) + 0.5) * half[1] / _POINTS[1],
+    )
+    start = np.stack([columns.ravel(), rows.ravel()], axis=-1).astype(np.float32)
+    end, found, _ = cv2.calcOpticalFlowPyrLK(*small, start[:, None], None, **_FLOW)
+    end = end[:, 0]
+    before, after = (
+        cv2.remap(plane, (2 * at + 0.5)[:, None], None, cv2.INTER_LINEAR, borderValue=math.nan)[
+            :, 0
+        ]
+        for plane, at in ((last_log, start), (log_depth, end))
+    )
+    change = after - before
+    good = (found[:, 0] > 0) & np.isfinite(change)
+    count = np.count_nonzero(good)
+    if count < _MIN_CORRESPONDING:
+        return None
+    change = change[good].astype(np.float64)
+    place = (start + end)[good] / half[0] / 2 - (0.5, 0.5 * height / width)
+    nearness = np.exp(-(before + after)[good] / 2)
+    terms = np.column_stack([np.ones(count), place, nearness / np.median(nearness)])
+    fit = np.array([np.median(change), 0.0, 0.0, 0.0])
+    ridge = np.diag([0.0, 0.0, 0.0, _RIDGE])
+    for _ in range(_FITS):
+        weight = 1.0 / np.maximum(np.abs(change - terms @ fit), _SMALLEST_CHANGE)
+        weighted = terms.T * weight
+        fit = np.linalg.lstsq(weighted @ terms + weight.sum() * ridge, weighted @ change)[0]
+    return float(fit[0])
+
+
+def _sampled(plane: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The plane (h, w) float32 at places (n, 2) of columns and rows; NaN outside and near NaN."""
+    return cv2.remap(plane, at[:, None], None, cv2.INTER_LINEAR, borderValue=math.nan)[:, 0]
 
 
 class _ScaleFilter:
@@ -172,8 +255,8 @@ class _Reference:
     _DARK = 8.0  # added to grey levels before the logarithm: below it noise rules
     _SPREAD = np.ones((17, 17), np.uint8)  # an object's plain inside moves along with its rim
 
-    def __init__(self, image: np.ndarray, seen: np.ndarray):
-        self._log = self._log_brightness(image)
+    def __init__(self, grey: np.ndarray, seen: np.ndarray):
+        self._log = self._log_brightness(grey)
         slope_x = cv2.Sobel(self._log, cv2.CV_32F, 1, 0, scale=1 / 8)
         slope_y = cv2.Sobel(self._log, cv2.CV_32F, 0, 1, scale=1 / 8)
         gradient = cv2.magnitude(slope_x, slope_y)
@@ -183,11 +266,11 @@ class _Reference:
         self._gradient = gradient.ravel()[self._textured]
         self._seen = np.flatnonzero(seen)[::4]
 
-    def moved(self, image: np.ndarray) -> np.ndarray | None:
+    def moved(self, grey: np.ndarray) -> np.ndarray | None:
         """(h, w) bool of pixels that have changed; None if the camera moved or might have."""
         if self._textured.size < self._MIN_TEXTURED * self._log.size:
             return None
-        change = self._log_brightness(image) - self._log
+        change = self._log_brightness(grey) - self._log
         change -= np.float32(np.median(change.ravel()[self._seen]))
         change = cv2.blur(change, (3, 3))
         shift = np.abs(change.ravel()[self._textured]) / self._gradient
@@ -199,6 +282,6 @@ class _Reference:
         return cv2.dilate(changed.view(np.uint8), self._SPREAD).view(bool)
 
     @classmethod
-    def _log_brightness(cls, image: np.ndarray) -> np.ndarray:
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        return cv2.log(grey + np.float32(cls._DARK))
+    def _log_brightness(cls, grey: np.ndarray) -> np.ndarray:
+        levels = np.log(np.arange(256, dtype=np.float32) + np.float32(cls._DARK))
+        return cv2.LUT(grey, levels)
