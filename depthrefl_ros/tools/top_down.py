@@ -10,7 +10,7 @@ import numpy as np
 from depthrefl_ros.tools.occupancy import CELL_M, RANGE_M, occupancy, right_cells
 
 AHEAD_M, ASIDE_M = RANGE_M, RANGE_M / 2  # what the panel shows, from the base frame's origin
-BEHIND_M = 0.4
+BEHIND_M = 0.8  # room for the number of marks
 PIXELS_PER_M = 120
 PAPER, GRID, LETTERS = (250, 250, 250), (222, 222, 222), (120, 120, 120)
 CLEARED = (214, 240, 214)

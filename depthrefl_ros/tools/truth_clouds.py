@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--camera-pitch", type=float, default=0.0, help="degrees, down (0)")
     parser.add_argument("--camera-roll", type=float, default=0.0, help="degrees, clockwise (0)")
     parser.add_argument("--model", default="indoor_tiny", help="for size and range (%(default)s)")
-    parser.add_argument("--base-frame", default="base_link", help="default %(default)s")
+    parser.add_argument("--base-frame", default="base_footprint", help="default %(default)s")
     parser.add_argument("--odom-frame", help="also publish it, with the robot standing still in it")
     parser.add_argument("--rate", type=positive_float, metavar="HZ", help="default: the source's")
     parser.add_argument("--loop", action="store_true", help="start again at the end")
