@@ -26,7 +26,7 @@ from recording_files import (
 )
 
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.demo import _busy, _check_output, _cpu_times, main
+from depthrefl_ros.tools.demo import _busy, _cpu_times, is_of_demo, main
 from depthrefl_ros.tools.overview import OverviewRow, colour_error, depth_range, draw_overview
 from depthrefl_ros.tools.processes import Children, free_domain, isolated_environment
 from depthrefl_ros.tools.recordings import Recording, depth_from_message
@@ -169,14 +169,18 @@ def test_an_output_folder_that_is_not_the_demos_stays_as_it_is(tmp_path, capsys)
         folder.mkdir()
         (folder / name).write_text(content)
         assert main(["--output", str(folder)]) == 2
-        assert "exists and is not of an earlier demo" in capsys.readouterr().err
+        assert f"holds other things ({name}), which stay" in capsys.readouterr().err
         assert (folder / name).read_text() == content
-    (tmp_path / "file").touch()
-    with pytest.raises(ToolError, match="file: exists"):
-        _check_output(tmp_path / "file")
-    (tmp_path / "empty").mkdir()
-    for new in ("new", "empty"):
-        _check_output(tmp_path / new)
+
+
+def test_the_demo_knows_its_own_folder_and_that_of_a_run_that_failed(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "node.txt").touch()
+    assert is_of_demo(tmp_path)
+    (tmp_path / "logs" / "precious.txt").touch()
+    assert not is_of_demo(tmp_path)
+    (tmp_path / "report.json").write_text('{"made_by": "depthrefl demo"}')
+    assert is_of_demo(tmp_path)
 
 
 def test_how_busy_the_cores_are():

@@ -118,5 +118,5 @@ def test_errors_are_one_line(tmp_path, capsys, arguments, told):
 def test_a_folder_of_the_users_is_left_alone(tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "a.png"), picture(0))
     assert main([str(tmp_path / "a.png"), "--output", str(tmp_path)]) == 2
-    assert "exists and is not of an earlier predict" in capsys.readouterr().err
+    assert "holds other things (a.png), which stay as they are" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

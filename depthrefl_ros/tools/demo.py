@@ -47,6 +47,7 @@ from depthrefl_ros.tools.frame_sources import (
     FrameSource,
     open_source_or_assume,
 )
+from depthrefl_ros.tools.output_folder import check_output_folder
 from depthrefl_ros.tools.overview import draw_overview
 from depthrefl_ros.tools.processes import Child, Children, isolated_environment
 from depthrefl_ros.tools.record import ENGINE
@@ -65,6 +66,7 @@ READY_WITHIN_S = 90.0  # from the engine to the first depth
 DRAIN_S = 1.5  # from the source's last frame to the recorder's stop
 STOP_WITHIN_S = 30.0  # the recorder may have much to write
 NODE_ERRORS = ("[ERROR]", "[FATAL]", "Traceback")
+LOGS = ("source.txt", "record.txt", "node.txt", "source.json", "record.json")
 RESULTS = {
     "overview.png": "what the camera saw and what the node made of it",
     "cloud.ply": "the last cloud, for MeshLab, CloudCompare or Blender",
@@ -168,7 +170,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
             args.source = _shipped_recording()
             if args.camera_height is None:
                 args.camera_height, args.camera_pitch, args.camera_roll = SHIPPED_MOUNT
-        _check_output(args.output)
+        check_output_folder(args.output, is_of_demo)
         intrinsics = Intrinsics(args.camera_info, args.hfov)
         source, assumed_hfov_deg = open_source_or_assume(args.source, intrinsics)
         args.hfov = assumed_hfov_deg or args.hfov
@@ -208,24 +210,16 @@ def _shipped_recording() -> str:
         raise ToolError(f"{error}; give --source, or run the demo in the source tree") from error
 
 
-def _check_output(folder: Path) -> None:
-    """Make sure that the folder is new, empty, or of an earlier demo.
-
-    Raises:
-        ToolError: it holds something else.
-    """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    report = folder / "report.json"
+def is_of_demo(folder: Path) -> bool:
+    """Whether a folder holds the results of an earlier demo, or the logs of one that failed."""
     try:
-        is_ours = json.loads(report.read_text(encoding="utf-8")).get("made_by") == MADE_BY
-    except (OSError, ValueError, AttributeError):
-        is_ours = {path.name for path in folder.iterdir()} == {"logs"} if folder.is_dir() else False
-    if not is_ours:
-        raise ToolError(
-            f"{folder}: exists and is not of an earlier demo; choose another --output, nothing in "
-            "it is replaced"
-        )
+        content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        return isinstance(content, dict) and content.get("made_by") == MADE_BY
+    except FileNotFoundError:
+        files = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+        return bool(files) and files <= {"logs", *(f"logs/{name}" for name in LOGS)}
+    except (OSError, ValueError):
+        return False
 
 
 def _say_what_is_written(args: argparse.Namespace, source: FrameSource) -> None:

@@ -32,6 +32,7 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
 )
 from depthrefl_ros.tools.frame_sources import open_source_or_assume
+from depthrefl_ros.tools.output_folder import check_output_folder
 from depthrefl_ros.tools.source_frame import FrameSource, SourceFrame
 
 LINES = "predict.jsonl"
@@ -96,7 +97,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     for note in source.notes:
         _say(note)
     folder = args.output or Path(f"{Path(args.source).stem or args.source}_depth")
-    _check_output(folder)
+    check_output_folder(folder, is_of_predict)
     estimator = open_estimator(args.model, args.engine)
     folder.mkdir(parents=True, exist_ok=True)
     _say(f"writing to {folder}/, at most {args.max_gigabytes:g} GB (--max-gigabytes)")
@@ -134,15 +135,13 @@ def _kinds(text: str) -> list[str]:
     return kinds
 
 
-def _check_output(folder: Path) -> None:
-    """Make sure that the folder is new, empty, or of an earlier ``predict``."""
-    if not folder.exists() or (folder / LINES).is_file():
-        return
-    if not folder.is_dir() or any(folder.iterdir()):
-        raise ToolError(
-            f"{folder}: exists and is not of an earlier predict; choose another --output, nothing "
-            "in it is replaced"
-        )
+def is_of_predict(folder: Path) -> bool:
+    """Whether a folder holds the results of an earlier ``predict``."""
+    try:
+        lines = (folder / LINES).read_text(encoding="utf-8").splitlines()
+        return all("files" in json.loads(line) for line in lines)
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def open_estimator(model: str, engine: str) -> Any:
