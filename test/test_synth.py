@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -353,6 +354,53 @@ SDF = """<sdf version="1.6"><world name="w">
 OBJ = """v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1
 f 4 3 2 1\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8
 """
+
+
+MODEL = """
+import json, sys
+import numpy as np
+from depthrefl_ros.training.synth.imports import ModelStore
+from depthrefl_ros.training.synth.materials import Materials
+from depthrefl_ros.training.synth.models import Models
+from depthrefl_ros.training.synth.stage import Stage, bpy
+
+stage = Stage()
+models = Models(sys.argv[1])
+store = ModelStore(stage, models, Materials(np.random.default_rng(0)))
+with stage.at(2.0, 3.0, 0.5):
+    store.furnished(models.find("office", "wall")[0])
+corners = stage.corners()
+images = [node.image.filepath for material in bpy.data.materials
+          for node in material.node_tree.nodes if node.type == "TEX_IMAGE"]
+json.dump({"low": corners.min(0).tolist(), "high": corners.max(0).tolist(), "images": images,
+           "front": corners[corners[:, 1] < 2.7].mean(0).tolist()}, sys.stdout)
+"""
+
+
+def test_a_model_stands_in_its_stated_size_with_its_back_to_the_wall(known_scene, tmp_path):
+    """The file's wedge is off its origin and in no unit; in front (z) it is an edge, low down."""
+    wedge = "v 4 0 0\nv 9 0 0\nv 9 3 0\nv 4 3 0\nv 4 0 2\nv 9 0 2\n" + (
+        "f 1 4 3 2\nf 1 2 6 5\nf 3 4 5 6\nf 1 5 4\nf 2 3 6\n"
+    )
+    material = "newmtl wood\nKd 0.5 0.3 0.1\nmap_Kd lost.png\n"
+    stated = (
+        "name#1=Desk\ncategory#1=Office\nmodel#1=/desk/desk.obj\n"
+        "width#1=140\ndepth#1=70\nheight#1=74\n"
+    )
+    with zipfile.ZipFile(tmp_path / "one.sh3f", "w") as archive:
+        archive.writestr("PluginFurnitureCatalog.properties", stated)
+        archive.writestr("desk/desk.obj", "mtllib desk.mtl\nusemtl wood\n" + wedge)
+        archive.writestr("desk/desk.mtl", material)
+    done = subprocess.run(
+        [SYNTH_PYTHON, "-c", MODEL, tmp_path],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    np.testing.assert_allclose(found["low"], (2 - 0.7, 3 - 0.35, 0.5), atol=1e-5)
+    np.testing.assert_allclose(found["high"], (2 + 0.7, 3 + 0.35, 1.24), atol=1e-5)
+    assert found["front"][2] == pytest.approx(0.5, abs=1e-5)  # only the low edge is in front
+    assert found["images"] == []  # a lost texture would be magenta
 
 
 def test_a_gazebo_world_is_rendered_from_its_floor(known_scene, tmp_path):
