@@ -1,0 +1,54 @@
+"""The pages say what the code has: links, counters, parameters of examples, launch arguments."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from depthrefl_ros.ros.diagnostics import DROP_REASONS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_COMMAND = re.compile(r"ros2 launch depthrefl_ros (\w+\.launch\.py)((?:[^`\n]|\\\n)*)")
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).strip().replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_within_the_project_leads_somewhere(page):
+    links = [one for one in _LINK.findall(page.read_text(encoding="utf-8")) if "://" not in one]
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        if anchor:
+            assert anchor in _anchors(target), f"{page.name}: {link}"
+
+
+def test_troubleshooting_explains_every_counter_of_dropped_frames():
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    explained = re.findall(r"^\| `dropped_(\w+)` \|", text, re.MULTILINE)
+    assert sorted(explained) == sorted(DROP_REASONS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_parameters_in_examples_exist(page):
+    known = yaml.safe_load((ROOT / "config" / "depthrefl.yaml").read_text(encoding="utf-8"))
+    known = known["/**"]["ros__parameters"]
+    blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for block in blocks:
+        for name in yaml.safe_load(block)["/**"]["ros__parameters"]:
+            assert name in known, f"{page.name}: {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_launch_arguments_exist(page):
+    for file, words in _COMMAND.findall(page.read_text(encoding="utf-8")):
+        declared = (ROOT / "launch" / file).read_text(encoding="utf-8")
+        for name in re.findall(r"(\w+):=", words):
+            assert f'"{name}": (' in declared, f"{page.name}: {name} is no argument of {file}"
