@@ -13,6 +13,7 @@ from depthrefl_ros.tools import machine, machine_ros
 from depthrefl_ros.tools.command_line import (
     add_json_argument,
     make_parser,
+    positive_float,
     run_tool,
     write_json,
 )
@@ -20,6 +21,7 @@ from depthrefl_ros.tools.command_line import (
 EXAMPLES = """
 depthrefl doctor
 depthrefl doctor --model my_models/outdoor --json doctor.json
+depthrefl doctor --graph
 """
 NOTHING_RUNS = 1
 _MARKS = {"ok": "ok", "missing": "--", "warning": "WARN", "error": "ERROR"}
@@ -31,11 +33,21 @@ def _parser() -> argparse.ArgumentParser:
     description = f"{__doc__} Ends with exit code {NOTHING_RUNS} if nothing can run."
     parser = make_parser("depthrefl doctor", description, EXAMPLES)
     parser.add_argument("--model", default="indoor_tiny", help="a shipped model, or a folder")
+    parser.add_argument(
+        "--graph",
+        action="store_true",
+        help="look at the running system instead: camera, node and who listens",
+    )
+    parser.add_argument(
+        "--listen", type=positive_float, default=5.0, metavar="S", help="seconds, with --graph"
+    )
     add_json_argument(parser, "everything found")
     return parser
 
 
-def _main(args: argparse.Namespace, _: list[str]) -> int:
+def _main(args: argparse.Namespace, ros_args: list[str]) -> int:
+    if args.graph:
+        return _look_at_graph(args, ros_args)
     found = []
     width = min(shutil.get_terminal_size().columns, 120)
     for finding in (*machine.findings(), *machine_ros.findings()):
@@ -54,6 +66,20 @@ def _main(args: argparse.Namespace, _: list[str]) -> int:
         _print_row("", "model", _terms(facts), width)
     write_json(args.json, {"findings": [asdict(one) for one in found], "auto": choice})
     return 0 if choice["can_run"] else NOTHING_RUNS
+
+
+def _look_at_graph(args: argparse.Namespace, ros_args: list[str]) -> int:
+    from depthrefl_ros.tools.ros_node import tool_node
+    from depthrefl_ros.tools.running_system import findings
+
+    found = []
+    width = min(shutil.get_terminal_size().columns, 120)
+    with tool_node("depthrefl_doctor", ros_args) as node:
+        for finding in findings(node, args.listen):
+            found.append(finding)
+            _print_row(_MARKS[finding.state], finding.name, finding.text, width)
+    write_json(args.json, {"findings": [asdict(one) for one in found]})
+    return NOTHING_RUNS if any(one.state == "error" for one in found) else 0
 
 
 def _print_row(mark: str, name: str, text: str, width: int) -> None:
