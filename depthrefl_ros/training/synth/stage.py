@@ -173,16 +173,20 @@ class Stage:
         normals = np.array([(0.0, 0.0, 0.0) if hit[1] is None else tuple(hit[1]) for hit in hits])
         return ways, (normals * directions).sum(axis=1) > 0
 
-    def things(self, smallest_m: float = 0.04, largest_m: float = 2.6) -> np.ndarray:
-        """Returns the middles (N, 3) of all parts within these sizes, in metres."""
-        middles = []
+    def boxes(self) -> np.ndarray:
+        """Returns the lowest and highest corner of each mesh's bounding box, (N, 2, 3) metres."""
+        found = []
         for thing in self.scene.objects:
             if thing.type == "MESH":
                 box = [thing.matrix_world @ Vector(corner) for corner in thing.bound_box]
-                low, high = np.min(box, axis=0), np.max(box, axis=0)
-                if smallest_m < np.max(high - low) < largest_m:
-                    middles.append((low + high) / 2)
-        return np.array(middles).reshape(-1, 3)
+                found.append((np.min(box, axis=0), np.max(box, axis=0)))
+        return np.array(found).reshape(-1, 2, 3)
+
+    def things(self, smallest_m: float = 0.04, largest_m: float = 2.6) -> np.ndarray:
+        """Returns the middles (N, 3) of all parts within these sizes, in metres."""
+        boxes = self.boxes()
+        size = (boxes[:, 1] - boxes[:, 0]).max(axis=1)
+        return boxes[(smallest_m < size) & (size < largest_m)].mean(axis=1)
 
     def corners(self) -> np.ndarray:
         """Returns the vertices (N, 3) of all meshes in the world, metres."""

@@ -17,6 +17,7 @@ from .worlds import Visual, WorldError
 
 PROBES = 400  # rays that look for the floor and the ceiling
 STEP_M = 0.05  # of the floor's height
+HIGHEST_M = 12.0  # of a wall
 LAMP_M = 3.0  # between lights
 
 
@@ -45,8 +46,8 @@ def build_world(
 def find_region(stage: Stage, visuals: list[Visual], rng: np.random.Generator) -> Region:
     """Finds floor and ceiling by rays from random places among the visuals.
 
-    The floor is where most rays down end; where fewer than half of the rays up hit anything, a
-    ceiling is added above what stands there.
+    The floor is where most rays down end. Where fewer than half of the rays up hit anything, a
+    ceiling is added: on the walls, or above what stands there.
     """
     centres = np.array([visual.pose[:3, 3] for visual in visuals])
     corners = stage.corners()
@@ -67,7 +68,11 @@ def find_region(stage: Stage, visuals: list[Visual], rng: np.random.Generator) -
     up = up[np.isfinite(up)] + 0.6
     if len(up) >= PROBES / 2:
         return Region((x0, y0, x1, y1), floor + float(np.percentile(up, 75)), floor)
-    ceiling = floor + max(2.6, float(np.percentile(corners[:, 2], 98)) - floor + 0.02)
+    low, high = stage.boxes().swapaxes(0, 1)
+    long = ((high - low)[:, :2] > 0.4 * np.array([x1 - x0, y1 - y0])).any(axis=1)
+    walls = high[long & (high[:, 2] > floor + 1.8) & (high[:, 2] < floor + HIGHEST_M), 2]
+    top = walls.max() if len(walls) else np.percentile(corners[:, 2], 98)
+    ceiling = max(floor + 2.4, float(top) + 0.02)
     stage.block((x0, y0, ceiling), (x1, y1, ceiling + 0.1), Materials(rng).ceiling())
     return Region((x0, y0, x1, y1), ceiling, floor)
 
