@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from depthrefl_ros.geometry.camera import Camera, CameraError, RegionOfInterest
+from depthrefl_ros.geometry.camera import Camera, CameraError, RegionOfInterest, undistortion_maps
 
 K = [500.0, 0, 320.5, 0, 510.0, 240.5, 0, 0, 1]
 
@@ -23,7 +23,11 @@ def camera(**changes) -> Camera:
         ({"K": np.zeros(8)}, "K has 8 values"),
         ({"D": np.array([0.1, math.inf])}, "D is .*inf"),
         ({"D": np.array([0.1, 0.1])}, "D has 2 coefficients"),
+        ({"D": np.ones(8)}, "D has 8 coefficients.*plumb_bob takes one of .4, 5."),
+        ({"D": np.ones(5), "distortion_model": "equidistant"}, "D has 5 coefficients"),
         ({"distortion_model": "magic", "D": np.ones(5)}, "'magic'"),
+        ({"K": np.zeros(9), "P": np.ones(12), "D": np.ones(5)}, "K is all zero"),
+        ({"K": np.diag([500.0, 500.0, 2.0])}, "K has 2 in its last row; 1 is needed"),
         ({"width": 0}, "0x480"),
     ],
 )
@@ -38,6 +42,110 @@ def test_an_empty_projection_and_rotation_are_filled_in():
     np.testing.assert_array_equal(found.R, np.eye(3))
     assert (found.binning_x, found.distortion_model) == (1, "plumb_bob")
     assert not found.is_distorted
+
+
+@pytest.mark.parametrize(
+    "model, sent, read",
+    [
+        ("plumb_bob", [0.1, 0.2, 0.3, 0.4, 0.5, 0, 0, 0], [0.1, 0.2, 0.3, 0.4, 0.5]),
+        ("plumb_bob", [0.1, 0.2, 0.3, 0.4, 0, 0, 0, 0], [0.1, 0.2, 0.3, 0.4]),
+        ("plumb_bob", [0.1, 0, 0, 0], [0.1, 0, 0, 0]),
+        ("equidistant", [0.1, 0, 0, 0.2, 0, 0], [0.1, 0, 0, 0.2]),
+        ("rational_polynomial", [0.1, 0, 0, 0, 0.3], [0.1, 0, 0, 0, 0.3, 0, 0, 0]),
+        ("plumb_bob", [0.1, 0.2, 0.3, 0.4, 0], [0.1, 0.2, 0.3, 0.4, 0]),
+        ("rational_polynomial", [0.1] * 8 + [0.0] * 7, [0.1] * 8),
+        ("rational_polynomial", [0.1] * 9, [0.1] * 9 + [0.0] * 3),
+    ],
+)
+def test_zeros_at_the_end_of_d_mean_nothing(model, sent, read):
+    found = camera(D=np.array(sent), distortion_model=model)
+    assert found.D.tolist() == read and found.distortion_model == model
+
+
+@pytest.mark.parametrize("name", ["none", "pinhole", "radtan", "PLUMB_BOB", "", "Brown-Conrady"])
+@pytest.mark.parametrize("zeros", [0, 4, 5, 8, 9])
+def test_without_distortion_any_name_will_do(name, zeros):
+    found = camera(D=np.zeros(zeros), distortion_model=name)
+    assert not found.is_distorted and found.distortion_model == "plumb_bob"
+
+
+@pytest.mark.parametrize(
+    "name, model",
+    [("radtan", "plumb_bob"), ("Plumb_Bob", "plumb_bob"), ("", "plumb_bob"),
+     ("fisheye", "equidistant"), ("Equidistant", "equidistant")],
+)  # fmt: skip
+def test_models_have_other_names(name, model):
+    D = np.array([0.1, 0.0, 0.0, 0.01])
+    assert camera(D=D, distortion_model=name) == camera(D=D, distortion_model=model)
+
+
+def test_a_projection_whose_last_number_was_never_filled_is_read():
+    P = np.array([500.0, 0, 320, 0, 0, 500, 240, 0, 0, 0, 0, 0])
+    found = camera(P=P, D=np.array([-0.1, 0.02, 0, 0, 0]))
+    assert found.P[2, 2] == 1.0
+    x, y = undistortion_maps(found, found.P[:, :3], (640, 480))
+    assert x[240, 320] == pytest.approx(320.5, abs=1) and np.isfinite(y).all()
+
+
+def test_the_baseline_of_a_stereo_pair_is_not_passed_on():
+    P = np.array([512.0, 0, 320, -61.44, 0, 512, 240, 0, 0, 0, 1, 0])
+    assert camera(P=P).P[0, 3] == -61.44
+    assert camera(P=P).rectified().P[:, 3].tolist() == [0, 0, 0]
+
+
+def test_a_region_that_was_left_over_is_not_that_of_a_full_image():
+    left = RegionOfInterest(x_offset=100, y_offset=60, width=400, height=200)
+    found = camera(roi=left).for_image(640, 480)
+    assert (found.fx, found.cx, found.roi) == (500.0, 320.5, RegionOfInterest())
+    assert found.rescaled_from is None
+    assert camera(roi=RegionOfInterest(width=640, height=480)).for_image(640, 480).fx == 500.0
+
+
+def test_what_was_binned_already_is_not_binned_again():
+    """The driver sends the binned picture's size and K, and its binning as well."""
+    found = camera(binning_x=2, binning_y=2).for_image(640, 480)
+    assert (found.fx, found.cx) == (500.0, 320.5) and found.rescaled_from == (320, 240)
+
+
+@pytest.mark.parametrize(
+    "intrinsics, named",
+    [
+        ((3372.5, 3372.0, 2862.0, 1569.1), ["principal point 2862, 1569 outside the 640x480",
+                                             "3372.5 px, a horizontal field of view of 11"]),
+        ((500.0, 500.0, -1.0, 240.0), ["principal point -1, 240"]),
+        ((500.0, 500.0, 320.0, 481.0), ["principal point 320, 481"]),
+        ((0.8, 1.06, 0.5, 0.5), ["0.8 px, a horizontal field of view of 180"]),
+        ((772.0, 1.0, 319.0, 239.0), ["1 px, a vertical field", "focal lengths 772 and 1 px"]),
+        ((3000.0, 3000.0, 320.0, 240.0), ["3000 px, a horizontal field of view of 12 degrees"]),
+        ((600.0, 350.0, 320.0, 240.0), ["focal lengths 600 and 350 px"]),
+    ],
+)  # fmt: skip
+def test_what_can_hardly_be_true_is_told_with_its_values(intrinsics, named):
+    doubts = Camera.pinhole(640, 480, *intrinsics).plausibility()
+    assert len(doubts) == len(named)
+    for doubt, words in zip(doubts, named, strict=True):
+        assert words in doubt and doubt.startswith("K has")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        Camera.from_horizontal_fov(640, 480, math.radians(21)),
+        Camera.from_horizontal_fov(640, 480, math.radians(170)),
+        Camera.from_horizontal_fov(1280, 400, math.radians(40)),
+        Camera.pinhole(640, 480, 600.0, 450.0, 10.0, 470.0),
+        camera(K=np.array([200.0, 0, 320, 0, 200, 240, 0, 0, 1]), D=np.array([0.1, 0, 0, 0]),
+               distortion_model="equidistant"),
+    ],
+)  # fmt: skip
+def test_usual_cameras_are_plausible(found):
+    assert found.plausibility() == []
+
+
+def test_a_projection_is_looked_at_too():
+    P = np.array([500.0, 0, 3000, 0, 0, 510, 240, 0, 0, 0, 1, 0])
+    (doubt,) = camera(P=P).plausibility()
+    assert doubt.startswith("P has the principal point 3000, 240")
 
 
 def test_horizontal_field_of_view():

@@ -59,3 +59,13 @@ def test_camera_to_info_of_a_pinhole_has_no_distortion():
     message = camera_to_info(Camera.pinhole(64, 48, 50, 51, 31.5, 23.5), Header())
     assert not any(message.d)
     np.testing.assert_array_equal(message.p[:4], [50, 0, 31.5, 0])
+
+
+def test_a_rectified_stream_may_have_a_projection_alone():
+    message = camera_info()
+    message.k = [0.0] * 9
+    with pytest.raises(MessageError, match="K is all zero.*image_is_rectified"):
+        camera_from_info(message, "/camera_info")
+    found = camera_from_info(message, "/camera_info", is_rectified=True)
+    np.testing.assert_array_equal(found.K, found.P[:, :3])
+    assert not found.D.any() and found.cx == 321

@@ -114,3 +114,20 @@ def test_a_calibration_file_may_change(cameras):
     for focal in (77.0, 78.0):
         calibration = Camera.pinhole(64, 48, focal, focal, 31.5, 23.5)
         assert cameras.find(Time(), 64, 48, calibration).camera.fx == focal
+
+
+def test_what_can_hardly_be_true_of_a_camera_is_doubted(cameras):
+    cameras.add(info(0.8, 1))
+    (doubt,) = cameras.find(Time(), 64, 48).doubts
+    assert "/front/camera_info: K has a focal length of 0.8 px" in doubt
+    cameras.add(info(50.0, 2))
+    assert cameras.find(Time(), 64, 48).doubts == ()
+
+
+def test_a_rectified_stream_may_have_a_projection_alone(cameras):
+    message = info(50.0, 1)
+    message.k = [0.0] * 9
+    cameras.add(message)
+    with pytest.raises(MessageError, match="K is all zero"):
+        cameras.find(Time(), 64, 48)
+    assert cameras.find(Time(), 64, 48, is_rectified=True).camera.fx == 50.0

@@ -16,10 +16,16 @@ from depthrefl_ros.geometry.tables import Value, frozen
 
 # Accepted numbers of coefficients in D; an empty D means no distortion.
 _COEFFICIENTS = {
-    "plumb_bob": (0, 4, 5),
-    "rational_polynomial": (0, 8, 12, 14),
-    "equidistant": (0, 4),
+    "plumb_bob": (4, 5),
+    "rational_polynomial": (8, 12, 14),
+    "equidistant": (4,),
 }
+_FEWEST_COEFFICIENTS = 4  # k1, k2, p1, p2, or the four of a fisheye
+# What drivers and calibrators call the same models, in lower case.
+_OTHER_NAMES = {"radtan": "plumb_bob", "fisheye": "equidistant", "equi": "equidistant"}
+# What can hardly be true of a camera that a robot drives by.
+_FIELDS_OF_VIEW_DEG = (20.0, 175.0)
+_MAX_FOCAL_RATIO = 1.5
 ASPECT_FITS = ("pad", "crop")
 _WIDEST_TANGENT = 20.0  # 87 degrees off the axis: no pinhole sees farther
 _OUTSIDE = -1e4  # pixels: outside every image, and within the int16 of OpenCV's maps
@@ -48,12 +54,15 @@ class Camera(Value):
         width: of the full image, pixels.
         height: of the full image, pixels.
         K: (3, 3) float64 intrinsics of the raw image, pixels.
-        D: (n,) float64 distortion coefficients; empty or all zero for none, in every model:
-            image_geometry reads them so, though an equidistant lens of zeros is still a fisheye.
+        D: (n,) float64 distortion coefficients, as many as the model has: zeros at the end of a
+            longer list mean nothing, and a shorter one is filled up. Empty or all zero for none, in
+            every model: image_geometry reads them so, though an equidistant lens of zeros is still
+            a fisheye.
         R: (3, 3) float64 rectifying rotation; all zero is read as the identity.
         P: (3, 4) float64 projection of the rectified image, pixels; where it is all zero, as
             uncalibrated drivers leave it, K stands in.
-        distortion_model: ``plumb_bob``, ``rational_polynomial`` or ``equidistant``.
+        distortion_model: ``plumb_bob``, ``rational_polynomial`` or ``equidistant``, in any case;
+            any name where there is no distortion.
         binning_x: pixels combined along x; 0 means 1.
         binning_y: pixels combined along y; 0 means 1.
         roi: region of interest.
@@ -94,7 +103,8 @@ class Camera(Value):
         if not self.K.any():
             raise CameraError(
                 "K is all zero, so the camera is not calibrated; calibrate it, give "
-                "camera_info_url, or set assumed_horizontal_fov"
+                "camera_info_url, or set assumed_horizontal_fov; where P alone is filled, "
+                "image_is_rectified takes it"
             )
         if not self.R.any():
             put("R", frozen(np.eye(3)))
@@ -106,18 +116,38 @@ class Camera(Value):
                     f"{name} has focal lengths {matrix[0, 0]} and {matrix[1, 1]}; both must be "
                     "positive pixels"
                 )
-        put("distortion_model", self.distortion_model or "plumb_bob")
-        allowed = _COEFFICIENTS.get(self.distortion_model)
-        if allowed is None:
+            put(name, _with_last_one(name, matrix))
+        self._put_distortion()
+        put("binning_x", self.binning_x or 1)
+        put("binning_y", self.binning_y or 1)
+
+    def _put_distortion(self) -> None:
+        """Give D the length that its model has, and the model the name that we know it by."""
+        name = self.distortion_model.strip().lower()
+        model = _OTHER_NAMES.get(name, name)
+        used = int(np.flatnonzero(self.D)[-1]) + 1 if self.D.any() else 0
+        allowed = _COEFFICIENTS.get(model)
+        if not used:
+            model, D = (model if allowed else "plumb_bob"), self.D
+        elif allowed is None and name:
             raise CameraError(
                 f"distortion_model is {self.distortion_model!r}; known are {sorted(_COEFFICIENTS)}"
             )
-        if self.D.any() and self.D.size not in allowed:
-            raise CameraError(
-                f"D has {self.D.size} coefficients; {self.distortion_model} takes one of {allowed}"
-            )
-        put("binning_x", self.binning_x or 1)
-        put("binning_y", self.binning_y or 1)
+        else:
+            model = model or "plumb_bob"
+            allowed = _COEFFICIENTS[model]
+            if self.D.size in allowed:
+                allowed = (self.D.size,)
+            length = next((length for length in allowed if length >= used), None)
+            if length is None or self.D.size < _FEWEST_COEFFICIENTS:
+                raise CameraError(
+                    f"D has {self.D.size} coefficients, {self.D.tolist()}; {model} takes one of "
+                    f"{allowed}"
+                )
+            D = np.zeros(length)
+            D[:used] = self.D[:used]
+        object.__setattr__(self, "distortion_model", model)
+        object.__setattr__(self, "D", frozen(D))
 
     @classmethod
     def pinhole(cls, width: int, height: int, fx: float, fy: float, cx: float, cy: float) -> Camera:
@@ -180,6 +210,9 @@ class Camera(Value):
         x0, y0 = (roi.x_offset, roi.y_offset) if has_roi else (0, 0)
         seen = (roi.width, roi.height) if has_roi else (self.width, self.height)
         described = (seen[0] // self.binning_x, seen[1] // self.binning_y)
+        full = (self.width, self.height)
+        if has_roi and (width, height) == full and described != full:
+            return replace(self, roi=RegionOfInterest()).for_image(width, height)  # left over
         if (width, height) == described:
             if (x0, y0) == (0, 0) and described == (self.width, self.height):
                 return self
@@ -199,10 +232,58 @@ class Camera(Value):
         return self._resampled(width, height, 0, 0, width / self.width, height / self.height)
 
     def rectified(self) -> Camera:
-        """The pinhole camera of the rectified image: K from P, no distortion."""
+        """The pinhole camera of the rectified image: K from P, no distortion.
+
+        Depth counts from this camera's own lens: the baseline Tx of a stereo pair's P is dropped.
+        """
+        P = np.hstack([self.P[:, :3], np.zeros((3, 1))])
         return replace(
-            self, K=self.P[:, :3], D=np.zeros(5), R=np.eye(3), distortion_model="plumb_bob"
+            self, K=P[:, :3], P=P, D=np.zeros(5), R=np.eye(3), distortion_model="plumb_bob"
         )
+
+    def plausibility(self) -> list[str]:
+        """Say what can hardly be true of this camera; wrong intrinsics make every distance wrong.
+
+        To be asked of the camera of an image (``for_image``).
+
+        Returns:
+            Sentences that name the matrix and the values; none where all is well.
+        """
+        size = f"{self.width}x{self.height} image"
+        remedy = "the calibration may be of another resolution or unit"
+        doubts: list[str] = []
+        matrices = {"K": self.K}
+        if not np.array_equal(self.P[:, :3], self.K):
+            matrices["P"] = self.P
+        for name, matrix in matrices.items():
+            fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
+            if not (0.0 <= cx <= self.width and 0.0 <= cy <= self.height):
+                doubts.append(
+                    f"{name} has the principal point {cx:.0f}, {cy:.0f} outside the {size}: "
+                    f"{remedy}"
+                )
+            angles = {"horizontal": (self.width, fx), "vertical": (self.height, fy)}
+            for direction, (pixels, focal) in angles.items():
+                angle = math.degrees(self._angle(name, pixels / focal))
+                least = _FIELDS_OF_VIEW_DEG[0] * min(1.0, pixels / self.width)
+                if not least <= angle <= _FIELDS_OF_VIEW_DEG[1]:
+                    doubts.append(
+                        f"{name} has a focal length of {focal:g} px, a {direction} field of view "
+                        f"of {angle:.0f} degrees in the {size}: {remedy}"
+                    )
+                    break
+            if not 1 / _MAX_FOCAL_RATIO <= fx / fy <= _MAX_FOCAL_RATIO:
+                doubts.append(
+                    f"{name} has the focal lengths {fx:g} and {fy:g} px, which differ more than "
+                    f"pixels do: {remedy}"
+                )
+        return doubts
+
+    def _angle(self, name: str, extent: float) -> float:
+        """Field of view in radians of so many focal lengths; a fisheye's image grows with it."""
+        if name == "K" and self.distortion_model == "equidistant" and self.D.any():
+            return min(extent, math.radians(_FIELDS_OF_VIEW_DEG[1]))  # fisheyes see even farther
+        return 2.0 * math.atan(extent / 2.0)
 
     def strided(self, stride: int) -> Camera:
         """The pinhole camera of every ``stride``-th row and column: the same rays, fewer."""
@@ -236,6 +317,18 @@ class Camera(Value):
             binning_y=1,
             roi=RegionOfInterest(),
         )
+
+
+def _with_last_one(name: str, matrix: np.ndarray) -> np.ndarray:
+    """The matrix with 1 in its last place, where drivers that fill only f and c leave 0."""
+    last = matrix[2, 2]
+    if last != 0.0 and abs(last - 1.0) > 1e-6:
+        raise CameraError(f"{name} has {last:g} in its last row; 1 is needed")
+    if last:
+        return matrix
+    filled = matrix.copy()
+    filled[2, 2] = 1.0
+    return frozen(filled)
 
 
 def undistortion_maps(

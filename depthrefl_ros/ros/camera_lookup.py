@@ -63,6 +63,7 @@ class CameraLookup:
         height: int,
         calibration: Camera | None = None,
         assumed_fov_deg: float = 0.0,
+        is_rectified: bool = False,
     ) -> FoundCamera:
         """Find the camera of an image. Never waits.
 
@@ -75,6 +76,7 @@ class CameraLookup:
             height: of the image, pixels.
             calibration: from the file of ``camera_info_url``.
             assumed_fov_deg: ``assumed_horizontal_fov``, 0 for off.
+            is_rectified: ``image_is_rectified``: P alone will do.
 
         Raises:
             NoCameraError: there is none of the three.
@@ -83,7 +85,7 @@ class CameraLookup:
         try:
             if calibration is not None:
                 return self._from_file(calibration, width, height)
-            return self._from_info(stamp, width, height)
+            return self._from_info(stamp, width, height, is_rectified)
         except MessageError as error:
             if assumed_fov_deg <= 0.0:
                 raise
@@ -98,7 +100,7 @@ class CameraLookup:
         except CameraError as error:
             raise MessageError(f"camera_info_url: {error}") from error
 
-    def _from_info(self, stamp: Time, width: int, height: int) -> FoundCamera:
+    def _from_info(self, stamp: Time, width: int, height: int, is_rectified: bool) -> FoundCamera:
         infos = list(self._infos)
         if not infos:
             raise NoCameraError(
@@ -108,9 +110,10 @@ class CameraLookup:
         info = next((one for one in reversed(infos) if one.header.stamp == stamp), infos[-1])
         try:
             return self._remember(
-                (info_key(info), width, height),
+                (info_key(info), width, height, is_rectified),
                 lambda: _described(
-                    camera_from_info(info, self.topic).for_image(width, height), self.topic
+                    camera_from_info(info, self.topic, is_rectified).for_image(width, height),
+                    self.topic,
                 ),
             )
         except CameraError as error:
@@ -134,7 +137,7 @@ class CameraLookup:
 
 def _described(camera: Camera, source: str) -> FoundCamera:
     """Return a camera with where it comes from and what is doubtful about it."""
-    doubts = []
+    doubts = [f"{source}: {doubt}" for doubt in camera.plausibility()]
     if camera.rescaled_from is not None:
         described = "x".join(map(str, camera.rescaled_from))
         source += f", scaled from {described} to the image's {camera.width}x{camera.height}"

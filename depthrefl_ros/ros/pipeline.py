@@ -341,10 +341,16 @@ class Pipeline:
     def _camera(
         self, message: Image | CompressedImage, width: int, height: int, settings: FrameSettings
     ) -> Camera:
-        assumed_deg = settings.parameters.inputs.assumed_horizontal_fov_deg
+        parameters = settings.parameters
+        assumed_deg = parameters.inputs.assumed_horizontal_fov_deg
         try:
             found = self._cameras.find(
-                message.header.stamp, width, height, settings.calibration, assumed_deg
+                message.header.stamp,
+                width,
+                height,
+                settings.calibration,
+                assumed_deg,
+                parameters.estimator.image_is_rectified,
             )
         except MessageError as error:
             reason = "no_camera_info" if isinstance(error, NoCameraError) else "bad_camera_info"

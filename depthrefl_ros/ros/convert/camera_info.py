@@ -31,19 +31,27 @@ def info_key(message: CameraInfo) -> tuple:
     )
 
 
-def camera_from_info(message: CameraInfo, topic: str) -> Camera:
+def camera_from_info(message: CameraInfo, topic: str, is_rectified: bool = False) -> Camera:
     """The camera that a CameraInfo describes (REP-104).
+
+    Args:
+        message: from a driver or a recording.
+        topic: for errors.
+        is_rectified: its images are rectified, so P alone will do where K was never filled.
 
     Raises:
         MessageError: a field cannot be true; names the topic, the field and its value.
     """
     roi = message.roi
+    K, D = np.array(message.k).reshape(3, 3), np.array(message.d)
+    if is_rectified and not K.any():
+        K, D = np.array(message.p).reshape(3, 4)[:, :3], np.zeros(0)
     try:
         return Camera(
             width=message.width,
             height=message.height,
-            K=np.array(message.k).reshape(3, 3),
-            D=np.array(message.d),
+            K=K,
+            D=D,
             R=np.array(message.r).reshape(3, 3),
             P=np.array(message.p).reshape(3, 4),
             distortion_model=message.distortion_model,
