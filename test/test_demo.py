@@ -26,7 +26,7 @@ from recording_files import (
 )
 
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.demo import _busy, _cpu_times, is_of_demo, main
+from depthrefl_ros.tools.demo import _busy, _cpu_times, _node_arguments, _parser, is_of_demo, main
 from depthrefl_ros.tools.overview import OverviewRow, colour_error, depth_range, draw_overview
 from depthrefl_ros.tools.processes import Children, free_domain, isolated_environment
 from depthrefl_ros.tools.recordings import Recording, depth_from_message
@@ -181,6 +181,15 @@ def test_the_demo_knows_its_own_folder_and_that_of_a_run_that_failed(tmp_path):
     assert not is_of_demo(tmp_path)
     (tmp_path / "report.json").write_text('{"made_by": "depthrefl demo"}')
     assert is_of_demo(tmp_path)
+
+
+def test_a_photographs_cloud_is_thinned_until_it_passes():
+    args = _parser().parse_args(["--camera-height", "0.5", "--output-size", "network"])
+    small, large = _node_arguments(args, 640 * 480), _node_arguments(args, 4000 * 3000)
+    assert not any("cloud_stride" in text for text in small)
+    assert "cloud_stride:=4" in large
+    for text in ("camera_height:=0.5", "base_frame:=base_footprint", "output_size:=network"):
+        assert text in small
 
 
 def test_how_busy_the_cores_are():

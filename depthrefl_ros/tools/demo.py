@@ -59,6 +59,7 @@ HIGHEST_DOMAIN = 232  # DDS-RTPS 2.5, section 9.6.2.3: ports end at 65535
 BASE_FRAME = "base_footprint"
 LIVE_SECONDS = 60.0
 MAX_GIGABYTES = 2.0
+MOST_POINTS = 1_000_000
 MEGABYTES_PER_PIXEL = 5.5e-6  # of a frame in the recording, clouds included
 # The camera waits for the node as long as that says that it opens or builds its engine.
 PATIENCE_S = 24 * 3600.0
@@ -176,11 +177,12 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         args.hfov = assumed_hfov_deg or args.hfov
         for note in source.notes:
             _say(note)
-        _say_what_is_written(args, source)
+        pixels = _pixels(source)
+        _say_what_is_written(args, source, pixels)
         logs = args.output / "logs"
         environment = isolated_environment(args.domain, not args.no_localhost)
         with Children(logs, environment) as children:
-            busy = _play(args, source, children, logs, stop)
+            busy = _play(args, source, pixels, children, logs, stop)
         circumstances = Circumstances(
             assumed_hfov_deg=assumed_hfov_deg,
             is_still=source.is_still and args.rate is None,
@@ -222,14 +224,18 @@ def is_of_demo(folder: Path) -> bool:
         return False
 
 
-def _say_what_is_written(args: argparse.Namespace, source: FrameSource) -> None:
+def _pixels(source: FrameSource) -> int:
+    """The size of a source's first frame; of a webcam, which is not opened twice, the usual one."""
+    if source.is_live:
+        return 640 * 480
+    first = next(source.frames())
+    return first.width * first.height
+
+
+def _say_what_is_written(args: argparse.Namespace, source: FrameSource, pixels: int) -> None:
     """Say before anything is written where, and how much at most."""
     if source.is_live and args.seconds is None:
         args.seconds = LIVE_SECONDS
-    pixels = 640 * 480
-    if not source.is_live:
-        first = next(source.frames())
-        pixels = first.width * first.height
     frame_mb = pixels * MEGABYTES_PER_PIXEL
     frames = source.count
     if args.seconds is not None and not source.is_still:
@@ -251,6 +257,7 @@ def _mount(args: argparse.Namespace) -> Pose | None:
 def _play(
     args: argparse.Namespace,
     source: FrameSource,
+    pixels: int,
     children: Children,
     logs: Path,
     stop: StopRequest,
@@ -267,7 +274,7 @@ def _play(
     recorder = children.start(
         "record", "-m", "depthrefl_ros.tools.record", *_record_arguments(args, logs)
     )
-    node = children.start("node", "-m", "depthrefl_ros.ros.node", *_node_arguments(args))
+    node = children.start("node", "-m", "depthrefl_ros.ros.node", *_node_arguments(args, pixels))
     _say(f"starting the node in ROS domain {children.environment['ROS_DOMAIN_ID']} ...")
     _wait_until_playing(camera, recorder, node, children, stop)
     _say(f"playing {source.name}")
@@ -318,9 +325,11 @@ def _record_arguments(args: argparse.Namespace, logs: Path) -> list[str]:
     return [*arguments, "--mount", *map(str, mount), "--base-frame", BASE_FRAME]
 
 
-def _node_arguments(args: argparse.Namespace) -> list[str]:
+def _node_arguments(args: argparse.Namespace, pixels: int) -> list[str]:
     """The command line of the node."""
     parameters = {"model": args.model, "engine": args.engine}
+    if pixels > MOST_POINTS:  # a photograph's cloud of 200 MB is too much for one message
+        parameters["cloud_stride"] = math.ceil(math.sqrt(pixels / MOST_POINTS))
     if args.output_size is not None:
         parameters["output_size"] = args.output_size
     if args.camera_height is not None:
