@@ -71,6 +71,14 @@ def test_results_are_not_overwritten_by_the_next_frame(bundle, engines):
     np.testing.assert_array_equal(first, kept)
 
 
+def test_a_bundle_of_links_runs(bundle, engines, tmp_path):
+    folder = tmp_path / "model"  # as package managers and build tools install files
+    shutil.copytree(bundle.folder, folder, copy_function=os.symlink)
+    images = bundle.golden().images[:1]
+    found = OpenVinoEngine(Bundle.load(str(folder))).infer(images)["depth"]
+    np.testing.assert_array_equal(found, engines["openvino"].infer(images)["depth"])
+
+
 def test_an_onnx_file_that_does_not_compile_is_named(bundle, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(bundle.folder, folder)

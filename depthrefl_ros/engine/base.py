@@ -37,14 +37,15 @@ class Engine(ABC):
     width: int
 
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Runs the network.
+        """Run the network.
 
         Args:
             images: (N, height, width, 3) uint8 RGB, C-contiguous.
 
         Returns:
-            ``depth`` (canonical metres), ``sigma`` and ``relative``, each (N, 1, H, W) float32,
-            owned by the caller.
+            The planes of ``Bundle.outputs``, some of ``depth`` (metres as ``Bundle.kind`` has
+            them), ``sigma``, ``relative`` and ``sky``, each (N, 1, H, W) float32, owned by the
+            caller.
 
         Raises:
             ValueError: the images have another shape or type.

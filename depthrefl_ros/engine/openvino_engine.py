@@ -85,7 +85,8 @@ class OpenVinoEngine(Engine):
             capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
             if precision.upper() not in capabilities:
                 raise EngineError(f"{device} does not compute in {precision}, only {capabilities}")
-            model = core.read_model(path)
+            # Resolved: OpenVINO refuses weights whose link leads out of the graph's own folder.
+            model = core.read_model(path.resolve())
             model.reshape([1, self.height, self.width, 3])
             self._compiled = core.compile_model(model, device, settings)
             self._request = self._compiled.create_infer_request()
