@@ -37,7 +37,7 @@ def tuned(tmp_path_factory):
     output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         patch.chdir(folder)
-        assert tool.main([*command, "--minutes", "0.0001"]) == 3
+        assert tool.main([*command, "--minutes", "0"]) == 3
         assert tool.main(command) == 0
     return Tuned(folder / "runs" / "indoor_tiny_my_folder", output.getvalue())
 

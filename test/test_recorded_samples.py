@@ -68,7 +68,7 @@ def test_a_model_is_tuned_on_a_recording(tmp_path, capsys):
     path = recording(tmp_path / "drive.mcap", ("/camera/depth_truth/compressed",))
     run = tmp_path / "run"
     command = ["--finetune", "indoor_nano", "--data", str(path), "--steps", "1", "--batch", "2",
-               "--workers", "0", "--minutes", "0.0001", "--run", str(run)]  # fmt: skip
+               "--workers", "0", "--minutes", "0", "--run", str(run)]  # fmt: skip
     assert train.main(command) == 3
     assert "drive: 4 images, 2 a step" in capsys.readouterr().out
     told = json.loads((run / "finetune" / "data.json").read_text())[0]["sets"]["drive"]

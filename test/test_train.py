@@ -86,7 +86,7 @@ def test_truth_that_is_empty_ends_before_the_first_step(tmp_path, rooms, capsys)
 
 def test_a_wrong_unit_is_told_before_the_first_step(tmp_path, rooms, capsys):
     command = ["--finetune", "indoor_tiny", "--data", f"{rooms},depth_factor=20", "--steps", "1",
-               "--minutes", "0.0001", "--batch", "1", "--workers", "0", "--cap", "1000",
+               "--minutes", "0", "--batch", "1", "--workers", "0", "--cap", "1000",
                "--run", str(tmp_path / "run")]  # fmt: skip
     assert tool.main(command) == 3  # no time for a step
     said = capsys.readouterr().err
@@ -125,7 +125,7 @@ def test_every_format_can_be_trained_on(tmp_path, capsys, write, folder, images)
 
 def test_a_leg_that_runs_out_of_time_is_continued(tmp_path, rooms, capsys):
     run = tmp_path / "run"
-    command = leg(run, rooms, "--minutes", "0.0001", steps=3)
+    command = leg(run, rooms, "--minutes", "0", steps=3)
     assert tool.main(command) == 3
     first = latest_checkpoint(run / "stage2")
     assert tool.main([*command, "--minutes", "10"]) == 0
