@@ -133,6 +133,14 @@ def test_one_photo_is_a_source(tmp_path):
     assert [frame.name for frame in source.frames()] == ["größe 1"]
 
 
+def test_a_folder_with_a_number_for_a_name_is_no_webcam(tmp_path, monkeypatch):
+    image_folder(tmp_path / "2024", 1)
+    monkeypatch.chdir(tmp_path)
+    assert open_source("2024", UNKNOWN).count == 1
+    for webcam in ("7", "/dev/video7"):
+        assert open_source(webcam, UNKNOWN).name == "webcam 7"
+
+
 def test_an_unreadable_image_of_a_folder_is_named_and_left_out(tmp_path, capsys):
     folder = image_folder(tmp_path / "f", 3)
     content = (folder / "rgb" / "0001.png").read_bytes()

@@ -106,6 +106,13 @@ def test_colour_comes_before_thermal(tmp_path, better, others):
         assert recording.image_topic() == better
 
 
+@pytest.mark.parametrize("chosen", ["/cam/image", "cam/image", "/cam/image/compressed"])
+def test_a_chosen_topic_may_lack_its_slash_or_its_transport(tmp_path, chosen):
+    path = write_recording(tmp_path / "a.mcap", {"/cam/image/compressed": [jpeg_message(0)]})
+    with Recording(path) as recording:
+        assert recording.image_topic(chosen) == "/cam/image/compressed"
+
+
 def test_depth_and_16_bit_pictures_are_known_by_their_encoding(tmp_path):
     topics = {
         "/a/aligned/image": [encoded_as("16UC1")],

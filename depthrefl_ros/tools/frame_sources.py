@@ -55,10 +55,10 @@ def open_source(source: str, intrinsics: Intrinsics, image_topic: str | None = N
     Raises:
         ToolError: missing, or nothing that has frames.
     """
-    device = _VIDEO_DEVICE.fullmatch(source)
-    if device:
-        return Webcam(int(device.group(1)), intrinsics)
     path = Path(source).expanduser()
+    device = _VIDEO_DEVICE.fullmatch(source)
+    if device and not (source.isdigit() and path.exists()):  # a folder may be called 2024
+        return Webcam(int(device.group(1)), intrinsics)
     if not path.exists():
         raise ToolError(
             f"{source}: no such file or folder; give a webcam's number, a video, an image, a "

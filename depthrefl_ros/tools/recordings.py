@@ -178,16 +178,19 @@ class Recording:
         """Return the topic of the colour camera.
 
         Args:
-            chosen: the user's choice; without it, the first of ``image_topics``.
+            chosen: the user's choice, also without its first slash, or the raw topic where only
+                the compressed one was recorded; without it, the first of ``image_topics``.
 
         Raises:
             ToolError: there is none; names the topics found.
         """
         found = ", ".join(f"{name} ({kind})" for name, kind in sorted(self.topics.items()))
         if chosen is not None:
-            if self.topics.get(chosen) not in IMAGE_TYPES:
-                raise ToolError(f"{self.path}: no image topic {chosen}; topics: {found or 'none'}")
-            return chosen
+            named = f"/{chosen.strip('/')}"
+            for topic in (chosen, named, f"{named}{_COMPRESSED}"):
+                if self.topics.get(topic) in IMAGE_TYPES:
+                    return topic
+            raise ToolError(f"{self.path}: no image topic {chosen}; topics: {found or 'none'}")
         topics = self.image_topics()
         if topics:
             return topics[0]
