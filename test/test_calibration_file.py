@@ -91,5 +91,42 @@ def test_the_home_of_a_user_that_there_is_not_is_named():
 def test_a_size_that_is_none_is_refused_with_the_file(tmp_path, field, value):
     path = tmp_path / "camera.yaml"
     path.write_text(yaml.safe_dump({**calibration_content(), field: value}))
-    with pytest.raises(CalibrationError, match="camera.yaml"):
+    with pytest.raises(
+        CalibrationError, match=f"camera.yaml: {field} is {value!r}; a whole number"
+    ):
+        load_calibration(str(path))
+
+
+@pytest.mark.parametrize(
+    "content, named",
+    [
+        ("a: " + "[1," * 20000 + "]" * 20000, "cannot be read: .*recursion"),
+        ("#" + "x" * (1 << 20), "1048577 bytes; a calibration has no more than 1048576"),
+        ("a: !!python/object/apply:os.system [exit]", "cannot be read: .*constructor.*line 1"),
+    ],
+)
+def test_what_no_calibration_holds_is_refused_in_one_line(tmp_path, content, named):
+    path = tmp_path / "camera.yaml"
+    path.write_text(content)
+    with pytest.raises(CalibrationError, match=named) as caught:
+        load_calibration(str(path))
+    assert "\n" not in str(caught.value) and "camera.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/"])
+def test_a_device_or_a_folder_is_no_file(path):
+    with pytest.raises(CalibrationError, match=f"'{path}' cannot be read: {path} is no file"):
+        load_calibration(path)
+
+
+@pytest.mark.parametrize(
+    "matrix", [[490, 0, 320, 0, 490, 240, 0, 0, 1], [[490, 0, 320], [0, 490, 240], [0, 0, 1]]]
+)
+def test_a_matrix_may_be_a_list_or_rows(tmp_path, matrix):
+    path = tmp_path / "camera.yaml"
+    content = {"image_width": 640, "image_height": 480, "camera_matrix": matrix}
+    path.write_text(yaml.safe_dump({**content, "distortion_coefficients": None}))
+    assert load_calibration(str(path)).fx == 490
+    path.write_text(yaml.safe_dump({**content, "camera_matrix": ["wide"] * 9}))
+    with pytest.raises(CalibrationError, match="camera_matrix is .*wide.*numbers are needed"):
         load_calibration(str(path))

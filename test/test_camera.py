@@ -29,6 +29,7 @@ def camera(**changes) -> Camera:
         ({"K": np.zeros(9), "P": np.ones(12), "D": np.ones(5)}, "K is all zero"),
         ({"K": np.diag([500.0, 500.0, 2.0])}, "K has 2 in its last row; 1 is needed"),
         ({"width": 0}, "0x480"),
+        ({"height": 32768}, "640x32768; .*up to 32767"),
     ],
 )
 def test_what_cannot_be_true_is_refused_by_name(changes, named):

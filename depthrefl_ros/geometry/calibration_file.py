@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import yaml
 
 from depthrefl_ros.geometry.calibration_formats import calibration_fields
 from depthrefl_ros.geometry.camera import Camera, CameraError
+
+_LARGEST_BYTES = 1 << 20
 
 
 class CalibrationError(ValueError):
@@ -33,15 +36,16 @@ def load_calibration(url: str, resolve_package: Callable[[str], str] | None = No
     except (LookupError, RuntimeError) as error:  # no such package, no such home
         raise CalibrationError(f"camera_info_url {url!r} leads nowhere: {error}") from error
     try:
-        content = calibration_fields(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CalibrationError(f"camera_info_url {url!r} cannot be read: {error}") from error
+        content = calibration_fields(_text_of(path))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        words = " ".join(str(error).split())
+        raise CalibrationError(f"camera_info_url {url!r} cannot be read: {words}") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise CalibrationError(f"{path} {error}") from error
+        raise CalibrationError(f"camera_info_url {url!r} {error}") from error
     try:
         return Camera(
-            width=int(content["image_width"]),
-            height=int(content["image_height"]),
+            width=_pixels(content, "image_width"),
+            height=_pixels(content, "image_height"),
             K=_matrix(content, "camera_matrix", 3, 3),
             D=_values(content, "distortion_coefficients"),
             R=_matrix(content, "rectification_matrix", 3, 3),
@@ -67,8 +71,39 @@ def _path_of(url: str, resolve_package: Callable[[str], str] | None) -> Path:
     return Path(unquote(parts.path))
 
 
+def _text_of(path: Path) -> str:
+    """The text of a file that can be a calibration: no device, and not so large.
+
+    Raises:
+        OSError: it is no such file.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no file")
+    size = path.stat().st_size
+    if size > _LARGEST_BYTES:
+        raise OSError(f"{path} has {size} bytes; a calibration has no more than {_LARGEST_BYTES}")
+    return path.read_text(encoding="utf-8")
+
+
+def _pixels(content: dict[str, Any], name: str) -> int:
+    value = content[name]
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not number.is_integer():
+        raise CalibrationError(f"{name} is {value!r}; a whole number of pixels is needed")
+    return int(number)
+
+
 def _values(content: dict[str, Any], name: str) -> np.ndarray:
-    return np.array(content[name]["data"], np.float64)
+    """The numbers of a matrix: under ``data``, as a list, or as a list of rows."""
+    field = content[name]
+    data = field.get("data") if isinstance(field, dict) else field
+    try:
+        return np.array([] if data is None else data, np.float64).ravel()
+    except (TypeError, ValueError) as error:
+        raise CalibrationError(f"{name} is {str(data)[:80]}; numbers are needed") from error
 
 
 def _matrix(content: dict[str, Any], name: str, rows: int, columns: int) -> np.ndarray:

@@ -28,6 +28,7 @@ _FIELDS_OF_VIEW_DEG = (20.0, 175.0)
 _MAX_FOCAL_RATIO = 1.5
 ASPECT_FITS = ("pad", "crop")
 _WIDEST_TANGENT = 20.0  # 87 degrees off the axis: no pinhole sees farther
+_LARGEST_SIDE = 32767  # pixels: OpenCV's maps count in int16
 _OUTSIDE = -1e4  # pixels: outside every image, and within the int16 of OpenCV's maps
 PADDING_GREY = 127  # what the network's normalisation takes to zero
 
@@ -96,9 +97,10 @@ class Camera(Value):
             if not np.isfinite(values).all():
                 raise CameraError(f"{name} is {values.ravel().tolist()}; it must be finite")
             put(name, frozen(values.reshape(shape)))
-        if self.width <= 0 or self.height <= 0:
+        if not (0 < self.width <= _LARGEST_SIDE and 0 < self.height <= _LARGEST_SIDE):
             raise CameraError(
-                f"width x height is {self.width}x{self.height}; the image's size is needed"
+                f"width x height is {self.width}x{self.height}; the image's size is needed, up to "
+                f"{_LARGEST_SIDE} pixels each"
             )
         if not self.K.any():
             raise CameraError(
