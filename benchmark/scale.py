@@ -130,7 +130,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
 
 def _mounts(source: str) -> Callable[[str, float], Mount]:
     """Where the camera is, by the frame's name and the seconds since the first frame."""
-    if Path(source).resolve() == RECORDING:
+    if Path(source).resolve() == RECORDING.resolve():
         return lambda name, seconds: recording_mount(seconds)
     try:
         mounts = RenderedFolder(source).mounts()

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from room_depth import room_depth
+from room_depth import monocular, room_depth
 
 from depthrefl_ros.geometry.anchors import RangeReading
 from depthrefl_ros.geometry.camera import Camera
@@ -258,6 +258,17 @@ def test_a_base_frame_above_the_floor_stops_marking(bench, scale_correction):
         found = on_the_floor.apply(room(0.5), mounted(0.5, 10.0), how)
     assert found.floor_offset_m == pytest.approx(0.0, abs=0.01)
     assert found.obstacle_problem == ""
+
+
+@pytest.mark.parametrize("scale_correction, is_told", [("none", True), ("ground", False)])
+def test_a_network_that_errs_in_scale_is_mended_by_the_floor_or_told_of(scale_correction, is_told):
+    """A network bends the floor as well, which tells it from exact depth over a wrong height."""
+    bench, how = Bench(), settings(scale_correction)
+    for seed in range(20):
+        predicted = monocular(np.float32(1.35) * room(0.5), seed, spread=0.06)
+        found = bench.apply(predicted, mounted(0.5, 10.0), how)
+    assert bool(found.obstacle_problem) is is_told
+    assert found.factor == pytest.approx(1.0 if is_told else 1 / 1.35, rel=0.05)
 
 
 def test_a_floor_fitted_to_the_depth_is_not_held_against_it(bench):

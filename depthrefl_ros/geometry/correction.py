@@ -320,6 +320,8 @@ class DepthCorrection:
         corrector = self._scale.health.corrected_by
         is_anchored = corrector not in (None, GROUND)
         error = _ANCHORED_ERROR if is_anchored else self._model_error
+        if corrector == GROUND:
+            error = math.inf  # the user trusts the height: only a floor as even as exact depth's
         health = self._floor_check.update(depth_m, camera, pose, error, surround.time_s)
         if health.is_doubtful and health.ok:
             problems["floor"] = health.reason
