@@ -36,14 +36,36 @@ def test_troubleshooting_explains_every_counter_of_dropped_frames():
     assert sorted(explained) == sorted(DROP_REASONS)
 
 
+def _examples(page: Path) -> list[dict]:
+    blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [yaml.safe_load(block) for block in blocks]
+
+
+def _config(name: str) -> dict:
+    return yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))
+
+
+def _differences(part: dict, whole: dict, path: str = "") -> list[str]:
+    found = []
+    for name, value in part.items():
+        if isinstance(value, dict) and isinstance(whole.get(name), dict):
+            found += _differences(value, whole[name], f"{path}{name}.")
+        elif name != "plugins" and whole.get(name) != value:  # those of the robot come in as well
+            found.append(f"{path}{name}")
+    return found
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_parameters_in_examples_exist(page):
-    known = yaml.safe_load((ROOT / "config" / "depthrefl.yaml").read_text(encoding="utf-8"))
-    known = known["/**"]["ros__parameters"]
-    blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    for block in blocks:
-        for name in yaml.safe_load(block)["/**"]["ros__parameters"]:
+    known = _config("depthrefl.yaml")["/**"]["ros__parameters"]
+    for example in _examples(page):
+        for name in example.get("/**", {}).get("ros__parameters", {}):
             assert name in known, f"{page.name}: {name}"
+
+
+def test_the_excerpt_for_nav2_is_part_of_the_shipped_file():
+    (excerpt,) = _examples(ROOT / "docs" / "nav2.md")
+    assert _differences(excerpt, _config("nav2_costmap.yaml")) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
