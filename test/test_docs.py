@@ -30,6 +30,11 @@ def test_every_link_within_the_project_leads_somewhere(page):
             assert anchor in _anchors(target), f"{page.name}: {link}"
 
 
+def test_the_readme_links_to_every_page():
+    links = {(ROOT / one).resolve() for one in _LINK.findall(PAGES[0].read_text(encoding="utf-8"))}
+    assert [page.name for page in PAGES[1:] if page not in links] == []
+
+
 def test_troubleshooting_explains_every_counter_of_dropped_frames():
     text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     explained = re.findall(r"^\| `dropped_(\w+)` \|", text, re.MULTILINE)
