@@ -39,7 +39,7 @@ class Finding:
 
 
 def guarded(name: str, probe: Callable[[], Finding]) -> Finding:
-    """The probe's finding, or an error's: broken installations raise anything."""
+    """Return the probe's finding, or an error's: broken installations raise anything."""
     try:
         return probe()
     except Exception as error:
@@ -47,7 +47,7 @@ def guarded(name: str, probe: Callable[[], Finding]) -> Finding:
 
 
 def findings() -> Iterator[Finding]:
-    """Everything about engines, in the order in which ``auto`` thinks of it."""
+    """Yield everything about engines, in the order in which ``auto`` thinks of it."""
     yield guarded("processor", _processor)
     yield guarded("libraries", _libraries)
     yield guarded("GPU", _gpu)
@@ -61,7 +61,7 @@ def findings() -> Iterator[Finding]:
 
 
 def processor() -> dict[str, Any]:
-    """Name, fast instructions, usable cores, memory in bytes, and the load average."""
+    """Return name, fast instructions, usable cores, memory in bytes, and the load average."""
     values = {}
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         key, _, value = line.partition(":")
@@ -77,7 +77,7 @@ def processor() -> dict[str, Any]:
 
 
 def package_version(*names: str) -> str:
-    """Version of the first of these Python packages that is installed; empty without."""
+    """Return the version of the first of these Python packages that is installed; empty without."""
     for name in names:
         try:
             return version(name)

@@ -31,7 +31,7 @@ _MENDS = {
 
 
 def findings() -> Iterator[Finding]:
-    """Everything about ROS."""
+    """Yield everything about ROS."""
     ros = probed("ROS")
     yield ros
     rmw = ros.facts.get("rmw", "")
@@ -40,7 +40,7 @@ def findings() -> Iterator[Finding]:
 
 
 def probed(name: str) -> Finding:
-    """What ``ros_probes`` finds; where its process ends in any other way, that is an error.
+    """Return what ``ros_probes`` finds; where its process ends in any other way, that is an error.
 
     Args:
         name: ``ROS`` or ``cv_bridge``.
@@ -75,7 +75,7 @@ def _ending(code: int) -> str:
 
 
 def large_clouds(rmw: str) -> Finding:
-    """Whether a 640x480 cloud reaches a best-effort subscriber in another process.
+    """Return whether a 640x480 cloud reaches a best-effort subscriber in another process.
 
     Args:
         rmw: the middleware, ``rmw_fastrtps_cpp``...; empty without ROS.

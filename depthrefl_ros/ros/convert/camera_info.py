@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # files of recordings are read without ROS
 
 
 def info_key(message: CameraInfo) -> tuple:
-    """What makes two CameraInfo messages describe the same camera: everything but the header."""
+    """Return what makes two messages describe the same camera: everything but the header."""
     roi = message.roi
     return (
         message.width,
@@ -32,7 +32,7 @@ def info_key(message: CameraInfo) -> tuple:
 
 
 def camera_from_info(message: CameraInfo, topic: str, is_rectified: bool = False) -> Camera:
-    """The camera that a CameraInfo describes (REP-104).
+    """Return the camera that a CameraInfo describes (REP-104).
 
     Args:
         message: from a driver or a recording.
@@ -64,7 +64,7 @@ def camera_from_info(message: CameraInfo, topic: str, is_rectified: bool = False
 
 
 def camera_to_info(camera: Camera, header: Header) -> CameraInfo:
-    """The CameraInfo message of a camera, with this header."""
+    """Return the CameraInfo message of a camera, with this header."""
     from sensor_msgs.msg import CameraInfo
 
     message = CameraInfo(header=header, width=camera.width, height=camera.height)

@@ -19,7 +19,7 @@ _IS_BIG_ENDIAN = sys.byteorder == "big"
 
 
 def cloud_to_points(message: PointCloud2, topic: str) -> np.ndarray:
-    """The points of a cloud.
+    """Return the points of a cloud.
 
     Args:
         message: any cloud with x, y and z as FLOAT32 or FLOAT64, in either endianness.
@@ -80,7 +80,7 @@ class CloudBuffer:
 
 
 def cloud_message(points: np.ndarray, fields: tuple[str, ...]) -> PointCloud2:
-    """A PointCloud2 without rows, whose number of points changes from frame to frame.
+    """Return a PointCloud2 without rows, whose number of points changes from frame to frame.
 
     Args:
         points: (n, fields) float32; all are finite.
