@@ -20,7 +20,7 @@ ROS_WHEELS = [
 ]
 OPENVINO = ["openvino>=2024.4"]
 # Recordings: what demo, camera_source and record read and write.
-BAGS = ["rosbags>=0.10,<0.12", "mcap>=1.1", "zstandard>=0.20"]
+BAGS = ["rosbags>=0.11.6,<0.12", "mcap>=1.4", "zstandard>=0.20"]
 # x86-64 wheels only, as ROS's.
 TENSORRT_RTX_WHEELS = "platform_machine == 'x86_64'"
 # JetPack and NVIDIA's own packages bring `tensorrt`; PyPI's does not install by itself.

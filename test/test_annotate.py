@@ -57,6 +57,7 @@ def test_every_camera_gets_depth_and_nothing_else_changes(tmp_path, capsys):
     }
     assert "/thermal/image_raw: no colour camera" in captured.err
     assert "/door/image_raw: no camera info" in captured.err
+    assert "adding at most 0 MB of depth of /front/image_raw, /right/image_raw" in captured.err
     with Recording(source) as before, Recording(target) as after:
         assert list(before.serialised(*before.topics)) == list(after.serialised(*before.topics))
         for camera in ("front", "right"):

@@ -26,7 +26,13 @@ from depthrefl_ros.tools.command_line import (
 )
 from depthrefl_ros.tools.predict import estimate, open_estimator, to_millimetres
 from depthrefl_ros.tools.recording_source import RecordingSource
-from depthrefl_ros.tools.recordings import INFO_TYPE, Recording, base_topic, is_other_light
+from depthrefl_ros.tools.recordings import (
+    INFO_TYPE,
+    Recording,
+    base_topic,
+    is_other_light,
+    picture_size,
+)
 from depthrefl_ros.tools.source_frame import camera_info_of
 
 IMAGE_TYPE = "sensor_msgs/msg/Image"
@@ -105,6 +111,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         cameras = find_cameras(recording, intrinsics, args.image_topic)
         types = dict(recording.topics)
         total = sum(recording.count(topic) for topic in cameras)
+        _say(_what_is_added(recording, cameras, args.format))
     with StopRequest() as stop, copy_of(args.input, args.output) as target:
         estimator = open_estimator(args.model, args.engine)
         for camera in cameras.values():
@@ -139,6 +146,14 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         "seconds": round(time.monotonic() - started_s, 1),
     }
     print(json.dumps(line), flush=True)
+
+
+def _what_is_added(recording: Recording, cameras: dict[str, AnnotatedCamera], encoding: str) -> str:
+    added = 0
+    for topic in cameras:
+        width, height = picture_size(recording.first(topic)) or (0, 0)
+        added += recording.count(topic) * width * height * np.dtype(FORMATS[encoding]).itemsize
+    return f"adding at most {added / 1e6:.0f} MB of depth of {', '.join(cameras)}"
 
 
 def find_cameras(
