@@ -31,13 +31,13 @@ _CHANGE_WINDOW = 15  # pixels
 _POINTS = (16, 12)
 _MIN_CORRESPONDING = 24
 _FLOW = {
-    "winSize": (11, 11),
+    "winSize": (21, 21),
     "maxLevel": 3,
     "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 8, 0.03),
     "minEigThreshold": 1e-3,
 }
 _FITS = 6
-_RIDGE = 0.03
+_RIDGE = 0.01
 _SMALLEST_CHANGE = 1e-3  # of log depth: what differs by less weighs the same
 # A longer silence than this many time constants says nothing about the next frame.
 _MEMORY = 5.0
