@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.tables import frozen, table
 from depthrefl_ros.settings import SettingError, check, check_order, setting
 
 GATES = ("edge", "grazing", "confidence", "too_near", "too_far", "unseen")
@@ -207,13 +208,31 @@ def apply_gates(
 
 
 def _filled(depth_m: np.ndarray, unseen: np.ndarray) -> np.ndarray:
-    """Depth with numbers for what was not seen, near its rim about as far as what is beside it."""
-    window = (2 * _REACH + 1,) * 2
-    known = ~unseen & np.isfinite(depth_m)
-    share = cv2.boxFilter(known.astype(np.float32), -1, window)
-    depth = cv2.boxFilter(np.where(known, depth_m, np.float32(0.0)), -1, window)
-    around = np.where(share > 0, depth / np.maximum(share, np.float32(1e-6)), _FAR_M)
-    return np.where(unseen, around, depth_m)
+    """Depth with numbers for what was not seen: as far as the nearest pixel that was."""
+    filled = depth_m.copy()
+    if unseen.all():
+        filled[...] = _FAR_M
+    else:
+        places, nearest = _nearest_seen(unseen.tobytes(), unseen.shape)
+        filled.ravel()[places] = depth_m.ravel()[nearest]
+    return filled
+
+
+@table
+def _nearest_seen(unseen: bytes, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (n,) of the unseen pixels and of the seen pixel nearest to each.
+
+    Padding and the robot itself stay the same from frame to frame.
+    """
+    mask = np.frombuffer(unseen, bool)
+    _, labels = cv2.distanceTransformWithLabels(
+        mask.reshape(shape).view(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    labels, seen = labels.ravel(), np.flatnonzero(~mask)
+    pixel_of = np.zeros(labels.max() + 1, np.int64)
+    pixel_of[labels[seen]] = seen
+    places = np.flatnonzero(mask)
+    return frozen(places), frozen(pixel_of[labels[places]])
 
 
 def floating(inverse: np.ndarray, ratio: float) -> np.ndarray:

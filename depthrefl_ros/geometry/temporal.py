@@ -140,7 +140,7 @@ class DepthStabiliser:
 
 def _change_of_scale(difference: np.ndarray) -> float | None:
     """Median change of log depth between two frames; None for a scene cut or nothing seen."""
-    seen = difference[::2, ::2]
+    seen = difference[::4, ::4]  # thousands of pixels tell a median well enough
     seen = seen[np.isfinite(seen)]
     if not seen.size:
         return None
@@ -179,12 +179,7 @@ def _change_along_the_way(
     start = np.stack([columns.ravel(), rows.ravel()], axis=-1).astype(np.float32)
     end, found, _ = cv2.calcOpticalFlowPyrLK(*small, start[:, None], None, **_FLOW)
     end = end[:, 0]
-    before, after = (
-        cv2.remap(plane, (2 * at + 0.5)[:, None], None, cv2.INTER_LINEAR, borderValue=math.nan)[
-            :, 0
-        ]
-        for plane, at in ((last_log, start), (log_depth, end))
-    )
+    before, after = _sampled(last_log, 2 * start + 0.5), _sampled(log_depth, 2 * end + 0.5)
     change = after - before
     good = (found[:, 0] > 0) & np.isfinite(change)
     count = np.count_nonzero(good)
@@ -199,7 +194,9 @@ def _change_along_the_way(
     for _ in range(_FITS):
         weight = 1.0 / np.maximum(np.abs(change - terms @ fit), _SMALLEST_CHANGE)
         weighted = terms.T * weight
-        fit = np.linalg.lstsq(weighted @ terms + weight.sum() * ridge, weighted @ change)[0]
+        fit = np.linalg.lstsq(
+            weighted @ terms + weight.sum() * ridge, weighted @ change, rcond=None
+        )[0]
     return float(fit[0])
 
 
@@ -250,6 +247,7 @@ class _Reference:
 
     _TEXTURE = 0.05  # gradient of log brightness per pixel from which motion is measurable
     _MIN_TEXTURED = 0.01  # share of the picture; with less nobody can tell whether it moved
+    _SAMPLES = 5000  # pixels that a median is taken of
     _MAX_SHIFT = 0.12  # pixels; sensor noise alone comes to 0.03
     _CHANGED = 0.15  # log brightness: a pixel that changes by more sees something else
     _DARK = 8.0  # added to grey levels before the logarithm: below it noise rules
@@ -263,12 +261,15 @@ class _Reference:
         # The rim of the padding is no texture.
         inside = cv2.erode(seen.view(np.uint8), np.ones((5, 5), np.uint8)) > 0
         self._textured = np.flatnonzero((gradient > self._TEXTURE) & inside)
+        self._is_textured = self._textured.size >= self._MIN_TEXTURED * self._log.size
+        self._textured = self._textured[:: max(1, self._textured.size // self._SAMPLES)]
         self._gradient = gradient.ravel()[self._textured]
-        self._seen = np.flatnonzero(seen)[::4]
+        pixels = np.flatnonzero(seen)
+        self._seen = pixels[:: max(1, pixels.size // self._SAMPLES)]
 
     def moved(self, grey: np.ndarray) -> np.ndarray | None:
         """(h, w) bool of pixels that have changed; None if the camera moved or might have."""
-        if self._textured.size < self._MIN_TEXTURED * self._log.size:
+        if not self._is_textured:
             return None
         change = self._log_brightness(grey) - self._log
         change -= np.float32(np.median(change.ravel()[self._seen]))
