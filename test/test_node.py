@@ -263,6 +263,7 @@ def test_range_limits_apply(node, depth_images):
         ("autostart", False, "autostart can be changed only at start"),
         ("max_rate", -1.0, "max_rate"),
         ("max_rate", "fast", "type"),
+        ("max_rage", 5.0, "no parameter 'max_rage'; did you mean 'max_range'"),
         ("camera_info_url", "~nosuchuser/x.yaml", "nosuchuser"),
         ("aspect_fit", "squash", "aspect_fit is 'squash'; it must be one of"),
         ("min_range", 999.0, "min_range"),

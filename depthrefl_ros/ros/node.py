@@ -34,6 +34,7 @@ from depthrefl_ros.ros.parameters import (
     Parameters,
     check_changeable,
     declare,
+    nearest,
     understood,
     unknown_parameters,
 )
@@ -169,10 +170,13 @@ class DepthReflNode(LifecycleNode):
         defaults = {one.name: (one, value) for one, value in described(Parameters())}
         changes = []
         for given in parameter_list:
+            if not self.has_parameter(given.name):
+                reason = f"there is no parameter {given.name!r}{nearest(given.name, defaults)}"
+                return SetParametersResult(successful=False, reason=reason)
             if given.name in defaults:
                 given = Parameter(given.name, value=understood(*defaults[given.name], given.value))
-            before = self.get_parameter(given.name) if self.has_parameter(given.name) else None
-            if before is None or (before.type_, before.value) != (given.type_, given.value):
+            before = self.get_parameter(given.name)
+            if (before.type_, before.value) != (given.type_, given.value):
                 changes.append(given)
         if not changes:
             return SetParametersResult(successful=True)
