@@ -108,11 +108,9 @@ class Fields:
         steps = np.diff(array)
         is_right = np.isfinite(array).all() and array[0] >= 0.0 and array[-1] <= high
         if not is_right or (steps < 0.0).any():
-            first = next((n for n, step in zip(array[1:], steps, strict=True) if step < 0), None)
-            where = (
-                f"{first:g} is less than the number before it" if first is not None else "not so"
-            )
-            needed = f"rising finite numbers from 0 to {high:g} are needed; {where}"
+            needed = f"rising finite numbers from 0 to {high:g} are needed"
+            falls = next((n for n, step in zip(array[1:], steps, strict=True) if step < 0.0), None)
+            needed += "" if falls is None else f"; {falls:g} is less than the number before it"
             raise self.error(name, f"{array.size} numbers", needed)
         return array
 
