@@ -3,10 +3,11 @@
 
 PYTHON ?= python3
 OUTPUT ?= demo
-# The CPU build of PyTorch spares 5 GB of CUDA libraries where no NVIDIA GPU is; set it to nothing
-# for the build that PyPI has.
+# Without an NVIDIA GPU the CPU build of PyTorch is tried first: it spares 5 GB of CUDA libraries. PyPI
+# does not have it; name PyTorch's own CPU index here to get it from there.
 TORCH := torch==2.13.0
-TORCH_INDEX ?= $(if $(wildcard /dev/nvidia0 /dev/nvmap),,https://download.pytorch.org/whl/cpu)
+TORCH_INDEX ?=
+TORCH_FOR ?= $(if $(wildcard /dev/nvidia0 /dev/nvmap),cuda,cpu)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -98,9 +99,11 @@ $(RUNS): | $(MADE)
 # PyTorch comes first, by itself: what is there already, as JetPack's, stays.
 $(TESTS): $(RUNS)
 	@$(BIN)/python -c 'import torch' 2>/dev/null || { \
-	  if [ -n "$(TORCH_INDEX)" ]; then \
+	  if [ "$(TORCH_FOR)" = cpu ]; then \
 	    echo 'Installing PyTorch for CPUs into $(VENV): about 200 MB to download.' && \
-	    $(PIP_INSTALL) --retries 0 --timeout 15 --extra-index-url "$(TORCH_INDEX)" '$(TORCH)+cpu' && exit; \
+	    $(PIP_INSTALL) --retries 0 --timeout 15 \
+	      $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") '$(TORCH)+cpu' && exit; \
+	    echo "No CPU build is on the package indexes; TORCH_INDEX=... names PyTorch's own."; \
 	  fi; \
 	  echo 'Installing PyTorch with CUDA into $(VENV): about 3 GB to download.'; \
 	  $(PIP_INSTALL) '$(TORCH)'; }

@@ -169,20 +169,20 @@ def test_a_ros_that_is_sourced_later_does_not_reach_the_wheels(made, tmp_path):
     assert code == 0 and "Nothing to be done" in said
 
 
-@pytest.mark.parametrize("index", ["https://cpu.example", ""])
-def test_the_cpu_build_of_pytorch_is_tried_first_and_sizes_are_told(made, index):
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_the_cpu_build_of_pytorch_is_tried_first_and_sizes_are_told(made, kind):
     [runs] = (made / ".venv").glob("runs-*")
     tests = f".venv/tests-{runs.name.removeprefix('runs-')}"
-    # The CPU build is not to be had: whatever has an index fails.
+    # The CPU build is not to be had.
     pip = made / "pip.sh"
-    pip.write_text('echo "PIP $*"\ncase "$*" in *extra-index*) exit 1;; esac\n')
-    said, code = make(made, tests, "PIP_INSTALL=sh pip.sh", f"TORCH_INDEX={index}")
+    pip.write_text('echo "PIP $*"\ncase "$*" in *+cpu*) exit 1;; esac\n')
+    said, code = make(made, tests, "PIP_INSTALL=sh pip.sh", f"TORCH_FOR={kind}")
     assert code == 0, said
     lines = [line for line in said.splitlines() if line.startswith("PIP ")]
     tried = [line.rsplit("torch==", 1)[1] for line in lines if "torch==" in line]
-    assert tried == (["2.13.0+cpu", "2.13.0"] if index else ["2.13.0"])
+    assert tried == (["2.13.0+cpu", "2.13.0"] if kind == "cpu" else ["2.13.0"])
     assert "with CUDA into .venv: about 3 GB to download" in said
-    assert ("for CPUs into .venv: about 200 MB to download" in said) == bool(index)
+    assert ("for CPUs into .venv: about 200 MB to download" in said) == (kind == "cpu")
 
 
 def test_a_torch_that_is_there_stays(made):
