@@ -26,9 +26,16 @@ from recording_files import (
 )
 
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.demo import _busy, _cpu_times, _node_arguments, _parser, is_of_demo, main
+from depthrefl_ros.tools.demo import _node_arguments, _parser, main
+from depthrefl_ros.tools.demo_report import is_of_demo
 from depthrefl_ros.tools.overview import OverviewRow, colour_error, depth_range, draw_overview
-from depthrefl_ros.tools.processes import Children, free_domain, isolated_environment
+from depthrefl_ros.tools.processes import (
+    Children,
+    cpu_times,
+    free_domain,
+    isolated_environment,
+    share_busy,
+)
 from depthrefl_ros.tools.recordings import Recording, depth_from_message
 from depthrefl_ros.tools.top_down import NavigationView
 from depthrefl_ros.tools.truth import find_truth
@@ -192,10 +199,17 @@ def test_a_photographs_cloud_is_thinned_until_it_passes():
         assert text in small
 
 
+@pytest.mark.parametrize("domain", ["-1", "233", "x"])
+def test_what_is_no_domain_is_refused(domain, capsys):
+    with pytest.raises(SystemExit):
+        main(["--domain", domain])
+    assert "--domain" in capsys.readouterr().err
+
+
 def test_how_busy_the_cores_are():
-    assert _busy((100, 1000), (110, 1100)) == pytest.approx(0.9)
-    assert _busy(None, None) is None
-    assert _cpu_times() is None or _cpu_times()[1] > 0
+    assert share_busy((100, 1000), (110, 1100)) == pytest.approx(0.9)
+    assert share_busy(None, None) is None
+    assert cpu_times() is None or cpu_times()[1] > 0
 
 
 def test_a_node_that_cannot_start_ends_the_demo_with_its_own_words(tmp_path, capfd):

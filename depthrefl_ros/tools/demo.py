@@ -32,9 +32,9 @@ from depthrefl_ros.tools.command_line import (
 )
 from depthrefl_ros.tools.demo_report import (
     DEPTH_INFO,
-    MADE_BY,
     Circumstances,
     evaluate,
+    is_of_demo,
     judge_marks,
     make_report,
     overview_rows,
@@ -49,13 +49,19 @@ from depthrefl_ros.tools.frame_sources import (
 )
 from depthrefl_ros.tools.output_folder import check_output_folder
 from depthrefl_ros.tools.overview import draw_overview
-from depthrefl_ros.tools.processes import Child, Children, isolated_environment
+from depthrefl_ros.tools.processes import (
+    Child,
+    Children,
+    cpu_times,
+    isolated_environment,
+    ros_domain,
+    share_busy,
+)
 from depthrefl_ros.tools.record import ENGINE
 from depthrefl_ros.tools.truth import find_truth
 
 SHIPPED_RECORDING = "test/data/corridor.mcap"
 SHIPPED_MOUNT = (0.5, 4.0, 0.0)  # of its camera: metres above the floor, degrees down and to a side
-HIGHEST_DOMAIN = 232  # DDS-RTPS 2.5, section 9.6.2.3: ports end at 65535
 BASE_FRAME = "base_footprint"
 LIVE_SECONDS = 60.0
 MAX_GIGABYTES = 2.0
@@ -67,7 +73,6 @@ READY_WITHIN_S = 90.0  # from the engine to the first depth
 DRAIN_S = 1.5  # from the source's last frame to the recorder's stop
 STOP_WITHIN_S = 30.0  # the recorder may have much to write
 NODE_ERRORS = ("[ERROR]", "[FATAL]", "Traceback")
-LOGS = ("source.txt", "record.txt", "node.txt", "source.json", "record.json")
 RESULTS = {
     "overview.png": "what the camera saw and what the node made of it",
     "cloud.ply": "the last cloud, for MeshLab, CloudCompare or Blender",
@@ -143,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--domain",
-        type=_domain,
+        type=ros_domain,
         metavar="N",
         help="ROS domain, for RViz or Foxglove to look on (default: one that is free)",
     )
@@ -154,14 +159,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_json_argument(parser, "the report, besides OUTPUT/report.json,")
     return parser
-
-
-def _domain(text: str) -> int:
-    """A ROS domain; for argparse's ``type``."""
-    number = int(text)
-    if not 0 <= number <= HIGHEST_DOMAIN:
-        raise argparse.ArgumentTypeError(f"{text!r} must be 0 to {HIGHEST_DOMAIN}")
-    return number
 
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
@@ -210,18 +207,6 @@ def _shipped_recording() -> str:
         return str(share_path(SHIPPED_RECORDING))
     except FileNotFoundError as error:
         raise ToolError(f"{error}; give --source, or run the demo in the source tree") from error
-
-
-def is_of_demo(folder: Path) -> bool:
-    """Whether a folder holds the results of an earlier demo, or the logs of one that failed."""
-    try:
-        content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        return isinstance(content, dict) and content.get("made_by") == MADE_BY
-    except FileNotFoundError:
-        files = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-        return bool(files) and files <= {"logs", *(f"logs/{name}" for name in LOGS)}
-    except (OSError, ValueError):
-        return False
 
 
 def _pixels(source: FrameSource) -> int:
@@ -278,9 +263,9 @@ def _play(
     _say(f"starting the node in ROS domain {children.environment['ROS_DOMAIN_ID']} ...")
     _wait_until_playing(camera, recorder, node, children, stop)
     _say(f"playing {source.name}")
-    before = _cpu_times()
+    before = cpu_times()
     _wait_for_source(camera, recorder, node, source, args.seconds, stop)
-    after = _cpu_times()
+    after = cpu_times()
     time.sleep(DRAIN_S)
     for child in (camera, recorder):
         child.interrupt()
@@ -296,7 +281,7 @@ def _play(
     for child in (camera, node):
         if child.process.returncode:
             _say(f"{child.name} ended with code {child.process.returncode}: {child.last_line()}")
-    return _busy(before, after)
+    return share_busy(before, after)
 
 
 def _source_arguments(args: argparse.Namespace, source: FrameSource) -> list[str]:
@@ -384,21 +369,6 @@ def _wait_for_source(
         _say("ended early: the recording is as large as it may be (--max-gigabytes)")
     camera.interrupt()
     camera.wait(STOP_WITHIN_S)
-
-
-def _cpu_times() -> tuple[float, float] | None:
-    """Idle and all ticks of all cores so far; None where the system does not say (proc(5))."""
-    try:
-        ticks = [int(text) for text in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
-    except (OSError, ValueError):
-        return None
-    return ticks[3] + ticks[4], sum(ticks)
-
-
-def _busy(before: tuple[float, float] | None, after: tuple[float, float] | None) -> float | None:
-    if before is None or after is None or after[1] <= before[1]:
-        return None
-    return 1.0 - (after[0] - before[0]) / (after[1] - before[1])
 
 
 def _write_results(

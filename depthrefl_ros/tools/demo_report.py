@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,22 @@ MARKING, CLEARING = "/points/marking", "/points/clearing"
 IMAGE = "/camera/image_raw/compressed"
 INFO = "/camera/camera_info"
 MADE_BY = "depthrefl demo"
+LOGS = ("source.txt", "record.txt", "node.txt", "source.json", "record.json")
 OVERVIEW_ROWS = 4
 KEPT_UP = 0.95  # of the frames came through
 BUSY = 0.85  # of the cores' time: nothing is left to compute with
+
+
+def is_of_demo(folder: Path) -> bool:
+    """Whether a folder holds the results of an earlier demo, or the logs of one that failed."""
+    try:
+        content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        return isinstance(content, dict) and content.get("made_by") == MADE_BY
+    except FileNotFoundError:
+        files = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+        return bool(files) and files <= {"logs", *(f"logs/{name}" for name in LOGS)}
+    except (OSError, ValueError):
+        return False
 
 
 @dataclass(frozen=True)

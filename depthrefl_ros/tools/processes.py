@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 import signal
@@ -16,7 +17,16 @@ from depthrefl_ros.tools.command_line import ToolError
 STOP_WITHIN_S = 10.0  # from SIGINT to SIGKILL
 # Ports of higher domains lie in the range that systems hand out to outgoing connections.
 HIGHEST_DOMAIN = 100
+LAST_DOMAIN = 232  # beyond it, ports would end above 65535
 TAIL_LINES = 15
+
+
+def ros_domain(text: str) -> int:
+    """Return a ROS domain; for argparse's ``type``."""
+    number = int(text)
+    if not 0 <= number <= LAST_DOMAIN:
+        raise argparse.ArgumentTypeError(f"{text!r} must be 0 to {LAST_DOMAIN}")
+    return number
 
 
 def free_domain() -> int:
@@ -53,6 +63,24 @@ def isolated_environment(domain: int | None = None, localhost: bool = True) -> d
     else:
         environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     return environment
+
+
+def cpu_times() -> tuple[float, float] | None:
+    """Return idle and all ticks of all cores so far; None where no /proc/stat says so."""
+    try:
+        ticks = [int(text) for text in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    except (OSError, ValueError):
+        return None
+    return ticks[3] + ticks[4], sum(ticks)
+
+
+def share_busy(
+    before: tuple[float, float] | None, after: tuple[float, float] | None
+) -> float | None:
+    """Return the share of all cores' time that was used between two ``cpu_times``."""
+    if before is None or after is None or after[1] <= before[1]:
+        return None
+    return 1.0 - (after[0] - before[0]) / (after[1] - before[1])
 
 
 class Child:
