@@ -204,7 +204,7 @@ def test_the_info_of_a_rescaled_stream_is_scaled(size, binning, roi):
 
 
 def test_region_and_binning_move_every_matrix_alike():
-    P = np.array([400.0, 0, 300, -40, 0, 410, 250, 0, 0, 0, 1, 0])
+    P = np.array([400.0, 0, 300, -40, 0, 410, 250, -30, 0, 0, 1, 0])
     roi = RegionOfInterest(x_offset=11, y_offset=7, width=401, height=299)
     found = camera(P=P, roi=roi, binning_x=4, binning_y=2).for_image(100, 149)
     # Where a point lies in the raw image, by K, and in the rectified one, by P with its offset Tx.

@@ -88,6 +88,12 @@ def test_planes_of_any_slant_are_no_edge():
         assert not floating(inverse.astype(np.float32), 1.05).any()
 
 
+def test_a_strip_that_is_seen_face_on_is_no_edge():
+    inverse = np.full((40, 60), 1 / 3, np.float32)
+    inverse[:, 30] = 1.0
+    assert not floating(inverse, 1.12).any()
+
+
 def test_grazing_is_measured_against_the_surface():
     """A level floor, level camera: the angle of a ray to the floor is known."""
     floor = true_depth(CAMERA, Pose.from_mount(0.3), [])
@@ -108,7 +114,7 @@ def test_every_gate_counts_its_pixels_and_can_be_turned_off():
     truth = blurred(true_depth(CAMERA, ROBOT, SCENES["a box before a wall"]), 3)
     truth[:10], truth[-3:] = 20.0, 0.1
     sigma = np.full(truth.shape, 0.05, np.float32)
-    sigma[60:70, 40:50] = 0.3
+    sigma[60:70, 40:50] = 0.11
     seen = truth.copy()
     seen[:, :3], seen[:, 3] = np.nan, 0.0
     settings = GateSettings(min_range_m=0.2, max_range_m=12.0)

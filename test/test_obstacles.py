@@ -78,7 +78,7 @@ def test_nothing_is_cleared_behind_a_box_of_which_every_pixel_is_gated():
     assert len(ahead_of(clearing, 3.0, 5.0))  # beside the box rays go on to the wall
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.013, 0.025, 0.037])
+@pytest.mark.parametrize("shift", [-0.037, -0.02, 0.0, 0.013, 0.025, 0.037])
 def test_no_ray_crosses_a_cell_of_a_gated_box(shift):
     """The cells of 0.05 m that the box's front is marked in, walked along every clearing ray."""
     box = ((2.0, -0.15 + shift, 0.0), (2.3, 0.15 + shift, 0.3))
@@ -268,6 +268,14 @@ def test_a_wavering_wall_is_marked_in_fewer_layers_and_from_end_to_end():
     way = np.hypot(*(every[::3, None, :2] - marked[None, :, :2]).transpose(2, 0, 1)).min(axis=1)
     assert way.max() < SETTINGS.range_resolution_m / 2 + SETTINGS.voxel_size_m
     assert np.ptp(marked[:, 2]) > 0.95 * np.ptp(every[:, 2])  # heights stay
+
+
+def test_what_is_marked_at_another_place_keeps_its_height():
+    stairs = [((x, -0.3, 0.0), (x + 0.02, 0.3, top)) for x, top in ((3.02, 0.2), (3.08, 0.6))]
+    stairs.append(((3.2, -0.3, 0.0), (3.22, 0.3, 1.0)))
+    marking, _ = clouds(ranged(true_depth(CAMERA, MOUNT, stairs)))
+    front = marking[np.abs(marking[:, 0] - 3.02) < 0.02]
+    assert front[:, 2].max() == pytest.approx(0.6, abs=0.05)
 
 
 def test_what_stands_farther_behind_is_marked_by_itself():
