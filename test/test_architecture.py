@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "geometry": {"geometry", "settings"},
     "network": {"network"},
     "engine": {"engine", "network", "settings"},
+    "conversion": {"conversion", "network", "engine"},
     "estimator": {"engine", "geometry", "settings"},
     "ros": {"ros", "estimator", "engine", "geometry", "settings", "image_files"},
     "training": {"training", "network", "geometry", "image_files"},

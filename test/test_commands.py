@@ -19,6 +19,7 @@ NEEDS = {
     "truth_clouds": ("rclpy", ["test/data/corridor.mcap", "--camera-height", "0.5"]),
     "train": ("torch", ["finish", "--run", "none"]),
     "export_bundle": ("torch", ["run", "bundle", "--golden", "a", "b", "c"]),
+    "convert": ("onnxruntime", ["--onnx", "a.onnx", "--preset", "midas-small", "bundle"]),
     "render": ("bpy", ["rooms", "no_folder"]),
 }
 

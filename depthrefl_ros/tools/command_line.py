@@ -23,9 +23,11 @@ _ROS = "source a ROS 2 distribution, or in the checkout pip install '.[ros]'"
 _TRAINING = "in the checkout, pip install '.[train]'"
 _BAGS = "in the checkout, pip install '.[bags]'"
 _RENDERING = "in an environment with Python 3.11, pip install -r requirements-synth.txt"
+_CONVERSION = "in the checkout, pip install '.[convert]'"
 _INSTALL = {
     **dict.fromkeys(("rclpy", "rosidl", "rpyutils", "ament_index_python", "cv_bridge"), _ROS),
     **dict.fromkeys(("builtin_interfaces", "unique_identifier_msgs"), _ROS),
+    "onnxruntime": _CONVERSION,
     **dict.fromkeys(("torch", "safetensors", "onnx", "h5py", "tensorboard"), _TRAINING),
     "transformers": "in the checkout, pip install '.[flagship]'",
     **dict.fromkeys(("rosbags", "mcap", "zstandard"), _BAGS),

@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "measure a model's accuracy on images with known depth",
     "train": "train, fine-tune, average and finish a depth network",
     "export_bundle": "turn a finished training run into a model bundle",
+    "convert": "turn an ONNX network of others into a model bundle",
     "build_engine": "build a TensorRT engine before the robot needs it",
     "render": "render synthetic indoor scenes with exact depth",
     "truth_clouds": "publish obstacle clouds from a recording's true depth",

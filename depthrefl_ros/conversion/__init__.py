@@ -1,0 +1,1 @@
+"""Networks of others become bundles: what their numbers mean is stated once, in the graph."""

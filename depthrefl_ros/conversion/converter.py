@@ -1,0 +1,239 @@
+"""An ONNX file of others and its meaning become a bundle with golden outputs of its own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper
+
+from depthrefl_ros.conversion.meaning import ConversionError, Meaning
+from depthrefl_ros.conversion.onnx_wrap import (
+    external_files,
+    find_output,
+    fix_size,
+    raise_opset,
+    raw_name,
+    read_network,
+    wrap,
+)
+from depthrefl_ros.conversion.plausibility import (
+    DOUBTFUL_ORDER,
+    DOUBTFUL_SCALE,
+    Agreement,
+    Frames,
+    agreement,
+    check_metres,
+    check_raw,
+)
+from depthrefl_ros.engine.bundle import Bundle, file_digest
+from depthrefl_ros.engine.bundle_writer import write_bundle
+
+PICTURES_OF = "indoor_tiny"  # whose golden pictures every network is shown: we rendered them
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What became of a network.
+
+    Attributes:
+        bundle: as it was written, loaded and checked.
+        agreement: with true depth; None without frames.
+        notes: what the user should know, a line each.
+    """
+
+    bundle: Bundle
+    agreement: Agreement | None
+    notes: list[str] = field(default_factory=list)
+
+
+def convert_onnx(
+    path: Path,
+    meaning: Meaning,
+    folder: Path,
+    size: tuple[int, int] | None = None,
+    frames: Frames | None = None,
+) -> Converted:
+    """Convert an ONNX file to a bundle.
+
+    Args:
+        path: of the ONNX file; its weights may lie beside it.
+        meaning: of the network.
+        folder: of the bundle; new, empty, or a bundle, which is replaced.
+        size: (height, width) pixels of the input, where the file leaves it open.
+        frames: with true depth, against which the order and the scale are held.
+
+    Raises:
+        ConversionError: the network cannot be converted, or has not this meaning.
+        BundleError: the folder holds something else.
+        OSError: it cannot be written.
+    """
+    network = read_network(path)
+    sources = {path.name: file_digest(path)}
+    for name in external_files(onnx.load(path, load_external_data=False)):
+        sources[Path(name).name] = file_digest(path.parent / name)
+    height, width = fix_size(network, meaning, size)
+    find_output(network, meaning.outputs, "depth")  # before the work
+    network = raise_opset(network)
+    shipped = Bundle.load(PICTURES_OF)
+    pictures = _resized(shipped.golden().images[:3], height, width)
+    graph = wrap(network, meaning, _output_shapes(network))
+    with _session(_with_raw(graph, network, meaning)) as session:
+        planes = _run(session, pictures)
+        for name, values in planes.items():
+            if name.startswith(raw_name("")):
+                check_raw(name.removeprefix(raw_name("")), values)
+        golden = {name: planes[name].astype(np.float32) for name in _outputs(graph)}
+        if meaning.plane == "depth":
+            ratio = _pictures_ratio(shipped, meaning, height, width)
+            check_metres(golden["depth"] * ratio, golden.get("sky"), meaning)
+        found = None
+        if frames is not None:
+            shown = _run(session, _resized(frames.images, height, width))
+            found = agreement(shown[meaning.plane], frames, meaning)
+    write_bundle(
+        folder,
+        {"model.onnx": graph},
+        {"images": pictures, **golden},
+        _description(meaning, graph, height, width, sources),
+    )
+    return Converted(Bundle.load(str(folder.absolute())), found, _notes(found))
+
+
+def _description(
+    meaning: Meaning, graph: onnx.ModelProto, height: int, width: int, sources: dict[str, str]
+) -> dict[str, Any]:
+    nearest, farthest = meaning.range_m
+    told = {
+        "kind": meaning.kind,
+        "input": {"height": height, "width": width, "resize": meaning.resize},
+        "outputs": list(_outputs(graph)),
+        "focal_px": meaning.focal_px,
+        "trained_hfov_deg": meaning.trained_hfov_deg,
+        "range_m": {"min": nearest, "max": farthest},
+        "licence": meaning.licence,
+        "commercial": meaning.commercial,
+        "source": meaning.source or None,
+        "sources": sources,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _notes(found: Agreement | None) -> list[str]:
+    if found is None:
+        return []
+    notes = []
+    if found.order < DOUBTFUL_ORDER:
+        notes.append(
+            f"the order of depths on the shipped recording is hardly right (rank correlation "
+            f"{found.order:.2f}): scale, mean, std or colours may be wrong"
+        )
+    if found.scale and not 1.0 / DOUBTFUL_SCALE <= found.scale <= DOUBTFUL_SCALE:
+        notes.append(
+            f"depth on the shipped recording is {found.scale:.2g} times the truth: kind, focal_px "
+            "or transform may be wrong"
+        )
+    return notes
+
+
+def _outputs(graph: onnx.ModelProto) -> tuple[str, ...]:
+    return tuple(value.name for value in graph.graph.output)
+
+
+def _pictures_ratio(shipped: Bundle, meaning: Meaning, height: int, width: int) -> float:
+    """What makes the network's metres those of the golden pictures' camera."""
+    if meaning.focal_px is None or shipped.focal_px is None:
+        return 1.0
+    stretched = np.sqrt(width / shipped.width * height / shipped.height)
+    return float(shipped.focal_px * stretched / meaning.focal_px)
+
+
+def _resized(images: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Images (n, H, W, 3) uint8 stretched to the network's size."""
+    way = cv2.INTER_AREA if height * width < images[0, ..., 0].size else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(one, (width, height), interpolation=way) for one in images])
+
+
+def _with_raw(
+    graph: onnx.ModelProto, network: onnx.ModelProto, meaning: Meaning
+) -> onnx.ModelProto:
+    """The wrapped graph, which gives the foreign outputs too: what is NaN there may be hidden."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(graph)
+    names = [find_output(network, meaning.outputs, "depth")]
+    names += [find_output(network, meaning.sky, "sky")] if meaning.sky else []
+    kinds = {value.name: value.type.tensor_type.elem_type for value in network.graph.output}
+    copy.graph.output.extend(
+        helper.make_tensor_value_info(raw_name(name), kinds[name], None) for name in names
+    )
+    return copy
+
+
+def _output_shapes(network: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shapes as they come out: what a graph says of itself is often missing or wrong."""
+    with _session(network) as session:
+        (given,) = session.get_inputs()
+        kind = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}.get(
+            given.type, np.float32
+        )
+        names = [output.name for output in session.get_outputs()]
+        values = _infer(session, names, {given.name: np.zeros(given.shape, kind)})
+    return {name: np.shape(value) for name, value in zip(names, values, strict=True)}
+
+
+def _run(session: onnxruntime.InferenceSession, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Outputs by name, one after the other: a foreign network takes one image."""
+    names = [output.name for output in session.get_outputs()]
+    rows = [_infer(session, names, {"images": image[None]}) for image in images]
+    return {
+        name: np.stack(values).reshape(len(images), *np.shape(values[0])[1:])
+        if np.shape(values[0])[:1] == (1,)
+        else np.stack(values)
+        for name, values in zip(names, zip(*rows, strict=True), strict=True)
+    }
+
+
+def _infer(
+    session: onnxruntime.InferenceSession, names: list[str], given: dict[str, np.ndarray]
+) -> list[np.ndarray]:
+    try:
+        return session.run(names, given)
+    except Exception as error:  # ONNX Runtime raises classes of its own
+        reason = " ".join(str(error).split())[:300]
+        raise ConversionError(f"the network does not run in ONNX Runtime: {reason}") from error
+
+
+@contextmanager
+def _session(graph: onnx.ModelProto) -> Iterator[onnxruntime.InferenceSession]:
+    """ONNX Runtime on the CPU; through files, since a graph of 2 GB goes no other way."""
+    folder = Path(tempfile.mkdtemp(prefix="depthrefl_convert."))
+    try:
+        path = str(folder / "model.onnx")
+        copy = onnx.ModelProto()
+        copy.CopyFrom(graph)  # onnx moves the weights out of what it saves
+        onnx.save_model(copy, path, save_as_external_data=True, location="model.data")
+        del copy
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except Exception as error:  # onnx's checker and ONNX Runtime raise classes of their own
+        shutil.rmtree(folder, ignore_errors=True)
+        reason = " ".join(str(error).split())[:300]
+        raise ConversionError(f"the network is refused by ONNX Runtime: {reason}") from error
+    try:
+        yield session
+    finally:
+        del session
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,164 @@
+"""What gives a wrong meaning away: no output, no metres, far for near, sky where a room is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from depthrefl_ros.conversion.meaning import ConversionError, Meaning
+
+METRES = (0.05, 500.0)  # what depth in a room can be at most, for the 1st and 99th percentile
+WRONG_ORDER = -0.2  # rank correlation; a network that knows nothing has 0
+DOUBTFUL_ORDER = 0.2
+DOUBTFUL_SCALE = 2.0
+_FLAT = 1e-4  # relative spread below which an output is constant
+_MOST_SKY = 0.5  # of the golden pictures, which are of rooms
+_PIXELS = 20_000  # that the order is reckoned from
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Pictures with true depth, of one camera.
+
+    Attributes:
+        images: (n, H, W, 3) uint8 RGB.
+        depth_m: (n, H, W) float32 metres; 0 where unknown.
+        focal_px: (fx, fy) pixels of the images.
+    """
+
+    images: np.ndarray
+    depth_m: np.ndarray
+    focal_px: tuple[float, float]
+
+    def network_focal_px(self, height: int, width: int) -> float:
+        """Return the focal length of the images stretched to a network's input, pixels."""
+        rows, columns = self.images.shape[1:3]
+        fx, fy = self.focal_px
+        return float(np.sqrt(fx * width / columns * fy * height / rows))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the output agrees with true depth, as medians over the frames.
+
+    Attributes:
+        order: rank correlation with nearness or depth, by what the meaning says; 1 is the same.
+        scale: estimated over true metres; None for ``inverse_relative``.
+    """
+
+    order: float
+    scale: float | None
+
+
+def check_raw(name: str, values: np.ndarray) -> None:
+    """Check what the foreign network gave for different pictures.
+
+    Args:
+        name: of the output.
+        values: (n, ...) float, one for each picture.
+
+    Raises:
+        ConversionError: there are NaN or infinities in it, only zeros, or always the same.
+    """
+    values = np.asarray(values, np.float64)
+    wrong = np.count_nonzero(~np.isfinite(values))
+    if wrong:
+        raise ConversionError(
+            f"output {name} is NaN or infinite in {wrong} of {values.size} pixels of the golden "
+            "pictures: check scale, mean and std, or export the network in float32"
+        )
+    size = np.abs(values).max()
+    if size == 0.0:
+        raise ConversionError(
+            f"output {name} is 0 everywhere on the golden pictures: the export is broken, or "
+            "scale, mean and std are wrong"
+        )
+    if (values.reshape(len(values), -1).std(axis=1) < _FLAT * size).all():
+        raise ConversionError(
+            f"output {name} is constant ({values.flat[0]:.4g}) on each of the golden pictures: "
+            "scale, mean and std may be wrong"
+        )
+    if np.abs(values - values[:1]).max() < _FLAT * size:
+        raise ConversionError(
+            f"output {name} is the same for different pictures: it does not depend on the input"
+        )
+
+
+def check_metres(depth_m: np.ndarray, sky: np.ndarray | None, meaning: Meaning) -> None:
+    """Check that depth on the golden pictures, which are of rooms, can be metres.
+
+    Args:
+        depth_m: (n, 1, H, W) float32 metres of the pictures' camera.
+        sky: the same shape, above 0.5 where the sky is, or None.
+        meaning: of the network.
+
+    Raises:
+        ConversionError: it cannot, or most of the rooms is sky.
+    """
+    is_solid = np.ones(depth_m.shape, bool) if sky is None else sky <= 0.5
+    if is_solid.mean() < 1.0 - _MOST_SKY:
+        raise ConversionError(
+            f"sky covers {1.0 - is_solid.mean():.0%} of the golden pictures, which are of rooms: "
+            f"sky.is {meaning.sky_is} (threshold {meaning.sky_threshold:g}) may be the wrong side"
+        )
+    nearest, farthest = np.percentile(depth_m[is_solid], (1, 99))
+    if nearest < METRES[0] or farthest > METRES[1]:
+        raise ConversionError(
+            f"depth is {nearest:.3g} to {farthest:.3g} m on the golden pictures, which are of "
+            f"rooms ({METRES[0]:g} to {METRES[1]:g} m are possible): kind {meaning.kind}, "
+            f"transform {meaning.transform}, scale, mean or std is wrong"
+        )
+
+
+def agreement(plane: np.ndarray, frames: Frames, meaning: Meaning) -> Agreement:
+    """Hold the output on a recording's frames against their true depth.
+
+    Args:
+        plane: (n, 1, H, W) float32, the bundle's ``depth`` or ``relative``.
+        frames: that it was made of.
+        meaning: of the network.
+
+    Raises:
+        ConversionError: the order is upside down; says what may be meant instead.
+    """
+    height, width = plane.shape[2:]
+    rows = (np.arange(height) + 0.5) * frames.depth_m.shape[1] / height
+    columns = (np.arange(width) + 0.5) * frames.depth_m.shape[2] / width
+    truth = frames.depth_m[:, rows.astype(int)][:, :, columns.astype(int)]
+    orders, scales = [], []
+    ratio = 1.0
+    if meaning.kind == "canonical":
+        ratio = frames.network_focal_px(height, width) / meaning.focal_px
+    for values, depth_m in zip(plane[:, 0], truth, strict=True):
+        known = np.flatnonzero(depth_m > 0)
+        known = known[:: max(1, known.size // _PIXELS)]
+        found, true = values.flat[known], depth_m.flat[known]
+        orders.append(rank_correlation(found, -true if meaning.plane == "relative" else true))
+        scales.append(float(np.median(found * ratio / true)))
+    order = float(np.median(orders))
+    if order < WRONG_ORDER:
+        if meaning.plane == "relative":
+            hint = "larger is farther here: use transform inverse, or kind metric or canonical"
+        else:
+            hint = "larger is nearer here: use kind inverse_relative, or transform inverse"
+        raise ConversionError(
+            f"the order is upside down on the shipped recording (rank correlation {order:.2f} with "
+            f"what kind {meaning.kind} means): {hint}"
+        )
+    return Agreement(order, None if meaning.plane == "relative" else float(np.median(scales)))
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Return Spearman's rank correlation of two arrays of n numbers; 0 where one is constant."""
+    ranks = [_ranks(values) for values in (one, other)]
+    ranks = [values - values.mean() for values in ranks]
+    size = float(np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
+    return float((ranks[0] * ranks[1]).sum() / size) if size else 0.0
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 0, equal values sharing their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts + 1) / 2.0)[inverse.ravel()]

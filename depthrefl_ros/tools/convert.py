@@ -1,0 +1,207 @@
+"""Turns an ONNX network of others into a model bundle; what its numbers mean is said once."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from depthrefl_ros.tools.command_line import (
+    ToolError,
+    add_json_argument,
+    make_parser,
+    run_tool,
+    write_json,
+)
+from depthrefl_ros.tools.output_folder import check_output_folder
+
+if TYPE_CHECKING:
+    from depthrefl_ros.conversion.meaning import Meaning
+    from depthrefl_ros.conversion.plausibility import Frames
+    from depthrefl_ros.engine.bundle import Bundle
+
+EXAMPLES = """
+depthrefl convert --onnx metric3d.onnx --preset metric3d --size 1064x616 models/metric3d
+depthrefl convert --onnx mine.onnx --meaning mine.yaml models/mine
+depthrefl convert --presets
+"""
+_FRAMES = (0, 5, 10)  # of the shipped recording, whose true depth gives the order
+_TIMED_RUNS = 10
+_KINDS = {
+    "canonical": "metres, scaled by the camera's focal length (needs a calibrated camera)",
+    "metric": "metres as the network has them",
+    "inverse_relative": "relative: larger is nearer, of unknown scale; no metres",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = make_parser("depthrefl convert", __doc__ or "", EXAMPLES)
+    parser.add_argument("bundle", type=Path, nargs="?", metavar="OUT", help="folder to write")
+    parser.add_argument("--onnx", type=Path, metavar="FILE", help="the network")
+    meaning = parser.add_mutually_exclusive_group()
+    meaning.add_argument(
+        "--meaning", type=Path, metavar="FILE", help="YAML: what it takes and gives"
+    )
+    meaning.add_argument("--preset", metavar="NAME", help="a network that is known (--presets)")
+    parser.add_argument(
+        "--size", type=_size, metavar="WxH", help="of the input, where the file leaves it open"
+    )
+    parser.add_argument("--output", metavar="NAME", help="the network's output that is the depth")
+    parser.add_argument("--presets", action="store_true", help="list the presets, and end")
+    add_json_argument(parser, "what the bundle is")
+    return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    """``--size 640x480`` as (height, width)."""
+    found = re.fullmatch(r"(\d+)x(\d+)", text.lower())
+    if not found or not all(16 <= int(one) <= 4096 for one in found.groups()):
+        raise argparse.ArgumentTypeError(f"{text!r} must be WIDTHxHEIGHT, 16 to 4096 pixels each")
+    return int(found[2]), int(found[1])
+
+
+def _convert(args: argparse.Namespace, _: list[str]) -> int:
+    if args.presets:
+        return _list_presets()
+    for name, value in (("OUT", args.bundle), ("--onnx", args.onnx)):
+        if value is None:
+            raise ToolError(f"{name} is missing")
+    if args.meaning is None and args.preset is None:
+        raise ToolError("--meaning FILE or --preset NAME is missing; --presets lists the presets")
+    from depthrefl_ros.conversion.converter import convert_onnx
+    from depthrefl_ros.conversion.meaning import ConversionError, read_meaning
+    from depthrefl_ros.conversion.presets import find_preset
+    from depthrefl_ros.engine.bundle import BundleError, is_bundle
+
+    check_output_folder(args.bundle, is_bundle)
+    try:
+        meaning = find_preset(args.preset) if args.preset else read_meaning(args.meaning)
+        if args.output:
+            meaning = replace(meaning, outputs=(args.output,))
+        frames = _recorded_frames()
+        done = convert_onnx(args.onnx, meaning, args.bundle, args.size, frames)
+    except (ConversionError, BundleError) as error:
+        raise ToolError(str(error)) from error
+    for note in done.notes:
+        print(f"depthrefl convert: warning: {note}", file=sys.stderr)
+    engine, milliseconds, is_refused = _time_engine(done.bundle)
+    figures = {
+        **_told(done.bundle, meaning),
+        "order": None if done.agreement is None else round(done.agreement.order, 3),
+        "scale": done.agreement and done.agreement.scale,
+        "engine": engine,
+        "milliseconds": milliseconds,
+        "notes": done.notes,
+    }
+    _show(done.bundle, figures)
+    write_json(args.json, figures)
+    return 1 if is_refused else 0
+
+
+def _told(bundle: Bundle, meaning: Meaning) -> dict[str, Any]:
+    return {
+        "bundle": str(bundle.folder),
+        "kind": bundle.kind,
+        "needs_intrinsics": meaning.needs_intrinsics,
+        "input": f"{bundle.width}x{bundle.height} {bundle.resize}",
+        "outputs": list(bundle.outputs),
+        "licence": bundle.licence,
+        "commercial": bundle.commercial,
+        "source": bundle.source,
+        "bytes": sum(path.stat().st_size for path in bundle.folder.iterdir()),
+    }
+
+
+def _show(bundle: Bundle, figures: dict[str, Any]) -> None:
+    print(f"{bundle.folder}: {figures['bytes'] / 1e6:.1f} MB")
+    print(f"  kind        {bundle.kind}: {_KINDS[bundle.kind]}")
+    print(f"  input       {figures['input']}; outputs {', '.join(bundle.outputs)}")
+    print(f"  licence     {bundle.licence}")
+    print(f"  commercial  {bundle.commercial}; read the terms on the network's own page")
+    if figures["order"] is not None:
+        words = f"rank correlation with the truth {figures['order']:.2f}"
+        if figures["scale"]:
+            words += f", depth {figures['scale']:.2f} times the truth"
+        print(f"  recording   {words}")
+    if figures["milliseconds"] is not None:
+        print(f"  engine      {figures['engine']}, {figures['milliseconds']:.1f} ms here")
+    else:
+        print(f"  engine      {figures['engine']}")
+    if "sigma" not in bundle.outputs:
+        print("  confidence  none: depth/confidence is NaN and the confidence gate is off")
+    print(f"run it with   ros2 run depthrefl_ros depthrefl_node --ros-args -p "
+          f"model:={bundle.folder}")  # fmt: skip
+
+
+def _time_engine(bundle: Bundle) -> tuple[str, float | None, bool]:
+    """What OpenVINO makes of a bundle: words, median milliseconds of a frame, is it refused."""
+    from depthrefl_ros.engine.base import EngineError, EngineMissingError
+    from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+    from depthrefl_ros.engine.self_test import self_test
+
+    try:
+        engine = OpenVinoEngine(bundle)
+        report = self_test(engine, bundle)
+    except EngineMissingError as error:
+        return f"not timed: {error}", None, False
+    except EngineError as error:
+        return f"OpenVINO does not run it: {error}", None, True
+    image = bundle.golden().images[:1]
+    times = []
+    for _ in range(_TIMED_RUNS):
+        start = time.perf_counter()
+        engine.infer(image)
+        times.append(1e3 * (time.perf_counter() - start))
+    engine.close()
+    words = f"openvino fp32 on {engine.device}, self-test passed ({report})"
+    return words, round(statistics.median(times), 2), False
+
+
+def _recorded_frames() -> Frames | None:
+    """Frames of the shipped recording with their truth; None, which is told, if it is not here."""
+    try:
+        from depthrefl_ros.conversion.plausibility import Frames
+        from depthrefl_ros.ros.middleware import share_path
+        from depthrefl_ros.tools.recorded_samples import RecordedSamples
+
+        samples = RecordedSamples(share_path("test/data/corridor.mcap"))
+    except (ImportError, FileNotFoundError) as error:
+        reason = " ".join(str(error).split())
+        print(
+            f"depthrefl convert: warning: the order of depths is not checked ({reason})",
+            file=sys.stderr,
+        )
+        return None
+    chosen = [samples.load(samples.names[place]) for place in _FRAMES]
+    fx, fy, _, _ = chosen[0].intrinsics
+    return Frames(
+        np.stack([one.image for one in chosen]),
+        np.stack([one.depth_m for one in chosen]),
+        (fx, fy),
+    )
+
+
+def _list_presets() -> int:
+    from depthrefl_ros.conversion.presets import PRESETS
+
+    for name, meaning in PRESETS.items():
+        intrinsics = "needs intrinsics" if meaning.needs_intrinsics else "no intrinsics"
+        print(f"{name:24} {meaning.kind:17} {intrinsics:17} commercial {meaning.commercial:8} "
+              f"{meaning.licence}")  # fmt: skip
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; see ``depthrefl convert --help``."""
+    return run_tool(_parser(), argv, _convert)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,337 @@
+"""``depthrefl convert``: each known family becomes a bundle that runs; wrong meanings do not."""
+
+import hashlib
+import json
+import math
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import yaml
+from conftest import RunningProcess
+from foreign_networks import FAMILIES, SIZE, foreign_network, normalised
+from node_harness import MODULE
+from onnx import TensorProto, helper, numpy_helper
+from sensor_msgs.msg import PointCloud2
+from test_node_safety import BOX, CAMERA, HEIGHT_M, MOUNT, PITCH_DEG, SafetyHarness
+
+from depthrefl_ros.conversion.converter import convert_onnx
+from depthrefl_ros.conversion.meaning import ConversionError, Meaning
+from depthrefl_ros.conversion.plausibility import rank_correlation
+from depthrefl_ros.conversion.presets import PRESETS
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+from depthrefl_ros.engine.self_test import relative_difference, self_test
+from depthrefl_ros.engine.tensorrt.api import find_flavour
+from depthrefl_ros.engine.tensorrt.build import build_plan
+from depthrefl_ros.estimator import DepthEstimator
+from depthrefl_ros.ros.convert.clouds import cloud_to_points
+from depthrefl_ros.tools.convert import main
+
+IMAGENET = PRESETS["da3metric"]
+METRIC = Meaning(
+    kind="metric",
+    licence="MIT",
+    range_m=(0.3, 10.0),
+    mean=IMAGENET.mean,
+    std=IMAGENET.std,
+    outputs=("depth", "d"),
+)
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    """Every preset's bundle, made by the command of its family's network."""
+    folder = tmp_path_factory.mktemp("converted")
+    made = {}
+    for name, look in FAMILIES.items():
+        path = foreign_network(folder / f"{name}.onnx", **look)
+        report = folder / f"{name}.json"
+        command = ["--onnx", str(path), "--preset", name, str(folder / name)]
+        command += ["--json", str(report)]
+        command += ["--size", f"{SIZE[1]}x{SIZE[0]}"] if "size" in look else []
+        assert main(command) == 0, name
+        made[name] = (path, folder / name, json.loads(report.read_text()))
+    return made
+
+
+@pytest.fixture(scope="module")
+def frames():
+    from depthrefl_ros.tools.convert import _recorded_frames
+
+    return _recorded_frames()
+
+
+def authors_plane(path, name, images):
+    """The output as the family's own code computes it: (n, H, W), at the output's size."""
+    look = FAMILIES[name]
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    pixels = normalised(images, look.get("takes", "imagenet"))
+    pixels = pixels.astype(np.float16 if look.get("half") else np.float32)
+    given = look.get("input", "image")
+    rows = [session.run(None, {given: one[None]})[0] for one in pixels]
+    return np.float32(rows).reshape(len(images), *rows[0].shape[-2:])
+
+
+def test_every_preset_is_tested():
+    assert set(FAMILIES) == set(PRESETS)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_bundle_runs_in_openvino_as_the_authors_network_does(converted, name):
+    path, folder, report = converted[name]
+    bundle = Bundle.load(str(folder))
+    preset = PRESETS[name]
+    assert (bundle.kind, bundle.focal_px) == (preset.kind, preset.focal_px)
+    assert (bundle.licence, bundle.commercial) == (preset.licence, preset.commercial)
+    assert bundle.sources == {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert report["milliseconds"] > 0 and report["kind"] == preset.kind
+    engine = OpenVinoEngine(bundle)
+    self_test(engine, bundle)
+    images = bundle.golden().images[:3]
+    found = np.concatenate([engine.infer(one[None])[preset.plane] for one in images])[:, 0]
+    truth = authors_plane(path, name, images)
+    # Without corners aligned, as the bundle's own resize.
+    truth = np.stack([cv2.resize(one, SIZE[::-1], interpolation=cv2.INTER_LINEAR) for one in truth])
+    assert relative_difference(found, truth)[1] < 0.005
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_tensorrt_for_rtx_builds_it(converted, name):
+    rtx = find_flavour("tensorrt_rtx")
+    if not rtx.can_build:
+        pytest.skip(rtx.reason)
+    bundle = Bundle.load(str(converted[name][1]))
+    assert build_plan("tensorrt_rtx", bundle.path("model.onnx"), precision="fp32").plan
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_estimator_gives_what_the_kind_means(converted, name):
+    bundle = Bundle.load(str(converted[name][1]))
+    engine = OpenVinoEngine(bundle)
+    estimator = DepthEstimator(engine, bundle)
+    image = bundle.golden().images[0]
+    near, far = (estimator.estimate(image, hfov_deg=fov) for fov in (90.0, 45.0))
+    if bundle.kind == "inverse_relative":
+        assert np.isnan(near.ungated_m).all() and np.isfinite(near.relative).any()
+        return
+    raw = engine.infer(image[None])["depth"][0, 0]
+    factor = 1.0
+    if bundle.kind == "canonical":
+        factor = SIZE[1] / 2 / bundle.focal_px  # f of 90 degrees
+    np.testing.assert_allclose(near.ungated_m, raw * factor, rtol=1e-3)
+    longer = math.tan(math.radians(45.0)) / math.tan(math.radians(22.5))
+    expected = longer if bundle.kind == "canonical" else 1.0
+    np.testing.assert_allclose(far.ungated_m / near.ungated_m, expected, rtol=1e-3)
+
+
+def test_the_user_is_told_what_counts(converted, tmp_path, capsys):
+    path, _, _ = converted["depth-anything-v2"]
+    assert main(["--onnx", str(path), "--preset", "depth-anything-v2", str(tmp_path / "o")]) == 0
+    said = capsys.readouterr().out
+    for words in ("larger is nearer", "CC-BY-NC-4.0", "commercial  no", " ms here", "ros2 run"):
+        assert words in said
+    assert f"model:={tmp_path / 'o'}" in said
+    assert main(["--presets"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in PRESETS)
+
+
+def test_a_meaning_from_yaml_and_a_bundle_that_is_replaced(tmp_path):
+    path = foreign_network(tmp_path / "n.onnx", last="log", external=True)
+    said = tmp_path / "meaning.yaml"
+    content = {
+        "kind": "metric",
+        "input": {"mean": list(METRIC.mean), "std": list(METRIC.std)},
+        "output": {"transform": "exp"},
+        "range_m": {"min": 0.3, "max": 10},
+        "licence": "MIT",
+        "commercial": "yes",
+    }
+    said.write_text(yaml.safe_dump(content))
+    for _ in range(2):
+        assert main(["--onnx", str(path), "--meaning", str(said), str(tmp_path / "out")]) == 0
+    bundle = Bundle.load(str(tmp_path / "out"))
+    assert bundle.commercial == "yes" and set(bundle.sources) == {"n.onnx", "n.data"}
+    depth = bundle.golden().depth
+    assert 1.0 < depth.mean() < 5.0
+
+
+# What is wrong in the meaning -> what refuses it, or None where the depth changes instead.
+MUTATIONS = {
+    "inverse taken for depth": (
+        {"nearness": True},
+        {},
+        "larger is nearer here: use kind inverse_relative, or transform inverse",
+    ),
+    "depth taken for inverse": (
+        {},
+        {"kind": "inverse_relative"},
+        "larger is farther here: use transform inverse",
+    ),
+    "transform inverse left out": ({"last": "reciprocal"}, {}, "upside down"),
+    "exp where there is none": ({"gain": 4.0}, {"transform": "exp"}, "0.05 to 500 m"),
+    "exp left out": ({"last": "log", "gain": 0.2}, {}, "0.05 to 500 m"),
+    "millimetres": ({"gain": 1000.0}, {}, "0.05 to 500 m"),
+    "mean and std left out": ({}, {"mean": (0.0,) * 3, "std": (1.0,) * 3}, None),
+    "bgr for rgb": ({}, {"colours": "bgr"}, None),
+    "300 left out": ({}, {"kind": "canonical", "focal_px": 300.0}, None),
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_a_wrong_meaning_is_refused_or_changes_the_depth(tmp_path, frames, mutation):
+    look, fields, words = MUTATIONS[mutation]
+    path = foreign_network(tmp_path / "n.onnx", **look)
+    wrong = replace(METRIC, **fields)
+    if words is not None:
+        with pytest.raises(ConversionError, match=words):
+            convert_onnx(path, wrong, tmp_path / "wrong", frames=frames)
+        assert not (tmp_path / "wrong").exists()
+        return
+    results = []
+    for name, meaning in (("right", METRIC), ("wrong", wrong)):
+        made = convert_onnx(path, meaning, tmp_path / name, frames=frames)
+        estimator = DepthEstimator(OpenVinoEngine(made.bundle), made.bundle)
+        image = made.bundle.golden().images[0]
+        results.append(estimator.estimate(image, hfov_deg=70.0).ungated_m)
+    right, wrong = results
+    assert np.median(np.abs(wrong / right - 1)) > 0.002
+
+
+def test_a_scale_far_from_the_truth_is_told(tmp_path, frames):
+    path = foreign_network(tmp_path / "n.onnx", gain=0.2)
+    made = convert_onnx(path, METRIC, tmp_path / "out", frames=frames)
+    assert made.agreement.order > 0.2 and made.agreement.scale < 0.5
+    assert any("times the truth" in note for note in made.notes)
+
+
+def broken_network(path, kind):
+    """A network whose output is zero, constant, NaN, or does not hang on its input."""
+    nodes = [helper.make_node("ReduceMean", ["image", "axes"], ["grey"], keepdims=1)]
+    number = {"zero": 0.0, "constant": 0.0, "nan": np.nan, "same": 0.0}[kind]
+    added = np.full((1, 1, *SIZE), 2.0 if kind == "constant" else 0.0, np.float32)
+    if kind == "same":
+        added += np.linspace(1.0, 4.0, SIZE[0], dtype=np.float32)[:, None]
+    constants = [
+        numpy_helper.from_array(np.float32([number]), "number"),
+        numpy_helper.from_array(added, "added"),
+        numpy_helper.from_array(np.int64([1]), "axes"),
+    ]
+    nodes += [
+        helper.make_node("Mul", ["grey", "number"], ["product"]),
+        helper.make_node("Add", ["product", "added"], ["depth"]),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, *SIZE])
+    depth = helper.make_tensor_value_info("depth", TensorProto.FLOAT, [1, 1, *SIZE])
+    graph = helper.make_graph(nodes, "broken", [image], [depth], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ("zero", "is 0 everywhere"),
+        ("constant", r"is constant \(2\)"),
+        ("nan", "is NaN or infinite"),
+        ("same", "is the same for different pictures"),
+    ],
+)
+def test_an_output_that_says_nothing_is_refused(tmp_path, kind, words):
+    path = broken_network(tmp_path / "n.onnx", kind)
+    with pytest.raises(ConversionError, match=words):
+        convert_onnx(path, METRIC, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_sky_on_the_wrong_side_is_refused(tmp_path):
+    path = foreign_network(tmp_path / "n.onnx", outputs=("depth", "sky"))
+    wrong = replace(METRIC, sky=("sky",), sky_threshold=0.3, sky_is="below")
+    with pytest.raises(ConversionError, match=r"sky covers 100% .*sky\.is below"):
+        convert_onnx(path, wrong, tmp_path / "out")
+
+
+def test_what_the_user_can_put_right_is_one_line(tmp_path, capsys):
+    path = foreign_network(tmp_path / "n.onnx", size=(None, None))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.txt").write_text("dear to somebody")
+    (tmp_path / "w.pth").write_bytes(b"PK\x03\x04")
+    out, onnx_file = str(tmp_path / "out"), ["--onnx", str(path)]
+    preset = ["--preset", "da3metric"]
+    for command, words in (
+        ([out], "--onnx is missing"),
+        (onnx_file, "OUT is missing"),
+        ([*onnx_file, out], "--meaning FILE or --preset NAME is missing"),
+        ([*onnx_file, "--preset", "midas", out], "did you mean 'midas-small'?"),
+        ([*onnx_file, *preset, str(tmp_path / "photos")], "holds other things"),
+        ([*onnx_file, *preset, out], "say --size WIDTHxHEIGHT"),
+        (["--onnx", str(tmp_path / "w.pth"), *preset, out], "torch.onnx.export("),
+        ([*onnx_file, *preset, "--size", "64x48", "--output", "deep", out], "outputs are depth"),
+    ):
+        assert main(command) == 2, command
+        said = capsys.readouterr().err
+        assert words in said and said.count("\n") == 1, said
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit):
+        main([*onnx_file, *preset, "--size", "64", out])
+
+
+def test_rank_correlation_is_spearmans():
+    random = np.random.default_rng(0)
+    one, other = random.normal(size=50), random.integers(0, 5, 50)  # with ties
+    stats = pytest.importorskip("scipy.stats")
+    assert rank_correlation(one, other) == pytest.approx(stats.spearmanr(one, other).statistic)
+    assert rank_correlation(one, np.exp(one)) == pytest.approx(1.0)
+    assert rank_correlation(one, np.ones(50)) == 0.0
+
+
+def exact_network(path):
+    """Depth is read out of red and green, in millimetres, from an image of float 0 to 255."""
+    weights = np.float32([0.256, 0.001, 0.0]).reshape(1, 3, 1, 1)
+    constants = [numpy_helper.from_array(weights, "weights")]
+    nodes = [helper.make_node("Conv", ["image", "weights"], ["depth"])]
+    size = (CAMERA.height, CAMERA.width)
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, *size])
+    depth = helper.make_tensor_value_info("depth", TensorProto.FLOAT, [1, 1, *size])
+    graph = helper.make_graph(nodes, "exact", [image], [depth], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+def test_a_converted_network_marks_the_box_over_dds(ros, tmp_path):
+    """The exact scene's box, through a network that takes float NCHW from 0 to 255."""
+    focal_px = math.sqrt(CAMERA.fx * CAMERA.fy)
+    meaning = Meaning(
+        kind="canonical", focal_px=focal_px, scale=1.0, licence="MIT", range_m=(0.3, 10.0)
+    )
+    made = convert_onnx(exact_network(tmp_path / "n.onnx"), meaning, tmp_path / "exact")
+    values = {
+        "model": str(made.bundle.folder),
+        "camera_height": HEIGHT_M,
+        "camera_pitch": PITCH_DEG,
+        "diagnostics_period": 0.1,
+        "temporal_smoothing": 0.0,
+        "autostart": True,
+    }
+    arguments = ["--ros-args"]
+    for name, value in values.items():
+        arguments += ["-p", f"{name}:={str(value).lower() if value is True else value}"]
+    process = RunningProcess(tmp_path / "log.txt", MODULE, *arguments)
+    node = SafetyHarness(process, tmp_path)
+    try:
+        reached = node.spin_until(lambda: node.values().get("state") == "active", 30)
+        assert reached, process.output()
+        clouds = node.collect(PointCloud2, "points/marking")
+        assert node.spin_until(lambda: clouds, 20, do=node.send, period=0.1), process.output()
+        marked = MOUNT.apply(cloud_to_points(clouds[-1], "points/marking"))
+    finally:
+        node.close()
+        process.stop()
+    (near, left, _), (_, right, _) = BOX
+    front = marked[(marked[:, 1] > left) & (marked[:, 1] < right) & (marked[:, 0] < 3.0)]
+    assert len(front) > 20 and np.abs(front[:, 0] - near).max() < 0.3
