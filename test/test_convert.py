@@ -128,6 +128,49 @@ def test_the_estimator_gives_what_the_kind_means(converted, name):
     np.testing.assert_allclose(far.ungated_m / near.ungated_m, expected, rtol=1e-3)
 
 
+EXPORTS = {
+    "traced, opset 14": {"dynamo": False, "opset_version": 14},
+    "traced, free size": {
+        "dynamo": False,
+        "opset_version": 17,
+        "dynamic_axes": {"pixel_values": {0: "batch", 2: "height", 3: "width"}},
+    },
+    "exported, weights beside it": {"dynamo": True, "opset_version": 18, "verbose": False},
+}
+
+
+@pytest.mark.parametrize("way", EXPORTS)
+def test_a_vision_transformer_as_torch_exports_it(tmp_path, way):
+    """Depth Anything's public class, small and with drawn weights."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    stages = [f"stage{number}" for number in range(1, 5)]
+    backbone = transformers.Dinov2Config(
+        hidden_size=48, num_hidden_layers=4, num_attention_heads=2, image_size=126, patch_size=14,
+        out_features=stages, reshape_hidden_states=False,
+    )  # fmt: skip
+    config = transformers.DepthAnythingConfig(
+        backbone_config=backbone, reassemble_hidden_size=48, neck_hidden_sizes=[8, 16, 24, 32],
+        fusion_hidden_size=16, head_hidden_size=8,
+    )  # fmt: skip
+    model = transformers.DepthAnythingForDepthEstimation(config).eval()
+    path = tmp_path / "n.onnx"
+    names = {"input_names": ["pixel_values"], "output_names": ["predicted_depth"]}
+    example = torch.zeros(1, 3, 126, 168)
+    torch.onnx.export(model, (example,), str(path), **names, **EXPORTS[way])
+    meaning = PRESETS["depth-anything-v2-small"]
+    bundle = convert_onnx(path, meaning, tmp_path / "out", size=(126, 168)).bundle
+    engine = OpenVinoEngine(bundle)
+    for image in bundle.golden().images[:3]:
+        with torch.inference_mode():
+            truth = model(torch.from_numpy(normalised(image[None]))).predicted_depth.numpy()
+        found = engine.infer(image[None])["relative"][0]
+        assert np.abs(found - truth).max() < 0.005 * truth.max()
+    if find_flavour("tensorrt_rtx").can_build:
+        assert build_plan("tensorrt_rtx", bundle.path("model.onnx"), precision="fp32").plan
+
+
 def test_the_user_is_told_what_counts(converted, tmp_path, capsys):
     path, _, _ = converted["depth-anything-v2"]
     assert main(["--onnx", str(path), "--preset", "depth-anything-v2", str(tmp_path / "o")]) == 0
@@ -207,6 +250,18 @@ def test_a_scale_far_from_the_truth_is_told(tmp_path, frames):
     made = convert_onnx(path, METRIC, tmp_path / "out", frames=frames)
     assert made.agreement.order > 0.2 and made.agreement.scale < 0.5
     assert any("times the truth" in note for note in made.notes)
+
+
+def test_canonical_metres_are_scaled_by_the_cameras_focal_length(tmp_path, frames):
+    path = foreign_network(tmp_path / "n.onnx")
+    metric = convert_onnx(path, METRIC, tmp_path / "metric", frames=frames).agreement
+    canonical = replace(METRIC, kind="canonical", focal_px=40.0)
+    found = convert_onnx(path, canonical, tmp_path / "canonical", frames=frames).agreement
+    (fx, fy), (height, width) = frames.focal_px, frames.images.shape[1:3]
+    focal_px = math.sqrt(fx * SIZE[1] / width * fy * SIZE[0] / height)
+    assert found.scale == pytest.approx(metric.scale * focal_px / 40.0, rel=1e-3)
+    with pytest.raises(ConversionError, match="0.05 to 500 m"):  # millimetres of this camera
+        convert_onnx(path, replace(canonical, focal_px=20000.0), tmp_path / "wrong")
 
 
 def broken_network(path, kind):
