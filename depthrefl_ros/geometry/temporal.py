@@ -36,6 +36,7 @@ _FLOW = {
     "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 8, 0.03),
     "minEigThreshold": 1e-3,
 }
+_STILL_PX = 0.5  # a picture that moves by more from frame to frame is of a camera that moves
 _FITS = 6
 _RIDGE = 0.01
 _SMALLEST_CHANGE = 1e-3  # of log depth: what differs by less weighs the same
@@ -62,8 +63,9 @@ class DepthStabiliser:
     def reset(self) -> None:
         """Forgets all frames; the next one passes as it is."""
         self._stamp_s: float | None = None
-        self._last_log: np.ndarray | None = None
+        self._last_m: np.ndarray | None = None
         self._last_grey: np.ndarray | None = None
+        self._reference: _Reference | None = None
 
     def update(self, depth_m: np.ndarray, image: np.ndarray, stamp_s: float) -> np.ndarray:
         """The frame's depth, its scale and its static pixels steadied by the frames before.
@@ -83,45 +85,49 @@ class DepthStabiliser:
         """
         if image.shape[:2] != depth_m.shape:
             raise ValueError(f"image is {image.shape} but depth {depth_m.shape}; sizes must agree")
-        seen = np.isfinite(depth_m) & (depth_m > 0)
-        log_depth = np.log(np.where(seen, depth_m, np.float32(np.nan)))
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        elapsed_s = self._elapsed(log_depth, stamp_s)
-        change = None if elapsed_s is None else _change_of_scale(log_depth - self._last_log)
-        last_log, last_grey = self._last_log, self._last_grey
-        self._stamp_s, self._last_log, self._last_grey = stamp_s, log_depth, grey
+        elapsed_s = self._elapsed(depth_m, stamp_s)
+        change = None if elapsed_s is None else _change_of_scale(self._last_m, depth_m)
+        last_m, last_grey = self._last_m, self._last_grey
+        self._stamp_s, self._last_m, self._last_grey = stamp_s, depth_m, grey
         if change is None:
             self._scale = self._new_filter()
-            self._start_average(log_depth, grey, seen)
+            self._start_average(depth_m, 0.0, grey)
             return depth_m
-        moved = self._reference.moved(grey)
+        moved = None if self._reference is None else self._reference.moved(grey)
+        is_moving = False
         if moved is None:
-            change = _change_along_the_way(last_grey, grey, last_log, log_depth)
+            change, shift_px = _change_along_the_way(last_grey, grey, last_m, depth_m)
+            is_moving = shift_px > _STILL_PX
+        correction = 0.0
         if change is None:
             self._scale = self._new_filter()
         else:
-            log_depth = log_depth + np.float32(self._scale.update(change, elapsed_s))
+            correction = self._scale.update(change, elapsed_s)
+        if is_moving:  # no picture will stand still against this one
+            self._reference = None
+        elif moved is None:
+            self._start_average(depth_m, correction, grey)
         if moved is None:
-            self._start_average(log_depth, grey, seen)
-        else:
-            forget = 1.0 - math.exp(-elapsed_s / self.time_constant_s)
-            self._average_in(log_depth, moved, forget)
-        return np.where(seen, np.exp(self._average), depth_m)
+            return depth_m * np.float32(math.exp(correction))
+        forget = 1.0 - math.exp(-elapsed_s / self.time_constant_s)
+        self._average_in(_log(depth_m) + np.float32(correction), moved, forget)
+        return np.where(_is_known(depth_m), np.exp(self._average), depth_m)
 
     def _new_filter(self) -> _ScaleFilter:
         return _ScaleFilter(min(_SCALE_SHARE * self.time_constant_s, _MAX_SCALE_CONSTANT_S))
 
-    def _elapsed(self, log_depth: np.ndarray, stamp_s: float) -> float | None:
+    def _elapsed(self, depth_m: np.ndarray, stamp_s: float) -> float | None:
         """Seconds since the last frame; None where it says nothing about this one."""
-        if self._last_log is None or self._last_log.shape != log_depth.shape:
+        if self._last_m is None or self._last_m.shape != depth_m.shape:
             return None
         elapsed_s = stamp_s - self._stamp_s
         return elapsed_s if 0.0 < elapsed_s <= _MEMORY * self.time_constant_s else None
 
-    def _start_average(self, log_depth: np.ndarray, grey: np.ndarray, seen: np.ndarray) -> None:
-        self._reference = _Reference(grey, seen)
-        self._average = log_depth
-        self._frames = np.ones(log_depth.shape, np.float32)
+    def _start_average(self, depth_m: np.ndarray, correction: float, grey: np.ndarray) -> None:
+        self._reference = _Reference(grey, _is_known(depth_m))
+        self._average = _log(depth_m) + np.float32(correction)
+        self._frames = np.ones(depth_m.shape, np.float32)
 
     def _average_in(self, log_depth: np.ndarray, moved: np.ndarray, least_weight: float) -> None:
         """Takes a frame into the average, but for pixels whose picture or depth has changed."""
@@ -138,10 +144,20 @@ class DepthStabiliser:
         self._average = np.where(moved, log_depth, average)
 
 
-def _change_of_scale(difference: np.ndarray) -> float | None:
+def _is_known(depth_m: np.ndarray) -> np.ndarray:
+    return np.isfinite(depth_m) & (depth_m > 0)
+
+
+def _log(depth_m: np.ndarray) -> np.ndarray:
+    """Log depth, NaN where no depth is known."""
+    return np.log(np.where(_is_known(depth_m), depth_m, np.float32(np.nan)))
+
+
+def _change_of_scale(last_m: np.ndarray, depth_m: np.ndarray) -> float | None:
     """Median change of log depth between two frames; None for a scene cut or nothing seen."""
-    seen = difference[::4, ::4]  # thousands of pixels tell a median well enough
-    seen = seen[np.isfinite(seen)]
+    # Thousands of pixels tell a median well enough.
+    difference = _log(depth_m[::4, ::4]) - _log(last_m[::4, ::4])
+    seen = difference[np.isfinite(difference)]
     if not seen.size:
         return None
     change = float(np.median(seen))
@@ -150,8 +166,8 @@ def _change_of_scale(difference: np.ndarray) -> float | None:
 
 
 def _change_along_the_way(
-    last_grey: np.ndarray, grey: np.ndarray, last_log: np.ndarray, log_depth: np.ndarray
-) -> float | None:
+    last_grey: np.ndarray, grey: np.ndarray, last_m: np.ndarray, depth_m: np.ndarray
+) -> tuple[float | None, float]:
     """Change of log depth of the things that both pictures show, less what motion makes of it.
 
     Of a point at the depth z that the camera moves towards by t and turns about its y and x axes by
@@ -163,11 +179,12 @@ def _change_along_the_way(
     Args:
         last_grey: (h, w) uint8, the picture before.
         grey: (h, w) uint8, the picture.
-        last_log: (h, w) float32 log depth of the picture before, NaN where unknown.
-        log_depth: (h, w) float32 of the picture.
+        last_m: (h, w) float32 metres of the picture before, NaN where unknown.
+        depth_m: (h, w) float32 metres of the picture.
 
     Returns:
-        The constant; None where too little corresponds.
+        The constant, and by how many pixels the picture has moved (median); None and 0 where too
+        little corresponds.
     """
     height, width = grey.shape
     half = (width // 2, height // 2)  # half the size tells as much and takes a third of the time
@@ -179,12 +196,13 @@ def _change_along_the_way(
     start = np.stack([columns.ravel(), rows.ravel()], axis=-1).astype(np.float32)
     end, found, _ = cv2.calcOpticalFlowPyrLK(*small, start[:, None], None, **_FLOW)
     end = end[:, 0]
-    before, after = _sampled(last_log, 2 * start + 0.5), _sampled(log_depth, 2 * end + 0.5)
+    before, after = _log(_sampled(last_m, 2 * start + 0.5)), _log(_sampled(depth_m, 2 * end + 0.5))
     change = after - before
     good = (found[:, 0] > 0) & np.isfinite(change)
     count = np.count_nonzero(good)
     if count < _MIN_CORRESPONDING:
-        return None
+        return None, 0.0
+    shift_px = 2.0 * float(np.median(np.linalg.norm((end - start)[good], axis=1)))
     change = change[good].astype(np.float64)
     place = (start + end)[good] / half[0] / 2 - (0.5, 0.5 * height / width)
     nearness = np.exp(-(before + after)[good] / 2)
@@ -197,7 +215,7 @@ def _change_along_the_way(
         fit = np.linalg.lstsq(
             weighted @ terms + weight.sum() * ridge, weighted @ change, rcond=None
         )[0]
-    return float(fit[0])
+    return float(fit[0]), shift_px
 
 
 def _sampled(plane: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from builtin_interfaces.msg import Time as Stamp
@@ -290,6 +291,7 @@ class _Look:
         return False
 
 
+@lru_cache(maxsize=4)
 def mount_pose(mount: MountSettings) -> Pose:
     """Return base_from_camera as the mount parameters have it."""
     return Pose.from_mount(
