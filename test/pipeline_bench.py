@@ -19,8 +19,9 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.ros.camera_lookup import CameraLookup
 from depthrefl_ros.ros.convert.camera_info import camera_to_info
 from depthrefl_ros.ros.diagnostics import Diagnostics
+from depthrefl_ros.ros.frame_settings import FrameSettings
 from depthrefl_ros.ros.obstacle_publisher import ObstaclePublisher
-from depthrefl_ros.ros.parameters import FrameSettings, Parameters
+from depthrefl_ros.ros.parameters import Parameters
 from depthrefl_ros.ros.pipeline import Pipeline, Received
 from depthrefl_ros.ros.publishers import CLEARING, MARKING, SCAN, TYPES, Publishers
 from depthrefl_ros.ros.robot import Robot

@@ -5,7 +5,7 @@ from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.ros.camera_lookup import CameraLookup, NoCameraError
+from depthrefl_ros.ros.camera_lookup import CameraLookup, NoCameraError, view_doubts
 from depthrefl_ros.ros.convert.camera_info import camera_to_info
 from depthrefl_ros.ros.convert.images import MessageError
 
@@ -131,3 +131,10 @@ def test_a_rectified_stream_may_have_a_projection_alone(cameras):
     with pytest.raises(MessageError, match="K is all zero"):
         cameras.find(Time(), 64, 48)
     assert cameras.find(Time(), 64, 48, is_rectified=True).camera.fx == 50.0
+
+
+def test_a_lens_that_a_metric_network_was_not_trained_for_is_told():
+    camera = Camera.from_horizontal_fov(640, 480, math.radians(100.0))
+    assert view_doubts(camera, None) == view_doubts(camera, 90.0) == []
+    (doubt,) = view_doubts(camera, 60.0)
+    assert "of 60 degrees and this camera has 100" in doubt

@@ -17,8 +17,9 @@ from depthrefl_ros.geometry.correction import Surround
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.convert.clouds import cloud_to_points
 from depthrefl_ros.ros.diagnostics import Diagnostics
+from depthrefl_ros.ros.frame_settings import FrameSettings
 from depthrefl_ros.ros.obstacle_publisher import CLOUDS, FIELDS, TOPICS, ObstaclePublisher
-from depthrefl_ros.ros.parameters import FrameSettings, Parameters
+from depthrefl_ros.ros.parameters import Parameters
 from depthrefl_ros.ros.publishers import CLEARING, MARKING, SCAN, Publishers
 from depthrefl_ros.settings import changed
 

@@ -10,14 +10,13 @@ from rcl_interfaces.msg import ParameterType
 from rclpy.parameter import Parameter
 
 from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.ros.frame_settings import FrameSettings, load_mask
 from depthrefl_ros.ros.parameters import (
-    FrameSettings,
     Parameters,
     check_changeable,
     config_text,
     declare,
     descriptor,
-    load_mask,
     nearest,
     understood,
     unknown_parameters,

@@ -14,7 +14,8 @@ from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, StepTimer
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.preview import LEGEND_WIDTH, depth_preview
 from depthrefl_ros.ros.diagnostics import Diagnostics
-from depthrefl_ros.ros.parameters import FrameSettings, Parameters
+from depthrefl_ros.ros.frame_settings import FrameSettings
+from depthrefl_ros.ros.parameters import Parameters
 from depthrefl_ros.ros.publishers import (
     DEPTH_CAMERA_INFO,
     DEPTH_CONFIDENCE,

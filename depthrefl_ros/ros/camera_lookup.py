@@ -16,6 +16,7 @@ from depthrefl_ros.ros.convert.images import MessageError
 
 # The newest messages are kept for the image that comes with one of their stamps.
 CAMERA_INFO_DEPTH = 5
+_VIEW_RATIO = 1.25  # of fields of view, beyond which a metric network's scale is doubtful
 _REMEMBERED = 16  # cameras; more only come from a driver whose calibration never rests
 
 
@@ -143,3 +144,21 @@ def _described(camera: Camera, source: str) -> FoundCamera:
         source += f", scaled from {described} to the image's {camera.width}x{camera.height}"
         doubts.append(f"camera from {source}")
     return FoundCamera(camera, source, tuple(doubts))
+
+
+def view_doubts(camera: Camera, trained_deg: float | None) -> list[str]:
+    """Return what a metric network has to say of a lens that it was not trained for.
+
+    Args:
+        camera: of the image.
+        trained_deg: horizontal field of view that the network was trained for, degrees, or None.
+    """
+    if trained_deg is None:
+        return []
+    seen_deg = math.degrees(2.0 * math.atan(camera.width / (2.0 * camera.fx)))
+    if 1.0 / _VIEW_RATIO < seen_deg / trained_deg < _VIEW_RATIO:
+        return []
+    return [
+        f"the model was trained for a horizontal field of view of {trained_deg:.0f} degrees "
+        f"and this camera has {seen_deg:.0f}: its metres may be wrong"
+    ]

@@ -11,7 +11,8 @@ from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import OpenedEngine
 from depthrefl_ros.ros.diagnostics import ERROR, Diagnostics
 from depthrefl_ros.ros.engine_opening import PROBLEM, EngineOpening
-from depthrefl_ros.ros.parameters import FrameSettings, Parameters
+from depthrefl_ros.ros.frame_settings import FrameSettings
+from depthrefl_ros.ros.parameters import Parameters
 
 # An engine that ran this long after it was replaced is as good as new.
 _FORGIVEN_AFTER_S = 60.0

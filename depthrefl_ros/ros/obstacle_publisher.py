@@ -18,7 +18,7 @@ from depthrefl_ros.geometry.correction import Corrected, Surround
 from depthrefl_ros.geometry.obstacles import obstacle_clouds
 from depthrefl_ros.geometry.scan import scan_ranges
 from depthrefl_ros.ros.convert.clouds import cloud_message
-from depthrefl_ros.ros.parameters import FrameSettings
+from depthrefl_ros.ros.frame_settings import FrameSettings
 from depthrefl_ros.ros.publishers import CLEARING, MARKING, SCAN, Publishers
 
 CLOUDS = frozenset({MARKING, CLEARING})

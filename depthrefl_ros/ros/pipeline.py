@@ -22,19 +22,18 @@ from std_msgs.msg import Header
 from depthrefl_ros.estimator import DepthEstimator, DepthFrame, Frame, Prediction, StepTimer
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.correction import Corrected, DepthCorrection, Surround, uncorrected
-from depthrefl_ros.ros.camera_lookup import CameraLookup, NoCameraError
+from depthrefl_ros.ros.camera_lookup import CameraLookup, NoCameraError, view_doubts
 from depthrefl_ros.ros.convert.images import MessageError, compressed_image_to_array, image_to_array
 from depthrefl_ros.ros.diagnostics import Diagnostics
+from depthrefl_ros.ros.frame_settings import FrameSettings
 from depthrefl_ros.ros.obstacle_publisher import CLOUDS, ObstaclePublisher
 from depthrefl_ros.ros.obstacle_publisher import TOPICS as OBSTACLE_TOPICS
-from depthrefl_ros.ros.parameters import FrameSettings
 from depthrefl_ros.ros.publishers import POINTS, SCAN, DepthPublisher, Publishers
 from depthrefl_ros.ros.robot import Robot, seconds_of
 
 # A frame this much before the last one is no late frame: the clock was set back, as by a bag that
 # begins anew. Forward, silence looks the same, and what is remembered outdates by itself.
 CLOCK_JUMP_S = 1.0
-_VIEW_RATIO = 1.25  # of fields of view, beyond which a metric network's scale is doubtful
 _ALL = 0.99  # share of the pixels that is as good as all
 
 
@@ -358,23 +357,11 @@ class Pipeline:
         self._diagnostics.state_fact("camera", found.source)
         if found.is_assumed:
             self._diagnostics.warn("assumed_horizontal_fov", f"camera from {found.source}")
-        doubts = [*found.doubts, *self._view_doubts(found.camera)]
+        trained_deg = self._estimator.bundle.trained_hfov_deg
+        doubts = [*found.doubts, *view_doubts(found.camera, trained_deg)]
         if doubts:
             self._diagnostics.warn("camera_doubts", "; ".join(doubts))
         return found.camera
-
-    def _view_doubts(self, camera: Camera) -> list[str]:
-        """Return what a metric network has to say of a lens that it was not trained for."""
-        trained_deg = self._estimator.bundle.trained_hfov_deg
-        if trained_deg is None:
-            return []
-        seen_deg = math.degrees(2.0 * math.atan(camera.width / (2.0 * camera.fx)))
-        if 1.0 / _VIEW_RATIO < seen_deg / trained_deg < _VIEW_RATIO:
-            return []
-        return [
-            f"the model was trained for a horizontal field of view of {trained_deg:.0f} degrees "
-            f"and this camera has {seen_deg:.0f}: its metres may be wrong"
-        ]
 
     def _tell(self, depth: DepthFrame, corrected: Corrected) -> None:
         """State what the gates took and what the correction found."""

@@ -19,7 +19,8 @@ from depthrefl_ros.ros.convert.camera_info import camera_to_info
 from depthrefl_ros.ros.convert.clouds import CloudBuffer, cloud_message
 from depthrefl_ros.ros.convert.images import ImageBuffer, write_millimetres
 from depthrefl_ros.ros.diagnostics import Diagnostics
-from depthrefl_ros.ros.parameters import CloudSettings, FrameSettings
+from depthrefl_ros.ros.frame_settings import FrameSettings
+from depthrefl_ros.ros.parameters import CloudSettings
 
 DEPTH_IMAGE = "depth/image"
 DEPTH_IMAGE_RAW = "depth/image_raw"
