@@ -36,6 +36,7 @@ __all__ = [
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 _COMPRESSED = "/compressed"
+_TRANSPORTS = (_COMPRESSED, "/compressedDepth")
 _DEPTH_WORDS = ("depth", "disparity", "mask", "confidence", "segmentation")
 # Cameras of which a colour camera is preferred, as whole words of the topic.
 _OTHER_LIGHT = re.compile(
@@ -54,7 +55,10 @@ def stamp_ns(message: Any) -> int:
 
 def base_topic(topic: str) -> str:
     """Return the raw image topic to which a compressed one belongs (image_transport's naming)."""
-    return topic[: -len(_COMPRESSED)] if topic.endswith(_COMPRESSED) else topic
+    for transport in _TRANSPORTS:
+        if topic.endswith(transport):
+            return topic[: -len(transport)]
+    return topic
 
 
 class Recording:
@@ -278,6 +282,9 @@ def picture_size(message: Any) -> tuple[int, int] | None:
     """Return (width, height) of an image message in pixels, raw or compressed; None if unknown."""
     if hasattr(message, "encoding"):
         return message.width, message.height
+    if "compressedDepth" in message.format:
+        depth = depth_from_message(message, "image")
+        return depth.shape[1], depth.shape[0]
     picture = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
     return None if picture is None else (picture.shape[1], picture.shape[0])
 
@@ -287,16 +294,19 @@ def depth_from_message(message: Any, topic: str) -> np.ndarray:
 
     Args:
         message: Image of encoding 32FC1 (metres) or 16UC1 (millimetres, 0 unknown), or
-            CompressedImage of a 16 bit PNG (millimetres) as image_transport writes it.
+            CompressedImage of a 16 bit PNG (millimetres) or of ``compressedDepth``, as
+            image_transport writes them.
         topic: named in errors.
 
     Returns:
-        (H, W) float32 metres, NaN where a 16 bit image has 0.
+        (H, W) float32 metres, NaN where a 16 bit image or PNG has 0.
 
     Raises:
         ToolError: another encoding, or data that do not decode.
     """
     if not hasattr(message, "encoding"):
+        if "compressedDepth" in message.format:
+            return _from_compressed_depth(message, topic)
         millimetres = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
         if millimetres is None or millimetres.dtype != np.uint16 or millimetres.ndim != 2:
             raise ToolError(f"{topic}: format {message.format!r} is no 16 bit PNG of one channel")
@@ -308,6 +318,15 @@ def depth_from_message(message: Any, topic: str) -> np.ndarray:
     rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
     values = np.ascontiguousarray(rows[:, : message.width * dtype.itemsize]).view(dtype)
     return values.astype(np.float32) if message.encoding == "32FC1" else _metres(values)
+
+
+def _from_compressed_depth(message: Any, topic: str) -> np.ndarray:
+    from depthrefl_ros.ros.convert.compressed_depth import MessageError, compressed_depth_to_metres
+
+    try:
+        return compressed_depth_to_metres(message, topic)
+    except MessageError as error:
+        raise ToolError(str(error)) from error
 
 
 def _metres(millimetres: np.ndarray) -> np.ndarray:
