@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import open_engine
+from depthrefl_ros.tools import dataset
 from depthrefl_ros.tools import train as tool
 from depthrefl_ros.tools.train_finetune import shipped_or_path, split_off
 from depthrefl_ros.tools.train_run import Part
@@ -23,7 +24,7 @@ OPTIONS = ["--batch", "2", "--workers", "0", "--threads", "1", "--device", "cpu"
 
 
 class Tuned(NamedTuple):
-    """The shipped model, trained further on a tiny folder."""
+    """The shipped model, trained further on the shipped recording, by the documented way."""
 
     run: Path
     output: str
@@ -32,7 +33,8 @@ class Tuned(NamedTuple):
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned")
-    write_plain_folder(folder / "my_folder", count=12)
+    recording = Path(__file__).parent / "data" / "corridor.mcap"
+    assert dataset.main([str(recording), str(folder / "my_folder"), "--min-change", "0.18"]) == 0
     command = ["--finetune", "models/indoor_tiny", "--data", "my_folder", "--steps", "3", *OPTIONS]
     output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
@@ -43,7 +45,7 @@ def tuned(tmp_path_factory):
 
 
 def test_a_leg_is_continued(tuned):
-    assert "my_folder: 11 images" in tuned.output
+    assert "my_folder: 12 images" in tuned.output
     assert "starting from bundle indoor_tiny" in tuned.output
     assert "continuing from runs/indoor_tiny_my_folder/finetune/checkpoint-" in tuned.output
 
@@ -55,7 +57,7 @@ def test_the_new_bundle_runs_and_tells_where_it_comes_from(tuned):
     assert bundle.name == "indoor_tiny_my_folder"
     assert (bundle.licence, bundle.min_range_m) == (before.licence, before.min_range_m)
     training = bundle.description["training"]
-    assert training["steps"] == 3 and training["data"][0]["images"] == 11
+    assert training["steps"] == 3 and training["data"][0]["images"] == 12
     digest = before.description["files"]["model.safetensors"]
     assert training["initial_weights"].endswith(digest)
     accuracy = bundle.description["accuracy"]

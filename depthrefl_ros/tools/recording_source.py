@@ -23,7 +23,7 @@ from depthrefl_ros.tools.source_frame import (
 )
 
 _LOOKED_AT = 30  # messages from which the rate is taken
-_RECTIFIED = re.compile(r"(^|[/_])rect(ified)?([/_]|$)")
+RECTIFIED_NAME = re.compile(r"(^|[/_])rect(ified)?([/_]|$)")
 
 
 class RecordingSource(FrameSource):
@@ -55,7 +55,7 @@ class RecordingSource(FrameSource):
             self.count = recording.count(self.image_topic)
             self._note_choices(recording)
             self._look_at_times(recording)
-        self._is_rectified = bool(_RECTIFIED.search(base_topic(self.image_topic).lower()))
+        self._is_rectified = bool(RECTIFIED_NAME.search(base_topic(self.image_topic).lower()))
         if self._is_rectified and self.info_topic:
             self.notes.append(
                 f"{self.image_topic} is rectified by its name: published with P and no distortion"

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import sys
 from array import array
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sensor_msgs.msg import PointCloud2, PointField
 
 from depthrefl_ros.ros.convert.encodings import MessageError
 
-_FIELD_TYPES = {PointField.FLOAT32: "f4", PointField.FLOAT64: "f8"}
+if TYPE_CHECKING:  # files of recordings are read without ROS
+    from sensor_msgs.msg import PointCloud2
+
+_FLOAT32, _FLOAT64 = 7, 8  # of PointField
+_FIELD_TYPES = {_FLOAT32: "f4", _FLOAT64: "f8"}
 _FLOAT_BYTES = 4
 _IS_BIG_ENDIAN = sys.byteorder == "big"
 
@@ -95,9 +99,11 @@ def cloud_message(points: np.ndarray, fields: tuple[str, ...]) -> PointCloud2:
 
 
 def _empty_cloud(height: int, width: int, fields: tuple[str, ...]) -> PointCloud2:
+    from sensor_msgs.msg import PointCloud2, PointField
+
     message = PointCloud2(height=height, width=width, is_bigendian=_IS_BIG_ENDIAN)
     message.fields = [
-        PointField(name=name, offset=_FLOAT_BYTES * i, datatype=PointField.FLOAT32, count=1)
+        PointField(name=name, offset=_FLOAT_BYTES * i, datatype=_FLOAT32, count=1)
         for i, name in enumerate(fields)
     ]
     message.point_step = _FLOAT_BYTES * len(fields)

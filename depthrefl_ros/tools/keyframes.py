@@ -1,0 +1,70 @@
+"""Which frames of a drive show something new, by the camera's motion or by the pictures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from depthrefl_ros.geometry.pose import Pose
+
+_SIZE = (64, 48)  # of the pictures that are compared: noise and small things are averaged away
+
+
+@dataclass(frozen=True)
+class KeyframeSettings:
+    """How much must have changed since the last frame that was kept.
+
+    Attributes:
+        travel_m: of the camera, metres.
+        turn_rad: of the camera, radians.
+        change: mean difference of the pictures as a share of the range of grey; used where
+            nothing says how the camera moves.
+    """
+
+    travel_m: float = 0.15
+    turn_rad: float = math.radians(8.0)
+    change: float = 0.03
+
+
+class Keyframes:
+    """Compares each frame with the last one that was kept.
+
+    Args:
+        settings: how much must have changed.
+    """
+
+    def __init__(self, settings: KeyframeSettings):
+        self._settings = settings
+        self._pose: Pose | None = None
+        self._small: np.ndarray | None = None
+
+    def takes_pose(self, world_from_camera: Pose) -> bool:
+        """Return whether the camera has moved enough; the frame then counts as kept."""
+        if self._pose is not None:
+            motion = self._pose.inverse() @ world_from_camera
+            travel_m = float(np.linalg.norm(motion.translation))
+            turn_rad = math.acos(max(-1.0, min(1.0, (np.trace(motion.rotation) - 1.0) / 2.0)))
+            if travel_m < self._settings.travel_m and turn_rad < self._settings.turn_rad:
+                return False
+        self._pose = world_from_camera
+        return True
+
+    def takes_picture(self, image: np.ndarray) -> bool:
+        """Return whether a picture differs enough; the frame then counts as kept.
+
+        Exposure does not count: the mean is taken off.
+
+        Args:
+            image: (H, W, 3) uint8.
+        """
+        small = cv2.resize(image, _SIZE, interpolation=cv2.INTER_AREA).astype(np.float32)
+        small = small.mean(axis=2) / np.float32(255.0)
+        small -= small.mean()
+        if self._small is not None:
+            if float(np.abs(small - self._small).mean()) < self._settings.change:
+                return False
+        self._small = small
+        return True

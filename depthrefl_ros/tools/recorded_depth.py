@@ -1,0 +1,272 @@
+"""The depth of a recording beside its colour images: depth images or a lidar's points, registered.
+
+What comes out is a pinhole's: the lens's distortion is taken out of both.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from depthrefl_ros.geometry.camera import Camera, CameraError
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.registration import projected_points, registered_depth
+from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.recorded_transforms import RecordedTransforms
+from depthrefl_ros.tools.recording_source import RECTIFIED_NAME
+from depthrefl_ros.tools.recordings import (
+    IMAGE_TYPES,
+    Recording,
+    base_topic,
+    depth_from_message,
+    stamp_ns,
+)
+from depthrefl_ros.training.datasets import Sample
+from depthrefl_ros.training.datasets.file_pairs import pinhole_sample
+
+CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
+# Of focal lengths and of the width: cameras that differ by less see the same.
+_SAME_VIEW = 0.01
+# A lidar's rays are this far apart, as a share of the width, or less.
+_LIDAR_REACH = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class ColourImage:
+    """A colour image of a recording, as it was taken.
+
+    Attributes:
+        name: of the image.
+        pixels: (H, W, 3) uint8 RGB.
+        camera: of the image, with its distortion.
+        frame_id: of the camera's optical frame.
+        stamp_ns: when it was taken.
+    """
+
+    name: str
+    pixels: np.ndarray
+    camera: Camera
+    frame_id: str
+    stamp_ns: int
+
+    def without_distortion(self, depth_m: np.ndarray | None = None) -> Sample:
+        """Return image and depth of the same pixels as a pinhole would have taken them."""
+        if depth_m is None:
+            depth_m = np.zeros(self.pixels.shape[:2], np.float32)
+        return pinhole_sample(self.name, self.pixels, depth_m, self.camera)
+
+
+class RecordedDepth(ABC):
+    """One topic with depth, which becomes depth of the colour camera's pixels.
+
+    Args:
+        topic: its name.
+        transforms: of the recording.
+        fixed_frame: in which robot and sensors move; None where it is not known.
+
+    Attributes:
+        largest_gap_s: between the stamps of an image and its depth, by default.
+    """
+
+    largest_gap_s: float
+
+    def __init__(self, topic: str, transforms: RecordedTransforms, fixed_frame: str | None):
+        self.topic = topic
+        self._transforms, self._fixed_frame = transforms, fixed_frame
+
+    @abstractmethod
+    def sample(self, message: Any, colour: ColourImage) -> Sample:
+        """Return the image and its depth as a pinhole would have taken them.
+
+        Args:
+            message: of the topic.
+            colour: the image of about the same time.
+
+        Raises:
+            TransformMissingError: TF does not say where the sensor was.
+            ToolError: the message cannot be used.
+        """
+
+    def _colour_from(self, message: Any, colour: ColourImage) -> Pose:
+        return self._transforms.across(
+            colour.frame_id,
+            colour.stamp_ns,
+            message.header.frame_id,
+            stamp_ns(message),
+            self._fixed_frame,
+        )
+
+
+class DepthImages(RecordedDepth):
+    """Depth images, of the colour camera's own view or of another camera.
+
+    Args:
+        topic: as the base class.
+        transforms: as the base class.
+        fixed_frame: as the base class.
+        info: CameraInfo of the depth images; None where there is none.
+        is_registered: they are of the colour camera's view, whatever their frame says.
+    """
+
+    largest_gap_s = 0.02
+
+    def __init__(
+        self,
+        topic: str,
+        transforms: RecordedTransforms,
+        fixed_frame: str | None,
+        info: Any | None,
+        is_registered: bool,
+    ):
+        super().__init__(topic, transforms, fixed_frame)
+        self._info, self._is_registered = info, is_registered
+
+    def sample(self, message: Any, colour: ColourImage) -> Sample:
+        """Return image and depth; see the base class."""
+        depth_m = depth_from_message(message, self.topic)
+        with np.errstate(invalid="ignore"):
+            depth_m[~(np.isfinite(depth_m) & (depth_m > 0))] = 0.0
+        camera = self._camera(depth_m)
+        if self._is_of_same_view(message, depth_m, camera, colour):
+            height, width = colour.pixels.shape[:2]
+            if depth_m.shape != (height, width):
+                depth_m = cv2.resize(depth_m, (width, height), interpolation=cv2.INTER_NEAREST)
+            return colour.without_distortion(depth_m)
+        if camera is None:
+            raise ToolError(
+                f"{self.topic}: no camera info, and the depth is {depth_m.shape[1]}x"
+                f"{depth_m.shape[0]} in frame {message.header.frame_id!r}, the image "
+                f"{colour.camera.width}x{colour.camera.height} in {colour.frame_id!r}; record its "
+                "camera_info, or give --registered where each depth pixel is of its image pixel"
+            )
+        if camera.is_distorted and not RECTIFIED_NAME.search(base_topic(self.topic).lower()):
+            depth_m = pinhole_sample(
+                colour.name, np.zeros((*depth_m.shape, 3), np.uint8), depth_m, camera
+            ).depth_m
+        pinhole = colour.without_distortion()
+        pose = self._pose(message, colour)
+        seen = registered_depth(depth_m, camera.rectified(), pose, colour.camera.rectified())
+        return replace(pinhole, depth_m=seen)
+
+    def _camera(self, depth_m: np.ndarray) -> Camera | None:
+        from depthrefl_ros.ros.convert.camera_info import camera_from_info
+
+        if self._info is None:
+            return None
+        try:
+            camera = camera_from_info(self._info, f"camera info of {self.topic}")
+            return camera.for_image(depth_m.shape[1], depth_m.shape[0])
+        except (CameraError, ValueError) as error:
+            raise ToolError(f"{self.topic}: {error}") from error
+
+    def _pose(self, message: Any, colour: ColourImage) -> Pose:
+        if _has_frame_of(message, colour):
+            return Pose.identity()
+        return self._colour_from(message, colour)
+
+    def _is_of_same_view(
+        self, message: Any, depth_m: np.ndarray, camera: Camera | None, colour: ColourImage
+    ) -> bool:
+        if self._is_registered:
+            return True
+        if not _has_frame_of(message, colour) or depth_m.shape != colour.pixels.shape[:2]:
+            return False
+        return camera is None or _is_same_view(camera, colour.camera)
+
+
+class LidarPoints(RecordedDepth):
+    """A lidar's clouds, seen from the camera: depth of some pixels, 0 between them."""
+
+    largest_gap_s = 0.05  # of 10 Hz, half of a turn
+
+    def sample(self, message: Any, colour: ColourImage) -> Sample:
+        """Return image and depth; see the base class."""
+        from depthrefl_ros.ros.convert.clouds import MessageError, cloud_to_points
+
+        try:
+            points = cloud_to_points(message, self.topic)
+        except MessageError as error:
+            raise ToolError(str(error)) from error
+        points = points[np.isfinite(points).all(axis=1)]
+        pinhole = colour.without_distortion()
+        camera = colour.camera.rectified()
+        seen = projected_points(
+            self._colour_from(message, colour).apply(points),
+            camera,
+            reach_px=max(1, round(_LIDAR_REACH * camera.width)),
+        )
+        return replace(pinhole, depth_m=seen)
+
+
+def _has_frame_of(message: Any, colour: ColourImage) -> bool:
+    frame_id = message.header.frame_id.lstrip("/")
+    return not frame_id or not colour.frame_id or frame_id == colour.frame_id.lstrip("/")
+
+
+def _is_same_view(first: Camera, second: Camera) -> bool:
+    """Return whether two cameras of one size and place see the same in each pixel."""
+    largest = np.array([[first.K[0, 0], 1, first.width], [1, first.K[1, 1], first.height], [1] * 3])
+    return bool((np.abs(first.K - second.K) <= _SAME_VIEW * largest).all())
+
+
+def find_depth_topic(recording: Recording, chosen: str | None) -> str:
+    """Return the topic that has the depth of a recording's images.
+
+    ``depth_truth`` comes first, then the only depth topic (raw before compressed), then the only
+    one that is called aligned or registered, then the only cloud.
+
+    Args:
+        recording: that is open.
+        chosen: by the user, or None.
+
+    Raises:
+        ToolError: it is not there, or several could be meant; names them.
+    """
+    if chosen is not None:
+        for topic in (chosen, f"/{chosen.strip('/')}"):
+            if recording.topics.get(topic) in (*IMAGE_TYPES, CLOUD_TYPE):
+                return topic
+        raise ToolError(f"{recording.path}: no topic {chosen} of depth images or points")
+    truth = recording.truth_topic()
+    if truth is not None:
+        return truth
+    images: dict[str, str] = {}
+    for topic in recording.depth_topics():  # by name: raw is before its compressed forms
+        images.setdefault(base_topic(topic), topic)
+    aligned = [topic for topic in images.values() if "aligned" in topic or "registered" in topic]
+    clouds = [
+        topic
+        for topic, kind in sorted(recording.topics.items())
+        if kind == CLOUD_TYPE and recording.count(topic)
+    ]
+    for candidates in (list(images.values()), aligned, [] if images else clouds):
+        if len(candidates) == 1:
+            return candidates[0]
+    found = [*images.values(), *clouds]
+    if not found:
+        raise ToolError(
+            f"{recording.path}: neither depth images nor points; topics: "
+            f"{', '.join(recording.topics) or 'none'}"
+        )
+    raise ToolError(
+        f"{recording.path}: which topic is the depth? Found {', '.join(found)}; name it by "
+        "--depth-topic"
+    )
+
+
+def mount_of(base_from_camera: Pose) -> dict[str, float]:
+    """Return the arguments of ``Pose.from_mount`` that make a pose, up to where it looks about z.
+
+    Metres and radians.
+    """
+    right, down, ahead = -base_from_camera.up_in_source
+    return {
+        "height_m": round(float(base_from_camera.translation[2]), 4),
+        "pitch_rad": round(math.asin(max(-1.0, min(1.0, float(ahead)))), 5),
+        "roll_rad": round(math.atan2(float(right), float(down)), 5),
+    }

@@ -1,0 +1,144 @@
+"""Recordings become a folder to train on: registered, thinned, with mounts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("rclpy")
+
+from drive_recording import BASE_FROM_COLOUR, COLOUR, Drive, error_of
+from recording_files import camera_recording
+
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.tools import dataset as tool
+from depthrefl_ros.training.datasets import open_dataset
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory):
+    """A drive with a depth camera beside the colour camera, and a lidar."""
+    description = Drive(with_lidar=True)
+    return description, description.write(tmp_path_factory.mktemp("drive") / "drive.mcap")
+
+
+def made(*arguments: object) -> int:
+    return tool.main([str(one) for one in arguments])
+
+
+def test_depth_of_another_camera_is_registered_through_tf(drive, tmp_path):
+    description, bag = drive
+    assert made(bag, tmp_path / "out", "--all", "--depth-topic", "/depth/image_rect_raw") == 0
+    samples = open_dataset(tmp_path / "out")
+    assert samples.kind == "plain" and len(samples) == 8
+    for number, sample in enumerate(samples):
+        truth = description.true_depth(number)
+        assert sample.intrinsics == pytest.approx((COLOUR.fx, COLOUR.fy, COLOUR.cx, COLOUR.cy))
+        assert (sample.depth_m > 0).mean() > 0.9
+        error = error_of(sample.depth_m, truth)
+        assert np.median(error) < 0.005 and (error < 0.05).mean() > 0.97
+
+
+def test_without_registration_the_same_depth_is_wrong(drive, tmp_path):
+    """Guards the test above: taken as it is, the second camera's view does not fit."""
+    description, bag = drive
+    command = ("--all", "--registered", "--depth-topic", "/depth/image_rect_raw")
+    assert made(bag, tmp_path / "out", *command) == 0
+    sample = open_dataset(tmp_path / "out")[0]
+    assert (error_of(sample.depth_m, description.true_depth(0)) < 0.05).mean() < 0.85
+
+
+def test_a_lidar_is_projected_where_the_robot_was_at_the_images_time(drive, tmp_path):
+    description, bag = drive
+    assert made(bag, tmp_path / "out", "--all", "--depth-topic", "/lidar/points") == 0
+    samples = open_dataset(tmp_path / "out")
+    assert len(samples) == 8
+    for number, sample in enumerate(samples):
+        known = sample.depth_m > 0
+        assert 0.02 < known.mean() < 0.3
+        error = error_of(sample.depth_m, description.true_depth(number))
+        assert np.median(error) < 0.01 and (error < 0.05).mean() > 0.95
+
+
+def test_mounts_come_from_the_floor_frame(drive, tmp_path):
+    _, bag = drive
+    assert made(bag, tmp_path / "out", "--all", "--depth-topic", "/depth/image_rect_raw") == 0
+    mounts = yaml.safe_load((tmp_path / "out" / "mounts.yaml").read_text())["images"]
+    assert len(mounts) == 8
+    for mount in mounts.values():
+        pose = Pose.from_mount(**mount)
+        np.testing.assert_allclose(pose.rotation, BASE_FROM_COLOUR.rotation, atol=1e-4)
+        assert mount["height_m"] == 0.5
+    # A frame that is not there: told where it was asked for, left out where it was not.
+    assert made(bag, tmp_path / "no", "--floor-frame", "ground") == 2
+    assert not (tmp_path / "no").exists()
+
+
+def test_frames_are_thinned_by_odometry_and_without_it_by_the_pictures(tmp_path, capsys):
+    moving = Drive(count=13).write(tmp_path / "moving.mcap")  # 25 mm and 0.86 degrees a frame
+    assert made(moving, tmp_path / "by_tf", "--min-travel", "0.095", "--min-turn", "90") == 0
+    assert open_dataset(tmp_path / "by_tf").names == ["000000", "000004", "000008", "000012"]
+    assert "thinned by TF" in capsys.readouterr().err
+    blind = Drive(count=13, with_odometry=False).write(tmp_path / "blind.mcap")
+    assert made(blind, tmp_path / "by_picture", "--min-change", "0.1") == 0
+    said = capsys.readouterr()
+    assert "thinned by the pictures" in said.err and "alike" in said.out
+    assert 2 <= len(open_dataset(tmp_path / "by_picture")) < 13
+
+
+def test_several_recordings_become_one_folder_with_a_scene_each(drive, tmp_path, capsys):
+    _, bag = drive
+    other = camera_recording(tmp_path / "desk.mcap", 3, truth_m=2.0)
+    report = tmp_path / "report.json"
+    assert made(bag, other, tmp_path / "out", "--all", "--json", report) == 0
+    names = open_dataset(tmp_path / "out").names
+    assert names[:4] == ["desk/000000", "desk/000001", "desk/000002", "drive/000000"]
+    figures = json.loads(report.read_text())
+    assert figures["kept"] == 11 and [one["kept"] for one in figures["recordings"]] == [8, 3]
+    assert figures["recordings"][0]["depth_topic"] == "/depth/image_rect_raw"  # before the lidar
+    assert "train --finetune indoor_tiny --data" in capsys.readouterr().out
+
+
+def test_it_makes_its_own_folder_anew_and_touches_no_other(tmp_path, capsys):
+    bag = camera_recording(tmp_path / "a.mcap", 3, truth_m=2.0)
+    out = tmp_path / "out"
+    assert made(bag, out, "--all") == 0
+    (out / "rgb" / "mine.jpg").write_text("kept")
+    shorter = camera_recording(tmp_path / "b.mcap", 2, truth_m=3.0)
+    assert made(shorter, out, "--all") == 0
+    samples = open_dataset(out)
+    assert samples.names == ["000000", "000001"] and samples[0].depth_m.max() == 3.0
+    assert (out / "rgb" / "mine.jpg").read_text() == "kept"
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("years of work")
+    assert made(bag, tmp_path / "thesis") == 2
+    assert "thesis holds other things (thesis.txt)" in capsys.readouterr().err
+
+
+def test_far_depth_is_left_out_and_images_without_any_with_it(tmp_path, capsys):
+    bag = camera_recording(tmp_path / "a.mcap", 3, truth_m=4.0)
+    assert made(bag, tmp_path / "out", "--all", "--max-depth", "3.5") == 2
+    assert "nothing to train on" in (said := capsys.readouterr().err)
+    assert "0 of 3 images kept; 3 without depth in view" in said
+
+
+@pytest.mark.parametrize(
+    "drive_of, arguments, complaint",
+    [
+        (Drive(2, with_depth=False), [], "neither depth images nor points; topics: /colour/"),
+        (Drive(2, with_mounts=False), ["--all"], "frame 'colour' is not on TF, which has base_f"),
+        (Drive(2), ["--depth-topic", "/nothing"], "no topic /nothing of depth images or points"),
+        (Drive(2), ["--image-topic", "/nothing"], "no image topic /nothing"),
+        (Drive(2), ["--fixed-frame", "earth"], "earth is not above colour on TF"),
+        (Drive(2, with_lidar=True), ["--depth-topic", "/lidar/points", "--max-gap", "0.001"],
+         "none of 2 images on /colour/image_raw is within 0.001 s of one of 2 stamps on /lidar"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_told_in_one_line(tmp_path, capsys, drive_of, arguments, complaint):
+    bag = drive_of.write(tmp_path / "drive.mcap")
+    assert made(bag, tmp_path / "out", *arguments) == 2
+    [line] = [one for one in capsys.readouterr().err.splitlines() if "error: " in one]
+    assert complaint in line and "drive.mcap" in line

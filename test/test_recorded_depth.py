@@ -1,0 +1,123 @@
+"""Depth of a recording in the view of its colour camera: which topic, which view, which mount."""
+
+import cv2
+import numpy as np
+import pytest
+from drive_recording import COLOUR, DEPTH, Drive, image
+from recording_files import image_message, truth_message, write_recording
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.recorded_depth import (
+    ColourImage,
+    DepthImages,
+    find_depth_topic,
+    mount_of,
+)
+from depthrefl_ros.tools.recorded_transforms import RecordedTransforms
+from depthrefl_ros.tools.recordings import Recording
+from depthrefl_ros.tools.source_frame import camera_info_of
+
+
+def topic_of(tmp_path, *topics: str, chosen: str | None = None) -> str:
+    path = tmp_path / "a.mcap"
+    kinds = {topic: [truth_message(0, 1.0)] for topic in topics}
+    write_recording(path, {"/camera/image_raw": [image_message(0)], **kinds})
+    with Recording(path) as recording:
+        return find_depth_topic(recording, chosen)
+
+
+def test_the_depth_topic_is_found_where_it_is_clear(tmp_path):
+    aligned, other = "/camera/aligned_depth_to_color/image_raw", "/camera/depth/image_rect_raw"
+    assert topic_of(tmp_path, other) == other
+    assert topic_of(tmp_path, aligned, other) == aligned
+    assert topic_of(tmp_path, other, f"{other}/compressedDepth") == other
+    assert topic_of(tmp_path, "/x/depth_truth", other) == "/x/depth_truth"
+    assert topic_of(tmp_path, aligned, other, chosen=other[1:]) == other
+    with pytest.raises(ToolError, match=r"which topic is the depth\? Found /a/depth, /b/d"):
+        topic_of(tmp_path, "/a/depth", "/b/depth")
+
+
+class NoTransforms(RecordedTransforms):
+    """TF of a recording that has none."""
+
+    def __init__(self):
+        self._links, self.frames = {}, set()
+
+
+def colour_image(camera: Camera = COLOUR) -> ColourImage:
+    pixels = np.zeros((camera.height, camera.width, 3), np.uint8)
+    return ColourImage("0", pixels, camera, "colour", 0)
+
+
+def depth_image(frame: str, camera: Camera = COLOUR, metres: float = 2.0):
+    plane = np.full((camera.height, camera.width), metres, np.float32)
+    return image(0, frame, plane, "32FC1")
+
+
+def depth_of(info: Camera | None, is_registered: bool = False) -> DepthImages:
+    message = camera_info_of(info) if info else None
+    return DepthImages("/depth/image", NoTransforms(), None, message, is_registered)
+
+
+def test_depth_of_the_same_view_is_taken_as_it_is():
+    for depth, message in (
+        (depth_of(COLOUR), depth_image("colour")),
+        (depth_of(None), depth_image("colour")),
+        (depth_of(None), depth_image("")),
+        (depth_of(DEPTH, is_registered=True), depth_image("elsewhere", DEPTH)),
+    ):
+        sample = depth.sample(message, colour_image())
+        assert sample.depth_m.shape == (COLOUR.height, COLOUR.width)
+        assert (sample.depth_m == 2.0).all()
+
+
+def test_another_lens_in_the_same_frame_is_registered_without_tf():
+    wide = Camera.from_horizontal_fov(COLOUR.width, COLOUR.height, 1.8)
+    plane = np.zeros((COLOUR.height, COLOUR.width), np.float32)
+    middle = slice(COLOUR.width // 4, 3 * COLOUR.width // 4)
+    plane[:, middle] = 2.0
+    sample = depth_of(wide).sample(image(0, "colour", plane, "32FC1"), colour_image())
+    wider = wide.fx / COLOUR.fx  # half of the wide picture's width is more of the narrow one's
+    expected = min(1.0, 0.5 / wider) * COLOUR.width
+    assert np.count_nonzero(sample.depth_m[60]) == pytest.approx(expected, abs=3)
+
+
+def test_without_camera_info_another_size_is_refused():
+    message = depth_image("colour", DEPTH)
+    with pytest.raises(
+        ToolError, match=r"/depth/image: no camera info, and the depth is 128x96 in"
+    ):
+        depth_of(None).sample(message, colour_image())
+
+
+def test_a_distorted_lens_is_rectified_with_its_depth():
+    matrix = [[120.0, 0, 80], [0, 120.0, 60], [0, 0, 1]]
+    camera = Camera(160, 120, np.array(matrix), np.array([-0.25, 0.06, 0, 0, 0]))
+    plane = np.zeros((120, 160), np.float32)
+    point, none = np.array([[0.4, 0.3, 1.0]]), np.zeros(3)
+    u, v = cv2.projectPoints(point, none, none, camera.K, camera.D)[0].ravel()
+    cv2.circle(plane, (round(u), round(v)), 4, 3.0, -1)
+    sample = depth_of(None).sample(image(0, "colour", plane, "32FC1"), colour_image(camera))
+    rows, columns = np.nonzero(sample.depth_m)
+    assert columns.mean() == pytest.approx(120 * 0.4 + 80, abs=1.0)
+    assert rows.mean() == pytest.approx(120 * 0.3 + 60, abs=1.0)
+    assert sample.intrinsics == (120.0, 120.0, 80.0, 60.0)
+
+
+@pytest.mark.parametrize("pitch, roll", [(0.0, 0.0), (0.4, 0.0), (-0.2, 0.1), (1.2, -0.3)])
+def test_a_mount_is_found_whichever_way_the_camera_looks(pitch, roll):
+    turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # to the left
+    ahead = Pose.from_mount(0.7, pitch, roll, 0.2, 0.1)
+    for pose in (ahead, Pose(turn, np.zeros(3)) @ ahead):
+        mount = mount_of(pose)
+        assert mount == pytest.approx({"height_m": 0.7, "pitch_rad": pitch, "roll_rad": roll},
+                                      abs=1e-4)  # fmt: skip
+
+
+def test_the_drive_has_its_depth_in_a_frame_of_its_own(tmp_path):
+    path = Drive(count=1).write(tmp_path / "a.mcap")
+    with Recording(path) as recording:
+        assert find_depth_topic(recording, None) == "/depth/image_rect_raw"
+        assert recording.first("/depth/image_rect_raw").header.frame_id == "depth"
