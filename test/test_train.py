@@ -189,6 +189,7 @@ def test_options_become_settings_and_network():
         "--distribution", "softmax", "--height", "288", "--width", "384", "--z-max", "80",
         "--ema-decay", "0.9", "--likelihood-weight", "0.1", "--gradient-weight", "0.3",
         "--relative-weight", "0.4", "--balance", "0.5", "--freeze-norm", "--no-bf16",
+        "--freeze", "backbone.encoder", "--freeze", "reflector.bins",
     ]  # fmt: skip
     arguments = tool.build_parser().parse_args(options)
     settings, config = settings_of(arguments, 2), model_config_of(arguments)
@@ -198,6 +199,7 @@ def test_options_become_settings_and_network():
         False,
         True,
     )
+    assert settings.freeze == ("backbone.encoder", "reflector.bins")
     assert (settings.ema_decay, settings.balance) == (0.9, 0.5)
     weights = (settings.likelihood_weight, settings.gradient_weight, settings.relative_weight)
     assert weights == (0.1, 0.3, 0.4)

@@ -86,6 +86,28 @@ def test_the_statistics_of_batch_norm_can_be_kept(batches, freezes):
     assert names and all(torch.equal(now[name], before[name]) == freezes for name in names)
 
 
+def test_a_frozen_module_stays_as_it_is_and_the_rest_learns(batches, tmp_path):
+    trainer = make_trainer(freeze=("backbone.encoder",))
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.train_step(batches[0])
+    now = trainer.model.state_dict()
+    changed = {name for name in before if not torch.equal(now[name], before[name])}
+    assert changed and not any(name.startswith("backbone.encoder.") for name in changed)
+    assert {name.split(".")[0] for name in changed} == {"backbone", "reflector"}
+    assert any(name.endswith("running_var") for name in changed)  # the decoder's statistics move
+    again = make_trainer(freeze=("backbone.encoder",))
+    again.restore(trainer.save(tmp_path))
+    losses = [other.train_step(batches[1])["loss"] for other in (trainer, again)]
+    assert losses[0] == losses[1]
+
+
+def test_what_cannot_be_frozen_is_named():
+    with pytest.raises(ValueError, match=r"--freeze 'encoder': .*backbone\.encoder.*reflector\."):
+        make_trainer(freeze=("encoder",))
+    with pytest.raises(ValueError, match="--freeze backbone reflector: nothing is left"):
+        make_trainer(freeze=("backbone", "reflector"))
+
+
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change(batches):
     trainer = make_trainer()
     with torch.no_grad():

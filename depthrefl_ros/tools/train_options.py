@@ -103,6 +103,11 @@ def add_settings_options(
         "--freeze-norm", action=argparse.BooleanOptionalAction, default=defaults.freeze_norm,
         help="keep BatchNorm's statistics as they are, for little data or small batches",
     )  # fmt: skip
+    schedule.add_argument(
+        "--freeze", action="append", default=[], metavar="MODULE",
+        help="a module to keep as it is, such as backbone.encoder, which halves the time of a "
+        "step; may be repeated",
+    )  # fmt: skip
     losses.add_argument(
         "--teacher", type=Path, action="append", default=[], metavar="FILE",
         help="safetensors of a trained network to learn from as well; repeat it for an ensemble",

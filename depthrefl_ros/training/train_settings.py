@@ -20,6 +20,9 @@ class TrainSettings:
         ema_decay: of the weights' exponential average, shorter at the start.
         clip_norm: largest gradient norm.
         freeze_norm: keep the statistics of BatchNorm as they are (little data, small batches).
+        freeze: modules that stay as they are, their statistics too, such as
+            ``backbone.encoder``: a step then takes half the time, and what the encoder knows of
+            photographs stays (fine-tuning on renders).
         balance: lambda of SILog (stage 2).
         likelihood_weight: of the bins' negative log-likelihood (stage 2).
         gradient_weight: of the log gradient loss (stage 2).
@@ -43,6 +46,7 @@ class TrainSettings:
     ema_decay: float = 0.999
     clip_norm: float = 10.0
     freeze_norm: bool = False
+    freeze: tuple[str, ...] = ()
     balance: float = 0.85
     likelihood_weight: float = 0.2
     gradient_weight: float = 0.5
@@ -53,6 +57,7 @@ class TrainSettings:
     seed: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "freeze", tuple(self.freeze))
         if self.stage not in (1, 2):
             raise ValueError(f"stage is {self.stage}; 1 or 2 is needed")
         if self.steps < 1:

@@ -88,6 +88,9 @@ class Trainer:
         processes: which train together; by default this one alone, on the CPU.
         teacher: whose predictions stage 2 learns from as well, or None.
         origin: where the weights come from, in words, for the record.
+
+    Raises:
+        ValueError: what is to be frozen is not there, or is everything.
     """
 
     def __init__(
@@ -110,6 +113,9 @@ class Trainer:
             speed_up_depthwise(self.model)
         if settings.stage == 1:
             self.model.reflector.requires_grad_(False)
+        self._frozen = frozen_modules(self.model, settings)
+        for module in self._frozen:
+            module.requires_grad_(False)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.model, settings))
         self.network = self.processes.wrap(StageNetwork(self.model, settings.stage))
         self.step = 0
@@ -148,6 +154,8 @@ class Trainer:
     def _losses(self, batch: dict[str, Tensor | list[str]]) -> dict[str, Tensor]:
         """Return the losses of the whole batch, of which this process has ``batch``."""
         self.model.train()
+        for module in self._frozen:
+            module.eval()
         if self.settings.freeze_norm:
             for module in self.model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -241,11 +249,33 @@ class Trainer:
         self.step, self.origin = record["step"], record.get("origin", self.origin)
 
 
+def frozen_modules(model: DepthModel, settings: TrainSettings) -> list[nn.Module]:
+    """Return the modules that ``settings.freeze`` names.
+
+    Raises:
+        ValueError: the network has no such module, or nothing would be left to train.
+    """
+    modules = dict(model.named_modules())
+    unknown = [name for name in settings.freeze if not name or name not in modules]
+    if unknown:
+        known = [f"{part}.{name}" for part, own in model.named_children()
+                 for name, _ in own.named_children()]  # fmt: skip
+        raise ValueError(
+            f"--freeze {unknown[0]!r}: the network has no such module; it has "
+            f"{', '.join(known)} and what is in them"
+        )
+    frozen = [modules[name] for name in settings.freeze]
+    still = {parameter for module in frozen for parameter in module.parameters()}
+    if all(p in still or not p.requires_grad for p in model.parameters()):
+        raise ValueError(f"--freeze {' '.join(settings.freeze)}: nothing is left to train")
+    return frozen
+
+
 def parameter_groups(model: DepthModel, settings: TrainSettings) -> list[dict]:
-    """Return AdamW's groups: the encoder slower, and no decay on biases and normalisations."""
+    """Return AdamW's groups of what is trained: the encoder slower, biases and norms undecayed."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        if settings.stage == 1 and name.startswith("reflector."):
+        if not parameter.requires_grad:
             continue
         key = (name.startswith("backbone.encoder."), parameter.ndim > 1)
         groups.setdefault(key, []).append(parameter)
