@@ -16,12 +16,16 @@ from onnx import TensorProto, helper, numpy_helper
 from depthrefl_ros.geometry.camera import Camera
 
 SIGMA = 0.02
+# Weights of red, green and blue, and what is added: of depth, and of a coarser relative plane.
+FINE = ((0.256, 0.001, 0.0), 0.0)
+COARSE = ((1.0 / 256.0, 0.0, 0.0), 1e-4)
 
 
 def exact_bundle(
     folder: Path,
     camera: Camera,
     outputs: tuple[str, ...] = ("depth", "sigma", "relative"),
+    relative: tuple[tuple[float, float, float], float] = COARSE,
     **description,
 ) -> Path:
     """Write the bundle for images of a camera, which pass through it pixel by pixel.
@@ -30,11 +34,12 @@ def exact_bundle(
         folder: is made.
         camera: pinhole; the network has its size and focal length.
         outputs: of the network; ``sky`` is where blue is above 127.
+        relative: how that plane is read; ``FINE`` takes what ``encoded`` was given.
         description: fields of ``model.yaml`` that differ.
     """
     folder.mkdir()
     size = (camera.height, camera.width)
-    (folder / "model.onnx").write_bytes(_graph(*size, outputs).SerializeToString())
+    (folder / "model.onnx").write_bytes(_graph(*size, outputs, relative).SerializeToString())
     scenes = [np.full(size, metres, np.float32) for metres in (0.5, 1.5, 4.0)]
     scenes.append(scenes[0])
     images = np.stack([encoded(scene) for scene in scenes])
@@ -42,7 +47,7 @@ def exact_bundle(
     planes = {
         "depth": depth,
         "sigma": np.full_like(depth, SIGMA),
-        "relative": (images[..., 0] / np.float32(256.0) + np.float32(1e-4))[:, None],
+        "relative": (images @ np.float32(relative[0]) + np.float32(relative[1]))[:, None],
         "sky": np.full_like(depth, SIGMA * 1000 / 255),
     }
     kept = {name: planes[name].astype(np.float32) for name in outputs}
@@ -76,11 +81,11 @@ def encoded(depth_m: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
     return np.stack([high, low, blue], axis=-1)
 
 
-def _graph(height: int, width: int, names: tuple[str, ...]) -> onnx.ModelProto:
-    planes = {  # (H, W, 3) weights of red, green and blue, and what is added
-        "depth": ([0.256, 0.001, 0.0], 0.0),
+def _graph(height: int, width: int, names: tuple[str, ...], relative: tuple) -> onnx.ModelProto:
+    planes = {
+        "depth": FINE,
         "sigma": ([0.0, 0.0, 0.001], 1e-6),
-        "relative": ([1.0 / 256.0, 0.0, 0.0], 1e-4),
+        "relative": relative,
         "sky": ([0.0, 0.0, 1.0 / 255.0], 0.0),
     }
     planes = {name: planes[name] for name in names}

@@ -193,7 +193,12 @@ def test_a_scale_that_cannot_be_right_stops_marking_and_not_the_depth(bench):
 def test_the_anchors_of_a_setting_are_the_most_trusted_first():
     assert settings().anchors == ()
     assert settings("range").anchors == ("range",)
-    assert settings("auto").anchors == ("reference_points", "range", "ground")
+    assert settings("auto").anchors == (
+        "reference_depth",
+        "reference_points",
+        "range",
+        "ground",
+    )
     with pytest.raises(SettingError, match="scale_correction is 'off'"):
         settings("off")
 

@@ -24,16 +24,16 @@ _NOTHING = np.zeros(0)
 # true depth gives tells the tilt better than a fixed mount on a robot that rocks.
 _MOUNT_TILT_RAD = math.radians(1.0)
 _TILT_PER_SCATTER = 3.0  # radians that a floor may lean for each share that it is uneven
-_FLOOR_TOLERANCE = 0.1
+FLOOR_TOLERANCE = 0.1
 _FLOOR_TILT_DEG = 8.0
-_FLOOR_SHARE = 0.08  # of the image; smaller planes are too often a bed or a table
+FLOOR_SHARE = 0.08  # of the image; smaller planes are too often a bed or a table
 # Depth on rays that graze the floor depends on the pitch more than on the scale: at 8 degrees half
 # a degree makes 6 %.
-_MIN_FLOOR_ANGLE_DEG = 8.0
+MIN_FLOOR_ANGLE_DEG = 8.0
 _HEIGHT_FACTOR = 3.0  # measured heights beyond this factor of the known one are another plane
-_POINTS = 5000  # of a larger cloud are used
+POINTS = 5000  # of a larger cloud are used
 _EDGE_RATIO = 1.15
-_NEIGHBOURHOOD = np.ones((5, 5), np.uint8)
+NEIGHBOURHOOD = np.ones((5, 5), np.uint8)
 _READINGS = 30  # kept of a ranger
 _MIN_HALF_CONE_RAD = math.radians(1.0)  # drivers of laser rangers often leave field_of_view 0
 
@@ -68,8 +68,8 @@ def ground_anchor(
         raise ValueError(f"camera height is {height_m} m; more than 0 is needed")
     settings = FloorSettings(
         max_tilt_deg=_FLOOR_TILT_DEG,
-        tolerance=_FLOOR_TOLERANCE,
-        min_share=_FLOOR_SHARE,
+        tolerance=FLOOR_TOLERANCE,
+        min_share=FLOOR_SHARE,
         min_height_m=height_m / _HEIGHT_FACTOR,
         max_height_m=height_m * _HEIGHT_FACTOR,
     )
@@ -78,7 +78,7 @@ def ground_anchor(
         return _NOTHING
     rays = pixel_rays(camera, floor.columns, floor.rows)
     drop = -(rays @ _leaning(up, floor))
-    steep = drop > math.sin(math.radians(_MIN_FLOOR_ANGLE_DEG)) * np.linalg.norm(rays, axis=1)
+    steep = drop > math.sin(math.radians(MIN_FLOOR_ANGLE_DEG)) * np.linalg.norm(rays, axis=1)
     predicted = depth_m[floor.rows[steep], floor.columns[steep]].astype(np.float64)
     return np.log(height_m / drop[steep] / predicted)
 
@@ -134,12 +134,36 @@ def range_anchor(
         (1,) float64 ln(true / predicted); empty when the reading is no distance or when the cone
         is not wholly in the image, since the nearest surface may then be outside.
     """
-    if not reading.is_distance:
+    seen = look_in_cone(depth_m, camera, reading, camera_from_sensor)
+    if seen is None:
         return _NOTHING
+    depth, true_m = seen
+    known = np.isfinite(depth) & (depth > 0)
+    return np.log(true_m[known] / depth[known]).max(keepdims=True) if known.any() else _NOTHING
+
+
+def look_in_cone(
+    plane: np.ndarray, camera: Camera, reading: RangeReading, camera_from_sensor: Pose
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return what an image has in a ranger's cone, and how far its surface would be there.
+
+    Args:
+        plane: (h, w) float32.
+        camera: the rectified pinhole camera of ``plane``.
+        reading: one reading.
+        camera_from_sensor: the sensor's frame, x ahead, in the camera's optical frame.
+
+    Returns:
+        Values of the plane, (n,) float64, and along the optical axis the distance of a surface
+        that the reading may be of, (n,) float64 metres; None when the reading is no distance or
+        the cone is not wholly in the image.
+    """
+    if not reading.is_distance:
+        return None
     half_angle = max(reading.field_of_view_rad / 2.0, _MIN_HALF_CONE_RAD)
     pixels = _cone_pixels(camera, reading.range_m, half_angle, camera_from_sensor)
     if pixels is None:
-        return _NOTHING
+        return None
     columns, rows = pixels
     rays = pixel_rays(camera, columns, rows)
     lengths = np.linalg.norm(rays, axis=1)
@@ -150,18 +174,14 @@ def range_anchor(
     square = along**2 + reading.range_m**2 - origin @ origin
     true = along + np.sqrt(np.maximum(square, 0.0))
     cosine = (true[:, None] * rays - origin) @ axis / reading.range_m
-    predicted = depth_m[rows, columns] * lengths
     inside = (square > 0) & (true > 0) & (cosine >= math.cos(half_angle))
-    inside &= np.isfinite(predicted) & (predicted > 0)
-    if not inside.any():
-        return _NOTHING
-    return np.log(true[inside] / predicted[inside]).max(keepdims=True)
+    return plane[rows, columns][inside].astype(np.float64), (true / lengths)[inside]
 
 
 def _cone_pixels(
     camera: Camera, range_m: float, half_angle_rad: float, camera_from_sensor: Pose
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Columns and rows (n,) around the cone's rim at this distance; None if it is not all seen."""
+    """Return columns and rows (n,) around the cone's rim at this distance; None if not all seen."""
     turn = np.linspace(0.0, 2.0 * math.pi, 16, endpoint=False)
     rim = np.stack(
         [
@@ -171,7 +191,7 @@ def _cone_pixels(
         ],
         axis=-1,
     )
-    columns, rows, seen = _project(camera, camera_from_sensor.apply(rim * range_m))
+    columns, rows, seen = project(camera, camera_from_sensor.apply(rim * range_m))
     if not seen.all():
         return None
     box = np.mgrid[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
@@ -215,20 +235,40 @@ def points_anchor(depth_m: np.ndarray, camera: Camera, points: np.ndarray) -> np
         (m,) float64 ln(true / predicted).
     """
     points = np.asarray(points, np.float64).reshape(-1, 3)
-    points = points[:: max(1, math.ceil(len(points) / _POINTS))]
-    columns, rows, seen = _project(camera, points)
+    points = points[:: max(1, math.ceil(len(points) / POINTS))]
+    columns, rows, seen = project(camera, points)
     columns, rows, true = columns[seen], rows[seen], points[seen, 2]
     predicted = depth_m[rows, columns].astype(np.float64)
-    known = np.isfinite(depth_m)  # a NaN would hide the least and the greatest beside it
-    near = cv2.erode(np.where(known, depth_m, np.inf), _NEIGHBOURHOOD)[rows, columns]
-    far = cv2.dilate(np.where(known, depth_m, 0), _NEIGHBOURHOOD)[rows, columns]
-    with np.errstate(invalid="ignore"):
-        use = np.isfinite(predicted) & (predicted > 0) & (far <= _EDGE_RATIO * near)
+    use = is_level(depth_m)[rows, columns] & (predicted > 0)
     return np.log(true[use] / predicted[use])
 
 
-def _project(camera: Camera, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The nearest pixels of points (n, 3): columns, rows (n,) int64, and which are in the image."""
+def depth_anchor(depth_m: np.ndarray, reference_m: np.ndarray) -> np.ndarray:
+    """The valid pixels of a depth camera against the depth of the same pixels.
+
+    Args:
+        depth_m: (h, w) float32 metres, uncorrected; what is not finite is unknown.
+        reference_m: (h, w) float32 metres, measured; NaN is unknown.
+
+    Returns:
+        (n,) float64 ln(true / predicted) of pixels beside no step of either, a few thousand.
+    """
+    places = np.flatnonzero(is_level(reference_m) & is_level(depth_m) & (depth_m > 0))
+    places = places[:: max(1, math.ceil(len(places) / POINTS))]
+    true, predicted = (plane.ravel()[places].astype(np.float64) for plane in (reference_m, depth_m))
+    return np.log(true / predicted)
+
+
+def is_level(depth_m: np.ndarray) -> np.ndarray:
+    """Return the pixels (h, w) bool of a depth (h, w) that are known and beside no step."""
+    known = np.isfinite(depth_m)  # a NaN would hide the least and the greatest beside it
+    near = cv2.erode(np.where(known, depth_m, np.inf), NEIGHBOURHOOD)
+    far = cv2.dilate(np.where(known, depth_m, 0), NEIGHBOURHOOD)
+    return known & (far * np.float32(1.0 / _EDGE_RATIO) <= near)
+
+
+def project(camera: Camera, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the nearest pixels of points (n, 3): columns, rows (n,) int64; which are in view."""
     z = points[:, 2]
     ahead = np.isfinite(points).all(axis=1) & (z > 0.01)
     safe = np.where(ahead[:, None], points, (0.0, 0.0, 1.0))

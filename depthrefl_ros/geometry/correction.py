@@ -15,6 +15,7 @@ import numpy as np
 from depthrefl_ros.geometry.anchors import (
     RangeReading,
     ReadingWindow,
+    depth_anchor,
     ground_anchor,
     points_anchor,
     range_anchor,
@@ -23,11 +24,13 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.floor_check import FloorCheck, FloorCheckSettings, mount_doubt
 from depthrefl_ros.geometry.ground import find_floor
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.relative_correction import RelativeCorrection
 from depthrefl_ros.geometry.scale import ANCHORS, ScaleCorrection, ScaleHealth, ScaleSettings
 from depthrefl_ros.geometry.temporal import DepthStabiliser
 from depthrefl_ros.settings import check, setting
 
-GROUND, RANGE, REFERENCE_POINTS = "ground", "range", "reference_points"
+GROUND, RANGE = "ground", "range"
+REFERENCE_POINTS, REFERENCE_DEPTH = "reference_points", "reference_depth"
 SCALE_CORRECTIONS = ("none", "auto", *ANCHORS)
 # A floor that is out of view, behind a crowd or a wall, is where it was for this long.
 FLOOR_HELD_S = 2.0
@@ -58,8 +61,9 @@ class CorrectionSettings:
     )
     scale_correction: str = setting(
         "none",
-        "Reference that corrects the scale: ground (camera height), range, reference_points, or "
-        "auto for all of them. none leaves the model's scale.",
+        "Reference that corrects the scale, and of a relative model the shift: reference_depth (a "
+        "depth camera's image), reference_points, range, ground (camera height), or auto for all "
+        "of them. none leaves the model's scale.",
         choices=SCALE_CORRECTIONS,
     )
     scale: ScaleSettings = ScaleSettings()
@@ -97,6 +101,8 @@ class Surround:
         camera_from_ranger: the ranger's frame, x ahead, in the camera's optical frame, or None.
         points: (n, 3) float32 metres in the camera's optical frame: sparse points of known
             distance, or None.
+        reference_m: (h, w) float32 metres of the network's pixels as a depth camera has them, NaN
+            where it has none; or None.
         problems: by a short name, why a sensor's message could not be used.
     """
 
@@ -114,6 +120,7 @@ class Surround:
     reading: RangeReading | None = None
     camera_from_ranger: Pose | None = None
     points: np.ndarray | None = None
+    reference_m: np.ndarray | None = None
     problems: dict[str, str] = field(default_factory=dict)
 
 
@@ -164,6 +171,7 @@ class DepthCorrection:
         """Forget the past, after a jump of the clock."""
         self._stabiliser: DepthStabiliser | None = None
         self._scale = ScaleCorrection()
+        self._relative = RelativeCorrection()
         self._readings = ReadingWindow()
         self._floor_check = FloorCheck(FloorCheckSettings())
         self._floor: Pose | None = None
@@ -177,6 +185,7 @@ class DepthCorrection:
         surround: Surround,
         settings: CorrectionSettings,
         wants_obstacles: bool = True,
+        relative: np.ndarray | None = None,
     ) -> Corrected:
         """Correct one frame's depth.
 
@@ -187,10 +196,24 @@ class DepthCorrection:
             surround: what the robot knows at this moment.
             settings: how to correct.
             wants_obstacles: somebody acts on where the floor is; otherwise it is not looked for.
+            relative: (h, w) float32 inverse relative depth of a network without metres, whose
+                ``depth_m`` is NaN but where it is endless: made metric first.
         """
         problems = dict(surround.problems)
+        if relative is not None:
+            how = replace(settings.scale, correct_with=settings.anchors)
+            affine = self._relative.update(relative, camera, surround, how, problems)
+            if affine is None:
+                self._scale.reset()
+                reason = self._relative.health.reason
+                problems["metric"] = f"depth is NaN: {reason}"
+                return replace(uncorrected(depth_m, reason), problems=problems)
+            depth_m = np.where(np.isnan(depth_m), affine.depth_m(relative), depth_m)
         depth_m = self._steadied(depth_m, image, surround.time_s, settings.temporal_smoothing_s)
-        factor, scale = self._scale_of(depth_m, camera, surround, settings, problems)
+        if relative is not None:
+            factor, scale = 1.0, self._judged(depth_m, camera, surround, settings, problems)
+        else:
+            factor, scale = self._scale_of(depth_m, camera, surround, settings, problems)
         uncorrected_m = depth_m
         if factor != 1.0:
             depth_m = depth_m * np.float32(factor)
@@ -233,6 +256,30 @@ class DepthCorrection:
         ratios = self._log_ratios(depth_m, camera, surround, settings, problems)
         return self._scale.update(ratios, surround.time_s), self._scale.health
 
+    def _judged(
+        self,
+        depth_m: np.ndarray,
+        camera: Camera,
+        surround: Surround,
+        settings: CorrectionSettings,
+        problems: dict[str, str],
+    ) -> ScaleHealth:
+        """Whether depth that was made metric by one anchor may be believed, as others have it."""
+        found = self._relative.health
+        self._scale.settings = replace(settings.scale, correct_with=())
+        scale_by = f"the fit to {found.corrected_by}"
+        if scale_by != self._scale.scale_by:  # the judgement was of another one
+            self._scale.reset()
+        self._scale.scale_by = scale_by
+        ratios = self._log_ratios(depth_m, camera, surround, settings, {})
+        ratios.pop(found.corrected_by, None)
+        self._scale.update(ratios, surround.time_s)
+        judged = self._scale.health
+        reason = judged.reason if found.ok and not judged.ok else found.reason
+        return replace(
+            judged, ok=found.ok and judged.ok, reason=reason, corrected_by=found.corrected_by
+        )
+
     def _log_ratios(
         self,
         depth_m: np.ndarray,
@@ -246,6 +293,7 @@ class DepthCorrection:
             GROUND: self._measure_ground,
             RANGE: self._measure_range,
             REFERENCE_POINTS: self._measure_points,
+            REFERENCE_DEPTH: self._measure_depth,
         }
         found = {}
         for name, measure in measures.items():
@@ -284,6 +332,12 @@ class DepthCorrection:
         if surround.points is None:
             return np.zeros(0)
         return points_anchor(depth_m, camera, surround.points)
+
+    @staticmethod
+    def _measure_depth(depth_m: np.ndarray, _camera: Camera, surround: Surround) -> np.ndarray:
+        if surround.reference_m is None:
+            return np.zeros(0)
+        return depth_anchor(depth_m, surround.reference_m)
 
     def _pose(
         self, depth_m: np.ndarray, camera: Camera, surround: Surround

@@ -16,7 +16,8 @@ import numpy as np
 
 from depthrefl_ros.settings import SettingError, check, setting
 
-ANCHORS = ("reference_points", "range", "ground")  # in the order in which they are trusted
+# In the order in which they are trusted.
+ANCHORS = ("reference_depth", "reference_points", "range", "ground")
 MIN_INLIERS = 20
 CLAMP = (0.5, 2.0)
 _REJECT_MAD = 3.0
@@ -113,6 +114,7 @@ class ScaleCorrection:
 
     Attributes:
         settings: may be set between updates.
+        scale_by: whose scale is judged where no anchor corrects, in words.
         factor: within ``CLAMP``; 1 before the first measurement.
         health: of the last update.
     """
@@ -123,6 +125,7 @@ class ScaleCorrection:
 
     def __init__(self, settings: ScaleSettings | None = None):
         self.settings = settings or ScaleSettings()
+        self.scale_by = "the model"
         self.reset()
 
     def reset(self) -> None:
@@ -217,7 +220,7 @@ class ScaleCorrection:
         ok = self._good >= self.RECOVERY_UPDATES
         # Corrected by none, or by itself: then only jumps and the clamp can show.
         whose = (
-            "its average" if judge == self._name else f"the scale by {self._name or 'the model'}"
+            "its average" if judge == self._name else f"the scale by {self._name or self.scale_by}"
         )
         reason = (
             f"{judge} is {100 * math.expm1(abs(error)):.0f} % off {whose}, "

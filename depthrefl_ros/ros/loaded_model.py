@@ -63,8 +63,8 @@ class Model:
         diagnostics.state_fact("model_licence", bundle.licence)
         diagnostics.state_fact("model_commercial_use", bundle.commercial)
         if bundle.kind == "inverse_relative":
-            diagnostics.problem(_MODEL, f"{bundle.name} gives relative depth only", lasting=True)
-        elif not bundle.has_sigma:
+            logger.info(f"{bundle.name} gives relative depth: scale_correction makes it metric")
+        if not bundle.has_sigma:
             diagnostics.problem(
                 _MODEL,
                 f"{bundle.name} has no calibrated uncertainty: depth/confidence is NaN and "

@@ -185,16 +185,21 @@ class Pipeline:
         wanted: frozenset[str],
     ) -> Corrected:
         """Correct the depth; where that fails it goes on as it is, but nothing is marked by it."""
-        if self._estimator.bundle.kind == "inverse_relative":
-            return uncorrected(prediction.depth_m, "the model gives relative depth, no metres")
+        how = settings.parameters.correction
+        is_relative = self._estimator.bundle.kind == "inverse_relative"
+        if is_relative and not how.anchors:
+            problem = "the model gives relative depth, no metres; scale_correction can make it so"
+            self._diagnostics.warn("metric", f"depth is NaN: {problem}")
+            return uncorrected(prediction.depth_m, problem)
         try:
             return self._correction.apply(
                 prediction.depth_m,
                 prediction.image,
                 prediction.camera,
                 surround,
-                settings.parameters.correction,
+                how,
                 bool(wanted & OBSTACLE_TOPICS),
+                prediction.relative if is_relative else None,
             )
         except Exception as error:
             self._fail("correction", "the correction failed", error)

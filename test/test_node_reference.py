@@ -1,0 +1,140 @@
+"""The real node with a relative network and what makes it metric, over DDS."""
+
+import math
+import signal
+
+import numpy as np
+import pytest
+from box_scene import true_depth
+from conftest import RunningProcess
+from exact_bundle import FINE, encoded, exact_bundle
+from node_harness import HEIGHT, MODULE, WIDTH, Harness, depth_of
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image, PointCloud2
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.rays import pixel_rays
+from depthrefl_ros.ros.convert.clouds import cloud_message
+
+CAMERA = Camera.pinhole(WIDTH, HEIGHT, 250, 250, 159.5, 119.5)
+HEIGHT_M, PITCH_DEG = 0.5, 8.0
+WALL = ((4.5, -4.0, 0.0), (5.0, 4.0, 4.0))
+BOX = ((1.5, -0.4, 0.0), (1.9, 0.2, 0.6))
+TRUTH = true_depth(CAMERA, Pose.from_mount(HEIGHT_M, math.radians(PITCH_DEG)), [WALL, BOX])
+SCALE, SHIFT = 0.05, -0.1
+KINDS = {"depth/image": Image, "depth/relative": Image, "points/marking": PointCloud2}
+
+
+class Reference(Harness):
+    """A camera of 10 Hz whose network says r = (1/z - shift) / scale, and what else it knows."""
+
+    def __init__(self):
+        super().__init__()
+        self.picture = np.ascontiguousarray(encoded((1.0 / TRUTH - SHIFT) / SCALE)[..., ::-1])
+        self.tenths = 10_000
+        self.clouds = self.node.create_publisher(PointCloud2, "reference_points", 5)
+        self.received = {
+            topic: self.collect(kind, topic, qos_profile_sensor_data)
+            for topic, kind in KINDS.items()
+        }
+
+    def header(self):
+        self.tenths += 1
+        header = super().header()
+        header.stamp.sec, header.stamp.nanosec = self.tenths // 10, self.tenths % 10 * 10**8
+        return header
+
+    def points(self, header, factor=1.0):
+        rng = np.random.default_rng(self.tenths)
+        rows, columns = rng.integers(0, HEIGHT, 200), rng.integers(0, WIDTH, 200)
+        points = factor * pixel_rays(CAMERA, columns, rows) * TRUTH[rows, columns][:, None]
+        message = cloud_message(points.astype(np.float32), ("x", "y", "z"))
+        message.header = header
+        self.clouds.publish(message)
+
+    def send(self, **kinds):
+        image = self.image()
+        for kind, arguments in kinds.items():
+            getattr(self, kind)(image.header, **arguments)
+        self.infos.publish(self.info(image.header))
+        self.images.publish(image)
+
+    def until(self, condition, timeout=20.0, **kinds) -> bool:
+        """Send frames until the condition holds."""
+        return self.spin_until(condition, timeout, 0.1, lambda: self.send(**kinds))
+
+    def newest_depth(self) -> np.ndarray:
+        messages = self.received["depth/image"]
+        return depth_of(messages[-1]) if messages else np.zeros((1, 1), np.float32)
+
+
+def start(tmp_path_factory, without_torch, bundle, **parameters):
+    log = tmp_path_factory.mktemp("node") / "log.txt"
+    arguments = ["--ros-args", "-p", f"model:={bundle}", "-p", "diagnostics_period:=0.1"]
+    for name, value in parameters.items():
+        arguments += ["-p", f"{name}:={value}"]
+    return RunningProcess(log, MODULE, *arguments, environment=without_torch)
+
+
+@pytest.fixture(scope="module")
+def relative_node(ros, tmp_path_factory, without_torch):
+    bundle = exact_bundle(
+        tmp_path_factory.mktemp("bundles") / "relative",
+        CAMERA,
+        ("relative",),
+        FINE,
+        kind="inverse_relative",
+        focal_px=None,
+        calibration=None,
+    )
+    process = start(
+        tmp_path_factory, without_torch, bundle, camera_height=HEIGHT_M, camera_pitch=PITCH_DEG
+    )
+    harness = Reference()
+    started = harness.spin_until(lambda: harness.values().get("state") == "active", 30)
+    assert started, process.output()
+    yield harness
+    harness.close()
+    assert process.stop(signal.SIGINT, timeout=10) == 0, process.output()
+
+
+def test_a_relative_network_becomes_metric_and_is_relative_again_without_measurements(
+    relative_node,
+):
+    node = relative_node
+    # Nothing makes it metric: only the relative depth goes out, and diagnostics say so.
+    said = "depth is NaN: the model gives relative depth, no metres"
+    assert node.until(lambda: said in node.values().get("message", "")), node.values()
+    assert node.until(lambda: len(node.received["depth/relative"]) > 2)
+    relative = depth_of(node.received["depth/relative"][-1])
+    assert np.median(np.abs(relative - (1.0 / TRUTH - SHIFT) / SCALE)) < 1e-3
+    assert np.isnan(node.newest_depth()).all()
+    assert not any(cloud.width for cloud in node.received["points/marking"])
+
+    # Points of a lidar.
+    assert node.set("scale_correction", "reference_points") == ""
+    points = {"points": {}}
+    assert node.until(lambda: np.isfinite(node.newest_depth()).any(), **points), node.values()
+    settled = len(node.received["depth/image"]) + 10
+    assert node.until(lambda: len(node.received["depth/image"]) >= settled, **points)
+    depth = node.newest_depth()
+    known = np.isfinite(depth)
+    assert known.mean() > 0.6
+    assert np.median(np.abs(depth[known] / TRUTH[known] - 1.0)) < 0.01
+    assert node.until(lambda: node.received["points/marking"][-1].width > 0, **points)
+    assert node.until(lambda: "1/z = " in node.values()["scale"], **points), node.values()
+    assert "by reference_points" in node.values()["scale"]
+
+    # A lidar that contradicts the floor: silence before a wrong wall.
+    lying = {"points": {"factor": 2.0}}
+    assert node.until(lambda: "% off its average" in node.values()["message"], **lying)
+    assert node.until(lambda: node.received["points/marking"][-1].width == 0, **lying)
+
+    # No lidar any more: the metres are lost after 3 s.
+    assert node.until(lambda: "are lost" in node.values()["message"], 30.0), node.values()
+    assert np.isnan(node.newest_depth()).all()
+    assert node.set("scale_correction", "ground") == ""
+    assert node.until(lambda: "by ground" in node.values()["scale"]), node.values()
+    assert node.until(lambda: np.isfinite(node.newest_depth()).any())
+    assert node.until(lambda: node.received["points/marking"][-1].width > 0)
