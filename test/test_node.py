@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import RunningProcess
+from depth_subscriber import subscriber
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from node_harness import FRAME, HEIGHT, MODULE, WIDTH, Harness, depth_of
@@ -64,6 +65,8 @@ def test_all_outputs_carry_the_header_of_their_image(node, depth_images):
     planes = ("depth/image_raw", "depth/confidence", "depth/relative")
     kinds = {"depth/camera_info": CameraInfo, "depth/preview": Image, "points": PointCloud2}
     kinds.update(dict.fromkeys(planes, Image))
+    packed = "depth/image/compressedDepth", "depth/preview/compressed"
+    kinds.update(dict.fromkeys(packed, CompressedImage))
     received = {topic: [] for topic in kinds}
     subscriptions = [
         node.node.create_subscription(kind, topic, received[topic].append, 1)
@@ -84,9 +87,16 @@ def test_all_outputs_carry_the_header_of_their_image(node, depth_images):
     for subscription in subscriptions:
         node.node.destroy_subscription(subscription)
     assert {one.header.frame_id for one in found.values()} == {FRAME}
+    unpacked, preview = (found.pop(topic) for topic in packed)
     assert {(one.width, one.height) for topic, one in found.items() if "preview" not in topic} == {
         (WIDTH, HEIGHT)
     }
+    unpacked = subscriber(bytes(unpacked.data), "32FC1")
+    depth = depth_of(found["depth/image"])
+    finite = np.where(np.isfinite(depth), depth, np.nan)
+    np.testing.assert_allclose(unpacked, finite, rtol=1.1e-3)
+    picture = cv2.imdecode(np.frombuffer(preview.data, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (HEIGHT, WIDTH + LEGEND_WIDTH, 3)
     assert found["depth/camera_info"].k[0] == found["depth/camera_info"].p[0] == 250
     assert not any(found["depth/camera_info"].d)
     preview = found["depth/preview"]

@@ -13,6 +13,8 @@ from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, StepTimer
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.preview import LEGEND_WIDTH, depth_preview
+from depthrefl_ros.ros.convert.compressed_depth import compressed_depth_to_metres
+from depthrefl_ros.ros.convert.images import compressed_image_to_array
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.frame_settings import FrameSettings
 from depthrefl_ros.ros.parameters import Parameters
@@ -20,10 +22,13 @@ from depthrefl_ros.ros.publishers import (
     DEPTH_CAMERA_INFO,
     DEPTH_CONFIDENCE,
     DEPTH_IMAGE,
+    DEPTH_IMAGE_PNG,
     DEPTH_IMAGE_RAW,
+    DEPTH_IMAGE_RAW_PNG,
     DEPTH_PREVIEW,
     DEPTH_RELATIVE,
     POINTS,
+    PREVIEW_JPEG,
     TYPES,
     DepthPublisher,
     Publishers,
@@ -203,6 +208,41 @@ def test_camera_info_is_of_the_depth(made):
 def test_messages_of_one_size_are_used_again(maker):
     for topic in (DEPTH_IMAGE, DEPTH_PREVIEW, POINTS):
         assert maker.make(topic) is maker.make(topic)
+
+
+def test_compressed_outputs_hold_what_the_plain_ones_do(made, frame):
+    believed = np.isfinite(frame.depth_m)
+    message = made(DEPTH_IMAGE_PNG)
+    assert message.format == "32FC1; compressedDepth png"
+    found = compressed_depth_to_metres(message, DEPTH_IMAGE_PNG)
+    np.testing.assert_array_equal(np.isfinite(found), believed)
+    step = frame.depth_m[believed] ** 2 / 10100
+    assert (np.abs(found[believed] - frame.depth_m[believed]) <= 0.51 * step + 1e-6).all()
+    message = made(DEPTH_IMAGE_RAW_PNG)
+    assert message.format == "16UC1; compressedDepth png"
+    found = compressed_depth_to_metres(message, DEPTH_IMAGE_RAW_PNG)
+    plain = pixels(made(DEPTH_IMAGE_RAW), np.uint16)[..., 0]
+    np.testing.assert_allclose(np.nan_to_num(1000 * found), plain, atol=1e-2)
+    message = made(PREVIEW_JPEG)
+    assert message.format == "bgr8; jpeg compressed bgr8" and message.header == HEADER
+    picture, _ = compressed_image_to_array(message, PREVIEW_JPEG)
+    plain = pixels(made(DEPTH_PREVIEW), np.uint8)
+    assert np.abs(picture.astype(int) - plain).mean() < 6
+
+
+def test_a_preview_and_its_jpeg_are_drawn_once(bundle, frame, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "depthrefl_ros.ros.publishers.depth_preview",
+        lambda *arguments: drawn.append(1) or depth_preview(*arguments),
+    )
+    maker = Maker(bundle, frame)
+    settings = FrameSettings.of(Parameters(), bundle)
+    for topic in (DEPTH_PREVIEW, PREVIEW_JPEG):
+        maker._publisher.publish(topic, frame, HEADER, settings, StepTimer())
+    assert len(drawn) == 1
+    maker.make(DEPTH_PREVIEW, max_range=4.0)
+    assert len(drawn) == 2
 
 
 # Over DDS.

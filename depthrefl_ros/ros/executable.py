@@ -19,7 +19,8 @@ USAGE = """usage: depthrefl_node [--ros-args ...]
 
 The lifecycle node depthrefl: image and camera_info in; depth/image, depth/image_raw,
 depth/camera_info, depth/confidence, depth/relative, depth/preview, points, points/marking,
-points/clearing and scan out. Every parameter is explained in config/depthrefl.yaml.
+points/clearing and scan out, depth/image/compressedDepth, depth/image_raw/compressedDepth and
+depth/preview/compressed for image_transport. Every parameter is explained in config/depthrefl.yaml.
 
 example:
   depthrefl_node --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info \\

@@ -28,7 +28,7 @@ from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.frame_settings import FrameSettings
 from depthrefl_ros.ros.obstacle_publisher import CLOUDS, ObstaclePublisher
 from depthrefl_ros.ros.obstacle_publisher import TOPICS as OBSTACLE_TOPICS
-from depthrefl_ros.ros.publishers import POINTS, SCAN, DepthPublisher, Publishers
+from depthrefl_ros.ros.publishers import COMPRESSED, POINTS, SCAN, DepthPublisher, Publishers
 from depthrefl_ros.ros.robot import Robot, seconds_of
 
 # A frame this much before the last one is no late frame: the clock was set back, as by a bag that
@@ -251,7 +251,7 @@ class Pipeline:
                     self._obstacles.publish_scan(
                         depth, corrected, surround, header, settings, timer
                     )
-        for topic in sorted(wanted - OBSTACLE_TOPICS):
+        for topic in sorted(wanted - OBSTACLE_TOPICS, key=lambda one: (one in COMPRESSED, one)):
             with self._standing_for_itself(topic):
                 self._depths.publish(topic, depth, header, settings, timer)
 

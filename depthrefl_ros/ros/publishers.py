@@ -9,7 +9,7 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
 from depthrefl_ros.estimator import DepthFrame, StepTimer
@@ -17,7 +17,14 @@ from depthrefl_ros.geometry.cloud import fill_cloud, voxel_thin
 from depthrefl_ros.geometry.preview import depth_preview
 from depthrefl_ros.ros.convert.camera_info import camera_to_info
 from depthrefl_ros.ros.convert.clouds import CloudBuffer, cloud_message
+from depthrefl_ros.ros.convert.compressed_depth import (
+    METRES,
+    MILLIMETRES,
+    encode_metres,
+    encode_millimetres,
+)
 from depthrefl_ros.ros.convert.images import ImageBuffer, write_millimetres
+from depthrefl_ros.ros.convert.jpeg import compressed_image
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.frame_settings import FrameSettings
 from depthrefl_ros.ros.parameters import CloudSettings
@@ -28,6 +35,11 @@ DEPTH_CAMERA_INFO = "depth/camera_info"
 DEPTH_CONFIDENCE = "depth/confidence"
 DEPTH_RELATIVE = "depth/relative"
 DEPTH_PREVIEW = "depth/preview"
+# As image_transport's subscribers call them. They are made last: no costmap waits for them.
+PREVIEW_JPEG = f"{DEPTH_PREVIEW}/compressed"
+DEPTH_IMAGE_PNG = f"{DEPTH_IMAGE}/compressedDepth"
+DEPTH_IMAGE_RAW_PNG = f"{DEPTH_IMAGE_RAW}/compressedDepth"
+COMPRESSED = (PREVIEW_JPEG, DEPTH_IMAGE_PNG, DEPTH_IMAGE_RAW_PNG)
 POINTS = "points"
 MARKING = "points/marking"
 CLEARING = "points/clearing"
@@ -43,8 +55,11 @@ TYPES = {
     MARKING: PointCloud2,
     CLEARING: PointCloud2,
     SCAN: LaserScan,
+    **dict.fromkeys(COMPRESSED, CompressedImage),
 }
-_STEPS = {POINTS: "cloud", DEPTH_PREVIEW: "preview"}  # as diagnostics call them
+# As diagnostics call them.
+_STEPS = {POINTS: "cloud", DEPTH_PREVIEW: "preview", **dict.fromkeys(COMPRESSED, "compress")}
+_BEYOND = 1.01  # of max_range: what is compressed must be nearer than the end of its range
 
 
 def publisher_profile() -> QoSProfile:
@@ -120,6 +135,8 @@ class DepthPublisher:
     def __init__(self, publishers: Publishers):
         self._publishers = publishers
         self._images: dict[str, ImageBuffer] = {}
+        # What the preview's buffer shows.
+        self._drawn: tuple[DepthFrame, FrameSettings] | None = None
         self._cloud: CloudBuffer | None = None
 
     def publish(
@@ -137,7 +154,7 @@ class DepthPublisher:
             frame: with colours where the full cloud is to have them.
             header: of the image.
             settings: of the frame.
-            timer: gets the steps ``fill``, ``cloud``, ``preview`` and ``publish``.
+            timer: gets the steps ``fill``, ``cloud``, ``preview``, ``compress`` and ``publish``.
         """
         with timer.step(_STEPS.get(topic, "fill")):
             message = self._made(topic, frame, header, settings)
@@ -145,26 +162,52 @@ class DepthPublisher:
 
     def _made(
         self, topic: str, frame: DepthFrame, header: Header, settings: FrameSettings
-    ) -> CameraInfo | Image | PointCloud2:
+    ) -> CameraInfo | CompressedImage | Image | PointCloud2:
         if topic == DEPTH_CAMERA_INFO:
             return camera_to_info(frame.camera, header)
         if topic == POINTS:
             return self._points(frame, settings.parameters.cloud)
         if topic == DEPTH_IMAGE_RAW:
-            buffer = self._image(topic, frame.depth_m.shape, "16UC1", np.uint16)
-            write_millimetres(frame.depth_m, buffer.pixels)
-            return buffer.message
+            return self._millimetres(frame).message
         if topic == DEPTH_PREVIEW:
-            near_m, far_m = settings.estimator.min_range_m, settings.estimator.max_range_m
-            picture = depth_preview(frame.depth_m, near_m, far_m)
-            buffer = self._image(topic, picture.shape, "bgr8", np.uint8)
-            np.copyto(buffer.pixels, picture)
-            return buffer.message
+            return self._preview(frame, settings)
+        if topic in COMPRESSED:
+            return self._compressed(topic, frame, settings)
         planes = {DEPTH_CONFIDENCE: "confidence", DEPTH_RELATIVE: "relative"}
         plane = getattr(frame, planes.get(topic, "depth_m"))
         buffer = self._image(topic, plane.shape, "32FC1", np.float32)
         np.copyto(buffer.pixels, plane)
         return buffer.message
+
+    def _millimetres(self, frame: DepthFrame) -> ImageBuffer:
+        buffer = self._image(DEPTH_IMAGE_RAW, frame.depth_m.shape, "16UC1", np.uint16)
+        write_millimetres(frame.depth_m, buffer.pixels)
+        return buffer
+
+    def _preview(self, frame: DepthFrame, settings: FrameSettings) -> Image:
+        """The depth in colours, drawn once for the picture and its JPEG."""
+        drawn = self._drawn or (None, None)
+        if drawn[0] is not frame or drawn[1] is not settings:
+            near_m, far_m = settings.estimator.min_range_m, settings.estimator.max_range_m
+            picture = depth_preview(frame.depth_m, near_m, far_m)
+            buffer = self._image(DEPTH_PREVIEW, picture.shape, "bgr8", np.uint8)
+            np.copyto(buffer.pixels, picture)
+            self._drawn = frame, settings
+        return self._images[DEPTH_PREVIEW].message
+
+    def _compressed(
+        self, topic: str, frame: DepthFrame, settings: FrameSettings
+    ) -> CompressedImage:
+        if topic == PREVIEW_JPEG:
+            return compressed_image(self._preview(frame, settings))
+        if topic == DEPTH_IMAGE_PNG:
+            farthest_m = _BEYOND * settings.estimator.max_range_m
+            message = CompressedImage(format=METRES)
+            message.data.frombytes(encode_metres(frame.depth_m, farthest_m))
+        else:
+            message = CompressedImage(format=MILLIMETRES)
+            message.data.frombytes(encode_millimetres(self._millimetres(frame).pixels))
+        return message
 
     def _image(self, topic: str, shape: tuple, encoding: str, dtype: type) -> ImageBuffer:
         buffer = self._images.get(topic)

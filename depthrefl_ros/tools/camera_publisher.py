@@ -15,8 +15,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depthrefl_ros.ros.convert.images import MessageError
+from depthrefl_ros.ros.convert.jpeg import compressed_image
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
-from depthrefl_ros.tools.jpeg import compressed_image
 from depthrefl_ros.tools.source_frame import SourceFrame
 
 QUEUE_DEPTH = 5  # what camera drivers keep for reliable subscribers

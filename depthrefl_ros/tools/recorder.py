@@ -19,9 +19,9 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image, PointCloud2
 
 from depthrefl_ros.ros.convert.images import image_to_array
+from depthrefl_ros.ros.convert.jpeg import compressed_image
 from depthrefl_ros.ros.diagnostics import percentile
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.jpeg import compressed_image
 from depthrefl_ros.tools.recording_writer import RecordingWriter
 
 QUEUE_DEPTH = 50
