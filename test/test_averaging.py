@@ -35,6 +35,19 @@ def test_the_mean_of_one_network_is_that_network():
         assert torch.equal(average_weights([model, copy.deepcopy(model)])(image).depth, before)
 
 
+def test_shares_weigh_the_models():
+    torch.manual_seed(0)
+    models = [create_model(CONFIG).eval() for _ in range(2)]
+    states = [copy.deepcopy(model.state_dict()) for model in models]
+    mean = average_weights(models, [3.0, 1.0]).state_dict()
+    for name, value in mean.items():
+        if value.dtype.is_floating_point:
+            expected = 0.75 * states[0][name] + 0.25 * states[1][name]
+            assert torch.allclose(value, expected, atol=1e-6), name
+    with pytest.raises(ValueError, match="must be a number above 0"):
+        average_weights(models, [1.0, float("nan")])
+
+
 def test_no_network_and_another_architecture_are_refused():
     with pytest.raises(ValueError, match="at least one is needed"):
         average_weights([])

@@ -10,6 +10,7 @@ from dataset_folders import write_plain_folder
 from safetensors.numpy import load_file
 from test_train import SMALL, leg
 
+from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.tools import train as tool
 from depthrefl_ros.training.trainer import latest_checkpoint
 
@@ -58,6 +59,42 @@ def test_the_average_is_finished_and_gone_on_from(tmp_path, rooms, branches):
     assert [member["run"] for member in history] == ["one", "two", "next"]
 
 
+def test_a_model_and_what_finetuning_made_of_it_are_mixed(tmp_path, rooms, capsys):
+    shipped = Bundle.load("indoor_nano")
+    network = [
+        "--height", "160", "--width", "192", "--canonical-focal", "180",
+        "--decoder-channels", "96", "64", "48", "32", "--bins", "32", "--embedding", "32",
+        "--batch", "2", "--steps", "1", "--ema-decay", "0", "--threads", "1", "--workers", "0",
+    ]  # fmt: skip
+    start = ["--start-from", str(shipped.path("model.safetensors"))]
+    run = tmp_path / "tuned"
+    assert tool.main(["stage2", "--run", str(run), "--data", str(rooms), *network, *start]) == 0
+    mean = ["average", "--run", str(tmp_path / "mean"), "indoor_nano"]
+    assert tool.main([*mean, f"{run},weight=0.25"]) == 0
+    checkpoint = latest_checkpoint(tmp_path / "mean" / "average")
+    name = "reflector.bins.logits.0.weight"
+    old, new, mixed = (
+        load_file(path)[name].astype("float64")
+        for path in (
+            shipped.path("model.safetensors"),
+            latest_checkpoint(run / "stage2") / "ema.safetensors",
+            checkpoint / "ema.safetensors",
+        )
+    )
+    assert abs(new - old).max() > 1e-5
+    assert mixed == pytest.approx(0.8 * old + 0.2 * new, abs=1e-6)
+    state = json.loads((checkpoint / "state.json").read_text())
+    assert state["origin"].startswith("the mean of 0.8 indoor_nano, 0.2 ")
+    history = json.loads((checkpoint.parent / "data.json").read_text())
+    assert history[:-1] == shipped.description["training"]["history"]
+    assert history[-1]["run"] == "tuned" and "rooms" in history[-1]["sets"]
+
+    assert tool.main([*mean, f"{run},weight=much"]) == 2
+    assert "weight is 'much'; a number is needed" in capsys.readouterr().err
+    assert tool.main([*mean, f"{run},weight=0"]) == 2
+    assert "shares are [1.0, 0.0]; each must be a number above 0" in capsys.readouterr().err
+
+
 def test_figures_of_a_run_that_has_not_seen_the_held_out_images(tmp_path, rooms, branches, capsys):
     one, two = branches
     assert tool.main(["finish", "--run", str(one), "--val-data", str(rooms)]) == 0
@@ -79,7 +116,8 @@ def test_figures_of_a_run_that_has_not_seen_the_held_out_images(tmp_path, rooms,
 def test_runs_that_cannot_be_averaged_are_named(tmp_path, rooms, branches, capsys):
     mean = ["average", "--run", str(tmp_path / "mean"), str(branches[0])]
     assert tool.main([*mean, str(tmp_path / "none")]) == 2
-    assert "none holds no checkpoint in average or stage2" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "none holds no checkpoint in average or stage2 and is no bundle" in error
     narrow = [*SMALL[:4], "--bins", "9", *SMALL[6:]]
     other = ["stage2", "--run", str(tmp_path / "other"), "--data", str(rooms), "--steps", "1"]
     assert tool.main([*other, "--batch", "2", *narrow]) == 0

@@ -24,6 +24,7 @@ EXAMPLES = """
 depthrefl train stage1 --run runs/tiny --data nyu,list=nyu/train.txt --data rooms --steps 2000
 depthrefl train stage2 --run runs/tiny --data nyu,list=nyu/train.txt --data rooms --steps 6000
 depthrefl train average --run runs/mean runs/tiny_seed1 runs/tiny_seed2
+depthrefl train average --run runs/half indoor_tiny runs/indoor_tiny_my_folder,weight=0.5
 depthrefl train finish --run runs/tiny --val-data nyu,list=nyu/val.txt
 depthrefl train --finetune models/indoor_tiny --data my_folder
 torchrun --nproc-per-node 2 -m -- depthrefl_ros train stage2 --run runs/tiny ...
@@ -64,9 +65,13 @@ def build_parser() -> argparse.ArgumentParser:
         add_network_options(stage)
         add_machine_options(stage)
 
-    average = command("average", "average the weights of runs that began from the same weights")
+    average = command("average", "average runs, or a model and what a run made of it")
     add_run_option(average)
-    average.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of the runs")
+    average.add_argument(
+        "runs", nargs="+", metavar="RUN[,weight=W]",
+        help="folder of a run or a bundle, or a shipped model's name; the weight is its share in "
+        "the mean (default 1)",
+    )  # fmt: skip
 
     finish = command("finish", "write final.safetensors, calibration.json and metrics.json")
     add_run_option(finish)

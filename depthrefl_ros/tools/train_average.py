@@ -6,8 +6,9 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from depthrefl_ros.engine.bundle import SHIPPED, Bundle, is_bundle
 from depthrefl_ros.network.checkpoints import load_weights, save_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import ToolError
@@ -22,18 +23,24 @@ def average(arguments: argparse.Namespace) -> int:
     """Write ``RUN/average/checkpoint-STEPS``; return the exit code.
 
     Raises:
-        ToolError: a run has no checkpoint, or its record is damaged.
-        ValueError: two runs have different architectures.
+        ToolError: a member is neither a run with a checkpoint nor a bundle, or its record is
+            damaged.
+        ValueError: two members have different architectures, or a share is no positive number.
     """
-    checkpoints = [newest_of(run) for run in arguments.runs]
-    members = [load_member(checkpoint) for checkpoint in checkpoints]
-    records = [record for _, record in members]
-    model = average_weights([model for model, _ in members])
+    members = [read_member(text) for text in arguments.runs]
+    shares = [member.share for member in members]
+    records = [member.record for member in members]
+    model = average_weights([member.model for member in members], shares)
     steps = sum(record["step"] for record in records)
     folder = arguments.run / AVERAGE / f"checkpoint-{steps:08d}"
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / "ema.safetensors", model)
-    names = ", ".join(str(checkpoint) for checkpoint in checkpoints)
+    total = sum(shares)
+    is_even = len(set(shares)) == 1
+    names = ", ".join(
+        member.name if is_even else f"{share / total:.3g} {member.name}"
+        for member, share in zip(members, shares, strict=True)
+    )
     state = {
         "step": steps,
         "origin": f"the mean of {names}",
@@ -41,10 +48,56 @@ def average(arguments: argparse.Namespace) -> int:
         "model": records[0]["model"],
     }
     (folder / "state.json").write_text(json.dumps(state, indent=1))
-    history = [leg for checkpoint in checkpoints for leg in legs_of(checkpoint)]
+    history = [leg for member in members for leg in member.legs]
     (folder.parent / "data.json").write_text(json.dumps(history, indent=1))
     print(f"wrote {folder / 'ema.safetensors'}: {state['origin']}")
     return 0
+
+
+class Member(NamedTuple):
+    """One of the networks that are averaged.
+
+    Attributes:
+        name: where it is.
+        share: in the mean, relative to the others'.
+        model: its weights.
+        record: ``step``, ``settings`` and ``model`` as in a checkpoint's ``state.json``.
+        legs: what it was trained on.
+    """
+
+    name: str
+    share: float
+    model: DepthModel
+    record: dict[str, Any]
+    legs: list[dict[str, Any]]
+
+
+def read_member(text: str) -> Member:
+    """Read ``RUN[,weight=W]``, where RUN is a run's folder, a bundle's, or a shipped model's name.
+
+    Raises:
+        ToolError: it is none of these, the weight is no number, or a record is damaged.
+    """
+    place, mark, written = text.rpartition(",weight=")
+    place = place if mark else text
+    try:
+        share = float(written) if mark else 1.0
+    except ValueError as error:
+        raise ToolError(f"{text!r}: weight is {written!r}; a number is needed") from error
+    folder = Path(place)
+    if not (is_bundle(folder) or is_bundle(SHIPPED / place)):
+        checkpoint = newest_of(folder)
+        model, record = load_member(checkpoint)
+        return Member(str(checkpoint), share, model, record, legs_of(checkpoint))
+    bundle = Bundle.load(place)
+    told = bundle.description.get("training", {})
+    if "architecture" not in bundle.description or "settings" not in told:
+        raise ToolError(f"{place}: was not trained by `depthrefl train`; only such can be averaged")
+    architecture = bundle.description["architecture"]
+    model = create_model(ModelConfig.from_dict(architecture))
+    load_weights(bundle.path("model.safetensors"), model)
+    record = {"step": told["steps"], "settings": told["settings"], "model": architecture}
+    return Member(bundle.name, share, model, record, told["history"])
 
 
 def newest_of(run: Path) -> Path:
@@ -57,7 +110,9 @@ def newest_of(run: Path) -> Path:
         checkpoint = latest_checkpoint(run / stage)
         if checkpoint is not None:
             return checkpoint
-    raise ToolError(f"{run} holds no checkpoint in {' or '.join(_STAGES)}; run stage2 first")
+    raise ToolError(
+        f"{run} holds no checkpoint in {' or '.join(_STAGES)} and is no bundle; run stage2 first"
+    )
 
 
 def load_member(checkpoint: Path) -> tuple[DepthModel, dict[str, Any]]:

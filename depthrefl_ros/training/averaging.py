@@ -2,11 +2,13 @@
 
 Runs that begin from the same weights and differ in seed or augmentation end in one basin of the
 loss; the mean of their weights errs about as little as the mean of their answers, at the cost of
-one network.
+one network. The mean of a network and what fine-tuning made of it keeps most of what the former
+knew and of what the latter learnt (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,7 +17,9 @@ from depthrefl_ros.network.model import DepthModel
 
 
 @torch.no_grad()
-def average_weights(models: Sequence[DepthModel]) -> DepthModel:
+def average_weights(
+    models: Sequence[DepthModel], shares: Sequence[float] | None = None
+) -> DepthModel:
     """Return the first model with the mean of all models' parameters and statistics.
 
     Sums are taken in float64. BatchNorm's statistics are averaged like weights: the runs saw the
@@ -23,9 +27,11 @@ def average_weights(models: Sequence[DepthModel]) -> DepthModel:
 
     Args:
         models: at least one, all of one architecture.
+        shares: of each model in the mean, relative to the others'; None for equal ones.
 
     Raises:
-        ValueError: no model, or one of another architecture than the first.
+        ValueError: no model, one of another architecture than the first, or a share that is not
+            a number above 0.
     """
     if not models:
         raise ValueError("no models to average; at least one is needed")
@@ -36,8 +42,13 @@ def average_weights(models: Sequence[DepthModel]) -> DepthModel:
                 f"model {index} has another architecture than model 0: {model.config} and "
                 f"{first.config}"
             )
+    shares = [1.0] * len(models) if shares is None else shares
+    if not all(math.isfinite(share) and share > 0 for share in shares):
+        raise ValueError(f"shares are {list(shares)}; each must be a number above 0")
+    total = sum(shares)
     states = [model.state_dict() for model in models]
     for name, value in states[0].items():
         if value.dtype.is_floating_point:
-            value.copy_(torch.stack([state[name].double() for state in states]).mean(dim=0))
+            parts = zip(shares, states, strict=True)
+            value.copy_(sum(share / total * state[name].double() for share, state in parts))
     return first
