@@ -74,6 +74,16 @@ def test_float32_points_stay_float32_and_unknown_ones_unknown():
     assert np.isfinite(moved[0]).all() and np.isnan(moved[1]).all()
 
 
+def test_a_pose_is_written_as_text_and_read_back():
+    pose = some_pose(5)
+    found = Pose.from_text(pose.as_text())
+    assert np.allclose(found.rotation, pose.rotation, atol=1e-4)
+    assert np.allclose(found.translation, pose.translation, atol=1e-4)
+    for text in ("", "1 2 3", " ".join("1" * 12), "a " * 12):
+        with pytest.raises(ValueError):
+            Pose.from_text(text)
+
+
 def test_up_of_a_mount_is_the_floor_normal_in_the_camera():
     pose = Pose.from_mount(0.5, 0.3, 0.2)
     assert np.allclose(pose.rotation @ pose.up_in_source, (0, 0, 1))

@@ -107,6 +107,21 @@ class Pose(Value):
         )
         return cls(rotation, np.asarray(translation, np.float64))
 
+    @classmethod
+    def from_text(cls, text: str) -> Pose:
+        """Return the pose that ``as_text`` wrote.
+
+        Raises:
+            ValueError: the text is no rows of a pose.
+        """
+        rows = np.array(text.split(), np.float64).reshape(3, 4)
+        return cls(rows[:, :3], rows[:, 3])
+
+    def as_text(self) -> str:
+        """Return the three rows of ``[rotation | translation]``, metres, one after the other."""
+        rows = np.column_stack([self.rotation, self.translation])
+        return " ".join(f"{value:.5f}" for value in rows.ravel())
+
     def inverse(self) -> Pose:
         """source_from_target."""
         back = self.rotation.T

@@ -382,10 +382,10 @@ class Pipeline:
         self._diagnostics.measure("scale_factor", corrected.factor)
         self._diagnostics.state_fact("scale", corrected.scale.reason)
         if corrected.base_from_camera is not None:
-            height_m = corrected.base_from_camera.translation[2]
-            self._diagnostics.state_fact(
-                "camera_pose", f"{height_m:.2f} m up by {corrected.pose_source}"
-            )
+            pose = corrected.base_from_camera
+            words = f"{pose.translation[2]:.2f} m up by {corrected.pose_source}"
+            self._diagnostics.state_fact("camera_pose", words)
+            self._diagnostics.state_fact("base_from_camera", pose.as_text())
         if np.isfinite(corrected.floor_offset_m):
             self._diagnostics.measure("floor_offset_m", corrected.floor_offset_m)
         for kind, problem in corrected.problems.items():
