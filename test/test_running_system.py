@@ -77,7 +77,7 @@ def running(ros, tmp_path_factory):
 
 
 def test_without_a_node_it_says_what_to_look_at(looker, monkeypatch):
-    monkeypatch.setattr(running_system, "_running", lambda node: [])
+    monkeypatch.setattr(running_system, "running_nodes", lambda node: [])
     found = looker()
     assert list(found) == ["node"] and found["node"].state == "error"
     assert "ROS_DOMAIN_ID" in found["node"].text

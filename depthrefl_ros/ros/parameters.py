@@ -286,7 +286,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
-_SECTIONS = {
+SECTIONS = {
     "model": "The model and what runs it",
     "inputs": "What comes in, and which frames are dropped",
     "estimator": "What may be believed. /diagnostics has each gate's share (gated_edge_percent...)",
@@ -317,8 +317,8 @@ def config_text() -> str:
     lines = [f"# {line}".rstrip() for line in _HEAD.splitlines()]
     lines += ["/**:", "  ros__parameters:"]
     for item in fields(Parameters):
-        if item.name in _SECTIONS:
-            title = f"# --- {_SECTIONS[item.name]} "
+        if item.name in SECTIONS:
+            title = f"# --- {SECTIONS[item.name]} "
             lines += [f"    {title.ljust(95, '-')}", ""]
         value = getattr(Parameters(), item.name)
         found = described(value) if is_dataclass(value) else [(setting_of(item), value)]

@@ -22,6 +22,7 @@ EXIT_USER_ERROR = 2  # what argparse exits with as well
 _ROS = "source a ROS 2 distribution, or in the checkout pip install '.[ros]'"
 _TRAINING = "in the checkout, pip install '.[train]'"
 _BAGS = "in the checkout, pip install '.[bags]'"
+_VIEW = "in the checkout, pip install '.[view]'"
 _RENDERING = "in an environment with Python 3.11, pip install -r requirements-synth.txt"
 _CONVERSION = "in the checkout, pip install '.[convert]'"
 _INSTALL = {
@@ -31,6 +32,7 @@ _INSTALL = {
     **dict.fromkeys(("torch", "safetensors", "onnx", "h5py", "tensorboard"), _TRAINING),
     "transformers": "in the checkout, pip install '.[flagship]'",
     **dict.fromkeys(("rosbags", "mcap", "zstandard"), _BAGS),
+    **dict.fromkeys(("tornado", "foxglove"), _VIEW),
     **dict.fromkeys(("bpy", "mathutils", "OpenEXR"), _RENDERING),
 }
 

@@ -17,6 +17,7 @@ from depthrefl_ros.tools.command_line import EXIT_USER_ERROR, what_is_missing
 COMMANDS = {
     "demo": "play a recording, video or webcam through the node and write an overview",
     "predict": "estimate the depth of photographs, videos and recordings, without ROS",
+    "view": "show a running node on a web page, with sliders for its parameters",
     "annotate": "write a recording anew with depth in it, without ROS",
     "camera_source": "publish a recording, video, image folder or webcam as a ROS camera",
     "record": "record what the node publishes, with its timing",

@@ -23,6 +23,7 @@ from depthrefl_ros.tools.machine import Finding
 DISCOVERY_S = 2.0  # until the graph is known to a node that has just come
 _OUTPUT = "depth/relative"  # a topic that only this node publishes
 _IMAGES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
+_UNKNOWN = "_UNKNOWN_"  # of rmw: _NODE_NAME_UNKNOWN_
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 _CLOUDS = ("points/marking", "points/clearing", "points")
 _STATES = {
@@ -63,7 +64,7 @@ def findings(node: Node, listen_s: float) -> Iterator[Finding]:
     executor.add_node(node)
     try:
         _spin(executor, DISCOVERY_S)
-        names = _running(node)
+        names = running_nodes(node)
         if not names:
             text = (
                 "no node depthrefl in this ROS domain: start it, or set ROS_DOMAIN_ID, "
@@ -76,21 +77,32 @@ def findings(node: Node, listen_s: float) -> Iterator[Finding]:
         executor.remove_node(node)
 
 
-def _running(node: Node) -> list[tuple[str, str]]:
-    """Name and namespace of the nodes that publish what only ours does, or have its name."""
+def running_nodes(node: Node) -> list[tuple[str, str]]:
+    """Return name and namespace of the nodes that publish what only ours does, or have its name."""
     found = {one for one in node.get_node_names_and_namespaces() if one[0] == "depthrefl"}
     for topic, _ in node.get_topic_names_and_types():
         if topic.endswith(f"/{_OUTPUT}"):
             publishers = node.get_publishers_info_by_topic(topic)
             found |= {(one.node_name, one.node_namespace) for one in publishers}
-    return sorted(found)
+    # A publisher may be discovered before the node that it belongs to.
+    return sorted(one for one in found if _UNKNOWN not in one[0])
+
+
+def image_topics_of(node: Node, name: str, namespace: str) -> dict[str, type]:
+    """Return the image topics that a node subscribes to, each with its message's type.
+
+    Raises:
+        NodeNameNonExistentError: the node is not there (any more).
+    """
+    taken = node.get_subscriber_names_and_types_by_node(name, namespace)
+    return {topic: _IMAGES[kinds[0]] for topic, kinds in taken if kinds[0] in _IMAGES}
 
 
 def _look_at(
     node: Node, executor: SingleThreadedExecutor, name: str, namespace: str, listen_s: float
 ) -> Iterator[Finding]:
     taken = dict(node.get_subscriber_names_and_types_by_node(name, namespace))
-    image_topics = {one: _IMAGES[kinds[0]] for one, kinds in taken.items() if kinds[0] in _IMAGES}
+    image_topics = image_topics_of(node, name, namespace)
     info_topics = [one for one, kinds in taken.items() if kinds[0] == _CAMERA_INFO]
     base = "" if namespace == "/" else namespace
     clouds = [f"{base}/{one}" for one in _CLOUDS]

@@ -1,0 +1,324 @@
+"""The web server of the live page: one page, its scripts, and a WebSocket for each viewer.
+
+Two kinds of strangers are kept out although they come from a browser on this machine: a page
+whose name was made to resolve to this machine (DNS rebinding) by the name that it asks for, and
+another site's script by its Origin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import tornado
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, HTTPError, RequestHandler
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from depthrefl_ros.tools.command_line import ToolError
+
+LOOPBACK = "127.0.0.1"
+FOLDER = Path(__file__).parent
+PAGES = {
+    "/": ("live_page.html", "text/html"),
+    "/live_page.js": ("live_page.js", "text/javascript"),
+    "/live_settings.js": ("live_settings.js", "text/javascript"),
+}
+MAX_VIEWERS = 16
+MAX_ASKED_BYTES = 4096  # of a message from a browser
+LINGER_S = 2.0  # the node is listened to for so long after the last viewer: pages are reloaded
+PING_S = 10.0
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Server": "depthrefl",
+}
+
+
+def may_ask(host: str, names: frozenset[str]) -> bool:
+    """Tell whether a Host header names this machine as a person would.
+
+    Ports do not count: an ssh tunnel ends at any. A number does for a name, since no page can make
+    its own address resolve to another.
+
+    Args:
+        host: the header.
+        names: by which this machine may be asked for, lower case; empty allows loopback only.
+    """
+    name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    if name == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return name in names
+    return address.is_loopback or bool(names)
+
+
+def machine_names(host: str) -> frozenset[str]:
+    """Return the names by which this machine may be asked for when bound to ``host``."""
+    if host in (LOOPBACK, "localhost", "::1"):
+        return frozenset()
+    own = socket.gethostname().lower()
+    return frozenset({host.lower(), own, f"{own}.local", socket.getfqdn().lower()})
+
+
+class Hub:
+    """Hands what the node gave to every viewer, each as fast as it takes it.
+
+    A viewer gets the next frame when it has drawn the last one: behind a slow line the picture is
+    seldom, not old.
+
+    Args:
+        greeting: the first message to a new viewer.
+        on_watched: told whether anybody looks.
+        on_set: gets parameter and value from a viewer; None where nobody may set anything.
+    """
+
+    def __init__(
+        self,
+        greeting: dict[str, Any],
+        on_watched: Callable[[bool], None],
+        on_set: Callable[[str, Any], None] | None,
+    ):
+        self._greeting, self._on_watched, self._on_set = greeting, on_watched, on_set
+        self._viewers: set[Viewer] = set()
+        self._frame: bytes | None = None
+        self._frame_number = 0
+        self._status: dict[str, Any] | None = None
+        self._values: dict[str, Any] = {}
+        self._is_watched = False
+
+    def take_frame(self, frame: bytes) -> None:
+        """Take the newest frame; viewers that are ready get it now."""
+        self._frame, self._frame_number = frame, self._frame_number + 1
+        for viewer in list(self._viewers):
+            self._feed(viewer)
+
+    def take_news(self, news: dict[str, Any]) -> None:
+        """Take news for everybody; what is current is kept for those who come later."""
+        if news["kind"] == "status":
+            if self._status is not None and self._status["node"] != news["node"]:
+                self._values.clear()
+                self._frame = None
+            self._status = news
+        elif news["kind"] == "values":
+            self._values.update(news["values"])
+        self._tell_all(news)
+
+    def join(self, viewer: Viewer) -> None:
+        """Take in a viewer and tell it all that is current."""
+        self._viewers.add(viewer)
+        viewer.tell(self._greeting)
+        if self._status is not None:
+            viewer.tell(self._status)
+        if self._values:
+            viewer.tell({"kind": "values", "values": self._values})
+        if not self._is_watched:
+            self._is_watched, self._frame = True, None
+            self._on_watched(True)
+        self._feed(viewer)
+
+    def leave(self, viewer: Viewer) -> None:
+        """Let a viewer go; the node is left alone soon after the last one."""
+        self._viewers.discard(viewer)
+        if not self._viewers:
+            asyncio.get_running_loop().call_later(LINGER_S, self._rest)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more viewers are taken."""
+        return len(self._viewers) >= MAX_VIEWERS
+
+    def hear(self, viewer: Viewer, asked: dict[str, Any]) -> None:
+        """Do what a viewer asks for."""
+        if asked.get("kind") == "ready":
+            viewer.is_ready = True
+            self._feed(viewer)
+        elif asked.get("kind") == "set" and self._on_set is not None:
+            self._on_set(str(asked.get("name")), asked.get("value"))
+
+    def close(self) -> None:
+        """Say goodbye to all viewers."""
+        for viewer in list(self._viewers):
+            viewer.close(1001, "the view has ended")
+
+    def _rest(self) -> None:
+        if not self._viewers and self._is_watched:
+            self._is_watched = False
+            self._on_watched(False)
+
+    def _feed(self, viewer: Viewer) -> None:
+        if viewer.is_ready and self._frame is not None and viewer.seen < self._frame_number:
+            viewer.is_ready, viewer.seen = False, self._frame_number
+            viewer.send(self._frame)
+
+    def _tell_all(self, news: dict[str, Any]) -> None:
+        text = json.dumps(news, allow_nan=False)
+        for viewer in list(self._viewers):
+            viewer.send(text)
+
+
+class _Guarded(RequestHandler):
+    """Answers only those who ask for this machine by a name of its own."""
+
+    def set_default_headers(self) -> None:
+        for name, value in _HEADERS.items():
+            self.set_header(name, value)
+
+    def check_host(self) -> None:
+        """Refuse a foreign Host.
+
+        Raises:
+            HTTPError: 403.
+        """
+        if not may_ask(self.request.host, self.application.settings["names"]):
+            raise HTTPError(403, "foreign host %r", self.request.host)
+
+    def write_error(self, status_code: int, **_: Any) -> None:
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(f"{status_code} {self._reason}\n")
+
+    def log_exception(self, kind: Any, error: Any, trace: Any) -> None:
+        if not isinstance(error, HTTPError):
+            super().log_exception(kind, error, trace)
+
+
+class Page(_Guarded):
+    """The page and its scripts."""
+
+    def initialize(self, file: str, kind: str) -> None:
+        """Take the file's name and its MIME type."""
+        self._file, self._kind = file, kind
+
+    def get(self) -> None:
+        """Answer with the file."""
+        self.check_host()
+        self.set_header("Content-Type", f"{self._kind}; charset=utf-8")
+        self.write((FOLDER / self._file).read_bytes())
+
+    def head(self) -> None:
+        """Answer with the headers alone."""
+        self.get()
+
+
+class Viewer(_Guarded, WebSocketHandler):
+    """One open page.
+
+    Attributes:
+        is_ready: whether it has drawn what it got.
+        seen: number of the last frame that it got.
+    """
+
+    def initialize(self, hub: Hub) -> None:
+        """Take the hub that it will join."""
+        self._hub = hub
+        self.is_ready, self.seen = True, 0
+
+    def check_origin(self, origin: str) -> bool:
+        """Tell whether a browser's page may connect: only one that came from here."""
+        return urlsplit(origin).netloc.lower() == self.request.host.lower()
+
+    async def get(self, *arguments: Any, **named: Any) -> None:
+        """Open the connection.
+
+        Raises:
+            HTTPError: 403 for a foreign host, 503 where there is no room.
+        """
+        self.check_host()
+        if self._hub.is_full:
+            raise HTTPError(503, "too many viewers")
+        await super().get(*arguments, **named)
+
+    def open(self) -> None:
+        """Join the others."""
+        self.set_nodelay(True)
+        self._hub.join(self)
+
+    def on_message(self, message: str | bytes) -> None:
+        """Hand on what the page asks for."""
+        try:
+            asked = json.loads(message)
+        except ValueError:
+            asked = None
+        if not isinstance(asked, dict):
+            self.close(1003, "JSON objects are understood")
+            return
+        self._hub.hear(self, asked)
+
+    def on_close(self) -> None:
+        """Leave the others, whatever ended the connection."""
+        self._hub.leave(self)
+
+    def tell(self, news: dict[str, Any]) -> None:
+        """Send news."""
+        self.send(json.dumps(news, allow_nan=False))
+
+    def send(self, data: bytes | str) -> None:
+        """Send a message; a connection that is going away costs nothing."""
+        try:
+            sent = self.write_message(data, binary=isinstance(data, bytes))
+        except WebSocketClosedError:
+            return
+        asyncio.ensure_future(_unless_closed(sent))
+
+
+async def _unless_closed(sent: Awaitable[None]) -> None:
+    try:
+        await sent
+    except (WebSocketClosedError, tornado.iostream.StreamClosedError):
+        pass
+
+
+def serve(hub: Hub, host: str, port: int) -> tuple[HTTPServer, int]:
+    """Begin to serve in the running event loop.
+
+    Args:
+        hub: of the viewers.
+        host: address to listen at.
+        port: to listen at; 0 takes a free one.
+
+    Returns:
+        The server and its port.
+
+    Raises:
+        ToolError: the address cannot be had.
+    """
+    pages = [(path, Page, {"file": file, "kind": kind}) for path, (file, kind) in PAGES.items()]
+    application = Application(
+        [*pages, ("/live", Viewer, {"hub": hub})],
+        names=machine_names(host),
+        websocket_ping_interval=PING_S,
+        websocket_max_message_size=MAX_ASKED_BYTES,
+        log_function=lambda handler: None,
+        default_handler_class=_Missing,
+    )
+    try:
+        sockets = bind_sockets(port, host)
+    except OSError as error:
+        raise ToolError(
+            f"{host}:{port}: {error.strerror or error}; choose another --port, or another --host"
+        ) from error
+    server = HTTPServer(application)
+    server.add_sockets(sockets)
+    return server, sockets[0].getsockname()[1]
+
+
+class _Missing(_Guarded):
+    """Whatever else is asked for."""
+
+    def prepare(self) -> None:
+        self.check_host()
+        raise HTTPError(404)

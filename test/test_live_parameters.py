@@ -1,0 +1,78 @@
+"""The live parameters as controls: which there are, and what they accept."""
+
+import pytest
+
+pytest.importorskip("rclpy")
+
+from rcl_interfaces.msg import ParameterType, ParameterValue
+
+from depthrefl_ros.ros.parameters import Parameters
+from depthrefl_ros.settings import Changeable, SettingError, described
+from depthrefl_ros.tools.live_parameters import live_controls, plain_value
+
+CONTROLS = live_controls()
+
+
+def test_every_live_number_switch_and_choice_is_a_control():
+    wanted = {
+        one.name
+        for one, default in described(Parameters())
+        if one.changeable is Changeable.ALWAYS
+        and (one.choices is not None or not isinstance(default, str))
+    }
+    assert set(CONTROLS) == wanted
+    assert {"min_confidence", "max_obstacle_height", "scale_correction"} <= wanted
+
+
+def test_what_needs_a_pause_or_names_a_file_is_none():
+    assert not {"model", "engine", "image_transport", "self_mask", "base_frame"} & set(CONTROLS)
+
+
+def test_controls_say_what_they_take():
+    one = CONTROLS["max_obstacle_height"].as_dict()
+    assert (one["kind"], one["unit"], one["default"]) == ("float", "m", 1.8)
+    assert one["low"] < one["default"] < one["high"] and one["description"]
+    assert CONTROLS["aspect_fit"].choices == ("pad", "crop")
+    assert CONTROLS["min_confidence"].group == "What may be believed"
+    assert CONTROLS["scan_min_height"].group == "For costmaps: scan"
+
+
+@pytest.mark.parametrize(
+    "name, value, kind",
+    [
+        ("min_confidence", 0.5, ParameterType.PARAMETER_DOUBLE),
+        ("max_range", 6, ParameterType.PARAMETER_DOUBLE),
+        ("cloud_stride", 2.0, ParameterType.PARAMETER_INTEGER),
+        ("median_filter", False, ParameterType.PARAMETER_BOOL),
+        ("aspect_fit", "crop", ParameterType.PARAMETER_STRING),
+    ],
+)
+def test_values_become_parameters(name, value, kind):
+    message = CONTROLS[name].parameter(value)
+    assert (message.name, message.value.type) == (name, kind)
+    assert plain_value(message.value) == value
+
+
+@pytest.mark.parametrize(
+    "name, value, hint",
+    [
+        ("min_confidence", 2.0, "between 0 and 0.99"),
+        ("min_confidence", "0.5", "of type float"),
+        ("min_confidence", float("nan"), "of type float|between"),
+        ("min_confidence", True, "of type float"),
+        ("cloud_stride", 1.5, "of type int"),
+        ("median_filter", 1, "of type bool"),
+        ("aspect_fit", "squash", "one of"),
+        ("aspect_fit", None, "of type str"),
+    ],
+)
+def test_what_a_parameter_cannot_be_is_refused(name, value, hint):
+    with pytest.raises(SettingError, match=hint) as refused:
+        CONTROLS[name].parameter(value)
+    assert name in str(refused.value) and repr(value) in str(refused.value)
+
+
+def test_lists_and_unset_parameters_have_no_plain_value():
+    assert plain_value(ParameterValue()) is None
+    kind = ParameterType.PARAMETER_DOUBLE_ARRAY
+    assert plain_value(ParameterValue(type=kind, double_array_value=[1.0])) is None
