@@ -168,6 +168,17 @@ class Prediction:
         """The rectified pinhole camera of the planes."""
         return self._view.rectification.network_camera
 
+    def beside(self, depth_m: np.ndarray) -> np.ndarray:
+        """Return a depth of the raw image's pixels (H, W) at the network's, (h, w) float32 NaN.
+
+        Args:
+            depth_m: (H, W) float32 metres, NaN where unknown, of the frame's size.
+        """
+        plane = self._view.rectification.depth_to_network(depth_m)
+        if self._view.unseen is not None:
+            plane[self._view.unseen] = np.nan
+        return plane
+
 
 @dataclass(eq=False)
 class DepthFrame:

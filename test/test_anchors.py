@@ -9,6 +9,7 @@ from room_depth import CAMERA, monocular, room_depth
 from depthrefl_ros.geometry.anchors import (
     RangeReading,
     ReadingWindow,
+    depth_anchor,
     ground_anchor,
     points_anchor,
     range_anchor,
@@ -194,3 +195,22 @@ def test_a_large_cloud_is_thinned():
     depth = room_depth(MOUNT)
     points = some_points(depth, 60_000)
     assert 1000 < len(points_anchor(depth, CAMERA, points)) <= 5000
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_a_depth_camera_tells_the_factor(factor):
+    depth = room_depth(MOUNT, [BOX])
+    reference = depth.copy()
+    reference[:30], reference[:, :20] = np.nan, np.nan
+    ratios = depth_anchor(depth * np.float32(factor), reference)
+    assert 2000 < len(ratios) <= 5000
+    assert ratios == pytest.approx(-math.log(factor), abs=1e-4)
+    assert not len(depth_anchor(depth, np.full_like(depth, np.nan)))
+
+
+def test_pixels_beside_a_step_of_a_depth_camera_are_left_out():
+    reference = np.full((CAMERA.height, CAMERA.width), 1.0, np.float32)
+    reference[:, 64:] = 3.0
+    predicted = np.roll(reference, 1, axis=1)  # a step that is a pixel off
+    ratios = depth_anchor(predicted, reference)
+    assert len(ratios) and np.abs(ratios).max() < 1e-6

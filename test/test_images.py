@@ -14,6 +14,7 @@ from depthrefl_ros.ros.convert.images import (
     ImageBuffer,
     MessageError,
     compressed_image_to_array,
+    depth_image_to_metres,
     image_to_array,
     write_millimetres,
 )
@@ -437,3 +438,43 @@ def test_millimetres_round_and_what_is_unknown_is_0():
     write_millimetres(depth, out)
     assert out.tolist() == [[1234, 1235, 65535, 0], [0, 0, 0, 0]]
     assert np.isnan(depth[1, 0])  # which is somebody else's
+
+
+def depth_message(values, encoding, big=False, padding=0) -> Image:
+    kind = np.dtype((">" if big else "<") + ("f4" if encoding == "32FC1" else "u2"))
+    rows = np.ascontiguousarray(values.astype(kind)).view(np.uint8)
+    rows = np.pad(rows.reshape(len(values), -1), ((0, 0), (0, padding)))
+    height, width = values.shape
+    message = Image(height=height, width=width, encoding=encoding, step=rows.shape[1])
+    message.is_bigendian = int(big)
+    message.data = array("B", rows.tobytes())
+    return message
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("padding", [0, 5])
+def test_depth_is_read_in_metres(big, padding):
+    millimetres = np.array([[0, 1500, 65535], [1, 2, 3]], np.uint16)
+    metres = depth_image_to_metres(depth_message(millimetres, "16UC1", big, padding), "depth")
+    assert metres.dtype == np.float32 and np.isnan(metres[0, 0])
+    assert metres[0, 1:] == pytest.approx([1.5, 65.535])
+    floats = np.array([[0.5, np.nan], [np.inf, 2.0]], np.float32)
+    found = depth_image_to_metres(depth_message(floats, "32FC1", big, padding), "depth")
+    np.testing.assert_array_equal(found, floats)
+
+
+@pytest.mark.parametrize(
+    "changes, complaint",
+    [
+        ({"encoding": "bgr8"}, "depth: encoding is 'bgr8'; a depth image of 16UC1"),
+        ({"step": 3}, "depth: step is 3 bytes; 3 pixels of 16UC1 need at least 6"),
+        ({"height": 4}, "depth: data has 12 bytes; step 6 x height 4 needs 24"),
+        ({"width": 0}, "depth: the image is 0x2"),
+    ],
+)
+def test_a_depth_image_that_cannot_be_one_is_named(changes, complaint):
+    message = depth_message(np.ones((2, 3), np.uint16), "16UC1")
+    for name, value in changes.items():
+        setattr(message, name, value)
+    with pytest.raises(MessageError, match=complaint):
+        depth_image_to_metres(message, "depth")

@@ -2,13 +2,14 @@
 
 import math
 import signal
+from array import array
 
 import numpy as np
 import pytest
 from box_scene import true_depth
 from conftest import RunningProcess
 from exact_bundle import FINE, encoded, exact_bundle
-from node_harness import HEIGHT, MODULE, WIDTH, Harness, depth_of
+from node_harness import FRAME, HEIGHT, MODULE, WIDTH, Harness, depth_of
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, PointCloud2
 
@@ -34,6 +35,7 @@ class Reference(Harness):
         self.picture = np.ascontiguousarray(encoded((1.0 / TRUTH - SHIFT) / SCALE)[..., ::-1])
         self.tenths = 10_000
         self.clouds = self.node.create_publisher(PointCloud2, "reference_points", 5)
+        self.depths = self.node.create_publisher(Image, "reference_depth", 5)
         self.received = {
             topic: self.collect(kind, topic, qos_profile_sensor_data)
             for topic, kind in KINDS.items()
@@ -52,6 +54,15 @@ class Reference(Harness):
         message = cloud_message(points.astype(np.float32), ("x", "y", "z"))
         message.header = header
         self.clouds.publish(message)
+
+    def depth(self, header, depth_m=TRUTH, frame_id=FRAME):
+        """A 16UC1 image in millimetres, 0 where the depth is not finite."""
+        millimetres = np.rint(np.nan_to_num(1000.0 * depth_m, nan=0.0)).astype(np.uint16)
+        height, width = millimetres.shape
+        message = Image(height=height, width=width, encoding="16UC1", step=2 * width)
+        message.header.stamp, message.header.frame_id = header.stamp, frame_id
+        message.data = array("B", millimetres.tobytes())
+        self.depths.publish(message)
 
     def send(self, **kinds):
         image = self.image()
@@ -77,7 +88,7 @@ def start(tmp_path_factory, without_torch, bundle, **parameters):
     return RunningProcess(log, MODULE, *arguments, environment=without_torch)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def relative_node(ros, tmp_path_factory, without_torch):
     bundle = exact_bundle(
         tmp_path_factory.mktemp("bundles") / "relative",
@@ -138,3 +149,48 @@ def test_a_relative_network_becomes_metric_and_is_relative_again_without_measure
     assert node.until(lambda: "by ground" in node.values()["scale"]), node.values()
     assert node.until(lambda: np.isfinite(node.newest_depth()).any())
     assert node.until(lambda: node.received["points/marking"][-1].width > 0)
+
+
+@pytest.fixture
+def with_depth_camera(ros, tmp_path_factory, without_torch):
+    """A node whose network says 1.3 times the depth, and a depth camera beside it."""
+    bundle = exact_bundle(tmp_path_factory.mktemp("bundles") / "metric", CAMERA)
+    mount = {"camera_height": HEIGHT_M, "camera_pitch": PITCH_DEG}
+    process = start(
+        tmp_path_factory, without_torch, bundle, scale_correction="reference_depth", **mount
+    )
+    harness = Reference()
+    harness.picture = np.ascontiguousarray(encoded(1.3 * TRUTH)[..., ::-1])
+    started = harness.spin_until(lambda: harness.values().get("state") == "active", 30)
+    assert started, process.output()
+    yield harness
+    harness.close()
+    assert process.stop(signal.SIGINT, timeout=10) == 0, process.output()
+
+
+def error_of(depth) -> float:
+    known = np.isfinite(depth)
+    return float(np.median(np.abs(depth[known] / TRUTH[known] - 1.0))) if known.any() else np.inf
+
+
+def test_a_depth_image_corrects_the_scale_of_a_metric_network(with_depth_camera):
+    node = with_depth_camera
+    missing = "nothing has come on reference_depth yet"
+    assert node.until(lambda: missing in node.values().get("message", "")), node.values()
+    near = pytest.approx(0.3, abs=0.02)
+    assert node.until(lambda: error_of(node.newest_depth()) == near)
+
+    holes = np.where(TRUTH < 4.0, TRUTH, np.nan)
+    assert node.until(lambda: error_of(node.newest_depth()) < 0.01, depth={"depth_m": holes})
+    near = pytest.approx(1 / 1.3, rel=0.005)
+    assert node.until(
+        lambda: float(node.values()["scale_factor"]) == near, depth={"depth_m": holes}
+    ), node.values()
+
+    aside = {"depth": {"frame_id": "camera_depth_optical_frame"}}
+    said = "in frame 'camera_depth_optical_frame', the image is 320x240"
+    assert node.until(lambda: said in node.values()["message"], **aside), node.values()
+    small = {"depth": {"depth_m": TRUTH[::2, ::2]}}
+    said = "reference_depth is 160x120 in frame"
+    assert node.until(lambda: said in node.values()["message"], **small), node.values()
+    assert error_of(node.newest_depth()) < 0.01  # the factor is held

@@ -363,6 +363,7 @@ def test_every_value_of_every_enumeration_can_be_activated(start):
 
     node = start()
     sensors = {"imu": Imu, "range": Range, "reference_points": PointCloud2}
+    sensors["reference_depth"] = Image
     publishers = [node.node.create_publisher(kind, topic, 5) for topic, kind in sensors.items()]
     depths = node.collect(Image, "depth/image", qos_profile_sensor_data)
     for one, default in described(Parameters()):

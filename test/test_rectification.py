@@ -226,3 +226,36 @@ def test_another_pinhole_sees_the_same_places():
     assert np.abs(nearest[100, 8:-8] - expected[8:-8]).max() <= 0.51 / 250.0
     back = reprojected(found, small, camera, cv2.INTER_LINEAR)
     np.testing.assert_allclose(back[:, 4:-4], x[:, 4:-4], atol=1e-3)
+
+
+# A depth camera beside the image.
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
+@pytest.mark.parametrize("distortion", [np.zeros(0), BARREL])
+def test_measured_depth_comes_to_the_pixels_that_the_network_sees(fit, distortion):
+    """A picture that is as bright as it is far goes one way, the depth the other."""
+    way = Rectification(Camera(640, 400, K, distortion), False, (96, 72), fit)
+    rows, columns = np.mgrid[:400, :640]
+    level = (40 + 0.25 * columns + 0.1 * rows).astype(np.uint8)
+    depth = level.astype(np.float32) / 10
+    seen, picture = way.depth_to_network(depth), way.to_network(level)
+    known = np.isfinite(seen)
+    assert seen.shape == (72, 96) and seen.dtype == np.float32
+    unseen = way.network_unseen()
+    assert unseen is None or not known[unseen].any()
+    assert known.mean() > 0.7
+    inner = cv2.erode(known.view(np.uint8), np.ones((3, 3))) > 0
+    assert np.abs(10 * seen[inner] - picture[inner]).max() < 4.0
+    full = way.rectify_depth(depth)
+    inner = cv2.erode(np.isfinite(full).view(np.uint8), np.ones((3, 3))) > 0
+    assert np.abs(10 * full[inner] - way.rectify(level)[inner]).max() < 2.0
+
+
+def test_holes_of_measured_depth_stay_holes():
+    way = Rectification(Camera.pinhole(64, 48, 50, 50, 31.5, 23.5), False, (32, 24))
+    depth = np.full((48, 64), 2.0, np.float32)
+    depth[10:20, 10:30] = np.nan
+    seen = way.depth_to_network(depth)
+    assert np.isnan(seen[6:9, 6:14]).all() and np.isfinite(seen[12:]).all()
+    assert set(np.unique(seen[np.isfinite(seen)])) == {2.0}

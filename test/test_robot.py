@@ -3,16 +3,19 @@
 import math
 import re
 import time
+from array import array
 
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time as Stamp
-from sensor_msgs.msg import Imu, Range
+from sensor_msgs.msg import Image, Imu, Range
 from std_msgs.msg import Header, String
 from transform_buffer import TransformBuffer, transform
 
+from depthrefl_ros.geometry.correction import CorrectionSettings
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.convert.clouds import cloud_message
+from depthrefl_ros.ros.convert.images import MessageError
 from depthrefl_ros.ros.parameters import Parameters
 from depthrefl_ros.ros.robot import Robot, needed_sensors
 from depthrefl_ros.settings import changed
@@ -350,11 +353,13 @@ def test_what_tells_of_another_moment_is_not_used(bench, topic, seconds, complai
         ("ground", {"imu"}),
         ("range", {"range"}),
         ("reference_points", {"reference_points"}),
-        ("auto", {"imu", "range", "reference_points"}),
+        ("reference_depth", {"reference_depth"}),
+        ("auto", {"imu", "range", "reference_points", "reference_depth"}),
     ],
 )
 def test_only_what_the_scale_correction_needs_is_looked_at(bench, scale_correction, topics):
-    assert needed_sensors(scale_correction) == topics
+    how = CorrectionSettings(scale_correction=scale_correction)
+    assert needed_sensors(how.anchors) == topics
     bench.robot.take("range", range_message())
     bench.robot.take("reference_points", cloud([[0, 0, 2]]))
     found = bench.at(scale_correction=scale_correction)
@@ -371,3 +376,63 @@ def test_after_a_jump_of_the_clock_the_sensors_are_forgotten(bench):
     assert (found.reading, found.points) == (None, None)
     assert found.up == pytest.approx([0, -1, 0])
     assert bench.buffer.was_cleared
+
+
+# A depth camera beside the image.
+
+
+def depth_image(seconds: float = NOW_S, frame_id=FRAME, millimetres=1500, size=(4, 3)) -> Image:
+    width, height = size
+    message = Image(header=header(seconds, frame_id), encoding="16UC1")
+    message.width, message.height, message.step = width, height, 2 * width
+    pixels = np.full((height, width), millimetres, np.uint16)
+    pixels[0, 0] = 0
+    message.data = array("B", pixels.tobytes())
+    return message
+
+
+def reference(bench, seconds: float = NOW_S, **changes):
+    parameters = changed(Parameters(), changes)
+    return bench.robot.reference_depth(header(seconds), (4, 3), parameters)
+
+
+def test_the_depth_image_nearest_in_time_is_taken(bench):
+    assert reference(bench) is None
+    for count in range(8):
+        bench.robot.take("reference_depth", depth_image(NOW_S + 0.03 * count, FRAME, 1000 + count))
+    found = reference(bench, NOW_S + 0.15)
+    assert found[1, 1] == pytest.approx(1.005) and math.isnan(found[0, 0])
+    assert reference(bench, NOW_S + 0.25)[1, 1] == pytest.approx(1.007)
+    bench.robot.forget_messages()
+    assert reference(bench) is None
+
+
+@pytest.mark.parametrize(
+    "message, complaint",
+    [
+        (depth_image(NOW_S - 0.2), "is 0.20 s older than the image: not used .reference_depth_t"),
+        (depth_image(NOW_S + 0.06), "is 0.06 s newer than the image: not used"),
+        (depth_image(frame_id="ir"), "is 4x3 in frame 'ir', the image is 4x3 in 'camera_optical"),
+        (depth_image(size=(8, 6)), "is 8x6 in frame 'camera_optical_frame', the image is 4x3"),
+    ],
+)
+def test_a_depth_image_that_does_not_go_with_the_image_is_told(bench, message, complaint):
+    bench.robot.take("reference_depth", message)
+    with pytest.raises(MessageError, match=complaint):
+        reference(bench)
+
+
+def test_stamps_within_the_tolerance_and_the_frame_that_is_set_go_with_the_image(bench):
+    bench.robot.take("reference_depth", depth_image(NOW_S - 0.2))
+    assert reference(bench, reference_depth_tolerance=0.25) is not None
+    bench.robot.take("reference_depth", depth_image(frame_id="lens"))
+    assert reference(bench, optical_frame_id="lens") is not None
+
+
+def test_distances_that_are_none_are_unknown(bench):
+    message = depth_image()
+    values = np.array([[0.0, -1.0, math.inf, math.nan]] * 2 + [[1.0, 2.0, 3.0, 4.0]], np.float32)
+    message.encoding, message.step, message.data = "32FC1", 16, array("B", values.tobytes())
+    bench.robot.take("reference_depth", message)
+    found = reference(bench)
+    assert np.isnan(found[:2]).all() and (found[2] == values[2]).all()

@@ -8,6 +8,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
+from depthrefl_ros.geometry.scale import ANCHORS
 from depthrefl_ros.ros.parameters import InputSettings
 from depthrefl_ros.ros.robot import SENSOR_TYPES
 from depthrefl_ros.ros.subscriptions import (
@@ -128,14 +129,14 @@ def test_after_a_reset_the_sequence_begins_anew():
 class Listener:
     """Subscriptions of a peer's node, and what came by topic."""
 
-    def __init__(self, peer, scale_correction="none", **settings):
+    def __init__(self, peer, anchors=(), **settings):
         self.images, self.missed, self.infos = [], [], []
         self.sensors = {name: [] for name in SENSOR_TYPES}
         self.guarded = []
         self.subscriptions = Subscriptions(
             peer.node,
             InputSettings(**settings),
-            scale_correction,
+            anchors,
             self._take_image,
             self.infos.append,
             lambda topic, message: self.sensors[topic].append(message),
@@ -245,25 +246,24 @@ def test_compressed_transport_listens_beside_the_image_topic(peer, listen, other
 
 
 @pytest.mark.parametrize(
-    "scale_correction, topics",
+    "anchors, topics",
     [
-        ("none", set()),
-        ("ground", {"imu"}),
-        ("range", {"range"}),
-        ("reference_points", {"reference_points"}),
-        ("auto", {"imu", "range", "reference_points"}),
+        ((), set()),
+        (("ground",), {"imu"}),
+        (("range",), {"range"}),
+        (("reference_points",), {"reference_points"}),
+        (("reference_depth",), {"reference_depth"}),
+        (ANCHORS, set(SENSOR_TYPES)),
     ],
 )
-def test_sensors_are_listened_to_only_where_the_scale_needs_them(
-    peer, listen, scale_correction, topics
-):
+def test_sensors_are_listened_to_only_where_the_scale_needs_them(peer, listen, anchors, topics):
     listener = listen()
 
     def listened_to() -> set[str]:
         return {name for name in SENSOR_TYPES if peer.node.count_subscribers(name)}
 
     assert peer.spin_until(lambda: listened_to() == set())
-    listener.subscriptions.follow_scale_correction(scale_correction)
+    listener.subscriptions.follow_anchors(anchors)
     assert peer.spin_until(lambda: listened_to() == topics)
     publishers = {
         name: peer.node.create_publisher(SENSOR_TYPES[name], name, BEST_EFFORT) for name in topics
@@ -275,12 +275,12 @@ def test_sensors_are_listened_to_only_where_the_scale_needs_them(
 
     assert peer.spin_until(lambda: all(listener.sensors[name] for name in topics), do=send)
     assert all(isinstance(listener.sensors[name][0], SENSOR_TYPES[name]) for name in topics)
-    listener.subscriptions.follow_scale_correction("none")
+    listener.subscriptions.follow_anchors(())
     assert peer.spin_until(lambda: listened_to() == set())
 
 
 def test_sensors_are_listened_to_from_the_start(peer, listen):
-    listen("ground")
+    listen(("ground",))
     assert peer.spin_until(lambda: peer.node.count_subscribers("imu") == 1)
 
 

@@ -147,6 +147,29 @@ class Rectification:
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         return self._padded(cv2.resize(seen, size, interpolation=how))
 
+    def depth_to_network(self, depth: np.ndarray) -> np.ndarray:
+        """Bring a depth that was measured beside the image to the network's pixels.
+
+        Args:
+            depth: (H, W) float32 of the raw image's pixels; NaN is unknown.
+
+        Returns:
+            (h, w) float32, the nearest pixel's, so that no surfaces mix; NaN where there is none.
+        """
+        canvas = np.full((self._network[1], self._network[0]), np.nan, np.float32)
+        size = (self._place.width, self._place.height)
+        seen = self._seen.of(self.rectify_depth(depth))
+        self._place.of(canvas)[...] = cv2.resize(seen, size, interpolation=cv2.INTER_NEAREST_EXACT)
+        return canvas
+
+    def rectify_depth(self, depth: np.ndarray) -> np.ndarray:
+        """Return a raw depth (H, W) float32 as the rectified camera sees it; NaN where unseen."""
+        if not self._is_warped:
+            return depth
+        return cv2.remap(
+            depth, *self._image_maps, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, (np.nan,)
+        )
+
     def _padded(self, content: np.ndarray) -> np.ndarray:
         if content.shape[:2] == (self._network[1], self._network[0]):
             return content

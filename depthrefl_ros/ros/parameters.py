@@ -83,6 +83,12 @@ class InputSettings:
         "Image file of the camera's size; depth under its non-zero pixels becomes NaN. It hides "
         "the robot's own bumper.",
     )
+    reference_depth_tolerance_s: float = setting(
+        0.05,
+        "Largest difference between the stamps of an image and of the depth image on "
+        "reference_depth that goes with it.",
+        limits=(0.0, 1.0),
+    )
     max_rate_hz: float = setting(
         0.0, "Frames that come faster are dropped. 0 is off.", limits=(0.0, 1000.0)
     )

@@ -21,7 +21,13 @@ from std_msgs.msg import Header
 
 from depthrefl_ros.estimator import DepthEstimator, DepthFrame, Frame, Prediction, StepTimer
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.correction import Corrected, DepthCorrection, Surround, uncorrected
+from depthrefl_ros.geometry.correction import (
+    REFERENCE_DEPTH,
+    Corrected,
+    DepthCorrection,
+    Surround,
+    uncorrected,
+)
 from depthrefl_ros.ros.camera_lookup import CameraLookup, NoCameraError, view_doubts
 from depthrefl_ros.ros.convert.images import MessageError, compressed_image_to_array, image_to_array
 from depthrefl_ros.ros.diagnostics import Diagnostics
@@ -158,6 +164,9 @@ class Pipeline:
         with timer.step("robot"):
             surround = self._robot.at(header, time_s, settings.parameters)
         prediction = self._predict(frame, settings, timer)
+        if REFERENCE_DEPTH in settings.parameters.correction.anchors:
+            with timer.step("reference"):
+                surround = self._with_reference(received, prediction, surround)
         with timer.step("correct"):
             corrected = self._correct(prediction, surround, settings, wanted)
         depth = self._believe(prediction, corrected, settings, wanted, timer)
@@ -176,6 +185,23 @@ class Pipeline:
             raise _LeftBehindError
         self.engine_failures = 0
         return prediction
+
+    def _with_reference(
+        self, received: Received, prediction: Prediction, surround: Surround
+    ) -> Surround:
+        """Add what a depth camera saw; where it cannot be used, say so."""
+        camera, parameters = prediction.frame.camera, received.settings.parameters
+        size = (camera.width, camera.height)
+        try:
+            depth_m = self._robot.reference_depth(received.message.header, size, parameters)
+        except MessageError as error:
+            return replace(surround, problems={**surround.problems, REFERENCE_DEPTH: str(error)})
+        if depth_m is None:
+            if parameters.correction.scale_correction == "auto":
+                return surround
+            missing = f"nothing has come on {REFERENCE_DEPTH} yet"
+            return replace(surround, problems={**surround.problems, REFERENCE_DEPTH: missing})
+        return replace(surround, reference_m=prediction.beside(depth_m))
 
     def _correct(
         self,

@@ -8,28 +8,40 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 from builtin_interfaces.msg import Time as Stamp
 from rclpy.node import Node
-from sensor_msgs.msg import Imu, PointCloud2, Range
+from sensor_msgs.msg import Image, Imu, PointCloud2, Range
 from std_msgs.msg import Header
 
 from depthrefl_ros.geometry.anchors import RangeReading
-from depthrefl_ros.geometry.correction import GROUND, RANGE, REFERENCE_POINTS, Surround
+from depthrefl_ros.geometry.correction import (
+    GROUND,
+    RANGE,
+    REFERENCE_DEPTH,
+    REFERENCE_POINTS,
+    Surround,
+)
 from depthrefl_ros.geometry.ground import up_from_acceleration
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.convert.clouds import cloud_to_points
-from depthrefl_ros.ros.convert.images import MessageError
+from depthrefl_ros.ros.convert.images import MessageError, depth_image_to_metres
 from depthrefl_ros.ros.parameters import MountSettings, Parameters
 from depthrefl_ros.ros.transforms import TransformError, Transforms, open_tf2_buffer
 
 IMU = "imu"
-SENSOR_TYPES = {IMU: Imu, RANGE: Range, REFERENCE_POINTS: PointCloud2}
+SENSOR_TYPES = {
+    IMU: Imu,
+    RANGE: Range,
+    REFERENCE_POINTS: PointCloud2,
+    REFERENCE_DEPTH: Image,
+}
 # Further from the image's stamp than this, a message tells of another moment, seconds.
 _SAME_MOMENT_S = 0.3
+_DEPTHS = 5  # depth images kept, to find the one of the image's stamp
 _GRAVITY_READINGS = 50  # averaged: vibration cancels
 # The default base frame and what stands in for it where TF does not know it (REP-120).
 _FOOTPRINT, _BODY = "base_footprint", "base_link"
@@ -43,12 +55,9 @@ def seconds_of(stamp: Stamp) -> float:
     return stamp.sec + 1e-9 * stamp.nanosec
 
 
-def needed_sensors(scale_correction: str) -> frozenset[str]:
-    """Return the topics of ``SENSOR_TYPES`` that a value of ``scale_correction`` needs."""
-    if scale_correction == "auto":
-        return frozenset(SENSOR_TYPES)
-    needed = {IMU} if scale_correction == GROUND else {scale_correction}
-    return frozenset(needed & SENSOR_TYPES.keys())
+def needed_sensors(anchors: Sequence[str]) -> frozenset[str]:
+    """Return the topics of ``SENSOR_TYPES`` that some anchors of the scale need."""
+    return frozenset(IMU if one == GROUND else one for one in anchors)
 
 
 class Robot:
@@ -77,13 +86,14 @@ class Robot:
         self._gravity: deque[Imu] = deque(maxlen=_GRAVITY_READINGS)
         self._range: Range | None = None
         self._cloud: PointCloud2 | None = None
+        self._depths: deque[Image] = deque(maxlen=_DEPTHS)
         self._points: tuple[PointCloud2 | None, np.ndarray] = (None, np.zeros((0, 3)))
 
     def close(self) -> None:
         """End the listening to TF."""
         self._transforms.close()
 
-    def take(self, topic: str, message: Imu | Range | PointCloud2) -> None:
+    def take(self, topic: str, message: Imu | Range | PointCloud2 | Image) -> None:
         """Store a sensor's message.
 
         Args:
@@ -94,6 +104,8 @@ class Robot:
             self._gravity.append(message)
         elif topic == RANGE:
             self._range = message
+        elif topic == REFERENCE_DEPTH:
+            self._depths.append(message)
         else:
             self._cloud = message
 
@@ -106,6 +118,53 @@ class Robot:
             parameters: the node's.
         """
         return _Look(self, header, time_s, parameters).surround()
+
+    def reference_depth(
+        self, header: Header, size: tuple[int, int], parameters: Parameters
+    ) -> np.ndarray | None:
+        """Return what a depth camera saw beside an image.
+
+        Looked for when the network is done: a depth image often comes a little after the picture
+        of the same stamp, and no frame waits for it.
+
+        Args:
+            header: of the image, as it came.
+            size: (width, height) of the image, pixels.
+            parameters: the node's.
+
+        Returns:
+            (H, W) float32 metres of the image's pixels, NaN where unknown; None where no depth
+            image ever came.
+
+        Raises:
+            MessageError: there is none of the image's moment, or it is not aligned with it.
+        """
+        depths = list(self._depths)
+        if not depths:
+            return None
+        wanted_s = seconds_of(header.stamp)
+        tolerance_s = parameters.inputs.reference_depth_tolerance_s
+        ahead_s, message = min(  # of several as near the newest
+            ((seconds_of(one.header.stamp) - wanted_s, one) for one in reversed(depths)),
+            key=lambda pair: abs(pair[0]),
+        )
+        if abs(ahead_s) > tolerance_s:
+            raise MessageError(
+                f"{REFERENCE_DEPTH} is {abs(ahead_s):.2f} s {'newer' if ahead_s > 0 else 'older'} "
+                f"than the image: not used (reference_depth_tolerance is {tolerance_s:g} s)"
+            )
+        theirs, frames = message.header.frame_id, {header.frame_id, parameters.optical_frame_id}
+        found = (message.width, message.height)
+        if found != size or theirs not in frames:
+            raise MessageError(
+                f"{REFERENCE_DEPTH} is {found[0]}x{found[1]} in frame {theirs!r}, the image is "
+                f"{size[0]}x{size[1]} in {header.frame_id!r}: not used; take the depth topic that "
+                "the driver aligns with the image"
+            )
+        depth_m = depth_image_to_metres(message, REFERENCE_DEPTH)
+        with np.errstate(invalid="ignore"):
+            depth_m[~((depth_m > 0.0) & (depth_m < np.inf))] = np.nan
+        return depth_m
 
 
 class _Look:
@@ -126,7 +185,7 @@ class _Look:
         scan_frame = self._parameters.scan_frame or self._base_frame
         scan_from_camera, scan_problem = self._try_from_camera(scan_frame)
         self._check_level(scan_frame, scan_from_camera)
-        sensors = needed_sensors(self._parameters.correction.scale_correction)
+        sensors = needed_sensors(self._parameters.correction.anchors)
         reading, camera_from_ranger = self._reading() if RANGE in sensors else (None, None)
         return Surround(
             time_s=self._time_s,

@@ -85,7 +85,7 @@ class Session:
             self._subscriptions = Subscriptions(
                 node,
                 parameters.inputs,
-                parameters.correction.scale_correction,
+                parameters.correction.anchors,
                 self._on_image,
                 self._cameras.add,
                 robot.take,
@@ -134,8 +134,8 @@ class Session:
 
     def follow_settings(self) -> None:
         """Listen to what the model's settings now need; frames take them by themselves."""
-        how = self._model.settings.parameters.correction.scale_correction
-        self._subscriptions.follow_scale_correction(how)
+        anchors = self._model.settings.parameters.correction.anchors
+        self._subscriptions.follow_anchors(anchors)
 
     def close(self, timeout_s: float) -> None:
         """Stop to listen and to work, tell the costmap, in this order.

@@ -144,7 +144,7 @@ class Subscriptions:
     Args:
         node: that subscribes.
         settings: ``image_transport`` and ``image_reliability`` are used.
-        scale_correction: which other sensors are needed.
+        anchors: which of the other sensors are needed, ``CorrectionSettings.anchors``.
         on_image: called with each image message and how many went missing before it.
         on_camera_info: called with each CameraInfo.
         on_sensor: called with topic (``robot.SENSOR_TYPES``) and message of every other sensor.
@@ -159,7 +159,7 @@ class Subscriptions:
         self,
         node: Node,
         settings: InputSettings,
-        scale_correction: str,
+        anchors: Sequence[str],
         on_image: Callable[[Image | CompressedImage, int], None],
         on_camera_info: Callable[[CameraInfo], None],
         on_sensor: Callable[[str, Any], None],
@@ -174,7 +174,7 @@ class Subscriptions:
         self.camera_info_topic = node.resolve_topic_name("camera_info")
         self._subscriptions: dict[str, tuple[list[QoSProfile], list[Subscription]]] = {}
         self._gaps = SequenceGaps()
-        self._sensors = needed_sensors(scale_correction)
+        self._sensors = needed_sensors(anchors)
         self.follow_graph()
         # Steady: under use_sim_time the node's own clock may stand still.
         self._timer = node.create_timer(
@@ -200,9 +200,9 @@ class Subscriptions:
             else:
                 self._unsubscribe(topic)
 
-    def follow_scale_correction(self, scale_correction: str) -> None:
-        """Listen to the sensors that ``scale_correction`` now needs, and to no others."""
-        self._sensors = needed_sensors(scale_correction)
+    def follow_anchors(self, anchors: Sequence[str]) -> None:
+        """Listen to the sensors that these anchors need, and to no others."""
+        self._sensors = needed_sensors(anchors)
         self.follow_graph()
 
     def words(self) -> str:

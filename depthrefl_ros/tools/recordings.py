@@ -311,13 +311,12 @@ def depth_from_message(message: Any, topic: str) -> np.ndarray:
         if millimetres is None or millimetres.dtype != np.uint16 or millimetres.ndim != 2:
             raise ToolError(f"{topic}: format {message.format!r} is no 16 bit PNG of one channel")
         return _metres(millimetres)
-    if message.encoding not in ("32FC1", "16UC1"):
-        raise ToolError(f"{topic}: encoding {message.encoding!r}; 32FC1 or 16UC1 is needed")
-    order = ">" if message.is_bigendian else "<"
-    dtype = np.dtype(order + ("f4" if message.encoding == "32FC1" else "u2"))
-    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-    values = np.ascontiguousarray(rows[:, : message.width * dtype.itemsize]).view(dtype)
-    return values.astype(np.float32) if message.encoding == "32FC1" else _metres(values)
+    from depthrefl_ros.ros.convert.images import MessageError, depth_image_to_metres
+
+    try:
+        return depth_image_to_metres(message, topic)
+    except MessageError as error:
+        raise ToolError(str(error)) from error
 
 
 def _from_compressed_depth(message: Any, topic: str) -> np.ndarray:

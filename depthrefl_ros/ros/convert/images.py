@@ -21,6 +21,7 @@ from depthrefl_ros.ros.convert.encodings import (
     PLAIN_ENCODINGS,
     MessageError,
     bayer_pattern,
+    check_layout,
     converted_to_bgr,
     demosaic,
     plain_view,
@@ -34,6 +35,7 @@ __all__ = [
     "ImageBuffer",
     "MessageError",
     "compressed_image_to_array",
+    "depth_image_to_metres",
     "image_to_array",
     "write_millimetres",
 ]
@@ -148,6 +150,38 @@ class ImageBuffer:
         self.message.data = array("B", bytes(height * step))
         shape = (height, width) if channels == 1 else (height, width, channels)
         self.pixels = np.frombuffer(self.message.data, dtype).reshape(shape)
+
+
+def depth_image_to_metres(message: Image, topic: str) -> np.ndarray:
+    """Return the depth of an image message (REP-118).
+
+    Args:
+        message: of encoding 32FC1 (metres) or 16UC1 (millimetres, 0 unknown).
+        topic: named in errors.
+
+    Returns:
+        (H, W) float32 metres; NaN where 16UC1 has 0, and 32FC1 as it is.
+
+    Raises:
+        MessageError: another encoding, or size, step and data do not make an image.
+    """
+    size = {"32FC1": 4, "16UC1": 2, "mono16": 2}.get(message.encoding)
+    if size is None:
+        raise MessageError(
+            f"{topic}: encoding is {message.encoding!r}; a depth image of 16UC1 (millimetres) or "
+            "32FC1 (metres) is needed"
+        )
+    check_layout(message, size, topic)
+    kind = np.dtype(np.float32 if size == 4 else np.uint16)
+    kind = kind.newbyteorder(">" if message.is_bigendian else "<")
+    shape, strides = (message.height, message.width), (message.step, size)
+    values = np.ndarray(shape, kind, message.data, 0, strides)
+    if size == 4:
+        return values.astype(np.float32)
+    metres = values.astype(np.float32)
+    metres *= np.float32(1.0 / _MILLIMETRES)
+    metres[values == 0] = np.nan
+    return metres
 
 
 def write_millimetres(depth_m: np.ndarray, out: np.ndarray) -> None:
