@@ -52,6 +52,13 @@ def require_packages(needed_for: Mapping[str, str]) -> None:
         raise LaunchError(f"not installed: {wanted}: sudo apt install {debian}")
 
 
+def package_share(package: str) -> Path:
+    """Return the share folder of a package that is installed (``require_packages``)."""
+    from ament_index_python.packages import get_package_share_directory
+
+    return Path(get_package_share_directory(package))
+
+
 def truth(name: str, value: str) -> bool:
     """Return the truth value of a launch argument.
 
@@ -109,6 +116,18 @@ def namespace(name: str, value: str) -> str:
     """
     found = value.strip("/")
     return topic(name, found) if found else ""
+
+
+def existing_path(name: str, value: str) -> str:
+    """Return the path of a file or folder that is there, ``~`` resolved.
+
+    Raises:
+        LaunchError: there is none.
+    """
+    path = Path(os.path.expanduser(value))
+    if not path.exists():
+        raise LaunchError(f"{name} is {value!r}: there is no such file or folder")
+    return str(path)
 
 
 def existing_file(name: str, value: str) -> str:

@@ -24,6 +24,8 @@ ARGUMENTS = {
     "image_topic": ("image", "The camera's images; compressed ones are below it."),
     "camera_info_topic": ("camera_info", "The camera's CameraInfo."),
     "image_transport": ("", "raw or compressed; empty leaves it to params_file."),
+    "image_is_rectified": ("", "true for images that are rectified; empty: params_file."),
+    "optical_frame_id": ("", "frame_id of all results, where the images state a wrong one."),
     "model": ("", "Name of a shipped model or path of a bundle; empty leaves it to params_file."),
     "engine": ("", "auto, tensorrt, tensorrt_rtx, openvino or torch; empty: params_file."),
     "params_file": (str(CONFIG / "depthrefl.yaml"), "Parameters of the node."),
@@ -66,13 +68,14 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 def overrides(values: dict[str, str]) -> dict[str, str | bool]:
     """Return the parameters that arguments give; what is left empty stays as the file has it."""
     given: dict[str, str | bool] = {}
-    for name in ("use_sim_time", "autostart"):
+    for name in ("use_sim_time", "autostart", "image_is_rectified"):
         if values[name]:
             given[name] = launch_files.truth(name, values[name])
     if values["image_transport"]:
         transport = launch_files.one_of("image_transport", values["image_transport"], TRANSPORTS)
         given["image_transport"] = transport
-    given.update((name, values[name]) for name in ("model", "engine") if values[name])
+    texts = ("model", "engine", "optical_frame_id")
+    given.update((name, values[name]) for name in texts if values[name])
     return given
 
 

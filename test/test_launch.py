@@ -31,6 +31,8 @@ ARGUMENTS = {
     "image_topic",
     "camera_info_topic",
     "image_transport",
+    "image_is_rectified",
+    "optical_frame_id",
     "fixed_frame",
     "model",
     "engine",

@@ -1,0 +1,146 @@
+"""camera.launch.py, run by the real launch and launch_ros where they are installed."""
+
+import pytest
+from conftest import ROOT
+from rcl_interfaces.srv import GetParameters
+from test_launch import (  # noqa: F401
+    STAND_IN,
+    RunningLaunch,
+    entities,
+    install,
+    installed,
+    load_launch_file,
+    stand_ins,
+    texts,
+)
+
+from depthrefl_ros.camera_recipes import RECIPES
+from depthrefl_ros.launch_files import LaunchError
+
+CAMERA = ROOT / "launch" / "camera.launch.py"
+# A driver's own launch file, as strict as some are, with a default of its own for our arguments.
+DRIVER_LAUNCH = """
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+def generate_launch_description():
+    return LaunchDescription([
+        DeclareLaunchArgument("use_sim_time", default_value="false", choices=["true", "false"]),
+        DeclareLaunchArgument("namespace", default_value="zed"),
+        DeclareLaunchArgument("log_level", default_value="debug"),
+        DeclareLaunchArgument("camera_model"),
+        Node(package="zed_wrapper", executable="driver", namespace="zed", name="zed_node",
+             parameters=[{"model": LaunchConfiguration("camera_model")}], output="screen"),
+    ])
+"""
+
+
+@pytest.fixture
+def drivers(installed, tmp_path):  # noqa: F811
+    """Stand-ins for the drivers, which are not on PyPI."""
+    script = tmp_path / "stand_in.py"
+    script.write_text(STAND_IN)
+    for recipe in RECIPES.values():
+        if recipe.driver is not None:
+            install(tmp_path, recipe.driver.package, recipe.driver.executable or "driver", script)
+            share = tmp_path / "share" / recipe.driver.package / "launch"
+            share.mkdir(parents=True)
+            if recipe.driver.launch_file:
+                (share / recipe.driver.launch_file).write_text(DRIVER_LAUNCH)
+    return tmp_path
+
+
+def test_every_argument_is_described():
+    description = load_launch_file(CAMERA).generate_launch_description()
+    declared = {argument.name: argument for argument in description.get_launch_arguments()}
+    assert {"camera", "start_driver", "image_topic", "use_rviz"} <= set(declared)
+    assert all(len(argument.description) > 10 for argument in declared.values())
+
+
+@pytest.mark.parametrize("name", [one for one, recipe in RECIPES.items() if recipe.driver])
+def test_a_camera_needs_its_drivers_package(installed, name):  # noqa: F811
+    package = RECIPES[name].driver.package
+    with pytest.raises(LaunchError, match=f"not installed: {package} .for camera:={name}"):
+        entities(CAMERA, camera=name)
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        ({"camera": "webcam"}, "camera is 'webcam'; it must be one of v4l2_camera"),
+        ({}, "camera is ''; it must be one of"),
+        ({"camera": "bag"}, "bag is ''; give bag:=RECORDING, or start_driver:=false"),
+        ({"camera": "bag", "bag": "/none"}, "bag is '/none': there is no such file or folder"),
+        ({"camera": "usb_cam", "image_topic": "a b"}, "image_topic is 'a b'"),
+        ({"camera": "usb_cam", "start_driver": "2"}, "start_driver is '2'; it must be true or"),
+    ],
+)
+def test_what_cannot_be_is_refused(drivers, arguments, complaint):
+    with pytest.raises(LaunchError, match=complaint):
+        entities(CAMERA, **arguments)
+
+
+def test_gazebos_bridge_has_the_topics_that_the_node_takes(drivers):
+    nodes, _ = entities(CAMERA, camera="gazebo", image_topic="/front/image")
+    bridged = [one for one in texts(nodes[0]) if "gz.msgs" in one]
+    assert bridged[0].startswith("/front/image@sensor_msgs/msg/Image[")
+    assert bridged[1].startswith("/camera/camera_info@") and bridged[2].startswith("/clock@")
+
+
+def test_a_bag_is_played_with_its_clock(drivers, tmp_path):
+    module = load_launch_file(CAMERA)
+    values = {name: default for name, (default, _) in module.ARGUMENTS.items()}
+    [play] = module.driver(
+        {**values, "camera": "bag", "bag": str(tmp_path)}, RECIPES["bag"], {}, {}
+    )
+    words = [one[0].text for one in play.cmd]
+    assert words == ["ros2", "bag", "play", str(tmp_path), "--clock"]
+
+
+def parameters_of(peer, names):
+    request = GetParameters.Request(names=names)
+    answer = peer.call(GetParameters, "/depthrefl/get_parameters", request).values
+    return [one.string_value or one.bool_value for one in answer]
+
+
+def test_a_driver_that_is_a_node_and_ours_on_its_topics(drivers, peer, tmp_path):
+    settings = tmp_path / "driver.yaml"
+    settings.write_text("/**: {ros__parameters: {pixel_format: mjpeg2rgb, framerate: 15.0}}")
+    running = RunningLaunch(
+        tmp_path / "log.txt",
+        CAMERA,
+        camera="usb_cam",
+        video_device="/dev/video7",
+        driver_params_file=str(settings),
+        autostart="false",
+        image_transport="compressed",
+    )
+    try:
+        assert peer.spin_until(lambda: stand_ins(running.output()), 30), running.output()
+        names = ["image_transport", "image_is_rectified", "use_sim_time"]
+        assert parameters_of(peer, names) == ["compressed", False, False]
+        [said] = stand_ins(running.output()).values()
+    finally:
+        code = running.interrupt()
+    assert code == 0 and "Traceback" not in running.output(), running.output()
+    assert said["node"].startswith("/camera/")
+    given = said["parameters"]
+    assert given["video_device"] == "/dev/video7" and "camera_info_url" not in given
+    assert given["pixel_format"] == "mjpeg2rgb" and given["framerate"] == 15.0
+    assert given["frame_id"] == "camera_optical_frame"
+
+
+def test_a_drivers_launch_file_keeps_its_arguments_to_itself(drivers, peer, tmp_path):
+    running = RunningLaunch(
+        tmp_path / "log.txt", CAMERA, camera="zed", camera_model="zed2i", autostart="false"
+    )
+    try:
+        assert peer.spin_until(lambda: stand_ins(running.output()), 30), running.output()
+        # Not in the driver's namespace; rectified as the recipe says.
+        assert parameters_of(peer, ["image_is_rectified", "use_sim_time"]) == [True, False]
+        said = stand_ins(running.output())["/zed/zed_node"]
+    finally:
+        code = running.interrupt()
+    assert code == 0 and "Traceback" not in running.output(), running.output()
+    assert said["parameters"]["model"] == "zed2i"
