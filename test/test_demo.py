@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 import cv2
 import numpy as np
@@ -26,7 +28,8 @@ from recording_files import (
 )
 
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.demo import _node_arguments, _parser, main
+from depthrefl_ros.tools.demo import _parser, main
+from depthrefl_ros.tools.demo_commands import node_arguments
 from depthrefl_ros.tools.demo_report import is_of_demo
 from depthrefl_ros.tools.overview import OverviewRow, colour_error, depth_range, draw_overview
 from depthrefl_ros.tools.processes import (
@@ -170,6 +173,37 @@ def test_ctrl_c_leaves_results_or_a_clear_line(tmp_path, after):
         assert last.endswith("stopped before the node was ready; nothing was recorded")
 
 
+def test_live_shows_a_page_until_ctrl_c_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = camera_recording(tmp_path / "drive.mcap", 6)
+    log = tmp_path / "log.txt"
+    before = {*tmp_path.iterdir(), log}
+    arguments = ("--live", "--port", "0", "--source", str(source), "--model", "indoor_nano")
+    process = RunningProcess(log, "depthrefl_ros.tools.demo", *arguments)
+    try:
+        end = time.monotonic() + 60
+        while "watching /depthrefl" not in process.output():
+            assert time.monotonic() < end, process.output()
+            time.sleep(0.05)
+        address = process.output().split("open ")[1].split()[0]
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            assert b"<title>depthrefl" in answer.read()
+        code = process.stop(signal.SIGINT, timeout=30)
+    finally:
+        process.process.kill()
+    assert code == 0, process.output()
+    assert process.output().strip().endswith("view: ended")
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_live_tells_a_taken_port_in_the_pages_words(tmp_path, capfd):
+    source = camera_recording(tmp_path / "drive.mcap", 2)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["--live", "--port", port, "--source", str(source)]) == 2
+    assert f"127.0.0.1:{port}: Address already in use" in capfd.readouterr().err
+
+
 def test_an_output_folder_that_is_not_the_demos_stays_as_it_is(tmp_path, capsys):
     for name, content in (("report.json", '{"grade": "A"}'), ("report.json", "[]"), ("x", "")):
         folder = tmp_path / f"folder_{len(list(tmp_path.iterdir()))}"
@@ -192,7 +226,7 @@ def test_the_demo_knows_its_own_folder_and_that_of_a_run_that_failed(tmp_path):
 
 def test_a_photographs_cloud_is_thinned_until_it_passes():
     args = _parser().parse_args(["--camera-height", "0.5", "--output-size", "network"])
-    small, large = _node_arguments(args, 640 * 480), _node_arguments(args, 4000 * 3000)
+    small, large = node_arguments(args, 640 * 480), node_arguments(args, 4000 * 3000)
     assert not any("cloud_stride" in text for text in small)
     assert "cloud_stride:=4" in large
     for text in ("camera_height:=0.5", "base_frame:=base_footprint", "output_size:=network"):

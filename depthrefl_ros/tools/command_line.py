@@ -136,6 +136,14 @@ def positive_int(text: str) -> int:
     return value
 
 
+def port_number(text: str) -> int:
+    """Return a TCP port, 0 for one that is free; for argparse's ``type``."""
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} must be 0 to 65535")
+    return number
+
+
 def write_json(path: Path | None, figures: dict[str, Any]) -> None:
     """Write figures as JSON, NaN and infinite ones as null; does nothing without a path.
 

@@ -25,13 +25,20 @@ from depthrefl_ros.tools.command_line import (
     ToolError,
     add_json_argument,
     make_parser,
+    port_number,
     positive_float,
     progress,
     run_tool,
     write_json,
 )
+from depthrefl_ros.tools.demo_commands import (
+    live_source_arguments,
+    node_arguments,
+    record_arguments,
+    source_arguments,
+)
+from depthrefl_ros.tools.demo_live import play_live
 from depthrefl_ros.tools.demo_report import (
-    DEPTH_INFO,
     Circumstances,
     evaluate,
     is_of_demo,
@@ -62,14 +69,9 @@ from depthrefl_ros.tools.truth import find_truth
 
 SHIPPED_RECORDING = "test/data/corridor.mcap"
 SHIPPED_MOUNT = (0.5, 4.0, 0.0)  # of its camera: metres above the floor, degrees down and to a side
-BASE_FRAME = "base_footprint"
 LIVE_SECONDS = 60.0
 MAX_GIGABYTES = 2.0
-MOST_POINTS = 1_000_000
 MEGABYTES_PER_PIXEL = 5.5e-6  # of a frame in the recording, clouds included
-# The camera waits for the node as long as that says that it opens or builds its engine.
-PATIENCE_S = 24 * 3600.0
-READY_WITHIN_S = 90.0  # from the engine to the first depth
 DRAIN_S = 1.5  # from the source's last frame to the recorder's stop
 STOP_WITHIN_S = 30.0  # the recorder may have much to write
 NODE_ERRORS = ("[ERROR]", "[FATAL]", "Traceback")
@@ -92,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "Play a source through the real node, as separate processes over DDS, and show what "
         "came out: a table, overview.png, cloud.ply, demo.mcap and report.json.",
         """depthrefl demo
+        depthrefl demo --live
         depthrefl demo --source 0 --hfov 70 --seconds 20
         depthrefl demo --source photos/ --hfov 65 --output photos_depth
         depthrefl demo --source drive.mp4 --camera-info camera.yaml --camera-height 0.4""",
@@ -100,6 +103,14 @@ def _parser() -> argparse.ArgumentParser:
         "--source",
         help="webcam number, video, image, image folder or recording; default: the shipped "
         "recording",
+    )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="record nothing: show the source on a web page, over and over, until Ctrl-C",
+    )
+    parser.add_argument(
+        "--port", type=port_number, metavar="N", help="of that page (default: as depthrefl view)"
     )
     parser.add_argument(
         "--output", type=Path, default=Path("demo"), help="folder (default %(default)s)"
@@ -168,16 +179,22 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
             args.source = _shipped_recording()
             if args.camera_height is None:
                 args.camera_height, args.camera_pitch, args.camera_roll = SHIPPED_MOUNT
-        check_output_folder(args.output, is_of_demo)
+        if not args.live:
+            check_output_folder(args.output, is_of_demo)
         intrinsics = Intrinsics(args.camera_info, args.hfov)
         source, assumed_hfov_deg = open_source_or_assume(args.source, intrinsics)
         args.hfov = assumed_hfov_deg or args.hfov
         for note in source.notes:
             _say(note)
         pixels = _pixels(source)
+        environment = isolated_environment(args.domain, not args.no_localhost)
+        if args.live:
+            camera, node = live_source_arguments(args, source), node_arguments(args, pixels)
+            view = [] if args.port is None else ["--port", str(args.port)]
+            play_live(camera, node, view, environment, stop, args.seconds)
+            return
         _say_what_is_written(args, source, pixels)
         logs = args.output / "logs"
-        environment = isolated_environment(args.domain, not args.no_localhost)
         with Children(logs, environment) as children:
             busy = _play(args, source, pixels, children, logs, stop)
         circumstances = Circumstances(
@@ -254,12 +271,12 @@ def _play(
     """
     # The camera first: the node then finds it when it subscribes, and need not subscribe anew.
     camera = children.start(
-        "source", "-m", "depthrefl_ros.tools.camera_source", *_source_arguments(args, source)
+        "source", "-m", "depthrefl_ros.tools.camera_source", *source_arguments(args, source)
     )
     recorder = children.start(
-        "record", "-m", "depthrefl_ros.tools.record", *_record_arguments(args, logs)
+        "record", "-m", "depthrefl_ros.tools.record", *record_arguments(args, logs)
     )
-    node = children.start("node", "-m", "depthrefl_ros.ros.node", *_node_arguments(args, pixels))
+    node = children.start("node", "-m", "depthrefl_ros.ros.node", *node_arguments(args, pixels))
     _say(f"starting the node in ROS domain {children.environment['ROS_DOMAIN_ID']} ...")
     _wait_until_playing(camera, recorder, node, children, stop)
     _say(f"playing {source.name}")
@@ -282,50 +299,6 @@ def _play(
         if child.process.returncode:
             _say(f"{child.name} ended with code {child.process.returncode}: {child.last_line()}")
     return share_busy(before, after)
-
-
-def _source_arguments(args: argparse.Namespace, source: FrameSource) -> list[str]:
-    """The command line of ``camera_source``."""
-    options = {
-        "--rate": args.rate,
-        "--camera-info": args.camera_info,
-        "--hfov": args.hfov,
-        "--wait-for-subscriber": PATIENCE_S,
-        "--subscribers": 2,  # the node, and the recorder once the engine is open
-        "--answers": DEPTH_INFO if source.is_still and args.rate is None else None,
-        "--json": args.output / "logs" / "source.json",
-    }
-    given = [(name, str(value)) for name, value in options.items() if value is not None]
-    return [args.source, *(text for pair in given for text in pair)]
-
-
-def _record_arguments(args: argparse.Namespace, logs: Path) -> list[str]:
-    """The command line of ``record``."""
-    arguments = ["--output", str(args.output), "--name", "demo", "--overwrite", "--wait-for-engine"]
-    arguments += ["--pictures-every", "0", "--wait", f"{READY_WITHIN_S:g}"]
-    arguments += ["--max-gigabytes", f"{args.max_gigabytes:g}", "--json", str(logs / "record.json")]
-    if args.camera_height is None:
-        return [*arguments, "--no-obstacles"]
-    mount = (args.camera_height, args.camera_pitch, args.camera_roll)
-    return [*arguments, "--mount", *map(str, mount), "--base-frame", BASE_FRAME]
-
-
-def _node_arguments(args: argparse.Namespace, pixels: int) -> list[str]:
-    """The command line of the node."""
-    parameters = {"model": args.model, "engine": args.engine}
-    if pixels > MOST_POINTS:  # a photograph's cloud of 200 MB is too much for one message
-        parameters["cloud_stride"] = math.ceil(math.sqrt(pixels / MOST_POINTS))
-    if args.output_size is not None:
-        parameters["output_size"] = args.output_size
-    if args.camera_height is not None:
-        parameters["base_frame"] = BASE_FRAME
-        for name in ("camera_height", "camera_pitch", "camera_roll"):
-            parameters[name] = float(getattr(args, name))
-    arguments = ["--ros-args", "-r", "image:=/camera/image_raw"]
-    arguments += ["-r", "camera_info:=/camera/camera_info"]
-    return arguments + [
-        text for item in parameters.items() for text in ("-p", "{}:={}".format(*item))
-    ]
 
 
 def _wait_until_playing(

@@ -7,7 +7,7 @@ import asyncio
 import signal
 import webbrowser
 
-from depthrefl_ros.tools.command_line import make_parser, positive_float, run_tool
+from depthrefl_ros.tools.command_line import make_parser, port_number, positive_float, run_tool
 from depthrefl_ros.tools.live_frame import legend_colours
 from depthrefl_ros.tools.live_node import LiveNode
 from depthrefl_ros.tools.live_parameters import live_controls
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         help="address to listen at; 0.0.0.0 lets everybody on the network in (default %(default)s)",
     )
     parser.add_argument(
-        "--port", type=_port, default=PORT, help="0 takes a free one (default %(default)s)"
+        "--port", type=port_number, default=PORT, help="0 takes a free one (default %(default)s)"
     )
     parser.add_argument(
         "--rate",
@@ -57,13 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--read-only", action="store_true", help="show the parameters, set none")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     return parser
-
-
-def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} must be 0 to 65535")
-    return number
 
 
 def _full_name(text: str) -> str:
