@@ -39,6 +39,7 @@ TRAIN = [
 ]
 # The live page; every ROS distribution of today has it as python3-tornado.
 VIEW = ["tornado>=6.1"]
+FOXGLOVE = ["foxglove-sdk>=0.30", *VIEW, *BAGS]
 CONVERT = ["onnx>=1.16", "onnxruntime>=1.18", *BAGS]
 FLAGSHIP = [
     *TRAIN,
@@ -48,7 +49,7 @@ FLAGSHIP = [
 TEST = [
     *OPENVINO,
     *BAGS,
-    *VIEW,
+    *FOXGLOVE,
     *FLAGSHIP,
     f"tensorrt-rtx>=1.2; {TENSORRT_RTX_WHEELS}",
     f"cuda-python>=12.9.1; {TENSORRT_RTX_WHEELS}",
@@ -94,6 +95,7 @@ setup(
         # A hyphen: pip 23 finds no extra that is written with an underscore.
         "tensorrt-rtx": TENSORRT_RTX,
         "view": VIEW,
+        "foxglove": FOXGLOVE,
         "train": TRAIN,
         "convert": CONVERT,
         "flagship": FLAGSHIP,

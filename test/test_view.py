@@ -8,6 +8,7 @@ import http.client
 import json
 import re
 import signal
+import struct
 import time
 from pathlib import Path
 
@@ -17,18 +18,22 @@ import pytest
 
 pytest.importorskip("rclpy")
 pytest.importorskip("tornado")
+pytest.importorskip("foxglove")
 
 from chromium import Chromium, find_chromium
 from conftest import RunningProcess
 from node_harness import Harness
 from rcl_interfaces.srv import GetParameters
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CompressedImage, PointCloud2
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
 from depthrefl_ros.tools.live_frame import unpacked
 from depthrefl_ros.tools.live_server import LINGER_S
 
-RECORDING = Path(__file__).parent / "data" / "corridor.mcap"
+ROOT = Path(__file__).resolve().parents[1]
+RECORDING = ROOT / "test" / "data" / "corridor.mcap"
 DEPTH = "/depth/image"
 
 
@@ -45,7 +50,9 @@ class Running:
 
     def __init__(self, folder):
         module = "depthrefl_ros.tools"
-        self.view = RunningProcess(folder / "view.txt", f"{module}.view", "--port", "0")
+        self.view = RunningProcess(
+            folder / "view.txt", f"{module}.view", "--port", "0", "--foxglove"
+        )
         self.port = int(wait(lambda: re.search(r"localhost:(\d+)/", self.view.output())).group(1))
         wait(lambda: "no node depthrefl in this ROS domain yet" in self.view.output())
         self.node = RunningProcess(
@@ -240,6 +247,111 @@ def test_a_foreign_origin_or_host_is_refused(running):
     assert connection.getresponse().status == 403
 
 
+class App:
+    """What a Foxglove app does: the protocol ``foxglove.sdk.v1``."""
+
+    def __init__(self, port, origin="https://app.foxglove.dev"):
+        url = f"ws://localhost:{port}/foxglove"
+        self._request = HTTPRequest(url, headers={"Origin": origin})
+        self.channels, self.parameters = {}, {}
+
+    async def open(self):
+        protocols = ["foxglove.sdk.v1"]
+        self._socket = await websocket_connect(
+            self._request, subprotocols=protocols, max_message_size=1 << 26
+        )
+        assert self._socket.selected_subprotocol == protocols[0]
+        return self
+
+    def close(self):
+        self._socket.close()
+
+    async def ask(self, **message):
+        await self._socket.write_message(json.dumps(message))
+
+    async def until(self, condition):
+        """Take messages until something holds; the data of the last one that had any."""
+        end, data = time.monotonic() + 40, None
+        while not condition():
+            assert time.monotonic() < end, (self.channels, self.parameters)
+            data = await self.take() or data
+        return data
+
+    async def take(self):
+        message = await asyncio.wait_for(self._socket.read_message(), 20)
+        assert message is not None, "the server closed the connection"
+        if isinstance(message, bytes):  # opcode, subscription, time, data
+            kind, number, _ = struct.unpack_from("<BIQ", message)
+            return (number, message[13:]) if kind == 1 else None
+        told = json.loads(message)
+        if told["op"] == "advertise":
+            self.channels.update({one["topic"]: one for one in told["channels"]})
+        elif told["op"] == "parameterValues":
+            self.parameters.update({one["name"]: one.get("value") for one in told["parameters"]})
+        return None
+
+    async def subscribe(self, number, topic):
+        """Subscribe, and return the first message."""
+        channel = self.channels[topic]
+        await self.ask(op="subscribe", subscriptions=[{"id": number, "channelId": channel["id"]}])
+        while True:
+            found = await self.take()
+            if found is not None and found[0] == number:
+                return found[1]
+
+
+def test_foxglove_gets_pictures_clouds_and_parameters(running, harness):
+    layout = json.loads((ROOT / "config" / "depthrefl_foxglove.json").read_text())
+    panels = json.dumps(layout["configById"])
+    shown = set(re.findall(r'"(/(?:camera|depth|points|scan|diagnostics)[/\w]*)"', panels))
+    assert len(shown) == 7
+    # Every panel that is there is placed.
+    assert set(re.findall(r'"(\w+!\w+)"', json.dumps(layout["layout"]))) == set(
+        layout["configById"]
+    )
+
+    async def connect():
+        app = await App(running.port).open()
+        await app.until(lambda: "/points/marking" in app.channels)
+        assert listeners(harness) == []
+        marking = deserialize_message(await app.subscribe(1, "/points/marking"), PointCloud2)
+        assert [one.name for one in marking.fields][:3] == ["x", "y", "z"]
+        wanted = {"/camera/image_raw/compressed", "/depth/preview/compressed", "/tf_static"}
+        await app.until(lambda: wanted <= set(app.channels))
+        assert shown <= set(app.channels)
+        for number, topic in enumerate(("/camera/image_raw", "/depth/preview"), 2):
+            data = await app.subscribe(number, f"{topic}/compressed")
+            jpeg = np.frombuffer(deserialize_message(data, CompressedImage).data, np.uint8)
+            assert cv2.imdecode(jpeg, cv2.IMREAD_COLOR) is not None
+        assert len(await app.subscribe(4, "/tf_static")) > 60
+        # The full cloud is listened to only now.
+        assert listeners(harness, "/points") == []
+        points = deserialize_message(await app.subscribe(5, "/points"), PointCloud2)
+        assert points.width * points.height > 10_000
+        assert harness.spin_until(lambda: len(listeners(harness, "/points")) == 1)
+        await app.ask(op="getParameters", parameterNames=[], id="1")
+        await app.until(lambda: "max_range" in app.parameters)
+        await app.ask(op="subscribeParameterUpdates", parameterNames=["voxel_size"])
+        change = {"name": "voxel_size", "value": 0.1, "type": "float64"}
+        await app.ask(op="setParameters", parameters=[change])
+        await app.until(lambda: app.parameters.get("voxel_size") == 0.1)
+        assert harness.set("voxel_size", 0.05) == ""
+        app.close()
+
+    harness.spin_until(lambda: harness.node.get_publishers_info_by_topic(DEPTH), 20)
+    harness.spin_until(lambda: listeners(harness) == [], LINGER_S + 10)
+    asyncio.run(connect())
+    for topic in (DEPTH, "/points"):
+        assert harness.spin_until(lambda: listeners(harness, topic) == [], 10)  # noqa: B023
+
+
+def test_only_foxglove_may_connect_as_such(running):
+    for origin in ("http://evil.example", "https://foxglove.dev.evil.example", "null"):
+        with pytest.raises(HTTPClientError) as refused:
+            asyncio.run(App(running.port, origin).open())
+        assert refused.value.code == 403, origin
+
+
 @pytest.mark.skipif(find_chromium() is None, reason="no Chromium is installed")
 def test_a_browser_shows_it_and_its_slider_sets_the_node(running, harness, tmp_path):
     hash_of = """(() => { const c = document.getElementById('depth');
@@ -310,4 +422,6 @@ def test_a_node_that_goes_is_told_and_the_view_ends_cleanly(running):
     said = running.view.output().splitlines()
     assert said[-1] == "view: ended" and "Traceback" not in running.view.output()
     # It waited, found the node, and waited again: each said once.
-    assert [line.split()[1] for line in said] == ["open", "no", "watching", "no", "ended"]
+    assert [line.split()[1] for line in said] == [
+        *("open", "Foxglove", "no", "watching", "no", "ended"),
+    ]

@@ -32,7 +32,8 @@ _INSTALL = {
     **dict.fromkeys(("torch", "safetensors", "onnx", "h5py", "tensorboard"), _TRAINING),
     "transformers": "in the checkout, pip install '.[flagship]'",
     **dict.fromkeys(("rosbags", "mcap", "zstandard"), _BAGS),
-    **dict.fromkeys(("tornado", "foxglove"), _VIEW),
+    "tornado": _VIEW,
+    "foxglove": "in the checkout, pip install '.[foxglove]'",
     **dict.fromkeys(("bpy", "mathutils", "OpenEXR"), _RENDERING),
 }
 

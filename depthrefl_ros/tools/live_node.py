@@ -6,11 +6,13 @@ and once for however many look: each message is turned into what a browser gets 
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -20,10 +22,12 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import qos_profile_parameter_events
-from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CompressedImage, Image, LaserScan, PointCloud2
+from std_msgs.msg import Header
 
+from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.convert.images import MessageError
-from depthrefl_ros.ros.publishers import CLEARING, DEPTH_IMAGE, MARKING
+from depthrefl_ros.ros.publishers import CLEARING, DEPTH_IMAGE, MARKING, POINTS, SCAN
 from depthrefl_ros.ros.subscriptions import image_profile, offer_on
 from depthrefl_ros.settings import SettingError
 from depthrefl_ros.tools.live_figures import Figures, pose_in
@@ -34,18 +38,40 @@ from depthrefl_ros.tools.live_frame import (
     depth_of,
     distances_mm,
     from_above,
-    packed,
     picture_jpeg,
 )
 from depthrefl_ros.tools.live_parameters import live_controls, plain_value
 from depthrefl_ros.tools.running_system import image_topics_of, running_nodes
 
+DIAGNOSTICS = "/diagnostics"
+RELAYED = {POINTS: PointCloud2, SCAN: LaserScan}  # listened to only where someone wants them
 GRAPH_PERIOD_S = 0.5
 LATE_S = 1.0  # without depth for so long, the camera's picture goes out alone
 KEPT_PICTURES = 30  # of the camera, until their depth comes
 SPIN_S = 0.2
 LOG_PERIOD_S = 5.0
 NOT_THERE = "there is no node to set"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What was made of one frame for all viewers.
+
+    Attributes:
+        head: of ``live_frame.packed``.
+        parts: JPEG of ``camera`` and ``depth``, and ``distances``; those that there are.
+        camera_topic: on which the picture came.
+        camera_header: of the picture, or None.
+        depth_header: of the depth, or None.
+        base_from_camera: where the camera stands; None where the node does not know.
+    """
+
+    head: dict[str, Any]
+    parts: dict[str, bytes]
+    camera_topic: str
+    camera_header: Header | None
+    depth_header: Header | None
+    base_from_camera: Pose | None
 
 
 class LiveNode:
@@ -55,8 +81,9 @@ class LiveNode:
         node: ours; only this object's thread spins it.
         wanted: full name of the node to watch; empty takes the first that is found.
         rate_hz: pictures go out no more often.
-        on_frame: gets each binary message (``live_frame.packed``); called by the thread.
-        on_news: gets ``status``, ``values`` and ``answer`` for JSON; called by the thread.
+        on_moment: gets the pictures of each moment; called by the thread, as all that follow.
+        on_news: gets ``status``, ``values`` and ``answer`` for JSON.
+        on_message: gets topic and message of all else that comes of the node.
     """
 
     def __init__(
@@ -64,17 +91,19 @@ class LiveNode:
         node: Node,
         wanted: str,
         rate_hz: float,
-        on_frame: Callable[[bytes], None],
+        on_moment: Callable[[Moment], None],
         on_news: Callable[[dict[str, Any]], None],
+        on_message: Callable[[str, Any], None] = lambda topic, message: None,
     ):
         self._node, self._wanted, self._period_s = node, wanted, 1.0 / rate_hz
-        self._on_frame, self._on_news = on_frame, on_news
+        self._on_moment, self._on_news, self._on_message = on_moment, on_news, on_message
         self._controls = live_controls()
         self._figures, self._colours = Figures(), ColourRange()
         self._found: tuple[str, str] | None = None  # name and namespace
         self._others = 0
         self._problem = ""  # of the pictures
-        self._is_watched = False
+        self._watchers: set[str] = set()
+        self._relayed: dict[str, Any] = {}  # topics that are wanted, with their subscriptions
         self._camera: tuple[str, Any] | None = None  # topic and subscription
         self._subscriptions: list[Any] = []
         self._clients: list[Any] = []
@@ -82,8 +111,9 @@ class LiveNode:
         self._pictures: deque[Image | CompressedImage] = deque(maxlen=KEPT_PICTURES)
         self._marking: PointCloud2 | None = None
         self._clearing: PointCloud2 | None = None
+        self._pose: Pose | None = None
         self._sent_s = self._depth_s = 0.0
-        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        node.create_subscription(DiagnosticArray, DIAGNOSTICS, self._on_diagnostics, 10)
         node.create_subscription(
             ParameterEvent, "/parameter_events", self._on_event, qos_profile_parameter_events
         )
@@ -112,9 +142,18 @@ class LiveNode:
         self._thread.join()
         self._executor.shutdown()
 
-    def watch(self, is_watched: bool) -> None:
-        """Say whether anybody looks; from any thread."""
-        self._executor.create_task(self._watch, is_watched)
+    def watch(self, who: str, is_watched: bool) -> None:
+        """Say whether anybody looks; from any thread.
+
+        Args:
+            who: speaks for its own viewers only.
+            is_watched: whether there are any.
+        """
+        self._executor.create_task(self._watch, who, is_watched)
+
+    def relay(self, topic: str, is_wanted: bool) -> None:
+        """Say whether ``on_message`` is to get one of ``RELAYED`` as well; from any thread."""
+        self._executor.create_task(self._relay, topic, is_wanted)
 
     def set_value(self, name: str, value: Any) -> None:
         """Set a live parameter; from any thread. What comes of it is news of kind ``answer``."""
@@ -143,8 +182,15 @@ class LiveNode:
                 details = "".join(traceback.format_exception(error))
                 self._node.get_logger().error(details, throttle_duration_sec=LOG_PERIOD_S)
 
-    def _watch(self, is_watched: bool) -> None:
-        self._is_watched = is_watched
+    def _watch(self, who: str, is_watched: bool) -> None:
+        (self._watchers.add if is_watched else self._watchers.discard)(who)
+        self._follow_graph()
+
+    def _relay(self, topic: str, is_wanted: bool) -> None:
+        if is_wanted:
+            self._relayed.setdefault(topic, None)
+        elif (opened := self._relayed.pop(topic, None)) is not None:
+            self._node.destroy_subscription(opened)
         self._follow_graph()
 
     def _follow_graph(self) -> None:
@@ -188,11 +234,15 @@ class LiveNode:
             self._asked = True
             request = GetParameters.Request(names=list(self._controls))
             self._get.call_async(request).add_done_callback(self._on_values)
-        if not self._is_watched:
+        if not self._watchers:
             self._unsubscribe()
             return
+        base = self._found[1].rstrip("/")
+        for topic, opened in self._relayed.items():
+            if opened is None:
+                take = functools.partial(self._hand_on, topic)
+                self._relayed[topic] = self._listen(RELAYED[topic], f"{base}/{topic}", take)
         if not self._subscriptions:
-            base = self._found[1].rstrip("/")
             for kind, topic, callback in (
                 (Image, DEPTH_IMAGE, self._on_depth),
                 (PointCloud2, MARKING, self._on_marking),
@@ -207,7 +257,8 @@ class LiveNode:
             topics = image_topics_of(self._node, *self._found)
         except Exception:  # it has just gone; rclpy's kinds of error differ between releases
             topics = {}
-        topic = next(iter(topics), "")
+        # The node may listen to a depth camera as well.
+        topic = min(topics, key=lambda name: "depth" in name, default="")
         if self._camera is not None and self._camera[0] != topic:
             self._node.destroy_subscription(self._camera[1])
             self._camera = None
@@ -221,9 +272,10 @@ class LiveNode:
 
     def _unsubscribe(self) -> None:
         opened = [*self._subscriptions, *([self._camera[1]] if self._camera else [])]
-        for subscription in opened:
+        for subscription in (*opened, *filter(None, self._relayed.values())):
             self._node.destroy_subscription(subscription)
         self._subscriptions, self._camera = [], None
+        self._relayed = dict.fromkeys(self._relayed)
         self._pictures.clear()
         self._marking = self._clearing = None
         self._problem = ""
@@ -235,6 +287,7 @@ class LiveNode:
             if name and status.name == name:
                 self._figures.take_status(status)
                 self._on_news(self._status())
+                self._on_message(DIAGNOSTICS, message)
 
     def _on_picture(self, message: Image | CompressedImage) -> None:
         self._pictures.append(message)
@@ -243,9 +296,14 @@ class LiveNode:
 
     def _on_marking(self, message: PointCloud2) -> None:
         self._marking = message
+        self._on_message(MARKING, message)
 
     def _on_clearing(self, message: PointCloud2) -> None:
         self._clearing = message
+        self._on_message(CLEARING, message)
+
+    def _hand_on(self, topic: str, message: Any) -> None:
+        self._on_message(topic, message)
 
     def _on_depth(self, message: Image) -> None:
         self._figures.take_depth()
@@ -282,13 +340,15 @@ class LiveNode:
             parts["distances"] = distances.tobytes()
             rows, columns = distances.shape
             head["depth"] = {"near": near_m, "far": far_m, "rows": rows, "columns": columns}
-            pose = pose_in(self._figures.values)
-            if pose is not None:
-                head["above"] = from_above(self._marking, self._clearing, pose)
+            self._pose = pose_in(self._figures.values)
+            if self._pose is not None:
+                head["above"] = from_above(self._marking, self._clearing, self._pose)
             believed = float((distances > 0).mean())
             confidence = None if self._marking is None else cloud_confidence(self._marking)
             self._figures.take_shares(believed, confidence)
-        self._on_frame(packed(head, **parts))
+        headers = [None if one is None else one.header for one in (picture, depth)]
+        topic = self._camera[0] if self._camera else ""
+        self._on_moment(Moment(head, parts, topic, *headers, self._pose))
 
     def _set_value(self, name: str, value: Any) -> None:
         control = self._controls.get(name)

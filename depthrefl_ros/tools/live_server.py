@@ -20,7 +20,7 @@ import tornado
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
-from tornado.websocket import WebSocketClosedError, WebSocketHandler
+from tornado.websocket import WebSocketClosedError, WebSocketHandler, websocket_connect
 
 from depthrefl_ros.tools.command_line import ToolError
 
@@ -35,6 +35,10 @@ MAX_VIEWERS = 16
 MAX_ASKED_BYTES = 4096  # of a message from a browser
 LINGER_S = 2.0  # the node is listened to for so long after the last viewer: pages are reloaded
 PING_S = 10.0
+FOXGLOVE = "foxglove.dev"
+FOXGLOVE_PATH = "/foxglove"
+FOXGLOVE_PROTOCOL = "foxglove.sdk.v1"
+MAX_TUNNEL_BYTES = 64 << 20  # a cloud of 640x480 points has 5 MB
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -136,6 +140,11 @@ class Hub:
         self._viewers.discard(viewer)
         if not self._viewers:
             asyncio.get_running_loop().call_later(LINGER_S, self._rest)
+
+    @property
+    def has_viewers(self) -> bool:
+        """Whether anybody looks."""
+        return bool(self._viewers)
 
     @property
     def is_full(self) -> bool:
@@ -282,13 +291,73 @@ async def _unless_closed(sent: Awaitable[None]) -> None:
         pass
 
 
-def serve(hub: Hub, host: str, port: int) -> tuple[HTTPServer, int]:
+class Tunnel(_Guarded, WebSocketHandler):
+    """A Foxglove app's connection, handed on to the server of Foxglove's own library.
+
+    That server asks nobody where he comes from, so it stands behind this one.
+    """
+
+    def initialize(self, url: str) -> None:
+        """Take the address of the server behind."""
+        self._url, self._behind = url, None
+
+    def check_origin(self, origin: str) -> bool:
+        """Tell whether an app may connect: Foxglove's, in the browser or as a program."""
+        parts = urlsplit(origin)
+        is_foxglove = parts.hostname is not None and (
+            parts.hostname == FOXGLOVE or parts.hostname.endswith(f".{FOXGLOVE}")
+        )
+        return parts.scheme == "file" or (parts.scheme == "https" and is_foxglove)
+
+    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+        """Return the protocol to speak, if the app speaks it."""
+        return FOXGLOVE_PROTOCOL if FOXGLOVE_PROTOCOL in subprotocols else None
+
+    async def get(self, *arguments: Any, **named: Any) -> None:
+        """Open the connection.
+
+        Raises:
+            HTTPError: 403 for a foreign host.
+        """
+        self.check_host()
+        await super().get(*arguments, **named)
+
+    async def open(self) -> None:
+        """Connect to the server behind, and hand on what it says."""
+        self.set_nodelay(True)
+        self._behind = await websocket_connect(
+            self._url, subprotocols=[FOXGLOVE_PROTOCOL], max_message_size=MAX_TUNNEL_BYTES
+        )
+        asyncio.ensure_future(self._hand_on(self._behind))
+
+    async def on_message(self, message: str | bytes) -> None:
+        """Hand on what the app says."""
+        if self._behind is not None:
+            await self._behind.write_message(message, binary=isinstance(message, bytes))
+
+    def on_close(self) -> None:
+        """Leave the server behind as well."""
+        if self._behind is not None:
+            self._behind.close()
+
+    async def _hand_on(self, behind: Any) -> None:
+        """Hand messages on as fast as the app takes them; the server drops the oldest meanwhile."""
+        try:
+            while (message := await behind.read_message()) is not None:
+                await self.write_message(message, binary=isinstance(message, bytes))
+        except (WebSocketClosedError, tornado.iostream.StreamClosedError):
+            behind.close()
+        self.close()
+
+
+def serve(hub: Hub, host: str, port: int, foxglove: str = "") -> tuple[HTTPServer, int]:
     """Begin to serve in the running event loop.
 
     Args:
         hub: of the viewers.
         host: address to listen at.
         port: to listen at; 0 takes a free one.
+        foxglove: address of the Foxglove server behind; empty for none.
 
     Returns:
         The server and its port.
@@ -297,8 +366,9 @@ def serve(hub: Hub, host: str, port: int) -> tuple[HTTPServer, int]:
         ToolError: the address cannot be had.
     """
     pages = [(path, Page, {"file": file, "kind": kind}) for path, (file, kind) in PAGES.items()]
+    tunnel = [(FOXGLOVE_PATH, Tunnel, {"url": foxglove})] if foxglove else []
     application = Application(
-        [*pages, ("/live", Viewer, {"hub": hub})],
+        [*pages, ("/live", Viewer, {"hub": hub}), *tunnel],
         names=machine_names(host),
         websocket_ping_interval=PING_S,
         websocket_max_message_size=MAX_ASKED_BYTES,

@@ -255,7 +255,10 @@ def _listen(node: Node, recorder: Recorder, args: argparse.Namespace, stop: Stop
                 first_s = now
                 if args.mount:
                     frame_id = deserialize_message(depth.last, Image).header.frame_id
-                    recorder.write_static_transforms(_mount(args, frame_id))
+                    height, pitch, roll = args.mount
+                    pose = Pose.from_mount(height, math.radians(pitch), math.radians(roll))
+                    transforms = mount_transforms(pose, args.base_frame, frame_id)
+                    recorder.write_static_transforms(transforms)
             if args.seconds and first_s is not None and now - first_s > args.seconds:
                 break
             executor.spin_once(timeout_sec=POLL_S)
@@ -287,21 +290,21 @@ def _tell_engine(figures: Figures, told: str) -> str:
     return text
 
 
-def _mount(args: argparse.Namespace, frame_id: str) -> bytes:
-    """The camera's mount as a TFMessage in CDR."""
-    height, pitch, roll = args.mount
-    pose = Pose.from_mount(height, math.radians(pitch), math.radians(roll))
+def mount_transforms(base_from_camera: Pose, base_frame: str, frame_id: str) -> bytes:
+    """Return where a camera stands, now, as a TFMessage in CDR; tf2 need not be installed."""
     store = get_typestore(Stores.LATEST)
     kinds = store.types
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
     transform = kinds["geometry_msgs/msg/TransformStamped"](
         kinds["std_msgs/msg/Header"](
-            kinds["builtin_interfaces/msg/Time"](seconds, nanoseconds), args.base_frame
+            kinds["builtin_interfaces/msg/Time"](seconds, nanoseconds), base_frame
         ),
         frame_id,
         kinds["geometry_msgs/msg/Transform"](
-            kinds["geometry_msgs/msg/Vector3"](*map(float, pose.translation)),
-            kinds["geometry_msgs/msg/Quaternion"](*map(float, quaternion(pose.rotation))),
+            kinds["geometry_msgs/msg/Vector3"](*map(float, base_from_camera.translation)),
+            kinds["geometry_msgs/msg/Quaternion"](
+                *map(float, quaternion(base_from_camera.rotation))
+            ),
         ),
     )
     message = kinds["tf2_msgs/msg/TFMessage"]([transform])

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import signal
 import webbrowser
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from depthrefl_ros.tools.command_line import make_parser, port_number, positive_float, run_tool
-from depthrefl_ros.tools.live_frame import legend_colours
-from depthrefl_ros.tools.live_node import LiveNode
+from depthrefl_ros.tools.live_frame import legend_colours, packed
+from depthrefl_ros.tools.live_node import LiveNode, Moment
 from depthrefl_ros.tools.live_parameters import live_controls
-from depthrefl_ros.tools.live_server import LOOPBACK, Hub, machine_names, serve
+from depthrefl_ros.tools.live_server import FOXGLOVE_PATH, LOOPBACK, Hub, machine_names, serve
 from depthrefl_ros.tools.occupancy import CELL_M
 from depthrefl_ros.tools.ros_node import ros_namespace, tool_node
 from depthrefl_ros.tools.top_down import AHEAD_M, ASIDE_M, BEHIND_M
+
+if TYPE_CHECKING:
+    from depthrefl_ros.tools.live_foxglove import FoxgloveRelay
 
 PORT = 8642
 RATE_HZ = 12.0
@@ -55,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
         help="of the pictures at most (default %(default)g)",
     )
     parser.add_argument("--read-only", action="store_true", help="show the parameters, set none")
+    parser.add_argument(
+        "--foxglove", action="store_true", help="let Foxglove connect as well, to /foxglove"
+    )
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     return parser
 
@@ -74,26 +83,46 @@ async def _show(args: argparse.Namespace, node: object) -> None:
         loop.add_signal_handler(number, stop.set)
     teller = _Teller()
 
-    def on_frame(frame: bytes) -> None:
-        loop.call_soon_threadsafe(hub.take_frame, frame)
+    def on_moment(moment: Moment) -> None:
+        if hub.has_viewers:
+            loop.call_soon_threadsafe(hub.take_frame, packed(moment.head, **moment.parts))
+        if relay is not None:
+            relay.take_moment(moment)
 
     def on_news(news: dict) -> None:
         loop.call_soon_threadsafe(hub.take_news, news)
         loop.call_soon_threadsafe(teller.take_news, news)
+        if relay is not None:
+            relay.take_news(news)
 
-    live = LiveNode(node, args.node or "", args.rate, on_frame, on_news)
-    hub = Hub(greeting(args.read_only), live.watch, None if args.read_only else live.set_value)
-    server, port = serve(hub, args.host, args.port)
+    def on_message(topic: str, message: object) -> None:
+        if relay is not None:
+            relay.take_message(topic, message)
+
+    live = LiveNode(node, args.node or "", args.rate, on_moment, on_news, on_message)
+    set_value = None if args.read_only else live.set_value
+    hub = Hub(greeting(args.read_only), functools.partial(live.watch, "page"), set_value)
+    relay = _relay(live, set_value) if args.foxglove else None
+    server, port = serve(hub, args.host, args.port, relay.url if relay is not None else "")
     live.start()
     try:
         _tell_address(args, port)
         await stop.wait()
     finally:
         server.stop()
+        if relay is not None:
+            relay.close()
         hub.close()
         await asyncio.sleep(0.1)  # until the viewers have heard it
         await loop.run_in_executor(None, live.close)
     print("view: ended", flush=True)
+
+
+def _relay(live: LiveNode, set_value: Callable | None) -> FoxgloveRelay:
+    """Return Foxglove's server for a node, whose package not everybody has."""
+    from depthrefl_ros.tools.live_foxglove import FoxgloveRelay
+
+    return FoxgloveRelay(live, set_value)
 
 
 def greeting(read_only: bool) -> dict:
@@ -112,6 +141,8 @@ def _tell_address(args: argparse.Namespace, port: int) -> None:
     name = "localhost" if everywhere or not machine_names(args.host) else args.host
     address = f"http://{f'[{name}]' if ':' in name else name}:{port}/"
     print(f"{SHOWING}{address.removeprefix('http://')}", flush=True)
+    if args.foxglove:
+        print(f"view: Foxglove connects to ws://{name}:{port}{FOXGLOVE_PATH}", flush=True)
     if machine_names(args.host):
         may = "watch" if args.read_only else "watch and change parameters (--read-only forbids it)"
         print(f"view: everybody who can reach this machine may {may}", flush=True)
