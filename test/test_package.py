@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import depthrefl_ros
 
@@ -86,6 +87,40 @@ def test_the_manifest_is_ament_python_with_a_real_maintainer():
     for file in (ROOT / "launch").glob("*.launch.py"):
         started = set(re.findall(r'package="(\w+)"', file.read_text()))
         assert started - {"depthrefl_ros"} <= needed, file
+
+
+# Import name -> rosdep key, where they differ.
+KEYS = {
+    **{"tf2_ros": "tf2_ros_py", "cv2": "python3-opencv", "yaml": "python3-yaml"},
+    **{name: f"python3-{name}" for name in ("numpy", "tqdm", "filelock")},
+}
+ROS_PACKAGES = {"rclpy", "launch", "launch_ros", "cv_bridge", "tf2_ros", "bond",
+                "builtin_interfaces", "rcl_interfaces", "ament_index_python"}  # fmt: skip
+
+
+def test_everything_of_ros_that_is_imported_is_in_the_manifest():
+    imported = set()
+    for path in [*(ROOT / "depthrefl_ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]:
+        imported |= set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
+    wanted = {one for one in imported if one in ROS_PACKAGES | KEYS.keys() or one[-5:] == "_msgs"}
+    assert {"sensor_msgs", "tf2_msgs", "rclpy", "cv2"} <= wanted
+    manifest = ElementTree.parse(ROOT / "package.xml").getroot()
+    needed = {element.text for element in manifest.iter("exec_depend")}
+    assert {KEYS.get(one, one) for one in wanted} - needed == set()
+
+
+def test_the_workflow_runs_on_every_distribution_and_both_machines():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    matrix = workflow["jobs"]["ros"]["strategy"]["matrix"]
+    assert matrix == {
+        "ros": ["humble", "jazzy", "kilted", "lyrical"], "machine": ["x86-64", "arm64"]
+    }  # fmt: skip
+    for name in ("wheels", "ros"):
+        steps = workflow["jobs"][name]["steps"]
+        assert ".ci/run" in steps[-1]["run"] and "checkout" in steps[0]["uses"]
+    for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"):
+        form = yaml.safe_load(path.read_text())
+        assert path.name == "config.yml" or (form["name"] and form["body"])
 
 
 def test_colcon_builds_it_and_the_installed_executable_runs(source, tmp_path):
