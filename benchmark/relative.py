@@ -83,7 +83,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         raise ToolError(
             f"{args.source}: {len(steps)} frames; more than {ALLOWED_FRAMES} are needed"
         )
-    steps = [_halved(step) for step in steps]
+    steps = [halved(step) for step in steps]
     rows = []
     for prediction in ("truth", args.model):
         chosen = steps
@@ -99,7 +99,8 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     write_json(args.json, {"source": args.source, "frames": len(steps), "rows": rows})
 
 
-def _halved(step: Step) -> Step:
+def halved(step: Step) -> Step:
+    """Return the step with every second row and column."""
     every = slice(None, None, 2)
     planes = (plane[every, every] for plane in (step.predicted_m, step.truth_m))
     predicted_m, truth_m = (np.ascontiguousarray(plane) for plane in planes)

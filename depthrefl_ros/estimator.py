@@ -19,7 +19,8 @@ import numpy as np
 from depthrefl_ros.engine.base import Engine
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.camera import ASPECT_FITS, Camera
-from depthrefl_ros.geometry.gates import GateSettings, apply_gates
+from depthrefl_ros.geometry.fill import MEASURED_SIGMA
+from depthrefl_ros.geometry.gates import GateSettings, apply_gates, apply_range
 from depthrefl_ros.geometry.rectification import Rectification, rectification
 from depthrefl_ros.geometry.tables import Value, frozen, table
 from depthrefl_ros.settings import check, setting
@@ -385,6 +386,7 @@ class DepthEstimator:
         settings: EstimatorSettings,
         with_colour: bool = False,
         timer: StepTimer | None = None,
+        measured_m: np.ndarray | None = None,
     ) -> DepthFrame:
         """Keep of the depth what may be believed, at the size that is asked for.
 
@@ -394,16 +396,28 @@ class DepthEstimator:
             settings: gates and output size.
             with_colour: also return the rectified colours.
             timer: gets the steps ``gates``, ``upsample`` and ``colour``.
+            measured_m: (H, W) float32 metres of the raw image's pixels, NaN where unknown: a depth
+                camera's, of which ``depth_m`` was made wherever it knows any.
         """
         timer, view = timer or StepTimer(), prediction._view
+        sigma = prediction.sigma
+        if measured_m is not None:
+            known = np.isfinite(prediction.beside(measured_m))
+            sigma = np.where(known, np.float32(MEASURED_SIGMA), sigma)
         with timer.step("gates"):
             sigma_limit = self.bundle.sigma_limit(settings.min_confidence)
-            gated = apply_gates(depth_m, prediction.sigma, prediction.camera, sigma_limit, settings)
+            gated = apply_gates(depth_m, sigma, prediction.camera, sigma_limit, settings)
         with timer.step("upsample"):
             depth, camera = gated.depth_m, prediction.camera
             if settings.output_size == "input":
                 depth = view.rectification.from_network(gated.depth_m, gated.edges)
                 camera = view.rectification.camera
+                if measured_m is not None:
+                    measured_m = view.rectification.rectify_depth(measured_m)
+                    known = np.isfinite(measured_m)
+                    measured_m = measured_m.copy()
+                    apply_range(measured_m, settings.min_range_m, settings.max_range_m)
+                    np.copyto(depth, measured_m, where=known)
                 if view.hidden is not None:
                     depth[view.hidden] = np.nan
         colour = None
@@ -417,7 +431,7 @@ class DepthEstimator:
             network_depth_m=gated.depth_m,
             network_camera=prediction.camera,
             ungated_m=depth_m,
-            sigma=prediction.sigma,
+            sigma=sigma,
             gate_counts=gated.counts,
             _relative=prediction.relative,
             _rectification=view.rectification,

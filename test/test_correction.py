@@ -28,7 +28,7 @@ WALL_M = 2.0
 
 def settings(scale_correction="none", temporal_smoothing_s=0.0, **scale) -> CorrectionSettings:
     scale_settings = ScaleSettings(**scale)
-    return CorrectionSettings(temporal_smoothing_s, scale_correction, scale_settings)
+    return CorrectionSettings(temporal_smoothing_s, scale_correction, scale=scale_settings)
 
 
 def wall(metres=WALL_M) -> np.ndarray:

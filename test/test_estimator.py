@@ -404,3 +404,21 @@ def test_a_network_that_was_trained_on_squashed_images_gets_them_so(foreign):
     assert np.isfinite(result.depth).all()  # no padding
     assert result.network_camera.fx == pytest.approx(wide.fx / 3)
     assert result.network_camera.fy == wide.fy
+
+
+def test_measured_depth_stands_in_the_result_as_it_was_measured(foreign):
+    network = foreign(("depth", "sigma", "relative"))
+    camera = Camera.pinhole(128, 96, 2 * SMALL.fx, 2 * SMALL.fy, 63.5, 47.5)
+    image = np.repeat(np.repeat(wall(), 2, axis=0), 2, axis=1)
+    measured = np.full((96, 128), 1.5, np.float32)
+    measured[:, 64:], measured[0, 0], measured[1, 1] = np.nan, 0.1, 99.0
+    frame = Frame(image, "rgb", camera)
+    prediction = network.predict(frame, network.settings)
+    beside = prediction.beside(measured)
+    merged = np.where(np.isfinite(beside), beside, prediction.depth_m)
+    found = network.believe(prediction, merged, network.settings, measured_m=measured)
+    assert (found.depth_m[2:, :64] == 1.5).all()
+    assert found.depth_m[0, 0] == -np.inf and found.depth_m[1, 1] == np.inf
+    assert found.depth_m[8:-8, 72:-8] == pytest.approx(2.0, abs=0.01)
+    assert (found.sigma[:, :32] == np.float32(0.02)).all()
+    assert (measured[0, 0], measured[1, 1]) == (np.float32(0.1), 99.0)  # left as it is

@@ -194,3 +194,24 @@ def test_a_depth_image_corrects_the_scale_of_a_metric_network(with_depth_camera)
     said = "reference_depth is 160x120 in frame"
     assert node.until(lambda: said in node.values()["message"], **small), node.values()
     assert error_of(node.newest_depth()) < 0.01  # the factor is held
+
+
+def test_holes_of_a_depth_image_are_filled(with_depth_camera):
+    node = with_depth_camera
+    assert node.set("fill", "holes") == ""
+    assert node.set("scale_correction", "none") == ""  # the fill brings its anchor along
+    hole = np.zeros(TRUTH.shape, bool)
+    hole[150:200, 40:120] = hole[60:110, 250:300] = True
+    seen = {"depth": {"depth_m": np.where(hole, np.nan, TRUTH)}}
+
+    def is_kept():
+        depth = node.newest_depth()
+        return depth.shape == TRUTH.shape and np.abs(depth - TRUTH)[~hole].max() < 6e-4
+
+    assert node.until(is_kept, **seen), node.values()
+    depth = node.newest_depth()
+    assert np.abs(depth / TRUTH - 1.0)[hole].max() < 0.02
+    assert node.set("fill", "all") == ""
+    assert node.until(lambda: not is_kept() and error_of(node.newest_depth()) < 0.01, **seen)
+    assert node.set("fill", "none") == ""
+    assert node.until(lambda: node.values()["scale"] == "not corrected", **seen)

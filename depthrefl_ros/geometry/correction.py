@@ -21,6 +21,7 @@ from depthrefl_ros.geometry.anchors import (
     range_anchor,
 )
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.fill import FILLS, fill_holes
 from depthrefl_ros.geometry.floor_check import FloorCheck, FloorCheckSettings, mount_doubt
 from depthrefl_ros.geometry.ground import find_floor
 from depthrefl_ros.geometry.pose import Pose
@@ -46,6 +47,7 @@ class CorrectionSettings:
     Attributes:
         temporal_smoothing_s: time constant of the average where the picture stands still; 0: off.
         scale_correction: one of ``SCALE_CORRECTIONS``.
+        fill: one of ``FILLS``.
         scale: how anchors become a factor.
         floor: how far the floor that is seen may be from z = 0.
 
@@ -66,6 +68,13 @@ class CorrectionSettings:
         "of them. none leaves the model's scale.",
         choices=SCALE_CORRECTIONS,
     )
+    fill: str = setting(
+        "none",
+        "What becomes of the depth image on reference_depth: holes keeps it where it is valid and "
+        "fills the rest by the network, all takes the network's depth everywhere, scaled by it. "
+        "none keeps nothing.",
+        choices=FILLS,
+    )
     scale: ScaleSettings = ScaleSettings()
     floor: FloorCheckSettings = FloorCheckSettings()
 
@@ -75,9 +84,11 @@ class CorrectionSettings:
     @property
     def anchors(self) -> tuple[str, ...]:
         """The anchors that may correct the scale, the most trusted first."""
-        if self.scale_correction == "none":
-            return ()
-        return ANCHORS if self.scale_correction == "auto" else (self.scale_correction,)
+        if self.scale_correction == "auto":
+            return ANCHORS
+        chosen = () if self.scale_correction == "none" else (self.scale_correction,)
+        is_there = self.fill == "none" or REFERENCE_DEPTH in chosen
+        return chosen if is_there else (REFERENCE_DEPTH, *chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +114,7 @@ class Surround:
             distance, or None.
         reference_m: (h, w) float32 metres of the network's pixels as a depth camera has them, NaN
             where it has none; or None.
+        reference_image_m: (H, W) float32, the same of the raw image's pixels.
         problems: by a short name, why a sensor's message could not be used.
     """
 
@@ -121,6 +133,7 @@ class Surround:
     camera_from_ranger: Pose | None = None
     points: np.ndarray | None = None
     reference_m: np.ndarray | None = None
+    reference_image_m: np.ndarray | None = None
     problems: dict[str, str] = field(default_factory=dict)
 
 
@@ -138,6 +151,7 @@ class Corrected:
         obstacle_problem: why nothing may be marked or cleared; empty where it may.
         floor_offset_m: of the seen floor above z = 0, metres; NaN where it was not measured.
         problems: by a short name, for people; what could not be measured and why.
+        is_filled: depth is a depth camera's wherever that has any.
     """
 
     depth_m: np.ndarray
@@ -148,6 +162,7 @@ class Corrected:
     obstacle_problem: str
     floor_offset_m: float
     problems: dict[str, str]
+    is_filled: bool = False
 
 
 def uncorrected(depth_m: np.ndarray, obstacle_problem: str) -> Corrected:
@@ -217,6 +232,9 @@ class DepthCorrection:
         uncorrected_m = depth_m
         if factor != 1.0:
             depth_m = depth_m * np.float32(factor)
+        is_filled = settings.fill == "holes" and surround.reference_m is not None
+        if is_filled:
+            depth_m = fill_holes(depth_m, surround.reference_m)
         pose, source, problem, offset_m = None, "", "", math.nan
         if wants_obstacles:
             pose, source, problem = self._pose(depth_m, camera, surround)
@@ -228,7 +246,8 @@ class DepthCorrection:
                 )
         if not scale.ok:
             problem = scale.reason
-        return Corrected(depth_m, factor, scale, pose, source, problem, offset_m, problems)
+        found = (pose, source, problem, offset_m, problems, is_filled)
+        return Corrected(depth_m, factor, scale, *found)
 
     def _steadied(
         self, depth_m: np.ndarray, image: np.ndarray, time_s: float, constant_s: float
@@ -267,10 +286,9 @@ class DepthCorrection:
         """Whether depth that was made metric by one anchor may be believed, as others have it."""
         found = self._relative.health
         self._scale.settings = replace(settings.scale, correct_with=())
-        scale_by = f"the fit to {found.corrected_by}"
-        if scale_by != self._scale.scale_by:  # the judgement was of another one
+        before, self._scale.scale_by = self._scale.scale_by, f"the fit to {found.corrected_by}"
+        if before != self._scale.scale_by:  # the judgement was of another one
             self._scale.reset()
-        self._scale.scale_by = scale_by
         ratios = self._log_ratios(depth_m, camera, surround, settings, {})
         ratios.pop(found.corrected_by, None)
         self._scale.update(ratios, surround.time_s)

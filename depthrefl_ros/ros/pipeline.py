@@ -169,7 +169,8 @@ class Pipeline:
                 surround = self._with_reference(received, prediction, surround)
         with timer.step("correct"):
             corrected = self._correct(prediction, surround, settings, wanted)
-        depth = self._believe(prediction, corrected, settings, wanted, timer)
+        measured_m = surround.reference_image_m if corrected.is_filled else None
+        depth = self._believe(prediction, corrected, measured_m, settings, wanted, timer)
         self._tell(depth, corrected)
         self._publish(wanted, depth, corrected, surround, header, settings, timer)
 
@@ -191,17 +192,19 @@ class Pipeline:
     ) -> Surround:
         """Add what a depth camera saw; where it cannot be used, say so."""
         camera, parameters = prediction.frame.camera, received.settings.parameters
+        how = parameters.correction.scale_correction
         size = (camera.width, camera.height)
         try:
             depth_m = self._robot.reference_depth(received.message.header, size, parameters)
         except MessageError as error:
             return replace(surround, problems={**surround.problems, REFERENCE_DEPTH: str(error)})
         if depth_m is None:
-            if parameters.correction.scale_correction == "auto":
+            if parameters.correction.fill == "none" and how == "auto":
                 return surround
             missing = f"nothing has come on {REFERENCE_DEPTH} yet"
             return replace(surround, problems={**surround.problems, REFERENCE_DEPTH: missing})
-        return replace(surround, reference_m=prediction.beside(depth_m))
+        reference_m = prediction.beside(depth_m)
+        return replace(surround, reference_m=reference_m, reference_image_m=depth_m)
 
     def _correct(
         self,
@@ -236,6 +239,7 @@ class Pipeline:
         self,
         prediction: Prediction,
         corrected: Corrected,
+        measured_m: np.ndarray | None,
         settings: FrameSettings,
         wanted: frozenset[str],
         timer: StepTimer,
@@ -244,7 +248,9 @@ class Pipeline:
         if not wanted - OBSTACLE_TOPICS:  # made from the network's own planes: nothing to enlarge
             how = replace(how, output_size="network")
         with_colour = POINTS in wanted and settings.parameters.cloud.colour
-        return self._estimator.believe(prediction, corrected.depth_m, how, with_colour, timer)
+        return self._estimator.believe(
+            prediction, corrected.depth_m, how, with_colour, timer, measured_m
+        )
 
     def _publish(
         self,

@@ -1,0 +1,123 @@
+"""Measures how well a network fills the holes of a depth camera.
+
+Of a recording with truth the depth camera's image is the truth with noise and holes of one kind:
+``glare``, an ellipse on the floor; ``glass``, an upright pane; ``range``, everything beyond 4 m.
+In the hole AbsRel is measured of the network as it is, scaled by what is measured around
+(``fill: all``) and filled (``fill: holes``); at its rim the mean step of ln z, 3 pixels apart, that
+the truth does not have.
+
+    python benchmark/fill.py --model indoor_tiny --json fill.json
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+from relative import halved
+from scale import RECORDING, Step, read_steps
+
+from depthrefl_ros.geometry.correction import CorrectionSettings, DepthCorrection, Surround
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.tools.command_line import (
+    StopRequest,
+    add_json_argument,
+    make_parser,
+    positive_int,
+    run_tool,
+    write_json,
+)
+
+HOLES = ("glare", "glass", "range")
+FARTHEST_M = 4.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; see ``--help``."""
+    return run_tool(_parser(), argv, _run)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = make_parser(
+        "fill",
+        "How well a network fills the holes of a depth camera.",
+        "python benchmark/fill.py --model indoor_tiny --json fill.json",
+    )
+    parser.add_argument("--source", default=str(RECORDING), help="recording or drive with truth")
+    parser.add_argument("--frames", type=positive_int, default=40, help="default %(default)s")
+    parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
+    parser.add_argument("--engine", default="openvino", help="default %(default)s")
+    add_json_argument(parser, "the figures")
+    return parser
+
+
+def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
+    with StopRequest() as stop:
+        steps = list(read_steps(args.source, args.model, args.engine, args.frames, stop))
+    rows = [{"hole": kind} | measure([halved(one) for one in steps], kind) for kind in HOLES]
+    print(
+        "| hole | share of the image | AbsRel in it: network | scaled | filled "
+        "| step at its rim: scaled | filled |\n|---|---|---|---|---|---|---|"
+    )
+    for row in rows:
+        errors = " | ".join(f"{row[name]:.3f}" for name in ("network", "all", "holes"))
+        rims = " | ".join(f"{row[name]:.3f}" for name in ("rim_all", "rim_holes"))
+        print(f"| {row['hole']} | {100 * row['share']:.0f} % | {errors} | {rims} |")
+    write_json(args.json, {"source": args.source, "frames": len(steps), "rows": rows})
+
+
+def measure(steps: list[Step], kind: str) -> dict[str, float]:
+    """Return AbsRel in the hole and the step at its rim by kind of fill, means over the frames."""
+    rng = np.random.default_rng(0)
+    corrections = {fill: DepthCorrection() for fill in ("all", "holes")}
+    figures: list[dict[str, float]] = []
+    for step in steps:
+        hole = hole_of(step, kind)
+        known = np.isfinite(step.truth_m) & np.isfinite(step.predicted_m)
+        noisy = step.truth_m + rng.normal(0.0, 0.002, hole.shape) * step.truth_m**2
+        reference_m = np.where(hole, np.nan, noisy).astype(np.float32)
+        mount = Pose.from_mount(**step.mount)
+        around = Surround(100.0 + step.stamp_s, mount.up_in_source, reference_m=reference_m)
+        row = {
+            "share": float(hole.mean()),
+            "network": _error(step.predicted_m, step.truth_m, hole & known),
+        }
+        for fill, correction in corrections.items():
+            settings = CorrectionSettings(temporal_smoothing_s=0.0, fill=fill)
+            picture = np.zeros((*hole.shape, 3), np.uint8)
+            found = correction.apply(step.predicted_m, picture, step.camera, around, settings)
+            pasted = np.where(hole, found.depth_m, step.truth_m)
+            row[fill] = _error(found.depth_m, step.truth_m, hole & known)
+            row[f"rim_{fill}"] = _step(pasted, step.truth_m, hole)
+        figures.append(row)
+    return {name: float(np.nanmean([row[name] for row in figures])) for name in figures[0]}
+
+
+def hole_of(step: Step, kind: str) -> np.ndarray:
+    """Return where the depth camera sees nothing, (h, w) bool."""
+    height, width = step.truth_m.shape
+    y, x = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
+    if kind == "glare":
+        return ((x - 0.55) / 0.15) ** 2 + ((y - 0.85) / 0.1) ** 2 < 1.0
+    if kind == "glass":
+        return (np.abs(x - 0.25) < 0.1) & (np.abs(y - 0.4) < 0.25)
+    return ~(step.truth_m < FARTHEST_M)
+
+
+def _error(depth_m: np.ndarray, truth_m: np.ndarray, where: np.ndarray) -> float:
+    return float(np.mean(np.abs(depth_m / truth_m - 1.0)[where])) if where.any() else np.nan
+
+
+def _step(depth_m: np.ndarray, truth_m: np.ndarray, hole: np.ndarray) -> float:
+    wrong, true, found = np.log(depth_m / truth_m), np.log(truth_m), []
+    for axis in (0, 1):
+        error, depth, inside = (np.swapaxes(plane, 0, axis) for plane in (wrong, true, hole))
+        crosses = inside[3:] != inside[:-3]
+        level = np.abs(depth[3:] - depth[:-3]) < 0.1
+        found.append(np.abs(error[3:] - error[:-3])[crosses & level])
+    found = np.concatenate(found)
+    return float(np.nanmean(found)) if found.size else np.nan
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
