@@ -40,12 +40,20 @@ TRAIN = [
 # The live page; every ROS distribution of today has it as python3-tornado.
 VIEW = ["tornado>=6.1"]
 FOXGLOVE = ["foxglove-sdk>=0.30", *VIEW, *BAGS]
-CONVERT = ["onnx>=1.16", "onnxruntime>=1.18", *BAGS]
-FLAGSHIP = [
-    *TRAIN,
+TRANSFORMERS = [
     "transformers==5.23.0; python_version >= '3.11'",
     "transformers==5.20.2; python_version < '3.11'",  # the last for Humble's Python
 ]
+CONVERT = [
+    "onnx>=1.16",
+    "onnxruntime>=1.18",
+    "torch>=2.5",  # it and what follows are for --hub only
+    "onnxscript>=0.5",
+    "safetensors>=0.4",
+    *TRANSFORMERS,
+    *BAGS,
+]
+FLAGSHIP = [*TRAIN, *TRANSFORMERS]
 TEST = [
     *OPENVINO,
     *BAGS,

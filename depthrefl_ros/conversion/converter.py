@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import onnx
 import onnxruntime
 from onnx import helper
 
+from depthrefl_ros.conversion.half_precision import halve, worst_half_error
 from depthrefl_ros.conversion.meaning import ConversionError, Meaning
 from depthrefl_ros.conversion.onnx_wrap import (
     external_files,
@@ -38,6 +39,7 @@ from depthrefl_ros.conversion.plausibility import (
 from depthrefl_ros.engine.bundle import Bundle, file_digest
 from depthrefl_ros.engine.bundle_writer import write_bundle
 
+_SAME = 1e-3  # of the largest value; a graph that rounds otherwise stays far below
 PICTURES_OF = "indoor_tiny"  # whose golden pictures every network is shown: we rendered them
 
 
@@ -81,14 +83,50 @@ def convert_onnx(
     sources = {path.name: file_digest(path)}
     for name in external_files(onnx.load(path, load_external_data=False)):
         sources[Path(name).name] = file_digest(path.parent / name)
+    return convert_network(network, meaning, folder, sources, size, frames)
+
+
+def convert_network(
+    network: onnx.ModelProto,
+    meaning: Meaning,
+    folder: Path,
+    sources: dict[str, str],
+    size: tuple[int, int] | None = None,
+    frames: Frames | None = None,
+    reference: Callable[[np.ndarray], np.ndarray] | None = None,
+    notes: Sequence[str] = (),
+) -> Converted:
+    """Convert a graph in memory to a bundle.
+
+    Args:
+        network: the graph; its input's size is fixed in place.
+        meaning: of the network.
+        folder: of the bundle; new, empty, or a bundle, which is replaced.
+        sources: SHA-256 of the files that the network came from, by name.
+        size: (height, width) pixels of the input, where the graph leaves it open.
+        frames: with true depth, against which the order and the scale are held.
+        reference: the network where it was made: maps what the network takes, float32 of the
+            layout that the meaning states, to its output. Its planes become the golden ones, and
+            the graph must agree with it.
+        notes: what the user should know, put before what is found here.
+
+    Raises:
+        ConversionError: the network cannot be converted, has not this meaning, or its graph gives
+            something else than the reference.
+        BundleError: the folder holds something else.
+        OSError: it cannot be written.
+    """
     height, width = fix_size(network, meaning, size)
     find_output(network, meaning.outputs, "depth")  # before the work
     network = raise_opset(network)
     shipped = Bundle.load(PICTURES_OF)
     pictures = _resized(shipped.golden().images[:3], height, width)
-    graph = wrap(network, meaning, _output_shapes(network))
+    shapes = _output_shapes(network)
+    graph = wrap(network, meaning, shapes)
     with _session(_with_raw(graph, network, meaning)) as session:
         planes = _run(session, pictures)
+        if reference is not None:
+            _hold_to(reference, pictures, planes, meaning, network)
         for name, values in planes.items():
             if name.startswith(raw_name("")):
                 check_raw(name.removeprefix(raw_name("")), values)
@@ -100,13 +138,62 @@ def convert_onnx(
         if frames is not None:
             shown = _run(session, _resized(frames.images, height, width))
             found = agreement(shown[meaning.plane], frames, meaning)
+    graphs = {"model.onnx": graph}
+    told = [*notes, *_notes(found)]
+    try:
+        half = wrap(halve(network), meaning, shapes)
+        with _session(half) as session:
+            reason = worst_half_error(golden, _run(session, pictures))
+    except ConversionError as error:
+        reason = str(error)
+    if reason is None:
+        graphs["model_fp16.onnx"] = half
+    else:
+        told.append(f"no half-precision graph ({reason}): TensorRT runs this network in fp32")
     write_bundle(
         folder,
-        {"model.onnx": graph},
+        graphs,
         {"images": pictures, **golden},
         _description(meaning, graph, height, width, sources),
     )
-    return Converted(Bundle.load(str(folder.absolute())), found, _notes(found))
+    return Converted(Bundle.load(str(folder.absolute())), found, told)
+
+
+def _hold_to(
+    reference: Callable[[np.ndarray], np.ndarray],
+    pictures: np.ndarray,
+    planes: dict[str, np.ndarray],
+    meaning: Meaning,
+    network: onnx.ModelProto,
+) -> None:
+    """Check the graph's own output against the reference's."""
+    name = raw_name(find_output(network, meaning.outputs, "depth"))
+    truth = np.concatenate([reference(one) for one in network_inputs(pictures, meaning)])
+    found = planes[name].reshape(truth.shape)
+    error = np.abs(found - truth).max() / max(np.abs(truth).max(), 1e-12)
+    if not error <= _SAME:
+        raise ConversionError(
+            f"the exported graph gives another output than the network: {error:.2g} of its largest "
+            f"value apart, {_SAME:g} are allowed; another version of torch may export it rightly"
+        )
+
+
+def network_inputs(images: np.ndarray, meaning: Meaning) -> np.ndarray:
+    """Return what the meaning makes of images, as the bundle's graph does.
+
+    Args:
+        images: (n, H, W, 3) uint8 RGB.
+        meaning: of the network, of type float.
+
+    Returns:
+        (n, 1, 3, H, W) or (n, 1, H, W, 3) float32.
+    """
+    pixels = images[..., ::-1] if meaning.colours == "bgr" else images
+    pixels = pixels.astype(np.float64) * meaning.scale
+    pixels = ((pixels - np.array(meaning.mean)) / np.array(meaning.std)).astype(np.float32)
+    if meaning.layout == "NCHW":
+        pixels = pixels.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(pixels)[:, None]
 
 
 def _description(

@@ -36,7 +36,14 @@ class SelfTestReport:
 
 def relative_difference(measured: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
     """Return median and 99th percentile of |measured - reference| / |reference|."""
-    return _summary(_difference("depth", measured, reference))
+    return plane_difference("depth", measured, reference)
+
+
+def plane_difference(
+    plane: str, measured: np.ndarray, reference: np.ndarray
+) -> tuple[float, float]:
+    """Return median and 99th percentile of an output's difference, as ``self_test`` takes it."""
+    return _summary(_difference(plane, measured, reference))
 
 
 def self_test(engine: Engine, bundle: Bundle) -> SelfTestReport:

@@ -1,4 +1,4 @@
-"""Turns an ONNX network of others into a model bundle; what its numbers mean is said once."""
+"""Turns a depth network of others into a model bundle: an ONNX file, or a checkpoint of the Hub."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from depthrefl_ros.tools.command_line import (
 from depthrefl_ros.tools.output_folder import check_output_folder
 
 if TYPE_CHECKING:
-    from depthrefl_ros.conversion.meaning import Meaning
+    from depthrefl_ros.conversion.converter import Converted
     from depthrefl_ros.conversion.plausibility import Frames
     from depthrefl_ros.engine.bundle import Bundle
 
 EXAMPLES = """
+depthrefl convert --hub depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf models/da2
+depthrefl convert --hub ./downloaded/zoedepth-nyu --size 512x384 models/zoe
 depthrefl convert --onnx metric3d.onnx --preset metric3d --size 1064x616 models/metric3d
 depthrefl convert --onnx mine.onnx --meaning mine.yaml models/mine
 depthrefl convert --presets
@@ -45,6 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = make_parser("depthrefl convert", __doc__ or "", EXAMPLES)
     parser.add_argument("bundle", type=Path, nargs="?", metavar="OUT", help="folder to write")
     parser.add_argument("--onnx", type=Path, metavar="FILE", help="the network")
+    parser.add_argument(
+        "--hub", metavar="NAME", help="a name on the Hub, or a folder with config.json and weights"
+    )
+    parser.add_argument(
+        "--kind", choices=("metric", "inverse_relative"), help="where a checkpoint does not tell"
+    )
     meaning = parser.add_mutually_exclusive_group()
     meaning.add_argument(
         "--meaning", type=Path, metavar="FILE", help="YAML: what it takes and gives"
@@ -70,46 +78,79 @@ def _size(text: str) -> tuple[int, int]:
 def _convert(args: argparse.Namespace, _: list[str]) -> int:
     if args.presets:
         return _list_presets()
-    for name, value in (("OUT", args.bundle), ("--onnx", args.onnx)):
-        if value is None:
-            raise ToolError(f"{name} is missing")
-    if args.meaning is None and args.preset is None:
-        raise ToolError("--meaning FILE or --preset NAME is missing; --presets lists the presets")
-    from depthrefl_ros.conversion.converter import convert_onnx
-    from depthrefl_ros.conversion.meaning import ConversionError, read_meaning
-    from depthrefl_ros.conversion.presets import find_preset
+    _check_arguments(args)
+    from depthrefl_ros.conversion.meaning import ConversionError
     from depthrefl_ros.engine.bundle import BundleError, is_bundle
 
     check_output_folder(args.bundle, is_bundle)
     try:
-        meaning = find_preset(args.preset) if args.preset else read_meaning(args.meaning)
-        if args.output:
-            meaning = replace(meaning, outputs=(args.output,))
-        frames = _recorded_frames()
-        done = convert_onnx(args.onnx, meaning, args.bundle, args.size, frames)
+        made = _from_hub(args) if args.hub else _from_onnx(args)
     except (ConversionError, BundleError) as error:
         raise ToolError(str(error)) from error
+    figures = [_report(one) for one in made]
+    write_json(args.json, figures[0] if len(figures) == 1 else {"bundles": figures})
+    return 1 if any(one["is_refused"] for one in figures) else 0
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    if args.bundle is None:
+        raise ToolError("OUT is missing")
+    if (args.onnx is None) == (args.hub is None):
+        given = "are both given" if args.hub else "are both missing"
+        raise ToolError(f"--onnx FILE and --hub NAME {given}; one is needed")
+    if args.onnx and args.meaning is None and args.preset is None:
+        raise ToolError("--meaning FILE or --preset NAME is missing; --presets lists the presets")
+    for name in ("meaning", "preset", "output"):
+        if args.hub and getattr(args, name):
+            raise ToolError(f"--{name} is for --onnx; a checkpoint's files tell it")
+    if args.onnx and args.kind:
+        raise ToolError("--kind is for --hub; with --onnx the meaning or preset tells it")
+
+
+def _from_onnx(args: argparse.Namespace) -> list[Converted]:
+    from depthrefl_ros.conversion.converter import convert_onnx
+    from depthrefl_ros.conversion.meaning import read_meaning
+    from depthrefl_ros.conversion.presets import find_preset
+
+    meaning = find_preset(args.preset) if args.preset else read_meaning(args.meaning)
+    if args.output:
+        meaning = replace(meaning, outputs=(args.output,))
+    return [convert_onnx(args.onnx, meaning, args.bundle, args.size, _recorded_frames())]
+
+
+def _from_hub(args: argparse.Namespace) -> list[Converted]:
+    from depthrefl_ros.conversion.hub import fetch_checkpoint
+    from depthrefl_ros.conversion.hub_converter import convert_folder
+
+    folder = Path(args.hub).expanduser()
+    name = ""
+    if not folder.exists():
+        name, folder = args.hub, fetch_checkpoint(args.hub)
+    return convert_folder(folder, args.bundle, name, args.size, args.kind, _recorded_frames())
+
+
+def _report(done: Converted) -> dict[str, Any]:
     for note in done.notes:
         print(f"depthrefl convert: warning: {note}", file=sys.stderr)
     engine, milliseconds, is_refused = _time_engine(done.bundle)
     figures = {
-        **_told(done.bundle, meaning),
+        **_told(done.bundle),
         "order": None if done.agreement is None else round(done.agreement.order, 3),
         "scale": done.agreement and done.agreement.scale,
         "engine": engine,
         "milliseconds": milliseconds,
+        "is_refused": is_refused,
         "notes": done.notes,
     }
     _show(done.bundle, figures)
-    write_json(args.json, figures)
-    return 1 if is_refused else 0
+    return figures
 
 
-def _told(bundle: Bundle, meaning: Meaning) -> dict[str, Any]:
+def _told(bundle: Bundle) -> dict[str, Any]:
     return {
         "bundle": str(bundle.folder),
         "kind": bundle.kind,
-        "needs_intrinsics": meaning.needs_intrinsics,
+        "needs_intrinsics": bundle.kind == "canonical",
         "input": f"{bundle.width}x{bundle.height} {bundle.resize}",
         "outputs": list(bundle.outputs),
         "licence": bundle.licence,

@@ -1,0 +1,339 @@
+"""What the depth networks of ``transformers`` mean: from their two JSON files to a ``Recipe``.
+
+Nothing of torch or ``transformers`` is needed here. The classes give numbers; which of them are
+metres, and for which camera, is known from their authors' code and model cards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from depthrefl_ros.conversion.licences import find_terms
+from depthrefl_ros.conversion.meaning import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ConversionError,
+    Meaning,
+    nearest_name,
+)
+
+_HALF = (0.5, 0.5, 0.5)
+_INDOOR_M, _OUTDOOR_M = 10.0, 80.0  # NYU and KITTI
+_NEAREST_M = 0.3
+_RELATIVE_RANGE_M = (_NEAREST_M, 20.0)
+# Why networks that the same package loads are none of ours.
+_REFUSED = {
+    "prompt_depth_anything": "it needs a depth image as its second input",
+    "chmv2": "it estimates the height of trees from above and no depth",
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a checkpoint of ``transformers`` becomes a bundle.
+
+    Attributes:
+        class_name: of ``transformers``.
+        meaning: of what our wrapper around the class takes and gives: normalised NCHW at the
+            bundle's size in, one plane of that size out.
+        size: (height, width) of the bundle unless the user asks for another, pixels.
+        multiple: that both sides of the bundle's input must be divisible by.
+        inner: how the bundle's image becomes the network's: ``plain`` as it is; ``stretch`` to
+            ``inner_size``; ``reflect`` padded with its mirror image, then scaled to about ``size``.
+        inner_size: (height, width) of ``stretch``; else None.
+        config: values of ``config.json`` that must be others than the file has.
+        domain: of a network with several heads, the one that this is; else empty.
+        notes: what the user should know, a line each.
+    """
+
+    class_name: str
+    meaning: Meaning
+    size: tuple[int, int]
+    multiple: int
+    inner: str = "plain"
+    inner_size: tuple[int, int] | None = None
+    config: tuple[tuple[str, Any], ...] = ()
+    domain: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def read_recipes(
+    config: dict[str, Any],
+    processor: dict[str, Any] | None,
+    name: str,
+    kind: str | None = None,
+    licence: str = "",
+) -> list[Recipe]:
+    """Return what a checkpoint is: one recipe, or one for each domain of several heads.
+
+    Args:
+        config: of ``config.json``.
+        processor: of ``preprocessor_config.json``; None where there is no such file.
+        name: of the checkpoint on the Hub, or of its folder; tells what the files do not.
+        kind: that the user states, ``metric`` or ``inverse_relative``, for classes that are both.
+        licence: that the model card states; empty where it does not.
+
+    Raises:
+        ConversionError: the family is unknown or no depth network, or nothing tells its kind.
+    """
+    model_type = config.get("model_type")
+    if model_type in _REFUSED:
+        raise ConversionError(f"{name} is a {model_type} network: {_REFUSED[model_type]}")
+    if model_type not in _FAMILIES:
+        raise ConversionError(
+            f"{name} has model_type {model_type!r} in config.json; "
+            + nearest_name(str(model_type), tuple(_FAMILIES))
+            + "; others can be exported to ONNX and converted with --onnx"
+        )
+    recipes = _FAMILIES[model_type](config, processor or {}, name.rstrip("/").lower(), kind)
+    given = recipes[0].meaning.kind
+    if kind is not None and kind != given:
+        raise ConversionError(
+            f"{name} is {given} by its files and name; --kind {kind} contradicts it"
+        )
+    missing = () if processor is not None else (
+        "there is no preprocessor_config.json: the family's usual normalisation is used",
+    )  # fmt: skip
+    terms = find_terms(name, licence)
+    return [
+        replace(
+            one,
+            meaning=replace(
+                one.meaning, licence=terms.licence, commercial=terms.commercial, source=name
+            ),
+            notes=(*one.notes, *missing),
+        )
+        for one in recipes
+    ]
+
+
+def fit_size(recipe: Recipe, size: tuple[int, int] | None) -> tuple[int, int]:
+    """Return the bundle's (height, width).
+
+    Args:
+        recipe: of the checkpoint.
+        size: that the user asks for; None for the recipe's own.
+
+    Raises:
+        ConversionError: a side is no multiple of what the network needs; names the nearest size.
+    """
+    height, width = size or recipe.size
+    step = recipe.multiple
+    if height % step or width % step:
+        near_height, near_width = (max(1, round(side / step)) * step for side in (height, width))
+        raise ConversionError(
+            f"size is {width}x{height}; both sides must be multiples of {step}: "
+            f"{near_width}x{near_height} is the nearest"
+        )
+    return height, width
+
+
+def _normalised(
+    processor: dict[str, Any], mean: tuple[float, ...], std: tuple[float, ...], **fields: Any
+) -> Meaning:
+    """A meaning with the normalisation of a processor, or of the family where it states none."""
+    rescales = processor.get("do_rescale", True)
+    normalises = processor.get("do_normalize", True)
+    factor = processor.get("rescale_factor", 1.0 / 255.0)
+    return Meaning(
+        scale=float(factor) if rescales else 1.0,
+        mean=_channels(processor.get("image_mean") or mean) if normalises else (0.0, 0.0, 0.0),
+        std=_channels(processor.get("image_std") or std) if normalises else (1.0, 1.0, 1.0),
+        licence="unknown",
+        **fields,
+    )
+
+
+def _channels(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _depth_anything(
+    config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
+) -> list[Recipe]:
+    """Depth Anything V1 and V2 by transformers' class; metric ones go to ``max_depth``."""
+    is_metric = config.get("depth_estimation_type", "relative") == "metric"
+    notes: tuple[str, ...] = ()
+    reach = (_NEAREST_M, float(config.get("max_depth") or 0.0))
+    if is_metric and reach[1] <= 1.0:
+        raise ConversionError(
+            f"{name} is metric, and config.json has max_depth {config.get('max_depth')}: 20 is "
+            "right for the indoor networks and 80 for the outdoor ones"
+        )
+    if is_metric:
+        notes = ("trained at 60 degrees: another lens gives another scale",)
+    patch = int(config.get("patch_size", 14))
+    meaning = _normalised(
+        processor,
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        kind="metric" if is_metric else "inverse_relative",
+        trained_hfov_deg=60.0 if is_metric else None,
+        range_m=reach if is_metric else _RELATIVE_RANGE_M,
+    )
+    size = _fitting((518, 686), patch)
+    return [
+        Recipe("DepthAnythingForDepthEstimation", meaning, size, patch, notes=notes),
+    ]
+
+
+def _zoedepth(
+    config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
+) -> list[Recipe]:
+    """ZoeDepth N, K, NK; each head of NK is a recipe of its own, since a router has no graph."""
+    heads = config.get("bin_configurations") or [
+        {"n_bins": 64, "min_depth": 1e-3, "max_depth": 10.0}
+    ]
+    stated = processor.get("size") or {"height": 384, "width": 512}
+    size = (int(stated["height"]), int(stated["width"]))
+    recipes = []
+    for head in heads:
+        changes: tuple[tuple[str, Any], ...] = ()
+        notes: tuple[str, ...] = ()
+        reach = float(head["max_depth"])
+        is_kitti = len(heads) == 1 and name.split("/")[-1].split("-")[-1] in ("kitti", "k")
+        if is_kitti and reach == _INDOOR_M:
+            # The first conversion of the KITTI network wrote the indoor network's bins.
+            reach = _OUTDOOR_M
+            changes = (("bin_configurations", [{**head, "max_depth": reach}]),)
+            notes = (
+                f"config.json has max_depth {_INDOOR_M:g} for a KITTI network: {reach:g} is used",
+            )
+        meaning = _normalised(
+            processor, _HALF, _HALF, kind="metric", range_m=(_NEAREST_M, min(reach, _OUTDOOR_M))
+        )
+        recipes.append(
+            Recipe(
+                "ZoeDepthForDepthEstimation",
+                meaning,
+                size,
+                2,
+                inner="reflect",
+                config=changes,
+                domain=str(head["name"]) if len(heads) > 1 else "",
+                notes=notes,
+            )
+        )
+    return recipes
+
+
+def _depth_pro(
+    config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
+) -> list[Recipe]:
+    """Depth Pro: metres are focal length over width over its canonical inverse depth."""
+    ratios = config.get("scaled_images_ratios") or (0.25, 0.5, 1)
+    side = int(int(config.get("patch_size", 384)) / min(ratios))
+    meaning = _normalised(
+        processor,
+        _HALF,
+        _HALF,
+        kind="canonical",
+        focal_px=1024.0,  # of the size below; ``at_size`` makes it the width of any other
+        transform="inverse",
+        range_m=(_NEAREST_M, 50.0),
+    )
+    return [
+        Recipe(
+            "DepthProForDepthEstimation",
+            meaning,
+            (768, 1024),
+            2,
+            inner="stretch",
+            inner_size=(side, side),
+        )
+    ]
+
+
+def _dpt(
+    config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
+) -> list[Recipe]:
+    """DPT: relative (MiDaS) or metres (DINOv2 on NYU or KITTI), which only the name tells."""
+    reach = {"nyu": _INDOOR_M, "kitti": _OUTDOOR_M}.get(name.split("-")[-1])
+    is_relative = any(word in name for word in ("midas", "dpt-large", "dpt-beit", "dpt-swin"))
+    known = "metric" if reach else "inverse_relative" if is_relative else None
+    if known is None and kind is None:
+        raise ConversionError(
+            f"{name} is a DPT network: its files do not tell whether it gives metres or inverse "
+            "depth; say --kind metric or --kind inverse_relative"
+        )
+    found = known or kind
+    backbone = config.get("backbone_config") or {}
+    is_plain = bool(backbone) and not config.get("is_hybrid", False)
+    patch = int(backbone.get("patch_size") or 14) if is_plain else 16
+    is_fixed = not is_plain
+    stated = processor.get("size") or {"height": 384, "width": 384}
+    side = int(stated.get("height") or stated.get("shortest_edge") or 384)
+    meaning = _normalised(
+        processor,
+        IMAGENET_MEAN if is_plain else _HALF,
+        IMAGENET_STD if is_plain else _HALF,
+        kind=str(found),
+        range_m=(_NEAREST_M, reach or _INDOOR_M) if found == "metric" else _RELATIVE_RANGE_M,
+    )
+    # The class with a ViT of its own takes squares only; its authors stretch to one.
+    return [
+        Recipe(
+            "DPTForDepthEstimation",
+            meaning,
+            (384, 512) if is_fixed else _fitting((480, 640), patch),
+            2 if is_fixed else patch,
+            inner="stretch" if is_fixed else "plain",
+            inner_size=(side, side) if is_fixed else None,
+        )
+    ]
+
+
+def _glpn(
+    config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
+) -> list[Recipe]:
+    """GLPN: metres up to ``max_depth``; bytes are divided by 255 and no more."""
+    reach = float(config.get("max_depth", _INDOOR_M))
+    meaning = _normalised(
+        {"do_normalize": False, **processor}, _HALF, _HALF, kind="metric",
+        range_m=(_NEAREST_M, reach),
+    )  # fmt: skip
+    return [Recipe("GLPNForDepthEstimation", meaning, (480, 640), 32)]
+
+
+def _tips(
+    config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
+) -> list[Recipe]:
+    """TIPSv2 with a DPT head: metres in linear bins, trained indoors."""
+    backbone = config.get("backbone_config") or {}
+    patch = int(backbone.get("patch_size") or 14)
+    meaning = _normalised(
+        {"do_normalize": False, **processor}, _HALF, _HALF, kind="metric",
+        range_m=(_NEAREST_M, float(config.get("max_depth", _INDOOR_M))),
+    )  # fmt: skip
+    return [Recipe("Tipsv2DptForDepthEstimation", meaning, _fitting((448, 602), patch), patch)]
+
+
+def _fitting(size: tuple[int, int], step: int) -> tuple[int, int]:
+    height, width = (max(1, round(side / step)) * step for side in size)
+    return height, width
+
+
+_Reader = Callable[[dict[str, Any], dict[str, Any], str, "str | None"], "list[Recipe]"]
+_FAMILIES: dict[str, _Reader] = {
+    "depth_anything": _depth_anything,
+    "zoedepth": _zoedepth,
+    "depth_pro": _depth_pro,
+    "dpt": _dpt,
+    "glpn": _glpn,
+    "tipsv2_dpt": _tips,
+}
+
+
+def at_size(recipe: Recipe, height: int, width: int) -> Meaning:
+    """Return the recipe's meaning for a bundle of this size (pixels).
+
+    Depth Pro's canonical camera has the focal length of its image's width, whatever that is:
+    depth = f / (width * C), so that 1 / C is depth for f = width.
+    """
+    meaning = replace(recipe.meaning, height=height, width=width)
+    if recipe.class_name == "DepthProForDepthEstimation":
+        meaning = replace(meaning, focal_px=float(width))
+    return meaning

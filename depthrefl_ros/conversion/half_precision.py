@@ -1,0 +1,70 @@
+"""The half-precision twin of a foreign graph, for TensorRT, and whether it is good enough."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+
+from depthrefl_ros.conversion.meaning import ConversionError
+from depthrefl_ros.engine.self_test import TOLERANCES, plane_difference
+
+# Kept in float32: what overflows or loses small differences where networks are of half precision,
+# and what TensorRT wants in float32.
+_KEPT = ("Resize", "Exp", "Reciprocal", "Range", "TopK", "CumSum", "ReduceMean", "ReduceSum", "Pow")
+
+
+def halve(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with weights and most arithmetic in half precision, its ends as they are.
+
+    Args:
+        graph: a foreign network in float32, which is not wrapped yet; left as it is.
+
+    Raises:
+        ConversionError: the converter fails, as with more than 2 GB of weights.
+    """
+    # The converter is part of onnxruntime's package.
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(graph)
+    logger = logging.getLogger("onnxruntime.transformers.float16")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of weights beyond what half precision holds
+            half = convert_float_to_float16(
+                copy,
+                keep_io_types=True,
+                op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_KEPT],
+            )
+            ordered = OnnxModel(half)
+            ordered.topological_sort()
+            return ordered.model
+    except Exception as error:  # onnx and the converter raise classes of their own
+        raise ConversionError(" ".join(str(error).split())[:160]) from error
+    finally:
+        logger.setLevel(level)
+
+
+def worst_half_error(
+    golden: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]
+) -> str | None:
+    """Return in words how a half-precision graph misses the self-test; None where it passes.
+
+    Args:
+        golden: (n, 1, H, W) float32 of each plane.
+        found: what the graph gave for the same pictures.
+    """
+    median, p99 = TOLERANCES["fp16"]
+    for name, truth in golden.items():
+        for one, other in zip(found[name], truth, strict=True):
+            figures = plane_difference(name, one, other)
+            if figures[0] > median or figures[1] > p99:
+                return f"{name} would be {figures[0]:.2g} off, p99 {figures[1]:.2g}"
+    return None

@@ -1,0 +1,95 @@
+"""A checkpoint of ``transformers`` becomes a bundle, or one bundle for each domain of its heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from depthrefl_ros.conversion.adapters import baked_positions, make_adapter
+from depthrefl_ros.conversion.checkpoint_folder import load_model, read_folder
+from depthrefl_ros.conversion.converter import Converted, convert_network
+from depthrefl_ros.conversion.families import Recipe, at_size, fit_size, read_recipes
+from depthrefl_ros.conversion.meaning import Meaning
+from depthrefl_ros.conversion.plausibility import Frames
+from depthrefl_ros.conversion.torch_graph import export_adapter
+from depthrefl_ros.engine.bundle import file_digest
+
+
+def convert_folder(
+    checkpoint: Path,
+    folder: Path,
+    name: str = "",
+    size: tuple[int, int] | None = None,
+    kind: str | None = None,
+    frames: Frames | None = None,
+) -> list[Converted]:
+    """Convert a folder with ``config.json`` and weights.
+
+    Args:
+        checkpoint: the folder.
+        folder: of the bundle; a network with several heads makes ``FOLDER_<domain>`` for each.
+        name: on the Hub; the folder's own name where it is empty.
+        size: (height, width) pixels of the bundle's input; None for the family's usual one.
+        kind: ``metric`` or ``inverse_relative``, where the files do not tell it.
+        frames: with true depth, against which the order and the scale are held.
+
+    Raises:
+        ConversionError: the files are damaged, of an unknown family, or not what they say.
+        BundleError: the folder holds something else.
+        OSError: it cannot be written.
+    """
+    found = read_folder(checkpoint)
+    recipes = read_recipes(
+        found.config, found.processor, name or checkpoint.absolute().name, kind, found.licence
+    )
+    sizes = [fit_size(recipe, size) for recipe in recipes]
+    sources = {path.name: file_digest(path) for path in found.weights}
+    done = []
+    for recipe, (height, width) in zip(recipes, sizes, strict=True):
+        target = folder if len(recipes) == 1 else Path(f"{folder}_{recipe.domain}")
+        adapter = make_adapter(load_model(found, recipe), recipe)
+        meaning = at_size(recipe, height, width)
+        done.append(convert_module(adapter, meaning, recipe, target, sources, frames))
+    return done
+
+
+def convert_module(
+    adapter: nn.Module,
+    meaning: Meaning,
+    recipe: Recipe,
+    folder: Path,
+    sources: dict[str, str],
+    frames: Frames | None = None,
+) -> Converted:
+    """Convert a torch module that maps normalised RGB to one plane of the same size.
+
+    Args:
+        adapter: in evaluation.
+        meaning: with the size.
+        recipe: for its notes.
+        folder: of the bundle.
+        sources: SHA-256 of the files that the weights came from, by name.
+        frames: with true depth.
+
+    Raises:
+        ConversionError, BundleError, OSError: as ``convert_network``.
+    """
+    with baked_positions(adapter, meaning.height, meaning.width):
+        graph = export_adapter(adapter, meaning.height, meaning.width)
+    return convert_network(
+        graph, meaning, folder, sources, frames=frames, reference=run(adapter), notes=recipe.notes
+    )
+
+
+def run(adapter: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
+    """Return an adapter as a function of arrays: (1, 3, H, W) to (1, 1, H, W) float32."""
+
+    def infer(image: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return adapter(torch.from_numpy(image)).numpy()
+
+    return infer

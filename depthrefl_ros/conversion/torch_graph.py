@@ -1,0 +1,64 @@
+"""A torch module becomes a static ONNX graph for ``onnx_wrap``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+
+import onnx
+import torch
+from torch import nn
+
+from depthrefl_ros.conversion.meaning import ConversionError
+from depthrefl_ros.conversion.onnx_wrap import OPSET
+
+INPUT, OUTPUT = "image", "plane"
+
+
+def export_adapter(adapter: nn.Module, height: int, width: int) -> onnx.ModelProto:
+    """Return a graph of one size: ``image`` (1, 3, H, W) float32 in, ``plane`` (1, 1, H, W) out.
+
+    Args:
+        adapter: of the network, in evaluation.
+        height: of the image, pixels.
+        width: likewise.
+
+    Raises:
+        ConversionError: torch cannot export it.
+    """
+    example = torch.zeros(1, 3, height, width)
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                adapter,
+                (example,),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises classes of its own
+        reason = " ".join(str(error).split())[:300]
+        raise ConversionError(f"torch {torch.__version__} cannot export it: {reason}") from error
+    graph = program.model_proto
+    for node in graph.graph.node:  # where each node came from on this machine
+        del node.metadata_props[:]
+        node.doc_string = ""
+    return graph
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keep the exporter's remarks on packages that are not needed to itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

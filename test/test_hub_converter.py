@@ -1,0 +1,179 @@
+"""Checkpoints of ``transformers`` as the Hub has them become bundles that give the same depth."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import transformers
+from test_adapters import SIZES, authors_depth
+from tiny_networks import NETWORKS, make_network, save_network
+
+from depthrefl_ros.conversion.hub_converter import convert_folder
+from depthrefl_ros.conversion.meaning import ConversionError
+from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+from depthrefl_ros.engine.self_test import self_test
+from depthrefl_ros.engine.tensorrt.api import find_flavour
+from depthrefl_ros.engine.tensorrt.build import build_plan
+
+# Each class once; exporting takes seconds, and test_adapters.py has the rest.
+CONVERTED = [
+    "depth-anything-v2-small", "depthpro-hf", "glpn-nyu", "zoedepth-kitti", "dpt-large",
+    "tipsv2-b14-dpt",
+]  # fmt: skip
+BY_KIND = {
+    "inverse_relative": "depth-anything-v2-small",
+    "canonical": "depthpro-hf",
+    "metric": "glpn-nyu",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    """Name -> the folder of the checkpoint, and what it was converted to; each made once."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            folder = tmp_path_factory.mktemp("converted")
+            source = save_network(make_network(name), folder / name, name)
+            step = 14 if NETWORKS[name][0] in ("DepthAnything", "Tipsv2Dpt") else 32
+            (source / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+            size = SIZES[step][0]
+            (done,) = convert_folder(source, folder / "out", f"owner/{name}", size)
+            made[name] = (source, done)
+        return made[name]
+
+    return get
+
+
+def public_planes(name, domain, source, images):
+    """The network's planes for bytes (n, H, W, 3), by the public class and its processor."""
+    processor = json.loads((source / "preprocessor_config.json").read_text())
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    if processor.get("do_rescale", True):
+        pixels = pixels / 255.0
+    if "image_mean" in processor:
+        mean, std = (
+            torch.tensor(processor[key]).reshape(3, 1, 1) for key in ("image_mean", "image_std")
+        )
+        pixels = (pixels - mean) / std
+    owner = getattr(transformers, f"{NETWORKS[name][0]}ForDepthEstimation")
+    model = owner.from_pretrained(source).eval()
+    with torch.inference_mode():
+        planes = [authors_depth(model, name, domain, one[None]) for one in pixels]
+    planes = torch.cat(planes).numpy()
+    return 1.0 / np.clip(planes, 1e-4, 1e4) if name == "depthpro-hf" else planes
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_a_bundle_gives_what_the_public_class_gives(converted, name):
+    source, done = converted(name)
+    bundle = done.bundle
+    weights = (source / "model.safetensors").read_bytes()
+    assert bundle.sources == {"model.safetensors": hashlib.sha256(weights).hexdigest()}
+    assert (bundle.source, bundle.licence) == (f"owner/{name}", "apache-2.0")
+    assert bundle.commercial == "yes"
+    images = bundle.golden().images[:3]
+    truth = public_planes(name, "", source, images)
+    plane = "relative" if bundle.kind == "inverse_relative" else "depth"
+    session = onnxruntime.InferenceSession(
+        bundle.path("model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    found = np.concatenate([session.run([plane], {"images": i[None]})[0] for i in images])
+    np.testing.assert_allclose(found, truth, rtol=1e-4, atol=1e-4)
+    engine = OpenVinoEngine(bundle)
+    self_test(engine, bundle)
+    found = np.concatenate([engine.infer(image[None])[plane] for image in images])
+    assert np.percentile(np.abs(found - truth) / np.abs(truth).clip(1e-2), 99) < 0.005
+    engine.close()
+
+
+@pytest.mark.parametrize("kind", BY_KIND)
+def test_tensorrt_for_rtx_builds_both_precisions(converted, kind):
+    rtx = find_flavour("tensorrt_rtx")
+    if not rtx.can_build:
+        pytest.skip(rtx.reason)
+    _, done = converted(BY_KIND[kind])
+    assert done.bundle.kind == kind
+    for precision, name in (("fp32", "model.onnx"), ("fp16", "model_fp16.onnx")):
+        built = build_plan("tensorrt_rtx", done.bundle.path(name), precision=precision)
+        most = max(built.layers, key=built.layers.get)
+        assert most == precision and built.plan
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        ("config", "has no config.json"),
+        ("weights", "has no model.safetensors or pytorch_model.bin"),
+        ("lfs", "is a Git LFS pointer"),
+        ("page", "is a web page"),
+        ("cut", "is cut off or no safetensors file"),
+        ("part", "part-2.safetensors is missing"),
+        ("json", "config.json cannot be read"),
+        (
+            "keys",
+            r"lacks backbone\.embeddings\.cls_token, .* and \d+ more; it has no place for oth",
+        ),
+        ("shapes", r"head\.conv3\.bias is \(7,\) where \(1,\) is needed"),
+        ("bin", "cannot be loaded as DepthAnythingForDepthEstimation"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_is_one_line(tmp_path, spoil, words):
+    from safetensors.torch import load_file, save_file
+
+    name = "depth-anything-v2-small"
+    folder = save_network(make_network(name), tmp_path / name, name)
+    weights = folder / "model.safetensors"
+    if spoil == "config":
+        (folder / "config.json").unlink()
+    elif spoil == "weights":
+        weights.unlink()
+    elif spoil == "lfs":
+        weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    elif spoil == "page":
+        weights.write_text("<!doctype html><html></html>")
+    elif spoil == "cut":
+        weights.write_bytes(weights.read_bytes()[:-1000])
+    elif spoil == "part":
+        parts = {"a": "model.safetensors", "b": "part-2.safetensors"}
+        shutil.move(weights, folder / "part-1.safetensors")
+        parts["a"] = "part-1.safetensors"
+        index = folder / "model.safetensors.index.json"
+        index.write_text(json.dumps({"weight_map": parts}))
+    elif spoil == "json":
+        (folder / "config.json").write_text("{")
+    elif spoil == "keys":
+        kept = {k: v for k, v in load_file(weights).items() if "neck" in k}
+        save_file({**kept, "other.0": torch.zeros(1)}, weights, {"format": "pt"})
+    elif spoil == "shapes":
+        tensors = load_file(weights) | {"head.conv3.bias": torch.zeros(7)}
+        save_file(tensors, weights, {"format": "pt"})
+    elif spoil == "bin":  # a pickle that runs code is not loaded
+        weights.unlink()
+        torch.save({"a": RunsCode()}, folder / "pytorch_model.bin")
+    with pytest.raises(ConversionError, match=words) as refused:
+        convert_folder(folder, tmp_path / "out", size=(70, 98))
+    assert "\n" not in str(refused.value) and not (tmp_path / "out").exists()
+    assert not RunsCode.has_run
+
+
+class RunsCode:
+    """What a checkpoint can hide: unpickling it calls a function."""
+
+    has_run = False
+
+    def __reduce__(self):
+        return (setattr, (RunsCode, "has_run", True))
