@@ -93,6 +93,19 @@ def test_no_ray_crosses_a_cell_of_a_gated_box(shift):
     assert not crossed & {(40, int(row)) for row in rows}
 
 
+def test_rays_keep_a_voxel_away_from_either_side_of_a_gated_box():
+    truth = true_depth(CAMERA, MOUNT, [BOX, WALL])
+    gated = ranged(truth)
+    gated[on_box(truth)] = np.nan
+    _, clearing = clouds(gated, truth)
+    behind = clearing[clearing[:, 0] > 2.5]
+    crossing = behind[:, 1] * 2.0 / behind[:, 0]  # where a ray passes the front of the box
+    beside = 0.25 + 0.8 * SETTINGS.voxel_size_m
+    assert not ((crossing > -beside) & (crossing < beside)).any()
+    assert ((crossing > beside) & (crossing < 0.4)).sum() > 20
+    assert ((crossing < -beside) & (crossing > -0.4)).sum() > 20
+
+
 def test_floor_that_seems_too_far_is_cleared_only_up_to_the_floor():
     truth = true_depth(CAMERA, MOUNT, [])
     far = np.where(truth < 4.0, 1.5 * truth, np.inf).astype(np.float32)

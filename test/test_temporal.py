@@ -214,6 +214,22 @@ def test_what_moves_through_a_still_picture_is_not_lagged():
         assert np.median(np.abs(found[box] / true_m - 1)) < 0.01
 
 
+def test_what_has_come_in_is_steadied_from_its_first_frame_on():
+    """Its first depth is a guess like any other: it must not weigh as the frames before it did."""
+    image, depth = textured(), slanted()
+    stabiliser, box = DepthStabiliser(5.0), np.s_[60:130, 100:180]
+    for index in range(20):
+        stabiliser.update(depth, image, index * FRAME_S)
+    image[box] = textured(7)[box]
+    depth[box] = 0.8
+    for index in range(20, 30):
+        seen = depth.copy()
+        seen[box] *= 0.97 if index == 20 else 1.0
+        found = stabiliser.update(seen, image, index * FRAME_S)
+    inside = found[80:110, 120:160]
+    assert abs(np.median(inside) / 0.8 - 1) < 0.006, "the mean of ten frames, one of them off"
+
+
 def test_depth_that_changes_in_an_unchanged_picture_is_believed():
     """A plain surface comes nearer: its inside looks the same from frame to frame."""
     image, depth, stabiliser = textured(), slanted(), DepthStabiliser(0.5)

@@ -49,17 +49,16 @@ class Model:
         on_opened: Callable[[], None],
     ):
         self._diagnostics, self._logger, self._on_opened = diagnostics, logger, on_opened
-        self.bundle = Bundle.load(parameters.model)
-        self.settings = FrameSettings.of(parameters, self.bundle)
+        self.bundle = bundle = Bundle.load(parameters.model)
+        self.settings = FrameSettings.of(parameters, bundle)
         self._opening: EngineOpening | None = None
         self._opened: OpenedEngine | None = None
         self._skipped: frozenset[str] = frozenset()
         self._reopened: set[str] = set()
         self._replaced_s = 0.0
-        bundle = self.bundle
         logger.info(f"model {bundle.name}: {bundle.licence} (commercial use: {bundle.commercial})")
-        diagnostics.state_fact("model", self.bundle.name)
-        diagnostics.state_fact("model_path", str(self.bundle.folder))
+        diagnostics.state_fact("model", bundle.name)
+        diagnostics.state_fact("model_path", str(bundle.folder))
         diagnostics.state_fact("model_licence", bundle.licence)
         diagnostics.state_fact("model_commercial_use", bundle.commercial)
         if bundle.kind == "inverse_relative":

@@ -25,7 +25,9 @@ CLOUDS = frozenset({MARKING, CLEARING})
 TOPICS = CLOUDS | {SCAN}
 FIELDS = ("x", "y", "z", "confidence")
 _NO_POINTS = np.zeros((0, len(FIELDS)), np.float32)
-_LOCK_S = 0.2  # how long silence waits for a thread that hangs while it publishes
+# How long silence waits for a thread that publishes: DDS holds a reliable writer up by 0.1 s, twice
+# for two clouds.
+_LOCK_S = 0.5
 
 
 class ObstaclePublisher:

@@ -72,6 +72,7 @@ class Session:
         self._rate_limit = RateLimit()
         self._last_image_s = self._started_s = time.monotonic()
         self._has_introduced_itself = False
+        self._silence_due_s = 0.0
         self._work: _Work | None = None
         self._is_stuck = False
         self._stop_s = 0.0
@@ -170,12 +171,14 @@ class Session:
             self._has_introduced_itself = True
             self._node.get_logger().info(f"listening to {self._subscriptions.words()}")
         silent_s = now_s - self._last_image_s
-        if silent_s > SILENCE_S:
-            topic, why = self._subscriptions.image_topic, self._subscriptions.silence_words()
-            self._diagnostics.warn("silence", f"no image on {topic} for {silent_s:.0f} s: {why}")
-            self._obstacles.fall_silent()
-        else:
+        if silent_s <= SILENCE_S:
             self._diagnostics.solve("silence")
+        else:
+            self._obstacles.fall_silent()
+            if now_s >= self._silence_due_s:  # why costs several looks at the graph
+                self._silence_due_s = now_s + GRAPH_PERIOD_S
+                told = f"no image on {self._subscriptions.image_topic} for {silent_s:.0f} s: "
+                self._diagnostics.warn("silence", told + self._subscriptions.silence_words())
         if self._work is not None:
             self._watch_work(self._work)
 
