@@ -23,8 +23,9 @@ _NUMBER = re.compile(r"(\d+)")
 # FF D0..D7 restart it, FF FF is padding (ITU-T T.81, B.1.1.2).
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
 _JPEG_START, _JPEG_END = b"\xff\xd8", 0xD9
-# Rows that are coded together, 8 or 16; and bytes that are decoded to some picture.
-_BLOCK_ROWS = 8
+_PROGRESSIVE = b"\xff\xc2"
+_FILL = 128  # what a decoder takes for blocks that are missing
+# Bytes that are decoded to some picture.
 _OTHER_BLOCKS = bytes((37 * number + 11) % 251 for number in range(96))
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -131,18 +132,19 @@ def jpeg_end(content: bytes) -> int | None:
 
 
 def lacks_rows(jpeg: bytes, image: np.ndarray, flags: int) -> bool:
-    """Return whether a JPEG has an end marker, but not the data of its last rows.
+    """Return whether a JPEG has an end marker, but not all of its data.
 
     Cameras and drivers that lose data close the picture all the same. The decoder fills what is
-    missing with one colour, and says nothing. If the last rows have one colour, other data are put
-    behind the picture's own: they change nothing where all pixels are there.
+    missing with mid grey, of a progressive picture with what it has, and tells nobody. Where the
+    last pixel has that grey, or the picture is progressive, other data are put behind the picture's
+    own: they change nothing where all pixels are there. A cut within the last block goes unseen.
 
     Args:
         jpeg: from start to end marker.
         image: what OpenCV made of it.
         flags: with which it did.
     """
-    if (image[-_BLOCK_ROWS:] != image[-1, -1]).any():
+    if (image[-1, -1] != _FILL).any() and _PROGRESSIVE not in jpeg:
         return False
     longer = np.frombuffer(jpeg[:-2] + _OTHER_BLOCKS + jpeg[-2:], np.uint8)
     return not np.array_equal(cv2.imdecode(longer, flags), image)

@@ -392,6 +392,23 @@ def test_a_jpeg_that_was_closed_before_its_last_rows_is_refused(share, options):
         compressed_image_to_array(message, TOPIC)
 
 
+@pytest.mark.parametrize("options", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)])
+@pytest.mark.parametrize("lost", [60, 200, 500])
+def test_a_jpeg_that_lacks_a_part_of_its_last_rows_is_refused(lost, options):
+    message = compressed_message(".jpg", smooth_picture(), options)
+    message.data = message.data[: -2 - lost] + array("B", b"\xff\xd9")
+    with pytest.raises(MessageError, match="without the last rows: the picture was cut short"):
+        compressed_image_to_array(message, TOPIC)
+
+
+@pytest.mark.parametrize("options", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)])
+def test_a_whole_jpeg_with_a_grey_corner_is_taken(options):
+    picture = smooth_picture()
+    picture[-20:, -20:] = 128
+    image, _ = compressed_image_to_array(compressed_message(".jpg", picture, options), TOPIC)
+    assert (image[-1, -1] == 128).all()
+
+
 def test_the_end_of_a_thumbnail_is_not_the_end_of_the_picture():
     thumbnail = cv2.imencode(".jpg", smooth_picture()[::8, ::8])[1].tobytes()
     message = compressed_message(".jpg", smooth_picture())
