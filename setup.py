@@ -18,6 +18,18 @@ ROS_WHEELS = [
     "ros-kilted-ament-index-python==1.11.0",
     "cv-bridge==1.13.0.post0",
 ]
+# The same of Jazzy, for an environment of its own: both are called rclpy.
+ROS_JAZZY_WHEELS = [
+    "ros-jazzy-rclpy[fastrtps]==7.1.6",
+    "ros-jazzy-sensor-msgs==5.3.6",
+    "ros-jazzy-std-msgs==5.3.6",
+    "ros-jazzy-geometry-msgs==5.3.6",
+    "ros-jazzy-diagnostic-msgs==5.3.6",
+    "ros-jazzy-lifecycle-msgs==2.0.3",
+    "ros-jazzy-rcl-interfaces==2.0.3",
+    "ros-jazzy-ament-index-python==1.8.1",
+    "cv-bridge==1.13.0.post0",
+]
 OPENVINO = ["openvino>=2024.4"]
 # Recordings: what demo, camera_source and record read and write.
 BAGS = ["rosbags>=0.11.6,<0.12", "mcap>=1.4", "zstandard>=0.20"]
@@ -97,6 +109,7 @@ setup(
     ],
     extras_require={
         "ros": ROS_WHEELS,
+        "ros-jazzy": ROS_JAZZY_WHEELS,
         "openvino": OPENVINO,
         "bags": BAGS,
         "tensorrt": TENSORRT,
