@@ -107,22 +107,27 @@ class StandIn:
 @pytest.fixture
 def started(ros):
     """Starts the node with ROS arguments, in this process, with a thread of its own."""
-    executor = SingleThreadedExecutor()
-    nodes, threads = [], []
+    executor, stopping = SingleThreadedExecutor(), threading.Event()
+    nodes = []
+
+    def spin():
+        while not stopping.is_set():
+            executor.spin_once(timeout_sec=0.1)
+
+    thread = threading.Thread(target=spin)
 
     def start(*arguments):
         node = DepthReflNode(cli_args=["--ros-args", *arguments], use_global_arguments=False)
         nodes.append(node)
         executor.add_node(node)
         node.autostart()
-        threads.append(threading.Thread(target=executor.spin))
-        threads[0].start()
+        thread.start()
         return node
 
     yield start
+    stopping.set()
+    thread.join(10)
     executor.shutdown()
-    for thread in threads:
-        thread.join(10)
     for node in nodes:
         node.trigger_deactivate()
         node.trigger_cleanup()
@@ -149,7 +154,7 @@ def test_depth_comes_of_what_the_driver_publishes(started, peer, name, transport
     driver = StandIn(peer, name, transport)
     depths = peer.collect(Image, "depth/image")
     infos = peer.collect(CameraInfo, "depth/camera_info")
-    assert peer.spin_until(lambda: depths and infos, 20, do=driver.send), node.diagnostics.counts
+    assert peer.spin_until(lambda: depths and infos, 40, do=driver.send), node.diagnostics.counts
     assert depths[-1].header.frame_id == RECIPES[name].fixed_frame
     # Rectified or not, what comes out has the geometry of P.
     assert infos[-1].k[0] == 230.0 and infos[-1].k[2] == 158.0 and not any(infos[-1].d)
