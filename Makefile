@@ -41,10 +41,6 @@ $(error .venv was made for a sourced ROS 2: source it, or make distclean for the
 endif
 endif
 
-# In two processes: after the exports of the first, training in the same process has crashed in
-# native code.
-PYTEST := $(BIN)/python -m pytest
-
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test clean distclean
 
@@ -65,7 +61,7 @@ demo: $(RUNS)
 
 test: $(TESTS)
 	$(BIN)/python -m ruff check .
-	$(if $(PYTEST_ARGS),$(PYTEST) $(PYTEST_ARGS),$(PYTEST) test/test_[a-g]*.py && $(PYTEST) test/test_[h-z]*.py)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 clean:
 	rm -rf "$(OUTPUT)" build install log *.egg-info .pytest_cache .ruff_cache

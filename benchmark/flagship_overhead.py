@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from depthrefl_ros.engine.base import EngineMissingError
+from depthrefl_ros.engine.openvino_engine import openvino_core
 from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,
@@ -82,10 +84,10 @@ def precisions() -> list[str]:
         ToolError: OpenVINO is not installed.
     """
     try:
-        import openvino
-    except ImportError as error:
-        raise ToolError(f"openvino is not installed ({error}): pip install openvino") from error
-    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        core = openvino_core()
+    except EngineMissingError as error:
+        raise ToolError(str(error)) from error
+    able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return [name for name in PRECISIONS if name == "f32" or name.upper() in able]
 
 
@@ -169,7 +171,7 @@ def measure(
     settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     if args.threads:
         settings["INFERENCE_NUM_THREADS"] = str(args.threads)
-    core = openvino.Core()
+    core = openvino_core()
     requests = []
     for outputs in GRAPHS.values():
         model = core.read_model(path)

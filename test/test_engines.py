@@ -7,12 +7,12 @@ import sys
 
 import numpy as np
 import onnxruntime
-import openvino
 import pytest
+from conftest import ROOT
 
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.engine.openvino_engine import OpenVinoEngine, _our_name
+from depthrefl_ros.engine.openvino_engine import OpenVinoEngine, _our_name, openvino_core
 from depthrefl_ros.engine.self_test import TOLERANCES, relative_difference
 from depthrefl_ros.engine.torch_engine import TorchEngine
 
@@ -106,7 +106,7 @@ def test_a_precision_that_the_device_lacks_is_named(bundle):
     "device, hint", [("GPU.3", "Intel GPUs and NPUs need their driver"), ("NPU", "driver")]
 )
 def test_a_device_that_openvino_does_not_find_is_named(bundle, device, hint):
-    if device in openvino.Core().available_devices:
+    if device in openvino_core().available_devices:
         pytest.skip(f"this machine has {device}")
     with pytest.raises(
         EngineMissingError, match=f"'{device}'; OpenVINO finds CPU.* here; .*{hint}"
@@ -130,7 +130,7 @@ def test_precisions_of_layers_are_called_as_ours_are(engines):
 
 
 def test_openvino_in_bf16_where_the_device_has_it(bundle, engines):
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this processor does not compute in bf16")
     engine = OpenVinoEngine(bundle, precision="bf16")
     images = bundle.golden().images[:1]
@@ -138,6 +138,34 @@ def test_openvino_in_bf16_where_the_device_has_it(bundle, engines):
     median, _ = relative_difference(found, exact)
     assert engine.layers()["bf16"] > 10
     assert 1e-5 < median < 0.05  # another arithmetic, the same network
+
+
+CLOSED_IN_ANOTHER_ORDER = """
+import gc, os, signal, threading
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+
+engines = [OpenVinoEngine(Bundle.load("indoor_nano")) for _ in range(2)]
+engines.pop(0).close()
+gc.collect()
+closing = threading.Thread(target=lambda: engines.pop().close())
+closing.start()
+closing.join()
+gc.collect()
+came = []
+signal.signal(signal.SIGUSR1, lambda *_: came.append(1))
+os.kill(os.getpid(), signal.SIGUSR1)
+assert came
+"""
+
+
+def test_engines_that_come_and_go_leave_signals_alone():
+    """A thread whose stack for signals is unmapped dies of its next signal."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    # faulthandler gives the main thread such a stack, as pytest does.
+    command = [sys.executable, "-X", "faulthandler", "-c", CLOSED_IN_ANOTHER_ORDER]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, (done.returncode, done.stderr)
 
 
 HOMELESS = """

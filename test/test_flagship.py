@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.export import export_bundle, export_onnx
+from depthrefl_ros.engine.openvino_engine import openvino_core
 from depthrefl_ros.engine.selection import open_engine
 from depthrefl_ros.engine.self_test import relative_difference
 from depthrefl_ros.network.dinov2 import DinoV2Config
@@ -109,8 +110,8 @@ def check(outputs: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> No
 
 
 def test_openvino_agrees_with_torch(exported, expected):
-    openvino = pytest.importorskip("openvino")
-    compiled = openvino.Core().compile_model(exported, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    pytest.importorskip("openvino")
+    compiled = openvino_core().compile_model(exported, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for picture, truth in zip(pictures(2), expected, strict=True):
         results = compiled([picture[None]])
         check({name: results[name] for name in OUTPUT_NAMES}, truth)

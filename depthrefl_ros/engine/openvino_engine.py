@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -41,6 +42,27 @@ def load_openvino() -> ModuleType:
             os.environ["HOME"] = home
 
 
+_CORE: list[Any] = []
+_CORE_LOCK = threading.Lock()
+
+
+def openvino_core() -> Any:
+    """Return the ``openvino.Core`` of this process, which lasts as long as the process.
+
+    On CPUs with AMX its CPU plugin gives the thread that first needs it a stack for signals, and
+    unmaps that stack when the core goes. A thread in which a second core came and the first one
+    went, or whose core went in another thread, is left with a stack that is not there: its next
+    signal, SIGCHLD of a data loader or SIGALRM, ends the process (seen with OpenVINO 2026.4).
+
+    Raises:
+        EngineMissingError: OpenVINO is not installed.
+    """
+    with _CORE_LOCK:
+        if not _CORE:
+            _CORE.append(load_openvino().Core())
+        return _CORE[0]
+
+
 def _imported() -> ModuleType:
     try:
         import openvino
@@ -71,9 +93,8 @@ class OpenVinoEngine(Engine):
     def __init__(
         self, bundle: Bundle, threads: int = 0, device: str = "CPU", precision: str = "fp32"
     ):
-        openvino = load_openvino()
+        core = openvino_core()
         self.height, self.width, self.precision = bundle.height, bundle.width, precision
-        core = openvino.Core()
         _need_device(core.available_devices, device)
         # Left to itself OpenVINO takes bf16 on AMX machines, which errs 3 % in depth.
         hint = precision.replace("fp", "f")

@@ -22,11 +22,10 @@ def time_engines(models: dict[str, nn.Module]) -> dict[str, float]:
     Args:
         models: by name; each has what ``engine.export.export_onnx`` needs.
     """
-    import openvino
-
     from depthrefl_ros.engine.export import export_onnx
+    from depthrefl_ros.engine.openvino_engine import openvino_core
 
-    core = openvino.Core()
+    core = openvino_core()
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",

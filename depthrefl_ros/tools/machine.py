@@ -174,10 +174,9 @@ def _torch() -> Finding:
 def _openvino() -> Finding:
     if importlib.util.find_spec("openvino") is None:
         return Finding("openvino", "missing", "not installed: pip install openvino")
-    from depthrefl_ros.engine.openvino_engine import load_openvino
+    from depthrefl_ros.engine.openvino_engine import load_openvino, openvino_core
 
-    openvino = load_openvino()
-    core = openvino.Core()
+    openvino, core = load_openvino(), openvino_core()
     devices = {
         device: {
             "name": str(core.get_property(device, "FULL_DEVICE_NAME")).strip(),
