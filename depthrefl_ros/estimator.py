@@ -22,6 +22,7 @@ from depthrefl_ros.geometry.camera import ASPECT_FITS, Camera
 from depthrefl_ros.geometry.fill import MEASURED_SIGMA
 from depthrefl_ros.geometry.gates import GateSettings, apply_gates, apply_range
 from depthrefl_ros.geometry.rectification import Rectification, rectification
+from depthrefl_ros.geometry.sigma_table import SigmaTable
 from depthrefl_ros.geometry.tables import Value, frozen, table
 from depthrefl_ros.settings import check, setting
 
@@ -292,6 +293,8 @@ class DepthEstimator:
         self.engine = engine
         self.bundle = bundle
         self.settings = settings.with_range_of(bundle.min_range_m, bundle.max_range_m)
+        table = bundle.sigma_table
+        self._sigma_table = None if table is None else SigmaTable(*table)
 
     def estimate(
         self,
@@ -400,7 +403,9 @@ class DepthEstimator:
                 camera's, of which ``depth_m`` was made wherever it knows any.
         """
         timer, view = timer or StepTimer(), prediction._view
-        sigma = prediction.sigma
+        # Only now are there metres of every kind of network.
+        table = self._sigma_table
+        sigma = prediction.sigma if table is None else table.sigma(depth_m)
         if measured_m is not None:
             known = np.isfinite(prediction.beside(measured_m))
             sigma = np.where(known, np.float32(MEASURED_SIGMA), sigma)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import yaml
 
 from depthrefl_ros.engine.description import (
     BundleError,
@@ -89,6 +92,8 @@ class Bundle:
         sources: SHA-256 of the files that the bundle was made of, by name.
         calibration: (2, n) float64: probabilities, and the quantiles of |delta log z| / sigma;
             None where the network has no sigma or it was never calibrated.
+        sigma_table: (3, n) float64 for a network without sigma: distances in metres, and the
+            standard deviation of log depth there, away from edges and beside them; or None.
         files: SHA-256 of the bundle's files, by name.
         description: all of ``model.yaml``.
     """
@@ -109,6 +114,7 @@ class Bundle:
     source: str
     sources: dict[str, str]
     calibration: np.ndarray | None
+    sigma_table: np.ndarray | None
     files: dict[str, str]
     description: dict[str, Any]
 
@@ -135,6 +141,7 @@ class Bundle:
         kind = "canonical" if is_first else fields.choice("kind", KINDS)
         outputs = _OF_FORMAT_1 if is_first else _outputs(fields, kind)
         nearest, farthest = _range(fields.part("range_m"))
+        table = None if is_first or "sigma" in outputs else _sigma_table(fields)
         bundle = cls(
             name=fields.text("name"),
             folder=folder,
@@ -153,7 +160,8 @@ class Bundle:
             commercial=fields.choice("commercial", COMMERCIAL, "unknown"),
             source=fields.text("source", ""),
             sources=fields.digests("sources", {}),
-            calibration=_calibration(fields) if "sigma" in outputs else None,
+            calibration=_calibration(fields) if "sigma" in outputs or table is not None else None,
+            sigma_table=table,
             files=fields.digests("files"),
             description=fields.values,
         )
@@ -272,6 +280,35 @@ def is_bundle(folder: Path) -> bool:
         return False
 
 
+def change_description(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Write some fields of a bundle's ``model.yaml`` anew; it is changed as a whole or not at all.
+
+    Args:
+        folder: of the bundle.
+        changes: new values by field; the other fields and all files stay as they are.
+
+    Raises:
+        BundleError: there is no description of the present format.
+        OSError: it cannot be written.
+    """
+    path = folder / DESCRIPTION
+    values = read_fields(path).values
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{path} has format_version {version!r}; only {FORMAT_VERSION} can be changed: make "
+            "the bundle anew"
+        )
+    text = yaml.safe_dump({**values, **changes}, sort_keys=False, allow_unicode=True, width=100)
+    part = path.with_name(f".{DESCRIPTION}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        shutil.copymode(path, part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _find(model: str) -> Path:
     folder = Path(model).expanduser()
     # A bare name means a shipped model even where a folder of that name happens to lie around.
@@ -312,6 +349,24 @@ def _calibration(fields: Fields) -> np.ndarray | None:
         needed = f"as many as probability's {probability.size} are needed"
         raise part.error("quantile", f"{quantile.size} numbers", needed)
     return np.array([probability, quantile])
+
+
+def _sigma_table(fields: Fields) -> np.ndarray | None:
+    if not fields.has("sigma_table"):
+        return None
+    part = fields.part("sigma_table")
+    columns = [
+        part.rising("distance_m", 1000.0, 1),
+        part.numbers("inner", 1e-4, 10.0),
+        part.numbers("edge", 1e-4, 10.0),
+    ]
+    for name, column in zip(("inner", "edge"), columns[1:], strict=True):
+        if column.size != columns[0].size:
+            needed = f"as many as distance_m's {columns[0].size} are needed"
+            raise part.error(name, f"{column.size} numbers", needed)
+    if columns[0][0] <= 0.0:
+        raise part.error("distance_m", f"{columns[0].size} numbers", "they must be above 0")
+    return np.array(columns)
 
 
 def _check_architecture(bundle: Bundle, fields: Fields) -> None:

@@ -96,15 +96,28 @@ class Fields:
                 raise self.error(name, file, "names of files in the bundle are needed")
         return dict(values)
 
-    def rising(self, name: str, high: float) -> np.ndarray:
-        """Return a list of at least two rising numbers in [0, high], (n,) float64."""
+    def numbers(self, name: str, low: float, high: float) -> np.ndarray:
+        """Return a list of finite numbers in [low, high], (n,) float64."""
+        array = self._list(name, 1)
+        if not (np.isfinite(array) & (array >= low) & (array <= high)).all():
+            needed = f"numbers from {low:g} to {high:g} are needed"
+            raise self.error(name, f"{array.size} numbers", needed)
+        return array
+
+    def _list(self, name: str, least: int) -> np.ndarray:
         values = self._get(name)
         try:
             array = np.array(values, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise self.error(name, values, "a list of numbers is needed") from error
-        if array.ndim != 1 or array.size < 2:
-            raise self.error(name, values, "a list of at least two numbers is needed")
+        if array.ndim != 1 or array.size < least:
+            count = "one number" if least == 1 else "two numbers"
+            raise self.error(name, values, f"a list of at least {count} is needed")
+        return array
+
+    def rising(self, name: str, high: float, least: int = 2) -> np.ndarray:
+        """Return a list of at least so many rising numbers in [0, high], (n,) float64."""
+        array = self._list(name, least)
         steps = np.diff(array)
         is_right = np.isfinite(array).all() and array[0] >= 0.0 and array[-1] <= high
         if not is_right or (steps < 0.0).any():

@@ -30,6 +30,7 @@ EXAMPLES = """
 depthrefl evaluate --data nyuv2 --list nyuv2/val.txt --crop eigen --json accuracy.json
 depthrefl evaluate --data kitti --list eigen_test.txt --crop garg --cap 80 --align median
 depthrefl evaluate --model my_bundle --data rooms --per-image mine.csv --against theirs.csv
+depthrefl evaluate --model my_bundle --data drive.mcap --calibrate
 depthrefl evaluate --data drive.mcap --truth-topic /camera/aligned_depth/image_raw
 """
 
@@ -74,6 +75,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--cross-fit",
         action="store_true",
         help="also measure coverage with sigma calibrated on the other blocks of these images",
+    )
+    add(
+        "--calibrate",
+        action="store_true",
+        help="of a bundle without sigma: measure by these images how far it errs, by distance and "
+        "beside edges, and write that into its model.yaml; min_confidence works from then on",
     )
     add("--per-image", type=Path, metavar="FILE.csv", help="write every image's figures")
     add("--against", type=Path, metavar="FILE.csv",
@@ -130,6 +137,11 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         bundle = Bundle.load(arguments.model)
         choice = EngineChoice(arguments.engine, threads=arguments.threads)
         opened = open_engine(bundle, choice)
+        if arguments.calibrate:
+            from depthrefl_ros.tools.sigma_calibration import calibrate
+
+            write_json(arguments.json, calibrate(bundle, opened.engine, samples, protocol))
+            return 0
         infer, size = TimedInfer(opened.engine.infer), (bundle.width, bundle.height)
         evaluation = evaluate_images(
             infer, samples, size, bundle.focal_px, protocol, sys.stderr.isatty()
