@@ -305,10 +305,6 @@ def test_foxglove_gets_pictures_clouds_and_parameters(running, harness):
     panels = json.dumps(layout["configById"])
     shown = set(re.findall(r'"(/(?:camera|depth|points|scan|diagnostics)[/\w]*)"', panels))
     assert len(shown) == 7
-    # Every panel that is there is placed.
-    assert set(re.findall(r'"(\w+!\w+)"', json.dumps(layout["layout"]))) == set(
-        layout["configById"]
-    )
 
     async def connect():
         app = await App(running.port).open()
@@ -371,7 +367,7 @@ def test_a_browser_shows_it_and_its_slider_sets_the_node(running, harness, tmp_p
                 "/\\d+ marks/.test(document.getElementById('marks').textContent)"
             )
             figures = "document.getElementById('figures').textContent"
-            await browser.wait_for(f"/Latency\\d+ ms.*Believed\\d+ %/.test({figures})")
+            await browser.wait_for(f"/Latency\\d+\\sms.*Believed[.\\d]+\\s%/.test({figures})")
             # Where it is pointed at, it says how far that is.
             await browser.value(
                 "(() => { const f = document.getElementById('depth-frame');"
