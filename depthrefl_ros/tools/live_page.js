@@ -231,14 +231,14 @@ function measure() {
 // --- figures ------------------------------------------------------------------------------------
 
 const number = (value, digits, unit) => (value === null || value === undefined ? "–" : `${value.toFixed(digits)}${unit}`);
-const percent = (value) => number(value, value !== null && value > 0 && value < 9.95 ? 1 : 0, " %");
+const percent = (value) => number(value, value !== null && value > 0 && value < 9.95 ? 1 : 0, "\u00a0%");
 const list = (object, text) => Object.entries(object).map(text).join(", ");
 const seen = (shares) => Object.fromEntries(Object.entries(shares).filter((item) => item[1] >= 0.5));
 const FIGURES = [
-  ["Depth", (s) => number(s.rate_hz, 1, " Hz"), (s) => `camera ${number(s.input_hz, 1, " Hz")}`],
-  ["Latency", (s) => number(s.latency_ms, 0, " ms"), (s) => `p99 ${number(s.latency_ms_p99, 0, "")}, engine ${number(s.engine_ms, 0, " ms")}`],
+  ["Depth", (s) => number(s.rate_hz, 1, "\u00a0Hz"), (s) => `camera ${number(s.input_hz, 1, "\u00a0Hz")}`],
+  ["Latency", (s) => number(s.latency_ms, 0, "\u00a0ms"), (s) => `p99 ${number(s.latency_ms_p99, 0, "")}, engine ${number(s.engine_ms, 0, "\u00a0ms")}`],
   ["Dropped", (s) => percent(s.dropped_percent), (s) => list(s.dropped, ([reason, count]) => `${reason.replaceAll("_", " ")} ${count}`)],
-  ["Believed", (s) => percent(s.believed_percent), (s) => list(seen(s.gated_percent), ([gate, share]) => `${gate.replaceAll("_", " ")} ${number(share, 0, " %")}`)],
+  ["Believed", (s) => percent(s.believed_percent), (s) => list(seen(s.gated_percent), ([gate, share]) => `${gate.replaceAll("_", " ")} ${number(share, 0, "\u00a0%")}`)],
   ["Confidence of marks", (s) => number(s.confidence, 2, ""), () => "median"],
   ["Scale factor", (s) => number(s.scale_factor, 2, ""), (s) => s.scale || ""],
 ];
@@ -249,7 +249,8 @@ function tell(news) {
   setHealth(level, news.node ? { ok: "healthy", warning: "warning", error: "error" }[level] : "waiting");
   $("node").textContent = news.node ? `${news.node} · ${news.state || "?"}` : "";
   $("engine").textContent = [news.model, news.engine].filter(Boolean).join(" · ");
-  $("camera-source").textContent = news.camera_pose || "";
+  $("camera-pose").textContent = news.camera_pose || "";
+  $("camera-source").textContent = news.camera ? `intrinsics from ${news.camera}` : "";
   const words = news.waiting || news.problem || (level === "ok" ? "" : news.message);
   notice(level === "ok" && news.problem ? "warning" : level, words);
   FIGURES.forEach(([, value, note], index) => {

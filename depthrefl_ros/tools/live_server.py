@@ -76,7 +76,7 @@ def machine_names(host: str) -> frozenset[str]:
     if host in (LOOPBACK, "localhost", "::1"):
         return frozenset()
     own = socket.gethostname().lower()
-    return frozenset({host.lower(), own, f"{own}.local", socket.getfqdn().lower()})
+    return frozenset({host.lower(), own, f"{own}.local", socket.getfqdn().lower()}) - {""}
 
 
 class Hub:
