@@ -114,10 +114,15 @@ NETWORKS = {
 
 
 def make_network(name, seed=0):
-    """Return the public class with weights of unit gain: spread goes through undiminished."""
+    """Return the public class of a name in ``NETWORKS`` with weights of unit gain."""
     owner, config, _ = NETWORKS[name]
+    return draw_weights(getattr(transformers, f"{owner}ForDepthEstimation")(config()).eval(), seed)
+
+
+def draw_weights(model, seed=0):
+    """Redraw a model's weights at unit gain, in place: spread goes through undiminished."""
     torch.manual_seed(seed)
-    model = getattr(transformers, f"{owner}ForDepthEstimation")(config()).eval()
+    owner = type(model).__name__.removesuffix("ForDepthEstimation")
     with torch.no_grad():
         for key, value in model.named_parameters():
             if value.dim() > 1 and "position" not in key and "token" not in key:

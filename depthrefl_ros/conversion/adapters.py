@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate, pad
 
 from depthrefl_ros.conversion.families import Recipe
 
+PATCH = 14  # pixels of DINOv2
 _PADDING = 3.0  # ZoeDepth pads a side of s pixels by 3 sqrt(s / 2)
 _STEP = 32  # that ZoeDepth's own sizes are multiples of
 # Methods whose results depend on the image's size only, by the beginning of their class's name.
@@ -182,10 +183,15 @@ def baked_positions(adapter: nn.Module, height: int, width: int) -> Iterator[Non
         and callable(getattr(module, method, None))
         and (owner or _has_positions(module))
     ]
+    own = {
+        (module, method): module.__dict__[method]
+        for module, method in found
+        if method in module.__dict__
+    }
     kept: dict[tuple[int, str], Tensor] = {}
 
     def record(module: nn.Module, method: str) -> Callable[..., Tensor]:
-        original = getattr(type(module), method).__get__(module)
+        original = getattr(module, method)
 
         def recorded(*args: Any, **kwargs: Any) -> Tensor:
             kept[id(module), method] = result = original(*args, **kwargs)
@@ -206,6 +212,8 @@ def baked_positions(adapter: nn.Module, height: int, width: int) -> Iterator[Non
     finally:
         for module, method in found:
             module.__dict__.pop(method, None)
+            if (module, method) in own:
+                setattr(module, method, own[module, method])
 
 
 def _has_positions(module: nn.Module) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,15 @@ def read_folder(folder: Path) -> CheckpointFolder:
     )
 
 
-def load_model(checkpoint: CheckpointFolder, recipe: Recipe) -> nn.Module:
+def load_model(
+    checkpoint: CheckpointFolder, recipe: Recipe, but: Collection[str] = ()
+) -> nn.Module:
     """Return the recipe's class with the folder's weights, in float32 and evaluation.
+
+    Args:
+        checkpoint: the folder.
+        recipe: for one of its heads.
+        but: names of tensors that are not for the class.
 
     Raises:
         ConversionError: the weights are not those of this class; names the first ten.
@@ -91,7 +99,9 @@ def load_model(checkpoint: CheckpointFolder, recipe: Recipe) -> nn.Module:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        config = owner.config_class.from_pretrained(checkpoint.folder, local_files_only=True)
+        # By its values: the description of an authors' file may have a model_type of ours.
+        values = {name: value for name, value in checkpoint.config.items() if name != "model_type"}
+        config = owner.config_class.from_dict(values)
         for name, value in recipe.config:
             setattr(config, name, value)
         model, report = owner.from_pretrained(
@@ -108,6 +118,7 @@ def load_model(checkpoint: CheckpointFolder, recipe: Recipe) -> nn.Module:
         raise ConversionError(
             f"{checkpoint.folder} cannot be loaded as {recipe.class_name}: {reason}"
         ) from error
+    report["unexpected_keys"] = [name for name in report["unexpected_keys"] if name not in but]
     _check_report(checkpoint.folder, recipe.class_name, report)
     return model.eval()
 

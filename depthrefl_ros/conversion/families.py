@@ -41,7 +41,8 @@ class Recipe:
         size: (height, width) of the bundle unless the user asks for another, pixels.
         multiple: that both sides of the bundle's input must be divisible by.
         inner: how the bundle's image becomes the network's: ``plain`` as it is; ``stretch`` to
-            ``inner_size``; ``reflect`` padded with its mirror image, then scaled to about ``size``.
+            ``inner_size``; ``reflect`` padded with its mirror image, then scaled to about ``size``;
+            ``da3metric`` as it is, with a sky beside the depth.
         inner_size: (height, width) of ``stretch``; else None.
         config: values of ``config.json`` that must be others than the file has.
         domain: of a network with several heads, the one that this is; else empty.
@@ -311,6 +312,24 @@ def _tips(
     return [Recipe("Tipsv2DptForDepthEstimation", meaning, _fitting((448, 602), patch), patch)]
 
 
+def _da3metric(
+    config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
+) -> list[Recipe]:
+    """DA3METRIC-LARGE as ``original_files`` describes it; what is below 0.3 is no sky."""
+    meaning = _normalised(
+        processor,
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        kind="canonical",
+        focal_px=300.0,
+        outputs=("plane",),
+        sky=("sky",),
+        sky_threshold=0.3,
+        range_m=(_NEAREST_M, 50.0),
+    )
+    return [Recipe("DepthAnythingForDepthEstimation", meaning, (378, 504), 14, inner="da3metric")]
+
+
 def _fitting(size: tuple[int, int], step: int) -> tuple[int, int]:
     height, width = (max(1, round(side / step)) * step for side in size)
     return height, width
@@ -324,6 +343,7 @@ _FAMILIES: dict[str, _Reader] = {
     "dpt": _dpt,
     "glpn": _glpn,
     "tipsv2_dpt": _tips,
+    "da3metric": _da3metric,
 }
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from depthrefl_ros.conversion.adapters import baked_positions, make_adapter
-from depthrefl_ros.conversion.checkpoint_folder import load_model, read_folder
+from depthrefl_ros.conversion.adapters import PATCH, baked_positions, make_adapter
+from depthrefl_ros.conversion.checkpoint_folder import CheckpointFolder, load_model, read_folder
 from depthrefl_ros.conversion.converter import Converted, convert_network
+from depthrefl_ros.conversion.da3metric import (
+    Da3MetricAdapter,
+    is_sky,
+    keep_authors_positions,
+)
 from depthrefl_ros.conversion.families import Recipe, at_size, fit_size, read_recipes
 from depthrefl_ros.conversion.meaning import Meaning
+from depthrefl_ros.conversion.original_files import write_folder
 from depthrefl_ros.conversion.plausibility import Frames
 from depthrefl_ros.conversion.torch_graph import export_adapter
 from depthrefl_ros.engine.bundle import file_digest
@@ -51,10 +59,47 @@ def convert_folder(
     done = []
     for recipe, (height, width) in zip(recipes, sizes, strict=True):
         target = folder if len(recipes) == 1 else Path(f"{folder}_{recipe.domain}")
-        adapter = make_adapter(load_model(found, recipe), recipe)
+        adapter = _load_adapter(found, recipe)
         meaning = at_size(recipe, height, width)
         done.append(convert_module(adapter, meaning, recipe, target, sources, frames))
     return done
+
+
+def convert_original(
+    path: Path,
+    folder: Path,
+    size: tuple[int, int] | None = None,
+    frames: Frames | None = None,
+) -> Converted:
+    """Convert a checkpoint as its authors publish it; see ``original_files``.
+
+    Args:
+        path: of the ``.pth``, ``.pt`` or ``.safetensors`` file.
+        folder: of the bundle.
+        size: as in ``convert_folder``.
+        frames: likewise.
+
+    Raises:
+        ConversionError, BundleError, OSError: as ``convert_folder``.
+    """
+    with tempfile.TemporaryDirectory(prefix="depthrefl_convert.") as temporary:
+        name = write_folder(path, Path(temporary))
+        found = read_folder(Path(temporary))
+        (recipe,) = read_recipes(found.config, found.processor, name)
+        height, width = fit_size(recipe, size)
+        adapter = _load_adapter(found, recipe)
+    if hasattr(adapter.model.backbone, "embeddings") and recipe.multiple == PATCH:
+        keep_authors_positions(adapter.model)
+    meaning = at_size(recipe, height, width)
+    return convert_module(adapter, meaning, recipe, folder, {path.name: file_digest(path)}, frames)
+
+
+def _load_adapter(found: CheckpointFolder, recipe: Recipe) -> nn.Module:
+    if recipe.inner != "da3metric":
+        return make_adapter(load_model(found, recipe), recipe)
+    tensors = load_file(found.weights[0])
+    sky = {name: value for name, value in tensors.items() if is_sky(name)}
+    return Da3MetricAdapter(load_model(found, recipe, but=sky), sky).eval()
 
 
 def convert_module(
@@ -90,6 +135,7 @@ def run(adapter: nn.Module) -> Callable[[np.ndarray], np.ndarray]:
 
     def infer(image: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return adapter(torch.from_numpy(image)).numpy()
+            planes = adapter(torch.from_numpy(image))
+        return (planes[0] if isinstance(planes, tuple) else planes).numpy()
 
     return infer

@@ -13,11 +13,13 @@ from torch import nn
 from depthrefl_ros.conversion.meaning import ConversionError
 from depthrefl_ros.conversion.onnx_wrap import OPSET
 
-INPUT, OUTPUT = "image", "plane"
+_INPUT, _OUTPUTS = "image", ("plane",)
 
 
 def export_adapter(adapter: nn.Module, height: int, width: int) -> onnx.ModelProto:
     """Return a graph of one size: ``image`` (1, 3, H, W) float32 in, ``plane`` (1, 1, H, W) out.
+
+    An adapter with ``outputs`` names several planes.
 
     Args:
         adapter: of the network, in evaluation.
@@ -33,8 +35,8 @@ def export_adapter(adapter: nn.Module, height: int, width: int) -> onnx.ModelPro
             program = torch.onnx.export(
                 adapter,
                 (example,),
-                input_names=[INPUT],
-                output_names=[OUTPUT],
+                input_names=[_INPUT],
+                output_names=list(getattr(adapter, "outputs", _OUTPUTS)),
                 opset_version=OPSET,
                 dynamo=True,
                 external_data=False,

@@ -48,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("bundle", type=Path, nargs="?", metavar="OUT", help="folder to write")
     parser.add_argument("--onnx", type=Path, metavar="FILE", help="the network")
     parser.add_argument(
-        "--hub", metavar="NAME", help="a name on the Hub, or a folder with config.json and weights"
+        "--hub",
+        metavar="NAME",
+        help="a name on the Hub, a folder with config.json and weights, or an authors' .pth",
     )
     parser.add_argument(
         "--kind", choices=("metric", "inverse_relative"), help="where a checkpoint does not tell"
@@ -120,9 +122,11 @@ def _from_onnx(args: argparse.Namespace) -> list[Converted]:
 
 def _from_hub(args: argparse.Namespace) -> list[Converted]:
     from depthrefl_ros.conversion.hub import fetch_checkpoint
-    from depthrefl_ros.conversion.hub_converter import convert_folder
+    from depthrefl_ros.conversion.hub_converter import convert_folder, convert_original
 
     folder = Path(args.hub).expanduser()
+    if folder.is_file():
+        return [convert_original(folder, args.bundle, args.size, _recorded_frames())]
     name = ""
     if not folder.exists():
         name, folder = args.hub, fetch_checkpoint(args.hub)

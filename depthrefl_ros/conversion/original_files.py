@@ -1,0 +1,271 @@
+"""The authors' own checkpoints: which network a file holds, and its folder for ``transformers``.
+
+Depth Anything V1 and V2 (``.pth``), ZoeDepth N and K (``.pt``) and DA3METRIC-LARGE (safetensors).
+Only tensors are read: a file that needs code to be read is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from depthrefl_ros.conversion.checkpoint_folder import CONFIG, PROCESSOR, WEIGHTS, check_file
+from depthrefl_ros.conversion.key_maps import (
+    depth_anything_pairs,
+    to_transformers,
+    zoedepth_pairs,
+)
+from depthrefl_ros.conversion.meaning import IMAGENET_MEAN, IMAGENET_STD, ConversionError
+
+_EXPORT = (
+    "export it to ONNX where it was made: torch.onnx.export(model.eval(), torch.zeros(1, 3, "
+    "HEIGHT, WIDTH), 'network.onnx', opset_version=18), then depthrefl convert --onnx"
+)
+_TAPS = {  # (version, layers) -> layers that feed the neck, counted from 1
+    (1, 12): (9, 10, 11, 12),
+    (1, 24): (21, 22, 23, 24),
+    (2, 12): (3, 6, 9, 12),
+    (2, 24): (5, 12, 18, 24),
+}
+_ZOE = "core.core.pretrained.model."
+_HEAD_CHANNELS = 64  # of one attention head, in every one of these encoders
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a checkpoint's tensors without running what it may contain.
+
+    Raises:
+        ConversionError: it is missing, cut off, a pointer, or needs code to be read.
+    """
+    if not path.is_file():
+        raise ConversionError(f"{path} is no file")
+    check_file(path)
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ConversionError(
+            f"{path} needs code to be read, which is refused, or is damaged "
+            f"({' '.join(str(error).split())[:120]}); {_EXPORT}"
+        ) from error
+    for name in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(value, Tensor) for value in content.values())
+    ):
+        raise ConversionError(f"{path} holds no dictionary of tensors; {_EXPORT}")
+    return {name.removeprefix("module."): value for name, value in content.items()}
+
+
+def write_folder(path: Path, folder: Path) -> str:
+    """Write what ``read_folder`` reads from an authors' file.
+
+    Args:
+        path: of the file; its name tells versions and ranges that the tensors do not.
+        folder: that is there and empty.
+
+    Returns:
+        The name for ``read_recipes``.
+
+    Raises:
+        ConversionError: the file is damaged, or of no known network.
+    """
+    tensors = read_tensors(path)
+    if any(name.startswith("pretrained.") for name in tensors):
+        config, processor, found = _depth_anything(path, tensors)
+    elif any(name.startswith("model.backbone.pretrained.") for name in tensors):
+        config, processor, found = _da3metric(path, tensors)
+    elif any(name.startswith(_ZOE) for name in tensors):
+        config, processor, found = _zoedepth(path, tensors)
+    else:
+        some = ", ".join(list(tensors)[:3])
+        raise ConversionError(
+            f"{path} holds no network whose tensors are known (they begin with {some}); {_EXPORT}"
+        )
+    (folder / CONFIG).write_text(json.dumps(config))
+    (folder / PROCESSOR).write_text(json.dumps(processor))
+    tensors = {name: value.contiguous() for name, value in found.items()}
+    save_file(tensors, folder / WEIGHTS[0], {"format": "pt"})
+    return path.stem.replace("_", "-")
+
+
+def _depth_anything(
+    path: Path, tensors: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
+    name = path.stem.lower()
+    if not re.search(r"depth_anything_(v2|vit)", name):
+        raise ConversionError(
+            f"{path} holds Depth Anything; V1 and V2 differ only in which layers are used, which "
+            "its name tells: call it depth_anything_v2_vits.pth or depth_anything_vits14.pth"
+        )
+    version = 2 if "_v2" in name else 1
+    reach = next((m for word, m in {"hypersim": 20, "vkitti": 80}.items() if word in name), None)
+    if reach is None and "metric" in name:
+        raise ConversionError(
+            f"{path} is metric, and its reach is not in the file: its name must have hypersim "
+            "(20 m) or vkitti (80 m) in it, as its authors call it"
+        )
+    layers = _layers(tensors, "pretrained.")
+    config = _depth_anything_config(path, tensors, version, layers)
+    if reach is not None:
+        config |= {"depth_estimation_type": "metric", "max_depth": reach}
+    processor = {"image_mean": list(IMAGENET_MEAN), "image_std": list(IMAGENET_STD)}
+    return config, processor, to_transformers(tensors, depth_anything_pairs(layers), "pretrained.")
+
+
+def _depth_anything_config(
+    path: Path, tensors: dict[str, Tensor], version: int, layers: int
+) -> dict[str, Any]:
+    if (version, layers) not in _TAPS:
+        raise ConversionError(f"{path} has {layers} layers; 12 (S, B) or 24 (L) are known")
+    taps = _TAPS[version, layers]
+    width = _shape(path, tensors, "pretrained.cls_token")[-1]
+    grid = round((_shape(path, tensors, "pretrained.pos_embed")[1] - 1) ** 0.5)
+    inner = _shape(path, tensors, "pretrained.blocks.0.mlp.fc1.weight")[0]
+    return {
+        "model_type": "depth_anything",
+        "backbone_config": {
+            "model_type": "dinov2",
+            "image_size": 14 * grid,
+            "patch_size": 14,
+            "hidden_size": width,
+            "num_hidden_layers": layers,
+            "num_attention_heads": max(1, width // _HEAD_CHANNELS),
+            "mlp_ratio": inner // width,
+            "out_indices": list(taps),
+            "out_features": [f"stage{tap}" for tap in taps],
+            "reshape_hidden_states": False,
+        },
+        "reassemble_hidden_size": width,
+        "neck_hidden_sizes": [
+            _shape(path, tensors, f"depth_head.projects.{stage}.weight")[0] for stage in range(4)
+        ],
+        "fusion_hidden_size": _shape(path, tensors, "depth_head.scratch.layer1_rn.weight")[0],
+        "head_hidden_size": _shape(path, tensors, "depth_head.scratch.output_conv2.0.weight")[0],
+    }
+
+
+def _da3metric(
+    path: Path, tensors: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
+    """DA3METRIC: Depth Anything's encoder and neck; a head of two planes under its own names."""
+    renamed = {
+        name.replace("model.backbone.", "").replace("model.head.", "depth_head."): value
+        for name, value in tensors.items()
+    }
+    if not any("sky_output_conv2" in name for name in renamed):
+        raise ConversionError(
+            f"{path} is of Depth Anything 3, and not DA3METRIC-LARGE: it has no head for the sky"
+        )
+    layers = _layers(renamed, "pretrained.")
+    config = _depth_anything_config(path, renamed, 2, layers) | {"model_type": "da3metric"}
+    found = to_transformers(renamed, depth_anything_pairs(layers), "pretrained.")
+    width = config["fusion_hidden_size"]
+    for name in ("convolution1", "convolution2"):  # of the coarsest level, where nothing is fused
+        part = f"neck.fusion_stage.layers.0.residual_layer1.{name}."
+        found.setdefault(part + "weight", torch.zeros(width, width, 3, 3))
+        found.setdefault(part + "bias", torch.zeros(width))
+    found.setdefault(
+        "backbone.embeddings.mask_token",
+        torch.zeros(1, config["backbone_config"]["hidden_size"]),
+    )
+    for own, theirs in (("0", "sky1"), ("2", "sky2")):
+        for end in ("weight", "bias"):
+            found[f"head.{theirs}.{end}"] = found.pop(
+                f"depth_head.scratch.sky_output_conv2.{own}.{end}"
+            )
+    processor = {"image_mean": list(IMAGENET_MEAN), "image_std": list(IMAGENET_STD)}
+    return config, processor, found
+
+
+def _zoedepth(
+    path: Path, tensors: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
+    name = path.stem.lower()
+    domain = next((key for key in ("nk", "n", "k") if re.search(rf"(^|_){key}$", name)), None)
+    if domain == "nk" or any(key.startswith("seed_bin_regressors.") for key in tensors):
+        raise ConversionError(f"{path} has two heads: convert --hub Intel/zoedepth-nyu-kitti")
+    if domain is None:
+        raise ConversionError(
+            f"{path} holds ZoeDepth; whether N or K is in its name only: call it ZoeD_M12_N.pt or "
+            "ZoeD_M12_K.pt"
+        )
+    layers = _layers(tensors, _ZOE)
+    width = _shape(path, tensors, _ZOE + "cls_token")[-1]
+    table = _shape(path, tensors, _ZOE + "blocks.0.attn.relative_position_bias_table")
+    window = (round((table[0] - 3) ** 0.5) + 1) // 2
+    patch = _shape(path, tensors, _ZOE + "patch_embed.proj.weight")[-1]
+    taps = [layers * quarter // 4 for quarter in (1, 2, 3, 4)]
+    factor = 1 if domain == "n" else 2  # normed attractors come in twos
+    reach = 10.0 if domain == "n" else 80.0
+
+    def outputs(key: str) -> int:
+        return _shape(path, tensors, f"{key}.weight")[0]
+
+    config = {
+        "model_type": "zoedepth",
+        "backbone_config": {
+            "model_type": "beit",
+            "image_size": window * patch,
+            "patch_size": patch,
+            "hidden_size": width,
+            "num_hidden_layers": layers,
+            "num_attention_heads": table[1],
+            "intermediate_size": outputs(_ZOE + "blocks.0.mlp.fc1"),
+            "use_relative_position_bias": True,
+            "use_mask_token": False,
+            "reshape_hidden_states": False,
+            "out_indices": taps,
+            "out_features": [f"stage{tap}" for tap in taps],
+        },
+        "neck_hidden_sizes": [
+            outputs(f"core.core.pretrained.act_postprocess{stage}.3") for stage in (1, 2, 3, 4)
+        ],
+        "fusion_hidden_size": outputs("core.core.scratch.layer1_rn"),
+        "num_relative_features": outputs("core.core.scratch.output_conv.2"),
+        "bottleneck_features": outputs("conv2"),
+        "bin_embedding_dim": outputs("seed_projector._net.2"),
+        "num_attractors": [outputs(f"attractors.{stage}._net.2") // factor for stage in range(4)],
+        "bin_centers_type": "softplus" if domain == "n" else "normed",
+        "bin_configurations": [
+            {
+                "n_bins": outputs("seed_bin_regressor._net.2"),
+                "min_depth": 1e-3,
+                "max_depth": reach,
+                "name": "nyu" if domain == "n" else "kitti",
+            }
+        ],
+    }
+    size = {"height": 384, "width": 512 if domain == "n" else 768}
+    half = [0.5, 0.5, 0.5]
+    kept = {
+        key: value
+        for key, value in tensors.items()
+        if not re.search(
+            r"relative_position_index$|model\.(head|norm|fc_norm)\.|k_idx|k_minus_1", key
+        )
+    }
+    found = to_transformers(kept, zoedepth_pairs(layers), _ZOE)
+    return config, {"image_mean": half, "image_std": half, "size": size}, found
+
+
+def _layers(tensors: dict[str, Tensor], encoder: str) -> int:
+    found = (re.match(rf"{re.escape(encoder)}blocks\.(\d+)\.", name) for name in tensors)
+    return max((int(match[1]) + 1 for match in found if match), default=0)
+
+
+def _shape(path: Path, tensors: dict[str, Tensor], name: str) -> tuple[int, ...]:
+    if name not in tensors:
+        raise ConversionError(f"{path} lacks {name}: it is cut off or of another network")
+    return tuple(tensors[name].shape)
