@@ -162,10 +162,14 @@ def check_requirements(wheel):
     with zipfile.ZipFile(wheel) as archive:
         [name] = [one for one in archive.namelist() if one.endswith(".dist-info/METADATA")]
         fields = email.message_from_bytes(archive.read(name))
+        assert {"live_page.html", "live_page.js", "live_settings.js"} <= {
+            Path(one).name for one in archive.namelist()
+        }
     extras = fields.get_all("Provides-Extra")
     # pip 23 looks for the name as it is normalised: with hyphens.
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", extra) for extra in extras), extras
     assert {"openvino", "bags", "tensorrt", "tensorrt-rtx", "ros", "train", "test"} <= set(extras)
+    assert {"view", "foxglove"} <= set(extras)
     needed = fields.get_all("Requires-Dist")
     always = {re.split(r"[^\w-]", one)[0].lower() for one in needed if "extra ==" not in one}
     assert "numpy" in always
