@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import yaml
@@ -66,10 +67,13 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
             if run_test(tree, test) != _UNNOTICED:
                 raise ToolError(f"{test} fails without any fault; mend it first")
         for number, one in enumerate(mutations, 1):
+            start_s = time.monotonic()
             noticed = plant(tree, one)
             results.append({**one, "noticed": noticed})
             word = "noticed " if noticed else "SURVIVES"
-            print(f"{number:3}/{len(mutations)} {word} {one['file']}: {one['new']}", flush=True)
+            took = f"{time.monotonic() - start_s:3.0f} s"
+            place = f"{number:3}/{len(mutations)}"
+            print(f"{place} {took} {word} {one['file']}: {one['new']}", flush=True)
     killed = sum(one["noticed"] for one in results)
     print(f"{killed} of {len(results)} faults are noticed ({100 * killed / len(results):.0f} %)")
     write_json(args.json, results)

@@ -57,9 +57,10 @@ def openvino_core() -> Any:
     Raises:
         EngineMissingError: OpenVINO is not installed.
     """
+    openvino = load_openvino()
     with _CORE_LOCK:
         if not _CORE:
-            _CORE.append(load_openvino().Core())
+            _CORE.append(openvino.Core())
         return _CORE[0]
 
 
