@@ -26,6 +26,9 @@ ORDER = ("reference_depth", "reference_points", "ground", "range")
 MIN_SPAN = 0.15  # of what the image spans in r; less does not tell the scale from the shift
 HELD_S = 3.0  # without a fit, for this long; the numbers are a scene's, not the network's
 AGREEING_FITS = 3
+# Of a ranger, whose readings are of many frames: where they scatter more, the network's own scale
+# and shift have changed meanwhile, and no fit means anything.
+_RANGE_SCATTER = 0.03
 _MIN_INLIER_SHARE = 0.5
 _HYPOTHESES = 200
 _SCORED = 400  # pairs at which hypotheses are compared
@@ -227,7 +230,9 @@ class AffineCorrection:
         for name in ORDER:
             if name in pairs and name in self.settings.correct_with and self._may_correct(name):
                 try:
-                    fit = fit_affine(pairs[name], span, self.settings.max_error)
+                    scatter = self.settings.max_error
+                    scatter = min(scatter, _RANGE_SCATTER) if name == "range" else scatter
+                    fit = fit_affine(pairs[name], span, scatter)
                     break
                 except FitError as error:
                     problems[name] = f"{name} cannot tell scale and shift: {error}"

@@ -67,7 +67,7 @@ class Model:
             diagnostics.problem(
                 _MODEL,
                 f"{bundle.name} has no calibrated uncertainty: depth/confidence is NaN and "
-                "min_confidence has no effect",
+                "min_confidence has no effect; depthrefl evaluate --calibrate measures it",
                 lasting=True,
             )
         self.search()

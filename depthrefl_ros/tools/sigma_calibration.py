@@ -73,11 +73,11 @@ def calibrate(
             "measured_on": data,
             **{name: _rounded(getattr(table, name)) for name in ("distance_m", "inner", "edge")},
         },
-        "calibration": {"data": data, **quantiles},
+        "calibration": {"data": dict(data), **quantiles},
     }
     if not bundle.relative_error:
         abs_rel = float(np.abs(np.expm1(pixels[:, 0])).mean())
-        changes["accuracy"] = {"abs_rel": round(abs_rel, _DIGITS), "measured_on": data}
+        changes["accuracy"] = {"abs_rel": round(abs_rel, _DIGITS), "measured_on": dict(data)}
     try:
         change_description(bundle.folder, changes)
         Bundle.load(str(bundle.folder))
