@@ -12,6 +12,7 @@ from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.export_bundle import load_run
 from depthrefl_ros.tools.output_folder import check_output_folder
+from depthrefl_ros.tools.teacher_labels import add_labels
 from depthrefl_ros.tools.train_finish import finish_checkpoint
 from depthrefl_ros.tools.train_options import settings_of
 from depthrefl_ros.tools.train_run import (
@@ -37,6 +38,7 @@ def finetune(arguments: argparse.Namespace) -> int:
         ToolError: a set is too small to hold images out, or the bundle's folder holds other things.
     """
     base = Bundle.load(shipped_or_path(arguments.model))
+    add_labels(arguments, arguments.run or Path("runs") / base.name)
     parts, held_out = open_parts(arguments.data), open_parts(arguments.val_data)
     name = f"{base.name}_{next(iter(parts))}"
     arguments.run = arguments.run or Path("runs") / name

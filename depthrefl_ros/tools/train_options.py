@@ -38,7 +38,10 @@ def add_data_options(parser: argparse.ArgumentParser, validation: str) -> None:
     """Add --data and --val-data; ``validation`` is the help of the latter."""
     group = parser.add_argument_group("data")
     add = group.add_argument
-    add("--data", action="append", required=True, metavar="DATA", help=DATA_HELP)
+    add("--data", action="append", default=[], metavar="DATA", help=DATA_HELP)
+    add("--unlabelled", action="append", default=[], metavar="SOURCE[,hfov=DEGREES]",
+        help="images, a video or a recording without depth, which --teacher BUNDLE says; labelled "
+        "once, into RUN/labelled; may be repeated")  # fmt: skip
     add("--val-data", action="append", default=[], metavar="DATA", help=validation)
     add_cap_option(group)
     add("--augment", action="append", default=[], metavar="KEY=VALUE",
@@ -109,8 +112,9 @@ def add_settings_options(
         "step; may be repeated",
     )  # fmt: skip
     losses.add_argument(
-        "--teacher", type=Path, action="append", default=[], metavar="FILE",
-        help="safetensors of a trained network to learn from as well; repeat it for an ensemble",
+        "--teacher", type=Path, action="append", default=[], metavar="FILE|BUNDLE",
+        help="safetensors of a trained network to learn from as well; repeat it for an ensemble. "
+        "With --unlabelled the one bundle that says their depth",
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from depthrefl_ros.network.checkpoints import load_imagenet_encoder, load_weight
 from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
 from depthrefl_ros.tools.recorded_samples import RecordedSamples, open_samples
+from depthrefl_ros.tools.teacher_labels import add_labels
 from depthrefl_ros.tools.train_options import (
     augment_changes,
     augment_config_of,
@@ -83,6 +84,7 @@ def open_parts(texts: list[str]) -> dict[str, Part]:
 def train_stage(arguments: argparse.Namespace) -> int:
     """Run one leg of stage 1 or 2; return 0 when the schedule is complete, else STOPPED_EARLY."""
     settings = settings_of(arguments, stage=int(arguments.command[-1]))
+    add_labels(arguments, arguments.run)
     parts, held_out = open_parts(arguments.data), open_parts(arguments.val_data)
     with joined(arguments.device) as processes:
         config, folder = model_config_of(arguments), arguments.run / arguments.command

@@ -1,0 +1,130 @@
+"""Images without depth become data to train on: a larger network, the teacher, says the depth.
+
+The teacher may be any bundle that knows metres; an engine runs it. What its gates do not believe
+(edges, range) is left unknown, so that the student does not learn it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from filelock import FileLock
+
+from depthrefl_ros.engine.bundle import SHIPPED, Bundle, is_bundle
+from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.command_line import StopRequest, ToolError, positive_float, progress
+from depthrefl_ros.tools.frame_sources import open_source
+from depthrefl_ros.tools.predict import estimate, open_estimator
+from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
+
+if TYPE_CHECKING:
+    from depthrefl_ros.tools.source_frame import FrameSource
+
+LABELLED = "labelled"  # folder in the run
+_FEWEST_KNOWN = 0.02  # share of an image; with less it teaches nothing
+_JPEG_QUALITY, _PNG_LEVEL, _FLUSH_EVERY = 95, 3, 50
+
+
+def add_labels(arguments: argparse.Namespace, run: Path) -> None:
+    """Let the teacher label ``--unlabelled``; add what comes of it to ``--data``.
+
+    Args:
+        arguments: of ``train``; ``data`` gets the labelled folders, and of ``teacher`` the bundles
+            are replaced by the weights in them, or taken out where they have labelled.
+        run: the run's folder, in which the labelled folders are made, once.
+
+    Raises:
+        ToolError: there is no data at all, not exactly one teacher is a bundle, the teacher knows
+            no metres, or a source cannot be read.
+    """
+    bundles = [path for path in arguments.teacher if _is_model(path)]
+    others = [path for path in arguments.teacher if path not in bundles]
+    if not arguments.unlabelled:
+        if not arguments.data:
+            raise ToolError("train needs --data, or --unlabelled with --teacher BUNDLE")
+        arguments.teacher = [*others, *map(_weights_of, bundles)]
+        return
+    if len(bundles) != 1:
+        raise ToolError(
+            f"--unlabelled needs one --teacher that is a bundle; {len(bundles)} of "
+            f"{len(arguments.teacher)} are"
+        )
+    arguments.teacher = others
+    run.mkdir(parents=True, exist_ok=True)
+    with FileLock(run / f".{LABELLED}.lock"):  # of several processes that train together
+        for text in arguments.unlabelled:
+            arguments.data.append(str(_labelled(text, str(bundles[0]), run / LABELLED)))
+
+
+def _is_model(path: Path) -> bool:
+    return is_bundle(path) or (path.name == str(path) and is_bundle(SHIPPED / path.name))
+
+
+def _weights_of(model: Path) -> Path:
+    """Return the torch weights of a bundle that teaches while the student trains."""
+    bundle = Bundle.load(str(model))
+    if "model.safetensors" not in bundle.files:
+        raise ToolError(
+            f"--teacher {model}: the bundle has no model.safetensors, so it can only label images: "
+            "give them by --unlabelled"
+        )
+    return bundle.path("model.safetensors")
+
+
+def _labelled(text: str, model: str, folder: Path) -> Path:
+    """Label one source into a plain folder of its name; what is there already is not done again."""
+    source = _opened(text)
+    teacher = Bundle.load(model)
+    if teacher.kind == "inverse_relative":
+        raise ToolError(
+            f"--teacher {model} gives relative depth, no metres; a metric teacher is needed"
+        )
+    target = RenderedFolder(
+        folder / Path(source.name).stem, _JPEG_QUALITY, _PNG_LEVEL, _FLUSH_EVERY
+    )
+    digest = teacher.network_digest("model.onnx")
+    try:
+        target.claim({"labelled_by": teacher.name, "network": digest, "source": text})
+    except FolderError as error:
+        raise ToolError(str(error)) from error
+    kept = left = 0
+    estimator = open_estimator(model, "auto")
+    with StopRequest() as stop, progress(source.count, "labelling", "images") as bar:
+        for frame in source.frames():
+            bar.update()
+            if stop:
+                raise ToolError(f"stopped; the same command goes on in {target.root}")
+            if frame.name in target:
+                kept += 1
+                continue
+            result = estimate(estimator, frame, frame.camera, frame.name, with_colour=True)
+            depth_m = np.where(np.isfinite(result.depth), result.depth, 0.0).astype(np.float32)
+            if (depth_m > 0.0).mean() < _FEWEST_KNOWN:
+                left += 1
+                continue
+            image = cv2.cvtColor(result.colour_bgra, cv2.COLOR_BGRA2RGB)
+            target.add(frame.name, image, depth_m, result.camera)
+            kept += 1
+    target.flush()
+    if not kept:
+        raise ToolError(f"{text}: {model} believes no depth in any of {left} images")
+    print(
+        f"{target.root}: {kept} images labelled by {teacher.name} ({teacher.licence}); "
+        f"{left} without depth are left out",
+        file=sys.stderr,
+    )
+    return target.root
+
+
+def _opened(text: str) -> FrameSource:
+    path, found, degrees = text.partition(",hfov=")
+    try:
+        hfov_deg = positive_float(degrees) if found else None
+    except (argparse.ArgumentTypeError, ValueError) as error:
+        raise ToolError(f"--unlabelled {text}: hfov: {error}") from error
+    return open_source(path, Intrinsics(None, hfov_deg))

@@ -1,0 +1,131 @@
+"""A student learns from images without depth, by what another bundle says of them."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from exact_bundle import FINE, encoded, exact_bundle
+
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.tools import train as tool
+from depthrefl_ros.tools.recorded_samples import open_samples
+from depthrefl_ros.training.datasets import parse_data_option
+
+SMALL = [
+    "--height", "64", "--width", "64", "--bins", "8", "--embedding", "8",
+    "--decoder-channels", "8", "8", "8", "8", "--workers", "0", "--threads", "1", "--device", "cpu",
+    "--batch", "2", "--steps", "1",
+]  # fmt: skip
+CAMERA = Camera.from_horizontal_fov(96, 72, 1.2)
+
+
+def write_photos(folder, count=4, metres=2.0):
+    """Pictures that the exact network reads as a wall at this distance."""
+    folder.mkdir()
+    for index in range(count):
+        picture = encoded(np.full((72, 96), metres + 0.1 * index))
+        cv2.imwrite(str(folder / f"photo_{index}.png"), np.ascontiguousarray(picture[..., ::-1]))
+    return folder
+
+
+def train(run, *more, stage="stage2") -> int:
+    return tool.main([stage, "--run", str(run), *SMALL, *map(str, more)])
+
+
+def error_of(capsys, run, *more) -> str:
+    assert train(run, *more) == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_photographs_and_a_teacher_are_enough_for_both_stages(tmp_path, capsys):
+    """Our own larger network teaches the smallest one that the options allow."""
+    photos = write_photos(tmp_path / "photos")
+    teacher = exact_bundle(tmp_path / "large", CAMERA, kind="metric", focal_px=None)
+    more = ["--teacher", teacher, "--unlabelled", f"{photos},hfov=68.75"]
+    run = tmp_path / "run"
+    assert train(run, *more, stage="stage1") == 0
+    said = capsys.readouterr()
+    assert "photos: 4 images labelled by exact (made by a test)" in said.err
+    assert "photos: 4 images, 2 a step" in said.out
+
+    labelled = run / "labelled" / "photos"
+    samples = open_samples(parse_data_option(str(labelled)))
+    assert [one.name for one in samples] == [f"photo_{index}" for index in range(4)]
+    for index, sample in enumerate(samples):
+        known = sample.depth_m[sample.depth_m > 0]
+        assert known.size > 0.8 * sample.depth_m.size
+        assert known == pytest.approx(2.0 + 0.1 * index, abs=0.01)
+        assert sample.intrinsics[0] == pytest.approx(CAMERA.fx, rel=1e-3)
+    stamps = [path.stat().st_mtime_ns for path in sorted((labelled / "rgb").iterdir())]
+
+    assert train(run, *more) == 0
+    assert stamps == [path.stat().st_mtime_ns for path in sorted((labelled / "rgb").iterdir())]
+    told = json.loads((run / "stage2" / "data.json").read_text())[0]["sets"]
+    assert told["photos"]["images"] == 4
+    recipe = yaml.safe_load((labelled / "recipe.yaml").read_text())
+    assert recipe["network"] == Bundle.load(str(teacher)).network_digest("model.onnx")
+
+
+def test_a_shipped_model_labels_a_recording_beside_data_with_truth(tmp_path, capsys):
+    from dataset_folders import write_plain_folder
+
+    rooms = write_plain_folder(tmp_path / "rooms")
+    photos = write_photos(tmp_path / "photos", 2)
+    more = ["--data", rooms, "--teacher", "indoor_nano", "--unlabelled", f"{photos},hfov=60"]
+    assert train(tmp_path / "run", *more, stage="stage1") == 0
+    said = capsys.readouterr().out
+    assert "rooms: 3 images, 1 a step" in said and "photos: 2 images, 1 a step" in said
+
+
+def test_a_bundle_teaches_by_its_weights_where_nothing_is_unlabelled(tmp_path, capsys):
+    from dataset_folders import write_plain_folder
+
+    rooms = write_plain_folder(tmp_path / "rooms")
+    assert train(tmp_path / "run", "--data", rooms, "--teacher", "indoor_nano") == 0
+    assert "taught by" in capsys.readouterr().out
+    converted = exact_bundle(tmp_path / "converted", CAMERA)
+    said = error_of(capsys, tmp_path / "other", "--data", rooms, "--teacher", converted)
+    assert "has no model.safetensors, so it can only label images" in said
+
+
+def test_what_is_missing_or_cannot_teach_is_told(tmp_path, capsys):
+    photos = write_photos(tmp_path / "photos", 2)
+    run = tmp_path / "run"
+    assert "train needs --data, or --unlabelled with --teacher" in error_of(capsys, run)
+    some = ["--unlabelled", f"{photos},hfov=60"]
+    said = error_of(capsys, run, *some)
+    assert "--unlabelled needs one --teacher that is a bundle; 0 of 0 are" in said
+    relative = exact_bundle(
+        tmp_path / "relative", CAMERA, ("relative",), FINE, kind="inverse_relative",
+        focal_px=None, calibration=None,
+    )  # fmt: skip
+    said = error_of(capsys, run, *some, "--teacher", relative)
+    assert "gives relative depth, no metres; a metric teacher is needed" in said
+    teacher = ["--teacher", exact_bundle(tmp_path / "exact", CAMERA)]
+    said = error_of(capsys, run, "--unlabelled", f"{photos},hfov=wide", *teacher)
+    assert "hfov=wide: hfov: " in said
+    assert "absent" in error_of(capsys, run, "--unlabelled", tmp_path / "absent", *teacher)
+
+
+def test_labels_of_one_teacher_are_not_taken_for_anothers(tmp_path, capsys):
+    photos = write_photos(tmp_path / "photos", 2)
+    some = ["--unlabelled", f"{photos},hfov=60"]
+    run = tmp_path / "run"
+    first = exact_bundle(tmp_path / "first", CAMERA)
+    assert train(run, *some, "--teacher", first, stage="stage1") == 0
+    said = error_of(capsys, run, *some, "--teacher", "indoor_nano")
+    assert "labelled_by: exact; indoor_nano was asked for" in said
+
+
+def test_images_in_which_the_teacher_believes_nothing_are_left_out(tmp_path, capsys):
+    photos = write_photos(tmp_path / "photos", 2, metres=60.0)  # beyond its range
+    teacher = exact_bundle(tmp_path / "exact", CAMERA, kind="metric", focal_px=None)
+    said = error_of(
+        capsys, tmp_path / "run", "--unlabelled", f"{photos},hfov=60", "--teacher", teacher
+    )
+    assert "believes no depth in any of 2 images" in said
