@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import ParameterEvent
 from rcl_interfaces.srv import GetParameters, SetParameters
@@ -343,7 +344,7 @@ class LiveNode:
             self._pose = pose_in(self._figures.values)
             if self._pose is not None:
                 head["above"] = from_above(self._marking, self._clearing, self._pose)
-            believed = float((distances > 0).mean())
+            believed = float(np.isfinite(depth_m[::4, ::4]).mean())
             confidence = None if self._marking is None else cloud_confidence(self._marking)
             self._figures.take_shares(believed, confidence)
         headers = [None if one is None else one.header for one in (picture, depth)]

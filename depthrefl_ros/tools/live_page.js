@@ -239,7 +239,7 @@ const FIGURES = [
   ["Latency", (s) => number(s.latency_ms, 0, "\u00a0ms"), (s) => `p99 ${number(s.latency_ms_p99, 0, "")}, engine ${number(s.engine_ms, 0, "\u00a0ms")}`],
   ["Dropped", (s) => percent(s.dropped_percent), (s) => list(s.dropped, ([reason, count]) => `${reason.replaceAll("_", " ")} ${count}`)],
   ["Believed", (s) => percent(s.believed_percent), (s) => list(seen(s.gated_percent), ([gate, share]) => `${gate.replaceAll("_", " ")} ${number(share, 0, "\u00a0%")}`)],
-  ["Confidence of marks", (s) => number(s.confidence, 2, ""), () => "median"],
+  ["Confidence", (s) => number(s.confidence, 2, ""), () => "median of the marks"],
   ["Scale factor", (s) => number(s.scale_factor, 2, ""), (s) => s.scale || ""],
 ];
 
