@@ -107,9 +107,9 @@ def add_settings_options(
         help="keep BatchNorm's statistics as they are, for little data or small batches",
     )  # fmt: skip
     schedule.add_argument(
-        "--freeze", action="append", default=[], metavar="MODULE",
+        "--freeze", action="append", default=[], metavar="MODULE", nargs="?", const="backbone",
         help="a module to keep as it is, such as backbone.encoder, which halves the time of a "
-        "step; may be repeated",
+        "step; may be repeated. Without MODULE the whole backbone",
     )  # fmt: skip
     losses.add_argument(
         "--teacher", type=Path, action="append", default=[], metavar="FILE|BUNDLE",
@@ -121,6 +121,9 @@ def add_settings_options(
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Add what the network is built from."""
     add = parser.add_argument_group("network").add_argument
+    add("--backbone", metavar="BUNDLE",
+        help="a bundle whose backbone is taken, its architecture, size and weights, such as a "
+        "DINOv2 with a DPT; the reflector on it begins anew")  # fmt: skip
     add("--encoder", default="lite0", help="lite0 (default), lite1 or lite2")
     add("--decoder-channels", type=positive_int, nargs=4, metavar="N",
         help="of the decoder, strides 32 to 4 (default 160 128 96 64)")  # fmt: skip
@@ -172,6 +175,11 @@ def model_config_of(arguments: argparse.Namespace) -> ModelConfig:
     backbone = EfficientNetLiteConfig(encoder=arguments.encoder)
     if arguments.decoder_channels is not None:
         backbone = replace(backbone, decoder_channels=tuple(arguments.decoder_channels))
+    height, width, focal_px = arguments.height, arguments.width, arguments.canonical_focal
+    if arguments.backbone is not None:
+        taken = architecture_of(arguments.backbone)
+        backbone, height, width = taken.backbone, taken.height, taken.width
+        focal_px = focal_px or taken.focal_px
     return ModelConfig(
         backbone=backbone,
         reflector=ReflectorConfig(
@@ -179,12 +187,33 @@ def model_config_of(arguments: argparse.Namespace) -> ModelConfig:
             embedding=arguments.embedding,
             distribution=arguments.distribution,
         ),
-        height=arguments.height,
-        width=arguments.width,
-        focal_px=arguments.canonical_focal or CANONICAL_FOCAL_AT_256 * arguments.width / 256,
+        height=height,
+        width=width,
+        focal_px=focal_px or CANONICAL_FOCAL_AT_256 * width / 256,
         z_min_m=arguments.z_min,
         z_max_m=arguments.z_max,
     )
+
+
+def architecture_of(model: str) -> ModelConfig:
+    """Return the architecture of a bundle that has torch weights.
+
+    Raises:
+        BundleError: the bundle cannot be loaded.
+        ToolError: it is a converted network, of which nothing but a graph is known.
+        ValueError: its architecture cannot be read.
+    """
+    from depthrefl_ros.engine.bundle import Bundle
+    from depthrefl_ros.network.model import ModelConfig
+
+    bundle = Bundle.load(model)
+    architecture = bundle.description.get("architecture")
+    if not isinstance(architecture, dict) or "model.safetensors" not in bundle.files:
+        raise ToolError(
+            f"--backbone {model}: the bundle has no architecture and model.safetensors; a graph "
+            "alone cannot be trained on"
+        )
+    return ModelConfig.from_dict({"reflector": {}, **architecture})
 
 
 def augment_changes(texts: list[str]) -> dict[str, Any]:

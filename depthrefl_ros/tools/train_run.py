@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.network.checkpoints import load_imagenet_encoder, load_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
@@ -133,6 +134,12 @@ def make_trainer(
 def load_start(arguments: argparse.Namespace, settings: TrainSettings, model: DepthModel) -> str:
     """Load the weights that a stage starts with; return in words where they come from."""
     stage1 = latest_checkpoint(arguments.run / "stage1") if settings.stage == 2 else None
+    if arguments.backbone is not None:
+        if arguments.start_from is not None:
+            raise ToolError("--backbone and --start-from exclude each other")
+        bundle = Bundle.load(arguments.backbone)
+        load_weights(bundle.path("model.safetensors"), model, but="reflector")
+        return f"the backbone of {bundle.name} ({bundle.licence})"
     if arguments.start_from is not None:
         load_weights(arguments.start_from, model, but=arguments.renew)
         renewed = f", with {arguments.renew} drawn anew" if arguments.renew else ""

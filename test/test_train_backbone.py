@@ -1,0 +1,93 @@
+"""A reflector on the frozen backbone of a bundle: our own, and a DINOv2 with a DPT."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import yaml
+from dataset_folders import write_plain_folder
+from exact_bundle import exact_bundle
+from safetensors.torch import load_file, save_file
+
+from depthrefl_ros.engine.bundle import Bundle, file_digest
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.tools import train as tool
+from depthrefl_ros.training.trainer import latest_checkpoint
+
+SMALL = [
+    "--bins", "8", "--embedding", "8", "--workers", "0", "--threads", "1", "--device", "cpu",
+    "--batch", "2", "--steps", "1",
+]  # fmt: skip
+
+
+@pytest.fixture
+def rooms(tmp_path):
+    return write_plain_folder(tmp_path / "rooms", count=3)
+
+
+def train(run, *more) -> int:
+    return tool.main(["stage2", "--run", str(run), *SMALL, *map(str, more)])
+
+
+def assert_only_the_reflector_was_trained(run, weights):
+    checkpoint = latest_checkpoint(run / "stage2")
+    trained = load_file(checkpoint / "model.safetensors")
+    backbone = {name: value for name, value in weights.items() if name.startswith("backbone.")}
+    assert len(backbone) > 50
+    for name, value in backbone.items():
+        torch.testing.assert_close(trained[name], value.to(trained[name].dtype), rtol=0, atol=0)
+    assert any(name.startswith("reflector.") for name in trained)
+
+
+def dinov2_bundle(folder):
+    """A bundle with a small input and random weights of Depth Anything's own architecture."""
+    pytest.importorskip("transformers")
+    from depthrefl_ros.network.flagship import random_flagship
+
+    camera = Camera.pinhole(84, 56, 79, 79, 41.5, 27.5)
+    architecture = {"backbone": {"encoder": "dinov2_small"}, "height": 56, "width": 84}
+    architecture["focal_px"] = 79.0
+    exact_bundle(folder, camera, architecture=architecture, licence="random weights")
+    model = random_flagship(56, 84)
+    weights = {f"backbone.{n}": v for n, v in model.backbone.state_dict().items()}
+    save_file({name: value.contiguous() for name, value in weights.items()},
+              folder / "model.safetensors")  # fmt: skip
+    content = yaml.safe_load((folder / "model.yaml").read_text())
+    content["files"]["model.safetensors"] = file_digest(folder / "model.safetensors")
+    (folder / "model.yaml").write_text(yaml.safe_dump(content))
+    return folder, weights
+
+
+def test_a_reflector_learns_on_a_frozen_dinov2_to_the_end(tmp_path, rooms, capsys):
+    bundle, weights = dinov2_bundle(tmp_path / "large")
+    run = tmp_path / "run"
+    assert train(run, "--data", rooms, "--backbone", bundle, "--freeze") == 0
+    assert "starting from the backbone of exact (random weights)" in capsys.readouterr().out
+    assert_only_the_reflector_was_trained(run, weights)
+    assert tool.main(["finish", "--run", str(run), "--val-data", str(rooms)]) == 0
+    figures = json.loads((run / "metrics.json").read_text())
+    assert figures["model"]["backbone"]["encoder"] == "dinov2_small"
+    assert (figures["model"]["height"], figures["model"]["reflector"]["bins"]) == (56, 8)
+    assert figures["validation"]["images"] == 3
+
+
+def test_our_own_backbone_is_taken_with_its_size(tmp_path, rooms):
+    nano = Bundle.load("indoor_nano")
+    run = tmp_path / "run"
+    assert train(run, "--data", rooms, "--backbone", "indoor_nano", "--freeze") == 0
+    assert_only_the_reflector_was_trained(run, load_file(nano.path("model.safetensors")))
+    state = json.loads((latest_checkpoint(run / "stage2") / "state.json").read_text())
+    assert (state["model"]["height"], state["model"]["width"]) == (nano.height, nano.width)
+    assert state["model"]["focal_px"] == nano.focal_px
+
+
+def test_a_bundle_that_is_a_graph_alone_is_refused(tmp_path, rooms, capsys):
+    graph = exact_bundle(tmp_path / "graph", Camera.from_horizontal_fov(64, 48, 1.1))
+    assert train(tmp_path / "run", "--data", rooms, "--backbone", graph) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "the bundle has no architecture and model.safetensors" in said
+    more = ["--backbone", "indoor_nano", "--start-from", tmp_path / "x.safetensors"]
+    assert train(tmp_path / "run", "--data", rooms, *more) == 2
+    assert "--backbone and --start-from exclude each other" in capsys.readouterr().err
