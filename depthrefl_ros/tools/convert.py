@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import statistics
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
+from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.tools.command_line import (
     ToolError,
     add_json_argument,
@@ -25,7 +28,7 @@ from depthrefl_ros.tools.output_folder import check_output_folder
 if TYPE_CHECKING:
     from depthrefl_ros.conversion.converter import Converted
     from depthrefl_ros.conversion.plausibility import Frames
-    from depthrefl_ros.engine.bundle import Bundle
+    from depthrefl_ros.engine.base import Engine
 
 EXAMPLES = """
 depthrefl convert --hub depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf models/da2
@@ -36,6 +39,7 @@ depthrefl convert --presets
 """
 _FRAMES = (0, 5, 10)  # of the shipped recording, whose true depth gives the order
 _TIMED_RUNS = 10
+OURS = "indoor_tiny"  # that a converted network is shown beside
 _KINDS = {
     "canonical": "metres, scaled by the camera's focal length (needs a calibrated camera)",
     "metric": "metres as the network has them",
@@ -65,6 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", metavar="NAME", help="the network's output that is the depth")
     parser.add_argument("--presets", action="store_true", help="list the presets, and end")
+    parser.add_argument(
+        "--no-comparison",
+        action="store_true",
+        help=f"draw no picture beside {OURS} and sit no travel exam",
+    )
     add_json_argument(parser, "what the bundle is")
     return parser
 
@@ -86,10 +95,11 @@ def _convert(args: argparse.Namespace, _: list[str]) -> int:
 
     check_output_folder(args.bundle, is_bundle)
     try:
-        made = _from_hub(args) if args.hub else _from_onnx(args)
+        frames = _recorded_frames()
+        made = _from_hub(args, frames) if args.hub else _from_onnx(args, frames)
     except (ConversionError, BundleError) as error:
         raise ToolError(str(error)) from error
-    figures = [_report(one) for one in made]
+    figures = [_report(one, frames, not args.no_comparison) for one in made]
     write_json(args.json, figures[0] if len(figures) == 1 else {"bundles": figures})
     return 1 if any(one["is_refused"] for one in figures) else 0
 
@@ -109,7 +119,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise ToolError("--kind is for --hub; with --onnx the meaning or preset tells it")
 
 
-def _from_onnx(args: argparse.Namespace) -> list[Converted]:
+def _from_onnx(args: argparse.Namespace, frames: Frames | None) -> list[Converted]:
     from depthrefl_ros.conversion.converter import convert_onnx
     from depthrefl_ros.conversion.meaning import read_meaning
     from depthrefl_ros.conversion.presets import find_preset
@@ -117,37 +127,76 @@ def _from_onnx(args: argparse.Namespace) -> list[Converted]:
     meaning = find_preset(args.preset) if args.preset else read_meaning(args.meaning)
     if args.output:
         meaning = replace(meaning, outputs=(args.output,))
-    return [convert_onnx(args.onnx, meaning, args.bundle, args.size, _recorded_frames())]
+    return [convert_onnx(args.onnx, meaning, args.bundle, args.size, frames)]
 
 
-def _from_hub(args: argparse.Namespace) -> list[Converted]:
+def _from_hub(args: argparse.Namespace, frames: Frames | None) -> list[Converted]:
     from depthrefl_ros.conversion.hub import fetch_checkpoint
     from depthrefl_ros.conversion.hub_converter import convert_folder, convert_original
 
     folder = Path(args.hub).expanduser()
     if folder.is_file():
-        return [convert_original(folder, args.bundle, args.size, _recorded_frames())]
+        return [convert_original(folder, args.bundle, args.size, frames)]
     name = ""
     if not folder.exists():
         name, folder = args.hub, fetch_checkpoint(args.hub)
-    return convert_folder(folder, args.bundle, name, args.size, args.kind, _recorded_frames())
+    return convert_folder(folder, args.bundle, name, args.size, args.kind, frames)
 
 
-def _report(done: Converted) -> dict[str, Any]:
+def _report(done: Converted, frames: Frames | None, is_compared: bool) -> dict[str, Any]:
     for note in done.notes:
         print(f"depthrefl convert: warning: {note}", file=sys.stderr)
-    engine, milliseconds, is_refused = _time_engine(done.bundle)
+    engine, words, is_refused = _open_engine(done.bundle)
     figures = {
         **_told(done.bundle),
         "order": None if done.agreement is None else round(done.agreement.order, 3),
         "scale": done.agreement and done.agreement.scale,
-        "engine": engine,
-        "milliseconds": milliseconds,
+        "engine": words,
+        "milliseconds": None,
         "is_refused": is_refused,
+        "picture": None,
+        "exam": None,
         "notes": done.notes,
     }
+    if engine is not None:
+        figures["milliseconds"] = _milliseconds(engine, done.bundle)
+        if is_compared:
+            figures |= _beside_ours(engine, done.bundle, frames)
+        engine.close()
     _show(done.bundle, figures)
     return figures
+
+
+def _beside_ours(engine: Engine, bundle: Bundle, frames: Frames | None) -> dict[str, Any]:
+    """The picture's path, and the figures of the travel exam where it is here: in a checkout."""
+    from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+    from depthrefl_ros.estimator import DepthEstimator
+    from depthrefl_ros.ros.middleware import share_path
+    from depthrefl_ros.tools.conversion_report import draw_comparison, exam_figures
+
+    ours = Bundle.load(OURS)
+    networks = {bundle.folder.name: (engine, bundle), OURS: (OpenVinoEngine(ours), ours)}
+    told: dict[str, Any] = {"picture": None, "exam": None}
+    if frames is not None:
+        image, focal_px = frames.images[0], frames.focal_px[0]
+        hfov_deg = math.degrees(2.0 * math.atan(image.shape[1] / 2.0 / focal_px))
+        drawn = {
+            name: DepthEstimator(*network).estimate(image, hfov_deg=hfov_deg)
+            for name, network in networks.items()
+        }
+        picture = bundle.folder.with_name(f"{bundle.folder.name}.png")
+        picture.write_bytes(cv2.imencode(".png", draw_comparison(drawn, image))[1].tobytes())
+        told["picture"] = str(picture)
+    try:
+        exam = share_path("test/data/travel/intrinsics.yaml").parent
+    except FileNotFoundError:
+        exam = None
+    if exam is not None and "depth" in bundle.outputs:
+        told["exam"] = {
+            name: asdict(exam_figures(*network, exam)) for name, network in networks.items()
+        }
+    networks[OURS][0].close()
+    return told
 
 
 def _told(bundle: Bundle) -> dict[str, Any]:
@@ -179,14 +228,19 @@ def _show(bundle: Bundle, figures: dict[str, Any]) -> None:
         print(f"  engine      {figures['engine']}, {figures['milliseconds']:.1f} ms here")
     else:
         print(f"  engine      {figures['engine']}")
+    for name, one in (figures["exam"] or {}).items():
+        print(f"  exam        {name}: AbsRel {one['abs_rel']:.3f}, {one['delta1']:.0%} within 25 % "
+              f"({one['images']} rendered views)")  # fmt: skip
+    if figures["picture"]:
+        print(f"  picture     {figures['picture']}: beside {OURS}")
     if "sigma" not in bundle.outputs:
         print("  confidence  none: depth/confidence is NaN and the confidence gate is off")
     print(f"run it with   ros2 run depthrefl_ros depthrefl_node --ros-args -p "
           f"model:={bundle.folder}")  # fmt: skip
 
 
-def _time_engine(bundle: Bundle) -> tuple[str, float | None, bool]:
-    """What OpenVINO makes of a bundle: words, median milliseconds of a frame, is it refused."""
+def _open_engine(bundle: Bundle) -> tuple[Engine | None, str, bool]:
+    """What OpenVINO makes of a bundle: the engine, in words, and whether it refuses it."""
     from depthrefl_ros.engine.base import EngineError, EngineMissingError
     from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
     from depthrefl_ros.engine.self_test import self_test
@@ -195,18 +249,21 @@ def _time_engine(bundle: Bundle) -> tuple[str, float | None, bool]:
         engine = OpenVinoEngine(bundle)
         report = self_test(engine, bundle)
     except EngineMissingError as error:
-        return f"not timed: {error}", None, False
+        return None, f"not timed: {error}", False
     except EngineError as error:
-        return f"OpenVINO does not run it: {error}", None, True
+        return None, f"OpenVINO does not run it: {error}", True
+    return engine, f"openvino fp32 on {engine.device}, self-test passed ({report})", False
+
+
+def _milliseconds(engine: Engine, bundle: Bundle) -> float:
+    """Median time of a frame."""
     image = bundle.golden().images[:1]
     times = []
     for _ in range(_TIMED_RUNS):
         start = time.perf_counter()
         engine.infer(image)
         times.append(1e3 * (time.perf_counter() - start))
-    engine.close()
-    words = f"openvino fp32 on {engine.device}, self-test passed ({report})"
-    return words, round(statistics.median(times), 2), False
+    return round(statistics.median(times), 2)
 
 
 def _recorded_frames() -> Frames | None:

@@ -1,0 +1,58 @@
+"""Figures and the picture that `convert` ends with, on the shipped model and known depth."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+from depthrefl_ros.estimator import DepthEstimator
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.tools.conversion_report import draw_comparison, exam_figures
+
+TRAVEL = Path(__file__).parent / "data" / "travel"
+
+
+@pytest.fixture(scope="module")
+def ours():
+    bundle = Bundle.load("indoor_tiny")
+    engine = OpenVinoEngine(bundle)
+    yield engine, bundle
+    engine.close()
+
+
+def test_figures_follow_depth_that_is_known(ours, tmp_path):
+    """Truth made of the network's own depth gives no error; truth half as far gives 100 %."""
+    engine, bundle = ours
+    name = "a/0"
+    camera = {"width": 320, "height": 240, "fx": 250.0, "fy": 250.0, "cx": 159.5, "cy": 119.5}
+    source = next(iter(sorted(TRAVEL.glob("rgb/*/*.jpg"))))
+    image = cv2.resize(cv2.imread(str(source)), (320, 240))
+    for part in ("rgb/a", "depth/a"):
+        (tmp_path / part).mkdir(parents=True)
+    (tmp_path / "intrinsics.yaml").write_text(yaml.safe_dump({"images": {name: camera}}))
+    cv2.imwrite(str(tmp_path / f"rgb/{name}.jpg"), image)
+    seen = cv2.imread(str(tmp_path / f"rgb/{name}.jpg"))[..., ::-1]
+    depth = DepthEstimator(engine, bundle).estimate(seen, Camera.pinhole(**camera)).ungated_m
+    depth = cv2.resize(depth, (320, 240), interpolation=cv2.INTER_LINEAR)
+    for factor, error, share in ((1.0, 0.0, 1.0), (0.5, 1.0, 0.0)):
+        truth = np.nan_to_num(1000.0 * factor * depth).astype(np.uint16)
+        cv2.imwrite(str(tmp_path / f"depth/{name}.png"), truth)
+        figures = exam_figures(engine, bundle, tmp_path)
+        assert figures.abs_rel == pytest.approx(error, abs=0.01)
+        assert figures.delta1 == pytest.approx(share, abs=0.01)
+    (tmp_path / f"depth/{name}.png").unlink()
+    with pytest.raises(OSError, match="lacks rgb/a/0.jpg or depth/a/0.png"):
+        exam_figures(engine, bundle, tmp_path)
+
+
+def test_the_picture_has_every_network_beside_the_camera(ours):
+    image = cv2.imread(str(next(iter(sorted(TRAVEL.glob("rgb/*/*.jpg"))))))[..., ::-1]
+    frame = DepthEstimator(*ours).estimate(image, hfov_deg=70.0)
+    one = draw_comparison({"a": frame}, image)
+    two = draw_comparison({"a": frame, "b": frame}, image)
+    assert one.shape[0] == two.shape[0] and two.shape[1] > one.shape[1] > image.shape[1]
+    assert (two[:, : image.shape[1]] == one[:, : image.shape[1]]).all()
