@@ -274,7 +274,7 @@ def publishers(lifecycle_node):
 
 def test_wanted_is_what_somebody_listens_to(peer, publishers):
     assert publishers.wanted() == frozenset()
-    subscription = peer.node.create_subscription(Image, DEPTH_IMAGE, print, 1)
+    subscription = peer.node.create_subscription(Image, DEPTH_IMAGE, lambda _: None, 1)
     assert peer.spin_until(lambda: publishers.wanted() == {DEPTH_IMAGE})
     peer.node.destroy_subscription(subscription)
     assert peer.spin_until(lambda: publishers.wanted() == frozenset())

@@ -308,7 +308,7 @@ def test_words_name_other_topics_of_the_type_that_somebody_publishes_on(peer, li
     for topic in ("right/image_raw", "left/image_raw", "depth/image"):
         other.node.create_publisher(Image, topic, 1)
     other.node.create_publisher(String, "chatter", 1)
-    peer.node.create_subscription(Image, "nobody_speaks_here", print, 1)
+    peer.node.create_subscription(Image, "nobody_speaks_here", lambda _: None, 1)
     expected = (
         "/image (0 publishers; topics of type sensor_msgs/msg/Image: /left/image_raw, "
         "/right/image_raw)"
