@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Needs make and Python 3.10 to 3.13 with pip or venv; everything else goes into .venv.
 # With a sourced ROS 2 its rclpy and messages are used, otherwise the wheels from PyPI.
 

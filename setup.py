@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Installs depthrefl_ros, both as an ament_python package and with plain pip."""
 
 from glob import glob

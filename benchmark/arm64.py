@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which wheels an arm64 board gets: every extra that a robot uses, for Humble's and Jazzy's Python.
 
 python benchmark/arm64.py [--extras openvino,bags,tensorrt] [--json FILE]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a costmap is told: the marks of several clouds against the truth of rendered drives.
 
 A mark is a cell of 0.05 m on the floor, in the robot's frame (tools/occupancy.py). It is false when

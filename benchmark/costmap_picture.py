@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clouds before and after the gates, from above and from the side, points that float in red."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One engine in a process of its own, for ``engines.py``: cold start, memory and speed are its own.
 
 python benchmark/engine_process.py request.json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compares every engine of this machine: each shipped model and the flagship's shape, same frames.
 
 Each engine runs in a process of its own. An engine that this machine does not have gets a row that

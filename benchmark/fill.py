@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures how well a network fills the holes of a depth camera.
 
 Of a recording with truth the depth camera's image is the truth with noise and holes of one kind:

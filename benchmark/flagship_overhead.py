@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures what the reflector adds to the flagship: OpenVINO, with and without, in one run.
 
 Three parts of one network with random weights run in turn, frame by frame, so that whatever else

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures how much depth flickers where nothing moves, with and without the stabiliser.
 
 One frame of a recording is shown again and again, each time with fresh sensor noise, exposure and

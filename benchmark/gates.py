@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures what each gate costs, on one core, at the size of a usual camera image.
 
 The depth is that of a floor with boxes before a wall, blurred and uneven as a network's is. The

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Accepts a CUDA machine within nine minutes: every engine's self-test, speed and share of the GPU.
 
 Needs Python with torch (CUDA), onnx, transformers and what they bring; no ROS, no OpenCV, no

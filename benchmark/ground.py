@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures how often and how well the floor is found in NYU Depth v2, fed true depth.
 
 Over all images that show at least 15 % floor by the labels: in how many a plane is found, and how

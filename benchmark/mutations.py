@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plants one fault at a time and runs the tests that should notice: which faults survive?
 
 Each entry of ``mutations.yaml`` changes one place of the code: a comparison, a sign, a constant, an

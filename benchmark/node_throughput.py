@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures the node as a robot meets it: source, node and subscriber are processes of their own.
 
 640x480 images at 30 Hz go in; another process subscribes best effort to the depth image and the

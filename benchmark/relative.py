@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures how soon inverse relative depth of an unknown scale and shift becomes metric.
 
 A sequence is played as r = (1/z - shift) / scale with random numbers, the same for all frames or,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures how soon the scale correction brings depth of a wrong scale back.
 
 A sequence is played with its predicted depth multiplied by a wrong factor. The prediction is the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures how long the node takes from the start of its process to its first depth image.
 
 The real executable is started again and again beside a camera (640x480 at 30 Hz) and a best-effort

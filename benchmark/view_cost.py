@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures what pages of ``depthrefl view`` cost the node: none, one and two of them by turns.
 
 Camera, node and view are the real executables; a subscriber of marking and clearing clouds stands

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metric depth and point clouds from one ordinary camera.
 
 ``depthrefl_ros.load("indoor_tiny").estimate(image, hfov_deg=60)`` gives ``depth`` in metres,

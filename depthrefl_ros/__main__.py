@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``python -m depthrefl_ros COMMAND``: the command line without its executable."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cameras, simulators and bags by name: their topics, and what the node must know of them.
 
 What ``launch/camera.launch.py`` starts and ``docs/cameras.md`` tells. Every driver here offers

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One image becomes metric depth that may be believed. Knows no ROS.
 
 ``predict`` asks the network; ``believe`` takes out what may not be believed and brings the rest to

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image files as users have them: which of a folder's files are images, in which order, and pixels.
 
 Every tool lists and reads files of images through here, so that hidden files, suffixes, numbering

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the launch files check and work out before anything is started.
 
 Every function raises ``LaunchError`` with one line that names the argument, its value and what

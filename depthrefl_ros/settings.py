@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings that describe themselves: one declaration serves the code, the YAML and ROS.
 
 A settings class is a frozen dataclass. A field made by ``setting`` carries what a user sees of it:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Print what pip has to add in a container: extras of setup.py, one requirement a line.
 
 python requirements.py setup.py EXTRA ...

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Start a camera's driver and the node depthrefl on its topics; RViz where it is asked for.
 
 ros2 launch depthrefl_ros camera.launch.py camera:=realsense

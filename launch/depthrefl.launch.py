@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Start the node depthrefl, and RViz where it is asked for.
 
 ros2 launch depthrefl_ros depthrefl.launch.py image_topic:=/camera/image_raw \

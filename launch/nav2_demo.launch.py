@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Start a camera's mount, the node depthrefl and a Nav2 costmap that it fills; RViz if asked.
 
 ros2 launch depthrefl_ros nav2_demo.launch.py camera_height:=0.5 camera_pitch:=4.0 use_rviz:=true

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A floor with boxes on it and the exact depth that a camera sees of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies of the shipped bundle with other files in it, true to their own description."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ROS fixtures: real nodes in processes of their own, over real DDS, in a domain of their own."""
 
 from __future__ import annotations

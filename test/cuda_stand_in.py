@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CUDA and TensorRT's runtime on the host, for machines without a GPU.
 
 Memory is the host's, a "plan" is an ONNX file that ONNX Runtime computes. A stream does nothing

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small data folders for the tests of training."""
 
 from __future__ import annotations

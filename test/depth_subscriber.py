@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """image_transport's subscriber of ``compressedDepth``, written from the format alone."""
 
 import struct

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A recorded drive through a room: colour, depth of another camera, a lidar, odometry on TF."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bundle whose network reads depth out of the image: what the node does with exact depth.
 
 Red and green are the depth in millimetres, blue is sigma in thousandths.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tiny ONNX networks with the inputs and outputs of well-known families."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A file system that is really small, so that a disk can really be full."""
 
 from __future__ import annotations

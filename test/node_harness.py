@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node under test as it looks from outside."""
 
 from __future__ import annotations

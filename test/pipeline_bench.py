@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pipeline with a real engine, camera, robot and publishers, and what somebody gets of it."""
 
 from __future__ import annotations

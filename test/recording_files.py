@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small recordings and folders for the tests of the tools."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """True depth of a box-shaped room with boxes in it, by casting rays at flat faces."""
 
 from __future__ import annotations

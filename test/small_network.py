@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A network small enough to be trained within a test."""
 
 from __future__ import annotations

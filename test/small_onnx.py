@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small ONNX files, for what a test needs and the shipped ones do not have."""
 
 from __future__ import annotations

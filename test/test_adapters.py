@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The adapters around public classes against what their authors' own processing gives."""
 
 import json

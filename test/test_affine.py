@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scale and shift of inverse depth: one robust fit, and the average over time."""
 
 import math

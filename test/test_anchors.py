@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Anchors measure the factor that the depth is wrong by, and are silent without evidence."""
 
 import math

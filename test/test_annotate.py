@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A recording with depth in it: of every camera, at its stamps, and nothing else is changed."""
 
 import json

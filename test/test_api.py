@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``import depthrefl_ros`` as a user of the package has it, where neither torch nor ROS is."""
 
 import subprocess

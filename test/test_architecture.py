@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ROS at the rim, mathematics in the middle; nothing in the middle imports the rim."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Views of a sample stay true: what a pixel shows, how far it is, and the focal length."""
 
 from __future__ import annotations

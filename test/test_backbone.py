@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The protocol of stage 1: every backbone hands stage 2 what the protocol promises."""
 
 import pytest

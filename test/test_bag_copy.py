@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Copies of recordings hold what was there, whatever it is, and what was added."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of recordings: every way of writing them is read, or told in one line."""
 
 import functools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A batch is a function of (seed, step), and every image comes once before any comes again."""
 
 from __future__ import annotations

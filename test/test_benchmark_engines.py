@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The engine benchmarks run and their figures add up; how fast things are, an idle machine says."""
 
 import json

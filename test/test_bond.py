@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The bond with Nav2's lifecycle manager; its message is not on PyPI and is stood in for."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Blocks of neighbours, and intervals against known standard errors and SciPy."""
 
 import math

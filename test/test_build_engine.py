@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Building ahead of time, on the shipped model; TensorRT-RTX builds without a GPU."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bundles are written whole, over one file of weights, and never over anything else."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calibration recovers a known distribution of errors."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calibrations in the forms that people have at hand, all of the same camera."""
 
 import numpy as np

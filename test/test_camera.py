@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The camera model: REP-104 fields checked, binning, region of interest, scaling."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each kind of camera: what its driver publishes reaches the node, as it is recorded there."""
 
 import re

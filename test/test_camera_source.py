@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sources, their errors, and what arrives over DDS."""
 
 import json

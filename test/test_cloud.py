@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Organised clouds and PLY files."""
 
 import numpy as np

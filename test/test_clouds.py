@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clouds that come in and go out, byte by byte."""
 
 import struct

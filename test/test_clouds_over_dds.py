@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Marking and clearing at their full size reach Nav2's kind of subscriber over default Fast DDS.
 
 The node sets a profile for large messages; these two clouds must not need it. So publisher and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line: every command is found, explains itself and says what it lacks."""
 
 import ast

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """compressedDepth: what image_transport makes of it, and what is read of recordings."""
 
 import struct

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures and the picture that `convert` ends with, on the shipped model and known depth."""
 
 from pathlib import Path

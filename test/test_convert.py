@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``depthrefl convert``: each known family becomes a bundle that runs; wrong meanings do not."""
 
 import hashlib

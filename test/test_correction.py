@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the robot knows beside the image corrects the depth; without ROS."""
 
 import math

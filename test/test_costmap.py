@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The costmap benchmark: what counts as a mark, and what the gates do for a blurred scene."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings become a folder to train on: registered, thinned, with mounts."""
 
 from __future__ import annotations

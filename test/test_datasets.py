@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every format is read as its authors say, and what is wrong with a folder is named."""
 
 from __future__ import annotations

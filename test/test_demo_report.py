@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the demo says of a run: every frame accounted for, figures in words."""
 
 import numpy as np

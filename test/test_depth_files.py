@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depth in every kind of file comes back in metres, and 0 where nobody knows it."""
 
 from __future__ import annotations

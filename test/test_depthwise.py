@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The fast backward pass gives the gradients of the ordinary one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The large backbone: shapes, agreement with Depth Anything's own forward pass, fixed sizes."""
 
 import copy

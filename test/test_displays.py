@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files for RViz and Foxglove: they show what the node publishes, from where it makes sense."""
 
 import json

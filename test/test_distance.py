@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ratios of predicted to true depth, near to far."""
 
 import math

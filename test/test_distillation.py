@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A teacher's answer is its networks' mean, and a student is drawn to it."""
 
 from __future__ import annotations

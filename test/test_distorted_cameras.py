@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A slanted plane seen through three lens models: depth comes back as a pinhole would give it."""
 
 import cv2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two processes that torchrun starts train as one would."""
 
 from __future__ import annotations

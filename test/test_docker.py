@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The container files: what they name exists, and what a robot needs is in them."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pages say what the code has: links, counters, parameters of examples, launch arguments."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The doctor on this machine, and in environments where things are missing or broken."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The EfficientNet-Lite backbone: shapes, strides, padding, normalisation of public weights."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node while its engine is opened and built: real builds in real child processes, over DDS."""
 
 import logging

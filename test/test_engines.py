@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The engines agree with each other and with a neutral judge, on the shipped weights."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Predict and believe, on the shipped model."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command: figures of the shipped bundle on small folders, and one line for bad input."""
 
 from __future__ import annotations

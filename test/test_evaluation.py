@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The evaluation protocol with networks whose answer is known."""
 
 from __future__ import annotations

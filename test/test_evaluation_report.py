@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures, tables and comparisons of an evaluation that is made by hand."""
 
 from __future__ import annotations

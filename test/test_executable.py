@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The executable from start to end: bad bundles, bad parameters, signals."""
 
 import os

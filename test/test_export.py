@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Exporting: what is in the files, and that a whole bundle comes out."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a finished run to a bundle that the engines take."""
 
 import json

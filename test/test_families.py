@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the files of public checkpoints say of kind, range, normalisation and size."""
 
 import pytest

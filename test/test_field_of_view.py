@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shipped weights give one scene one scale, whatever lens it is seen through.
 
 ``data/fields_of_view`` holds ten rendered rooms, none of which was trained on, each seen from one

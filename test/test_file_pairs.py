@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Colour and depth find each other by name, whatever users call their files."""
 
 from __future__ import annotations

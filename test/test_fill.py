@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A depth camera's holes are filled: how wrong the fill is, and how it meets the rim."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bundle and a folder of one's own become a bundle that runs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The flagship's shape exports, builds with TensorRT-RTX at every size, and runs."""
 
 import copy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Is z = 0 the floor: exact depth, the shipped network on the shipped recording, and words."""
 
 from __future__ import annotations

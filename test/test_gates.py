@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which pixels may be believed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The acceptance of a CUDA machine, run through on a CPU."""
 
 import importlib.util

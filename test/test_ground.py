@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The floor is found, a table top is not taken for it, and no floor in view is no error."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The half-precision twin: kept where it passes the self-test, left out where it does not."""
 
 import numpy as np

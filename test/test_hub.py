@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Downloads against a local stand-in of the Hub's HTTP interface: resumed, checked, told."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints of ``transformers`` as the Hub has them become bundles that give the same depth."""
 
 import hashlib

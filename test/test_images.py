@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images that come in and go out, byte by byte."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Relative values beside true distances, by each anchor; on rendered rooms."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which engines are tried in which order, and on which device."""
 
 import pytest

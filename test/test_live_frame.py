@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a browser gets of one moment: pictures, distances, colours, marks."""
 
 import cv2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The live parameters as controls: which there are, and what they accept."""
 
 import pytest

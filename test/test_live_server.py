@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page's server: who gets in, what a slow viewer costs, how it ends. No ROS."""
 
 import asyncio

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What runs the model from configure to cleanup: looked for, replaced, left behind, given back."""
 
 import logging

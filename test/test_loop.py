@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stage stops and continues exactly, logs every step, and never loses its last checkpoint."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The losses against values worked out by hand, and the invariances that they promise."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Makefile in a folder of its own: .venv is made really, pip's installing is only spoken."""
 
 import ensurepip

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a foreign network means is read from YAML, and what is misspelt or absurd is named."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depth errors against values worked out by hand and against scikit-learn."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole network: configuration, shapes, canonical range, gradients, weights."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Furniture catalogues: what they state is read, and what is no catalogue is named."""
 
 from __future__ import annotations

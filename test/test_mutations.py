@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The list of faults fits the code, and a planted fault is noticed or survives as it should."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Nav2 files against what Nav2's source asks of them (1.4.2) and against our own defaults."""
 
 from __future__ import annotations

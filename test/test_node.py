@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real node in a process of its own, over DDS, without torch."""
 
 import os

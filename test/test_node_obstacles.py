@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a costmap gets of the real node, over DDS: clouds, scan, and silence before a wrong wall."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real node with a relative network and what makes it metric, over DDS."""
 
 import math

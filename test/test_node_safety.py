@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The running node when something fails: engines, cameras, clocks, signals. Over real DDS.
 
 The network reads exact depth out of the images, so that what a costmap gets can be reckoned. Where

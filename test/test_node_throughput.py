@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The benchmark runs and its figures add up; how fast it is, is for an idle machine to say."""
 
 import json

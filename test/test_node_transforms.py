@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The running node on a camera that moves on its robot, with TF that comes late. Over real DDS."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a costmap acts on, or one message without evidence and then silence; over DDS."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is marked and what is cleared, on scenes whose truth is known."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which cells are marks, and which of them are wrong."""
 
 from __future__ import annotations

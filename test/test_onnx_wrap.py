@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A wrapped graph computes what the authors' own preprocessing and ONNX Runtime compute."""
 
 import cv2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kendall's tau by hand and against SciPy."""
 
 import itertools

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The authors' own checkpoints: key maps both ways, and the same depth as the public class."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """No command writes over what it did not make."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The package as others get it: built by colcon, installed by pip."""
 
 import email

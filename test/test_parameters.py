@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameters in ROS, in YAML and in the settings that a frame uses."""
 
 from pathlib import Path

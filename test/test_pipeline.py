@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One frame at a time through the real pipeline, engine and publishers, without the executable."""
 
 from array import array

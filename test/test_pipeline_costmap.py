@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a costmap gets of the pipeline, and what frames out of order and clocks set back do."""
 
 import time

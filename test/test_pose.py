@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Poses: mounts, quaternions, composition, and what is refused."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depth of photographs, folders and recordings as files, without ROS."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The folder for files of this user's own."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Crops, cap and alignment against published rectangles and known answers."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What RViz and mapping get of a frame: images, the full cloud in each of its forms; over DDS."""
 
 import numpy as np

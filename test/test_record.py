@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What ``record`` writes, read back by others: rosbags through the file's own schemas, OpenCV."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depth of a recording in the view of its colour camera: which topic, which view, which mount."""
 
 import cv2

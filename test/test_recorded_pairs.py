@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pairs of images and depth by their stamps, in the order in which they were recorded."""
 
 from recording_files import camera_recording

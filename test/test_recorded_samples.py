@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A recording is evaluated like any other data set."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TF of a recording, without tf2: in between, across time, and what is missing."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which camera of a recording is taken, with whose CameraInfo, and at which times."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Damaged recordings end in one line that names the file, whatever byte is wrong."""
 
 import pytest

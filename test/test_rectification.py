@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The way from image to network and back: geometry held against OpenCV's own projection."""
 
 import cv2

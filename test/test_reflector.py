@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reflector: ordered bins, attraction that keeps the order, distributions, depth and sigma."""
 
 import math

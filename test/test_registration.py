@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depth of one camera in the view of another, held against what that other would have seen."""
 
 import numpy as np

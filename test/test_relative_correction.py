@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Relative depth of rendered sequences becomes metric; without ROS."""
 
 import math

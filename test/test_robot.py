@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One look at the robot: TF, mount parameters, IMU, ranger and points, on real messages."""
 
 import math

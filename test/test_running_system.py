@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What `doctor --graph` finds in a running system: the real node, and a camera of the test's."""
 
 import threading

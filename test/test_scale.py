@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The factor: robust, averaged, held, clamped, and doubted where another anchor disagrees."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The virtual scan: rooms whose ranges are known in closed form, and what no beam may claim."""
 
 import math

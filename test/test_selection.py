@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which engine is taken, and what is said about those that are not."""
 
 import errno

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The self-test refuses engines that compute wrongly, in whatever way."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One declaration serves the code, the YAML and ROS."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The picture of the best, the median and the worst image."""
 
 import numpy as np

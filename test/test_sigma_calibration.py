@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A bundle without sigma gets one, measured on frames with truth, and its confidence works."""
 
 import json

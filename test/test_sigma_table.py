@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far a network errs by distance and beside edges."""
 
 import numpy as np

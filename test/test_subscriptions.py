@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is subscribed to, in step with the publishers on the graph; over real DDS."""
 
 import time

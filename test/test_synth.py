@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Synthetic scenes: the dataset folder, the recording that is shipped, and exact depth."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values as keys: cameras and poses compare, hash and are kept by what they say."""
 
 from __future__ import annotations

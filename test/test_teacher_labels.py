@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A student learns from images without depth, by what another bundle says of them."""
 
 from __future__ import annotations

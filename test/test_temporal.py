@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Steady depth: flicker falls, nothing lags, and what has changed is believed at once."""
 
 import math

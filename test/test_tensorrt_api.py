@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What TensorRT can do on a machine, and what is said where it is missing or wrong."""
 
 import pytest

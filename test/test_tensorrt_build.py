@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Building plans: real ones by TensorRT-RTX, which builds without a GPU."""
 
 import pytest

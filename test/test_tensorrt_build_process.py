@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds in child processes: real ones, and every way in which they end."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CUDA's memory, streams and graphs, against the stand-in: no GPU is at hand here."""
 
 import inspect

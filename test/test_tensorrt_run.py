@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Running plans, proven against ``cuda_stand_in`` only: no GPU is at hand here."""
 
 import threading

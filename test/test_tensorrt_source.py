@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plans are built with the kernel times of earlier builds, which are trusted like plans."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plan store with a real plan, and every way in which what lies there can be wrong."""
 
 import hashlib

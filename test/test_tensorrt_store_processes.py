@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several processes at one plan store: they wait for each other, or are killed."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The view from above: where things are drawn, and in which colour."""
 
 import numpy as np

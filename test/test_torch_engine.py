@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The torch engine where there is no GPU: numbers, batches, and what it refuses.
 
 CUDA graphs, fp16 and pinned memory need CUDA; these tests run where there is one and skip else.

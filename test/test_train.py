@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command ``train``: from data to a finished run, and what it says when something is wrong."""
 
 from __future__ import annotations

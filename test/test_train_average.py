@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`train average`: runs become one, which is finished or gone on from like any other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A reflector on the frozen backbone of a bundle: our own, and a DINOv2 with a DPT."""
 
 from __future__ import annotations

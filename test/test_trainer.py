@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One step at a time: it learns what it should, and refuses to go on from nonsense."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TF: with tf2 really absent, as on PyPI, and where it is installed on tf2.
 
 The look-ups themselves are tested on an object that answers as ``tf2_ros.Buffer`` is documented to.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The travel exam: what it must cover so that its figures mean something."""
 
 from __future__ import annotations

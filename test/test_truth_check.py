@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Truth that is not what it seems is told before a network learns it."""
 
 from __future__ import annotations

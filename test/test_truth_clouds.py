@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """True depth through the gates and clouds: what is marked, what is cleared, what is published."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What sigma is worth: areas and tables against hand-made cases and a plain implementation."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The live page of a real node over DDS: by a plain WebSocket, and in Chromium where there is one.
 
 One node, one camera and one view serve all tests, in the order in which a user meets them.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Views: even over the logarithm of distance, mounts within their limits, never inside things."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gazebo worlds: poses, includes and shapes are read, what is missing is named."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Small networks of ``transformers``' depth classes with weights drawn at unit gain.
 
 At its own initialisation many a class gives the same everywhere, and a parity test proves nothing.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run by torchrun: one step's gradient, then two more steps, of this process's share.
 
 Arguments: a plain folder, the stage, and a folder that gets ``RANK.pt``.

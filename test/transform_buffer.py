@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What tf2's Python package would know, where it is not installed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Between a bundle's image and the classes of ``transformers``: sizes, padding, one plane out.
 
 Each adapter takes normalised RGB (1, 3, H, W) and gives (1, 1, H, W) at the same size, in the unit

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A folder as ``save_pretrained`` writes it: read, checked, and loaded into its public class.
 
 Every fault of such files that a user meets is one line: what is missing, cut off, a pointer, code,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An ONNX file of others and its meaning become a bundle with golden outputs of its own."""
 
 from __future__ import annotations

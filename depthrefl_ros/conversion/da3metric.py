@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DA3METRIC-LARGE: Depth Anything's encoder and neck under a head of depth and sky.
 
 This variant of Depth Anything 3 has neither rotary embeddings nor camera tokens, so that the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the depth networks of ``transformers`` mean: from their two JSON files to a ``Recipe``.
 
 Nothing of torch or ``transformers`` is needed here. The classes give numbers; which of them are

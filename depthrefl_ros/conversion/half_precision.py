@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The half-precision twin of a foreign graph, for TensorRT, and whether it is good enough."""
 
 from __future__ import annotations

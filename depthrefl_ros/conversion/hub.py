@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fetches a checkpoint from the Hub into the usual cache: resumed, checked, with progress."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A checkpoint of ``transformers`` becomes a bundle, or one bundle for each domain of its heads."""
 
 from __future__ import annotations

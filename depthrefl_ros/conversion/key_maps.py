@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of tensors in the authors' own checkpoints and in those of ``transformers``, both ways.
 
 The authors keep query, key and value in one tensor; BEiT's key has no bias.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Under which terms public networks may be used: what their card says, else what is known."""
 
 from __future__ import annotations

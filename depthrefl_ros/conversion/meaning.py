@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What somebody else's ONNX network takes and gives, stated once and compiled into its bundle."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Puts a foreign ONNX graph between our input and our planes.
 
 uint8 NHWC RGB comes in, each plane goes out as (1, 1, H, W) float32: normalisation, order of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The authors' own checkpoints: which network a file holds, and its folder for ``transformers``.
 
 Depth Anything V1 and V2 (``.pth``), ZoeDepth N and K (``.pt``) and DA3METRIC-LARGE (safetensors).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What gives a wrong meaning away: no output, no metres, far for near, sky where a room is."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What well-known networks take and give, as their authors export them to ONNX."""
 
 from __future__ import annotations

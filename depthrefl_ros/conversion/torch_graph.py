@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A torch module becomes a static ONNX graph for ``onnx_wrap``."""
 
 from __future__ import annotations

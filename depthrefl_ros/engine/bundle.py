@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A model bundle: a folder with the network in several forms and an honest description.
 
 Nothing in a bundle executes, and every file is checked against the SHA-256 in ``model.yaml``.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes a bundle's folder: graphs over one file of weights, golden outputs, description, hashes.
 
 Needs onnx, and no torch: networks of others come here as ONNX graphs.

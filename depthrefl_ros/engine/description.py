@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``model.yaml``, field by field: what is missing, misspelt or absurd is named with the file."""
 
 from __future__ import annotations

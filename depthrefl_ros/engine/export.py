@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A trained network becomes a bundle. Needs torch, onnx and onnxscript; running needs none."""
 
 from __future__ import annotations

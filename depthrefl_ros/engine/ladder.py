@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The order in which engines are tried, and the device that each of them runs on."""
 
 from __future__ import annotations

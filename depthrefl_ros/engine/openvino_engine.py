@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """OpenVINO: CPUs and Intel GPUs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that nobody but this user can have written."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which engine runs on this machine: the first that opens and passes the self-test."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The self-test that every engine must pass at every start: the golden outputs, reproduced."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Torch: CUDA without TensorRT, development, and a judge for the other engines."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Camera geometry on numpy arrays: cameras, gates, clouds, pictures. Knows no ROS."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Scale and shift that make inverse relative depth metric: 1/z = a r + b.
 
 A relative network tells inverse depth up to these two numbers, and they change from scene to scene.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Anchors of the metric scale: predicted distances beside true ones.
 
 Each gives ln(true / predicted) of the depth before any scale correction. No evidence is an empty

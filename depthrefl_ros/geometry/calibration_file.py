@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calibration files as ``camera_calibration`` writes them, for cameras without CameraInfo."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The forms in which calibrations are kept, all as the fields of ``camera_calibration``'s YAML.
 
 Read are that YAML (also without rectification and projection), its ``ost.txt``, what

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The camera: what a CameraInfo says (REP-104), checked, and the way between image and network.
 
 Pixel centres lie at integer coordinates, as OpenCV has it: a resize by s takes u to

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depth becomes points in the camera's optical frame: z forward, x right, y down (REP-103)."""
 
 from __future__ import annotations

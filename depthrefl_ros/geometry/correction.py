@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What becomes of a prediction before the gates: steadied, its scale corrected, its floor checked.
 
 Everything that the robot knows beside the image comes in as one value, ``Surround``; what was

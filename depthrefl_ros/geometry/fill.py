@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A depth camera's image with its holes filled by a network.
 
 Structured light and stereo see nothing on glass, in glare, on black, and beyond their range. There

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Is z = 0 of the base frame the floor? What the camera sees of the floor is held against it.
 
 Heights count from z = 0. A base frame that stands on the robot's body instead makes every obstacle

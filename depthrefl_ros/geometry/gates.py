@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which pixels may be believed: depth edges, grazing surfaces, confidence, range (REP-117, -118).
 
 A network does not step from one surface to the next, it slides: between them lies a ramp several

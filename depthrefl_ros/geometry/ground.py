@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The floor: the lowest large level plane in a depth image, found by RANSAC with a gravity prior.
 
 A plane with the unit normal n (up) at the distance h below the camera holds the points p with

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Anchors of inverse relative depth: relative values of pixels beside their true distances.
 
 The anchors are those of ``anchors``; but where scale *and* shift are unknown no ratio of depths

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Marking and clearing clouds for a costmap: what stands in the way, and which rays are free.
 
 Nav2's 2-D obstacle layer knows no heights when it clears: a ray that passes over an obstacle erases

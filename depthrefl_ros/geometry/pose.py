@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where one frame stands in another: a rotation and a translation (REP-103 axes).
 
 Optical frames have z forward, x right, y down; base frames x forward, y left, z up.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depth as a picture for people: a colour map with a legend in metres."""
 
 from __future__ import annotations

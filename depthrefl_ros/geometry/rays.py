@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The rays of a pinhole camera's pixels, in its optical frame."""
 
 from __future__ import annotations

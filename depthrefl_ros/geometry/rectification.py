@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The way from a camera image to the network's input and back, computed once per camera.
 
 One resampling per frame: undistortion and resizing are one map. The aspect is kept (``pad`` or

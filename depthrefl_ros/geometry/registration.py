@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depth of one sensor as another camera, at another place, would have seen it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metres for a network that gives none: anchors measure its scale and shift, frame by frame."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One factor that makes monocular depth metric, from what else the robot knows of distances.
 
 Anchors compare a predicted distance with a true one; what they hand on are log ratios,

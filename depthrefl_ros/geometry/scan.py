@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A virtual laser scan: what stands in a band of heights, as ranges around a frame (REP-117).
 
 The band is one above the floor, not rows of the image, and the ranges count from the scan frame's

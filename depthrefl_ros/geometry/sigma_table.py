@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How far a network errs that does not say so itself: by distance, and beside steps of depth.
 
 A network's error in log depth depends on little that can be seen in its depth alone, but it does

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values as keys: what is computed once for a camera, a pose and settings is looked up by content.
 
 Rays, maps and bearings cost more to make than to use. They hang on values: an equal camera or pose

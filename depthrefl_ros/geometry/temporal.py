@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Steady depth: a network answers a little differently to every frame, even where nothing moves.
 
 Two things flicker. The scale of the whole map jitters; a moving robot changes the depth as well, so

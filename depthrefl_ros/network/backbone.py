@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What stage 2 needs from stage 1, whatever the encoder: the ``Backbone`` protocol."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights in and out: safetensors for ours, ``weights_only`` for the public ImageNet files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The large backbone: DINOv2 (Oquab et al. 2023) under Depth Anything's DPT neck and head.
 
 The layers are those of the ``transformers`` package, which is imported only when such a backbone is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage 1: an image becomes features at strides 4 to 32 and a relative depth.
 
 The encoder is EfficientNet-Lite (Tan & Le 2019, the Lite variant without squeeze-and-excitation and

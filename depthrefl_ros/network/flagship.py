@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The flagship's shape: DINOv2 ViT-S, DPT neck and a reflector of 32 bins. Its weights are random.
 
 Good for exporting, building and timing what a robot's GPU will run; not for depth.

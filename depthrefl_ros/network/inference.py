@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The network as engines run it: bytes in, three planes out, batch norms folded.
 
 The ONNX files and the torch engine both come from here, so that they compute the same numbers.

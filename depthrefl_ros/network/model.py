@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole network: an image becomes canonical metric depth, its sigma, and relative depth."""
 
 from __future__ import annotations

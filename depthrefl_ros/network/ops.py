@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations that the blocks of the network share: resizing, precision, a perceptron a pixel."""
 
 from __future__ import annotations

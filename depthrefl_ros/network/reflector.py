@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage 2: the reflector turns relative into metric depth.
 
 The file reads in the order of the data: bins regressor, projector, attractors, distribution,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The relative head: the finest decoder block becomes an ordinal depth in (0, 1)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's end of the bond by which Nav2's lifecycle manager sees that it is alive.
 
 A manager whose ``bond_timeout`` is not 0 (its default is 4 s) waits, after it has activated a node,

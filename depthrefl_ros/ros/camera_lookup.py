@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which camera took an image: by its CameraInfo, a calibration file, or an assumed view angle."""
 
 from __future__ import annotations

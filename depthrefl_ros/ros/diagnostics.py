@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counters, timings and problems, told by /diagnostics and, at most every few seconds, the log."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens the engine in a thread: a TensorRT build takes minutes, and the node must answer."""
 
 from __future__ import annotations

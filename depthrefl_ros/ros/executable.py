@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``depthrefl_node``: the process around the node, from its arguments to its last signal."""
 
 from __future__ import annotations

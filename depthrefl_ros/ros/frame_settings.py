@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The parameters as a frame uses them: the model's range filled in, the files read."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The model from configure to cleanup: its bundle, its settings, and what runs it."""
 
 from __future__ import annotations

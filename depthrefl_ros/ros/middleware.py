@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What must stand in the environment before ``rclpy.init``: the transport and the log folder.
 
 With Fast DDS's default transports a best-effort subscriber in another process never sees a

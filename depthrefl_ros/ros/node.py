@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lifecycle node ``depthrefl``: a camera's images in, metric depth and clouds out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a costmap acts on: marking and clearing clouds and the scan, or silence.
 
 A costmap keeps the last message of a source and applies it again and again. So before a topic falls

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's parameters: the settings of every part, nested, and their way into ROS and YAML.
 
 Each setting is declared once, on the field that uses it (``depthrefl_ros.settings``). Declaration,

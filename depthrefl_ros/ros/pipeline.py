@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One frame through the rooms: message in, messages out, and an account of what became of it.
 
 convert -> predict -> correct -> believe -> publish. The robot is looked at once; each room takes

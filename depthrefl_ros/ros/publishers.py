@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every topic that is published, and what RViz and mapping get of a frame."""
 
 from __future__ import annotations

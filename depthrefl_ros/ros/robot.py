@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the robot knows at the moment of an image: where the camera stands, and true distances.
 
 The robot is looked at once a frame; everything downstream takes what was found as an argument.

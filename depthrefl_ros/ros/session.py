@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From activate to deactivate: subscriptions, the worker, and the watch over both."""
 
 from __future__ import annotations

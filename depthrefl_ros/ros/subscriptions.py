@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The subscriptions, kept in step with what the publishers on the graph offer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where frames stand in one another, by tf2 where it is installed; nothing needs it to be.
 
 tf2's Python package comes with a ROS installation and is not on PyPI.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One thread that always works on the newest item, and says how long it has been at it."""
 
 from __future__ import annotations

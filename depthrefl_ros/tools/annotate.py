@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``annotate``: a recording written anew, with the depth of every camera in it; no ROS."""
 
 from __future__ import annotations

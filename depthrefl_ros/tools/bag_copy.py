@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings written anew, message by message, with room for more topics.
 
 An MCAP file keeps its channels, schemas, attachments and metadata whatever they hold. Everything

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files of a recording, each as serialised messages by topic.
 
 MCAP and SQLite, compressed or not, with or without the metadata of rosbag2.

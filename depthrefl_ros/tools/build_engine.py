@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds an engine ahead of time, so that the node starts at once; shows and clears the cache."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Intrinsics from where cameras keep them: a YAML file, or a field of view."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Camera frames as messages: filled in place, published camera info first."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``camera_source``: a webcam, video, image folder or recording as a ROS 2 camera."""
 
 from __future__ import annotations

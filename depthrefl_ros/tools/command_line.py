@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every command shares: --help with an example, --json, one-line errors, clean stops."""
 
 from __future__ import annotations

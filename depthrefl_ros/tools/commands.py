@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command line ``depthrefl COMMAND``: finds a command's module and runs it.
 
 Only the module of the chosen command is imported, so that one command's packages (torch, rclpy,

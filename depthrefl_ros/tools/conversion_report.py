@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a converted network does here: beside ours in a picture, and on the travel exam."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Turns a depth network of others into a model bundle: an ONNX file, or a checkpoint of the Hub."""
 
 from __future__ import annotations

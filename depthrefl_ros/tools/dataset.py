@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``dataset``: recordings with colour and depth, or a lidar, become a folder to train on."""
 
 from __future__ import annotations

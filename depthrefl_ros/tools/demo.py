@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``demo``: the whole way, camera to metric depth and cloud, over real ROS 2 on this machine.
 
 Three processes in a ROS domain of their own: ``camera_source`` plays, the node works, ``record``

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The command lines of the demo's processes: camera, recorder, node and page."""
 
 from __future__ import annotations

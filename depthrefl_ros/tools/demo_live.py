@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo as something to watch: camera, node and page until Ctrl-C; nothing is recorded."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a run of the demo says: figures, a table for people, and the frames worth showing."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Report what this machine has, and which engine `engine: auto` will choose and why."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure how accurate a model bundle is on images with known depth."""
 
 from __future__ import annotations

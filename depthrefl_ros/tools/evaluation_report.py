@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an evaluation says: figures with intervals, tables for people, and figures per image."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes a model bundle of a finished training run: ONNX files, weights, self-test, description."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where camera frames come from: a webcam, a video file, images, a recording."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How long an engine takes for the whole network with each head, side by side."""
 
 from __future__ import annotations

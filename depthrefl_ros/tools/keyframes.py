@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which frames of a drive show something new, by the camera's motion or by the pictures."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The figures of a running node, from what it says on /diagnostics and from its depth."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is watched of a node, for Foxglove: the server of its own library behind ours.
 
 Topics and message types are those of the node and of its recordings, so that one layout serves all.

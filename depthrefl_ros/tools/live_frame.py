@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One moment of a running node as a browser gets it: pictures, distances, the view from above."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A running depthrefl node, watched: found, listened to while someone looks, and set.
 
 All of ROS happens in one thread. Nothing of the node's depth is subscribed to while nobody looks,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's parameters that may change while it works, as controls of a page."""
 
 from __future__ import annotations

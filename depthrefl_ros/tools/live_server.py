@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The web server of the live page: one page, its scripts, and a WebSocket for each viewer.
 
 Two kinds of strangers are kept out although they come from a browser on this machine: a page

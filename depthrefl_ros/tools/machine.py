@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What this machine has to run a model with: processor, GPU, inference runtimes, cache, models.
 
 Each probe answers with one finding whatever is missing or broken, and imports what it looks at

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What this machine has of ROS 2: the distribution, whether large clouds pass, cv_bridge."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which cells of the floor points occupy, and how well that agrees with the truth.
 
 A plain histogram, no costmap: a cell is marked when a point lies above it within the height band

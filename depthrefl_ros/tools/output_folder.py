@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Folders that commands write to: new, empty, or made by the same command before."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One picture of what the node sees: camera, depth, truth, error, and the view from above."""
 
 from __future__ import annotations

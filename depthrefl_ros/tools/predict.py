@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``predict``: depth of photographs, videos and recordings as files; no ROS."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Child processes that share a ROS domain of their own and never outlive their parent's block."""
 
 from __future__ import annotations

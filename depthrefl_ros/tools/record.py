@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``record``: the node's results into an MCAP file, PNG pictures and a PLY cloud."""
 
 from __future__ import annotations

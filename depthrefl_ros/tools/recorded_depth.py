@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The depth of a recording beside its colour images: depth images or a lidar's points, registered.
 
 What comes out is a pinhole's: the lens's distortion is taken out of both.

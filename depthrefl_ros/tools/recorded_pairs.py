@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images and depth of one time out of a recording, read once and without keeping it in memory."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A recording as a data set: its camera's images with the true depth that was recorded beside."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where frames stood in one another while a recording was made: /tf and /tf_static, without tf2."""
 
 from __future__ import annotations

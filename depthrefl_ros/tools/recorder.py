@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The node's results on their way into a recording, and what their arrival tells."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The colour camera of a recording as a source of frames."""
 
 from __future__ import annotations

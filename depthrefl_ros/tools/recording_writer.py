@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes one MCAP file from serialised messages, in a thread of its own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recordings (MCAP and rosbag2) as messages, and which of their topics are a camera's.
 
 Messages are rosbags' own classes, with the fields of ROS's: reading needs no ROS.

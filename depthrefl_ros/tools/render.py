@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Renders training rooms and drives of a robot, and packs a rendered folder as a recording."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A ROS node for the time of a command."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Looks at ROS or cv_bridge, in a process of its own: either can end the process that imports it.
 
 rcl exits where the middleware that was chosen is not installed, and a cv_bridge that was built for

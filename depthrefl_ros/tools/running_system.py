@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a running system lacks, looked at from outside, in the order in which a frame travels.
 
 Everything is asked of the graph, listened to for some seconds, or read in the node's own

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The best, the median and the worst image of an evaluation, in one picture."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A confidence for networks that have none: their errors are measured on a user's own frames."""
 
 from __future__ import annotations

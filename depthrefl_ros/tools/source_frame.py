@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One camera frame of any source, and what a source of frames is."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorRT plans as the cache has them, and a note of the first that it lacks."""
 
 from __future__ import annotations

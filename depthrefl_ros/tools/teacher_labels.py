@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images without depth become data to train on: a larger network, the teacher, says the depth.
 
 The teacher may be any bundle that knows metres; an engine runs it. What its gates do not believe

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What Nav2 gets, from above: marks right and wrong, floor that is cleared, a metre grid."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train a depth network: two stages, average, finish (calibrate, evaluate), finetune, ablation."""
 
 from __future__ import annotations

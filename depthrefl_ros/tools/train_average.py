@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several runs become one: the mean of their weights, to be finished or trained further."""
 
 from __future__ import annotations

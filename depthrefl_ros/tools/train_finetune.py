@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fine-tuning: a bundle's weights, trained further on data of one's own, become a new bundle."""
 
 from __future__ import annotations

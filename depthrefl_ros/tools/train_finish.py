@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The end of a run: averaged weights, their calibration and their accuracy on held-out images."""
 
 from __future__ import annotations

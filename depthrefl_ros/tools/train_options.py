@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The options of ``train``, by group, and the settings that they make."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One leg of training: data sets, trainer, loop and the record of what it was trained on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """True depth that comes with a source, for comparing."""
 
 from __future__ import annotations

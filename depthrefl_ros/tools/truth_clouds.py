@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Publishes a recording's true depth through our gates and clouds, instead of the network's.
 
 What a costmap does with it shows what gates, clouds and the costmap's own settings do, without the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """``view``: a running node on a web page: camera, depth, what Nav2 gets, figures, sliders."""
 
 from __future__ import annotations

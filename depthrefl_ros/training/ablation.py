@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reflector against the heads it descends from, on one trained backbone.
 
 The backbone's features of a few augmented views an image are cached once; every head is trained on

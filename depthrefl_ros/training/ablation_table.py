@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What an ablation found, as plain values and as Markdown."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random views of a training sample: geometry first (with true focal length), then colour.
 
 Geometry is one similarity transform (zoom, crop or letterbox, small roll, mirror) from output

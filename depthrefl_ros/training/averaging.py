@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights of several runs become one network: a model soup (Wortsman et al. 2022).
 
 Runs that begin from the same weights and differ in seed or augmentation end in one basin of the

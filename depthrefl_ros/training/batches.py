@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The batches of training: a function of (seed, step), so that a run can be stopped and continued.
 
 A resumed run sees exactly the batches that an uninterrupted one would have seen, and several

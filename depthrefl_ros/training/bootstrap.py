@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Standard errors of means over images that are not independent: the block bootstrap.
 
 Neighbouring images of a data set often show one room, so they err together; resampling whole

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Are depth edges where they belong? The boundary F1 of Depth Pro.
 
 Bochkovskii et al., "Depth Pro: sharp monocular metric depth in less than a second" (2025), section

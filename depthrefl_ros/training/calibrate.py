@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calibration of sigma: the distribution function F of |delta log z| / sigma on held-out images.
 
 The errors are ``evaluate_images(...).pixels.error_ratio``: equally many from each image.

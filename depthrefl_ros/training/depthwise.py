@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A faster backward pass for depthwise convolutions in bfloat16 on CPUs.
 
 PyTorch's CPU kernels run two gradients of a bfloat16 depthwise convolution through slow

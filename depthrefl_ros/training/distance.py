@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Is depth right at every distance? Ratios of predicted to true depth, near to far."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Self-distillation: what earlier networks, taken together, say about an augmented image.
 
 An ensemble errs less than its members, and it has an answer where the truth is unknown. A student

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Several processes that train one network together, as torchrun starts them.
 
 Every process runs its share of the batch through the network. The losses are not averages of the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How good are the depths? One protocol for a torch model in training and for any engine.
 
 The whole image goes into the network as at run time (aspect kept, padded), the prediction comes

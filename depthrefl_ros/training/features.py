@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The backbone's features of augmented training images, computed once and kept on disk.
 
 Many heads can then be trained on the same views for the price of one pass through the backbone.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What each head of ``training/heads`` is trained by: its published loss, at stride 4.
 
 ``truth`` is canonical depth in units of z_max, (N, 1, h, w) float32 at the head's size; ``valid``

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trains one head: on cached features, or together with the backbone; and measures it."""
 
 from __future__ import annotations

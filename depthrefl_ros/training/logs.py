@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a stage writes while it runs: ``log.csv``, ``validation.csv`` and TensorBoard's events."""
 
 from __future__ import annotations

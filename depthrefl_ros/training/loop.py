@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The loop of a stage: batches in, log, checkpoints and validation out.
 
 A batch is a function of (seed, step) and a checkpoint holds weights, average, optimiser and

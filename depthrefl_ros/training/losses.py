@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The training losses. All of them work in log depth and ignore pixels without truth.
 
 ``truth`` is canonical depth in metres, (N, 1, H, W) float32; ``valid`` the bool mask of the

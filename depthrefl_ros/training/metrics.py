@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors of a predicted depth image against the truth, as the depth literature defines them.
 
 Eigen, Puhrsch and Fergus, "Depth map prediction from a single image using a multi-scale deep

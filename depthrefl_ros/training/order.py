@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ordinal agreement: do two images put the same of two pixels in front?
 
 Kendall's tau (Kendall 1938) over random pairs of pixels. Pairs that are about equally far carry no

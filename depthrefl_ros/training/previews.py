@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of what a network makes of held-out images, for the log."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is compared with the truth, and how: crop, cap, and alignment before comparing.
 
 Two figures mean the same only under the same protocol, so it is named wherever they are written.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a stage is trained with, and its learning rate by steps."""
 
 from __future__ import annotations

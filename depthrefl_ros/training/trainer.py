@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The trainer: model, average, optimiser and step, one step at a time, and its checkpoints.
 
 Stage 1 trains the backbone by a scale-and-shift-invariant loss. Stage 2 trains everything: the

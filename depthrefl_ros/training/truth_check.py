@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Is a data set's truth what it seems? Looked at before an hour of training, not after it.
 
 Depth in another unit than it is read in is the commonest fault of users' data, and nothing fails

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Does sigma say where the depth is wrong?
 
 Sparsification, deciles of sigma, and what is left when the least certain pixels are dropped.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes floor_views.npz: rendered rooms as a small camera sees them, with its height and mount.
 
 Depth is cast ray by ray at 80x60 pixels instead of rendered. It needs Blender's Python module

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorRT and TensorRT-RTX: plans (serialised engines) are built, kept, and run."""

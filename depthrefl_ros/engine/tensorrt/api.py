@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorRT and TensorRT-RTX behind one set of calls: whatever differs between them is here.
 
 Both have the classic API (``Builder``, ``OnnxParser``, ``Runtime``). What their versions share,

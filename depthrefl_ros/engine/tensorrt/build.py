@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds TensorRT plans from a bundle's ONNX files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds a TensorRT plan in a child process: a build takes minutes, holds locks, and may crash.
 
 ``python -m depthrefl_ros.engine.tensorrt.build_process DESCRIPTOR`` is the child. Over the socket

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CUDA for one engine: its stream, page-locked and device memory, graphs; by ``cuda-python``.
 
 Nothing else of CUDA is needed: one block of bytes goes up and one comes down per frame.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What a TensorRT plan is: a serialised engine, its key, and the network that it was built from."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TensorRT and TensorRT-RTX: NVIDIA GPUs, from Jetsons to desktops."""
 
 from __future__ import annotations

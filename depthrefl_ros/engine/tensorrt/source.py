@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The way to a TensorRT plan: from the store, else built in a child process and stored there."""
 
 from __future__ import annotations

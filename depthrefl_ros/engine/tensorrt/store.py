@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plans on disk. A plan is code that runs on the GPU, so nothing is trusted unproven.
 
 Each plan lies in ``$XDG_CACHE_HOME/depthrefl_ros/`` (``~/.cache/depthrefl_ros/``) as

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages to arrays and back: images, camera descriptions, clouds."""

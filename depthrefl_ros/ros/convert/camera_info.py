@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """CameraInfo to Camera and back (REP-104)."""
 
 from __future__ import annotations

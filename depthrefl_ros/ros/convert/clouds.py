@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clouds: messages to points, and points to messages.
 
 The bytes of an organised cloud are written in place, as those of an image (``images``).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Depth as image_transport's ``compressedDepth`` has it: a small header, then a 16 bit PNG.
 
 The header is an int32 and two float32, A and B, little-endian. Of 16UC1 the PNG is the image. Of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image encodings: from the bytes of a ``sensor_msgs/Image`` to 8 bit channels.
 
 Plain encodings of 8 bit become exact views of the message's own bytes, whatever its step. Of wider

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images: messages to arrays, and arrays that are a message's own bytes.
 
 A ``uint8[]`` field holds an ``array.array('B')``, and numpy sees the same bytes through a view, so

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images as JPEG, as image_transport's compressed plugin names and describes them."""
 
 from __future__ import annotations

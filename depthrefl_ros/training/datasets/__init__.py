@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images with metric depth and intrinsics: one module a format, ``opening`` finds the right one."""
 
 from depthrefl_ros.training.datasets.image_folder import DatasetError, ImageFolder, Sample

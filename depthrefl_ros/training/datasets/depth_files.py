@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """True depth in files: 16-bit PNG or TIFF in steps, floats in metres as TIFF, EXR or NumPy arrays.
 
 What a step is worth is no property of the file. Users' tools write 1000 steps a metre (ROS,

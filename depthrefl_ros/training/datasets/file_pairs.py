@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pairs of files of one name: colour in ``rgb/``, true depth in ``depth/``."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every data set has in common, and the readers that they share."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """KITTI (Geiger et al. 2013) with the annotated depth of Uhrig et al. 2017, as it unpacks.
 
 The depth lies in ``[data_depth_annotated/]{train,val}/DRIVE/proj_depth/groundtruth/image_02/``

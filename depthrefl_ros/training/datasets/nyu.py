@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """NYU Depth v2 (Silberman et al., ECCV 2012): the labelled images, as a folder or the .mat file.
 
 Both are 640x480 with a white border, which is cut off: rows 45 to 470 and columns 41 to 600 stay.

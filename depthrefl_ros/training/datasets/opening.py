@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Opens a data set of any known format, and reads the command line's ``--data`` options."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plain folder: what ``render`` makes, and the simplest form for data of one's own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TUM RGB-D (Sturm et al., IROS 2012): one sequence folder with ``rgb.txt`` and ``depth.txt``.
 
 The depth images are registered to the colour images; 5000 is one metre, 0 is unknown. Freiburg 1

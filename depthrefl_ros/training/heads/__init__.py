@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The heads that the reflector descends from, on its backbone and through its interface.
 
 A head is an ``nn.Module`` from ``BackboneFeatures`` to a ``HeadOutput``. What each is trained by is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bins of the image's own: AdaBins divides the range anew, LocalBins splits level by level."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixed bins in log depth: classification and ordinal regression."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One number a pixel: regression of log depth and of depth."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What all heads share: their sizes, what they return, and the trunk that they stand on.
 
 So that a comparison of heads compares heads, every one of them sees the decoder through the same

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The reflector, and with its parts taken away one by one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Synthetic scenes: furnished rooms and a robot's drive, rendered with exact depth.
 
 Blender's Python module ``bpy`` builds and renders the scenes; it needs an environment of its own

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A robot's drives: along a furnished corridor for the shipped recording, and through any room.
 
 The corridor's arrangement is fixed and made by hand, unlike the random rooms that training uses;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where things stand on a room's floor: what is taken, and free spots for more."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plain dataset folder: rgb/NNNN.jpg, depth/NNNN.png, intrinsics.yaml and mounts.yaml.
 
 mounts.yaml has how high over the floor and how inclined the camera was in each image.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Furniture and clutter, each piece put together from several parts.
 
 Every builder has the form `builder(stage, materials, width, depth, height)`: it builds the piece

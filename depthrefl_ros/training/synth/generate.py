@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fills dataset folders with rendered rooms or with a robot's drive; goes on where it stopped."""
 
 from __future__ import annotations

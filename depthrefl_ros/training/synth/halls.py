@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lobbies with columns and glass, warehouse aisles, and staircases.
 
 The builders have the form that `spaces.py` describes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Brings furniture models into the stage, in their stated sizes, and sets them on furniture."""
 
 from __future__ import annotations

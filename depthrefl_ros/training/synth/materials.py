@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Materials: procedural surfaces for indoor scenes, all drawn from one random generator.
 
 Patterns are laid out in object coordinates, which are metres here, so that a plank is as wide on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Furniture models with stated sizes, read from Sweet Home 3D catalogues (``*.sh3f``).
 
 A catalogue is a ZIP archive with Wavefront models and ``PluginFurnitureCatalog.properties``, which

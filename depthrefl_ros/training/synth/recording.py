@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Writes camera frames with true depth as one MCAP file that ROS 2 and Foxglove open."""
 
 from __future__ import annotations

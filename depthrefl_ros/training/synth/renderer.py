@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Renders a view of a stage with Cycles: a photograph, exact depth, and the camera.
 
 Depth comes from rays of our own through the pixels' centres. The colour pass spreads its rays over

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Random spaces, from bathrooms to halls. The same seed, the same space.
 
 `KINDS` lists them. Each is a shell with its doors and windows, what is built in, and loose

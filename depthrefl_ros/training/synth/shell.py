@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The shell of a room: floor, ceiling, walls with doors, windows and pictures, and its lights.
 
 A window is a bright pane in a recess: its truth depth is that of the glass, the surface that a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kitchens, bathrooms, classrooms and workshops: what is built in, before loose furniture comes.
 
 Every builder has the form `builder(stage, materials, plan, doors)`: it fills the walls and floor

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Stage: a Blender scene filled with boxes, cylinders, leaves and lights, in metres.
 
 World frame: x and y along the floor, z up (REP-103). Everything is placed in the stage's current

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Things that stand on furniture and lie on floors, and people-sized figures.
 
 The floor pieces have the builders' form that `furniture.py` describes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where cameras stand: views whose median distance is spread evenly over its logarithm.
 
 A robot meets a table edge at 0.4 m as often as a far wall at 8 m. So each view gets a distance to

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Brings a Gazebo world onto the stage, lights it, and says where cameras may be."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gazebo worlds (SDF): which meshes and shapes stand where. Blender is not needed here.
 
 Read are ``<include>`` (``model://`` and relative URIs), nested models, links and visuals with their

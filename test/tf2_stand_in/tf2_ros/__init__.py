@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """As much of tf2_ros as the node uses, for machines without it; its message is not on PyPI.
 
 Transforms come one by one as geometry_msgs/TransformStamped on /tf and /tf_static. As in tf2 a

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every source file names its licence, which is the repository's."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+from conftest import ROOT
+
+HEADER = "# SPDX-License-Identifier: Apache-2.0"
+FOLDERS = ("depthrefl_ros", "launch", "test", "benchmark", "docker")
+
+
+def sources():
+    found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    found += [*ROOT.glob("*.py"), *(ROOT / "docker").glob("Dockerfile*")]
+    return [*found, ROOT / "docker" / "entrypoint.sh", ROOT / ".ci" / "run", ROOT / "Makefile"]
+
+
+def test_every_source_file_begins_with_its_licence():
+    assert len(sources()) > 300
+    without = []
+    for path in sources():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        first = lines[1:2] if lines and lines[0].startswith("#!") else lines[:1]
+        if first != [HEADER]:
+            without.append(str(path.relative_to(ROOT)))
+    assert without == []
+
+
+def test_the_licence_is_the_same_everywhere():
+    identifier = HEADER.split()[-1]
+    assert ElementTree.parse(ROOT / "package.xml").findtext("license") == identifier
+    assert re.search(r'license="([^"]+)"', (ROOT / "setup.py").read_text())[1] == identifier
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text and "Version 2.0, January 2004" in text
