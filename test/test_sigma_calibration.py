@@ -106,6 +106,27 @@ def test_a_bundle_without_sigma_is_calibrated_and_its_gate_turns_on(frames, tmp_
     assert right[sure].mean() > 0.94 > right[unsure].mean() + 0.1
 
 
+def test_a_calibrated_bundle_can_be_evaluated_and_others_say_what_they_lack(
+    frames, tmp_path, capsys
+):
+    folder = exact_bundle(tmp_path / "plain", CAMERA, DEPTH_ONLY, **METRIC)
+    said = error_of(capsys, "--model", folder, "--data", frames)
+    assert "does not say how sure it is: run evaluate --calibrate on other images first" in said
+    assert evaluate("--model", folder, "--data", frames, "--calibrate") == 0
+    report, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
+    more = ["--json", report, "--sheet", sheet]
+    assert evaluate("--model", folder, "--data", frames, *more) == 0
+    figures = json.loads(report.read_text())
+    assert 0.02 < figures["abs_rel"] < 0.2 and sheet.is_file()
+    assert figures["coverage_80"] == pytest.approx(0.8, abs=0.05)
+    assert figures["aurg_abs_rel"] > 0.0  # the table's sigma ranks better than chance
+    relative = exact_bundle(
+        tmp_path / "relative", CAMERA, ("relative",), FINE, **{**METRIC, "kind": "inverse_relative"}
+    )
+    said = error_of(capsys, "--model", relative, "--data", frames)
+    assert "gives relative depth, no metres that could be compared" in said
+
+
 def test_a_relative_bundle_is_calibrated_by_its_fit_to_the_truth(tmp_path):
     description = {**METRIC, "kind": "inverse_relative"}
     folder = exact_bundle(tmp_path / "relative", CAMERA, ("relative",), FINE, **description)

@@ -120,6 +120,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     from depthrefl_ros.engine.base import EngineError
     from depthrefl_ros.engine.bundle import Bundle, BundleError
     from depthrefl_ros.engine.selection import EngineChoice, open_engine
+    from depthrefl_ros.geometry.sigma_table import SigmaTable
     from depthrefl_ros.tools import evaluation_report
     from depthrefl_ros.tools.recorded_samples import open_samples
     from depthrefl_ros.training.datasets import parse_data_option
@@ -143,9 +144,17 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
 
             write_json(arguments.json, calibrate(bundle, opened.engine, samples, protocol))
             return 0
+        check_comparable(bundle)
         infer, size = TimedInfer(opened.engine.infer), (bundle.width, bundle.height)
         evaluation = evaluate_images(
-            infer, samples, size, bundle.focal_px, protocol, sys.stderr.isatty()
+            infer,
+            samples,
+            size,
+            bundle.focal_px,
+            protocol,
+            sys.stderr.isatty(),
+            bundle.resize,
+            np.ones_like if bundle.sigma_table is None else SigmaTable(*bundle.sigma_table).sigma,
         )
         evaluation_report.add_coverage(evaluation, bundle.description["calibration"])
         figures = evaluation_report.make_report(evaluation, arguments.cross_fit, blocks)
@@ -186,6 +195,24 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         write_sheet(arguments.sheet, opened.engine.infer, samples, evaluation, bundle, protocol)
     write_json(arguments.json, report)
     return 0
+
+
+def check_comparable(bundle: Bundle) -> None:
+    """Check that a bundle has what is compared: metres, and how sure it is of them.
+
+    Raises:
+        ToolError: it has not; says what to do.
+    """
+    if bundle.kind == "inverse_relative":
+        raise ToolError(
+            f"{bundle.name} gives relative depth, no metres that could be compared with the truth; "
+            "--calibrate measures how far it errs once an anchor has made it metric"
+        )
+    if not bundle.has_sigma:
+        raise ToolError(
+            f"{bundle.name} does not say how sure it is: run evaluate --calibrate on other images "
+            "first, which measures that"
+        )
 
 
 def heading(report: dict, bundle: Bundle) -> str:
@@ -247,6 +274,7 @@ def write_sheet(
         bundle.focal_px,
         protocol,
         f"{bundle.name}: best, median and worst of {len(evaluation.names)} images ({protocol})",
+        bundle.resize,
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,9 +26,10 @@ def draw_sheet(
     samples: Sequence[Sample],
     captions: list[str],
     network: tuple[int, int],
-    focal_px: float,
+    focal_px: float | None,
     protocol: Protocol,
     title: str,
+    resize: str = "pad",
 ) -> np.ndarray:
     """Draws image, depth, truth and error of a few samples, as they were compared.
 
@@ -37,15 +38,16 @@ def draw_sheet(
         samples: one a row.
         captions: one for each.
         network: (width, height) of the network's input.
-        focal_px: f_c, the canonical focal length in pixels.
+        focal_px: f_c, the canonical focal length in pixels, or None.
         protocol: truth that does not count is grey; depth is aligned and clamped by it.
         title: written on top.
+        resize: how an image becomes the network's input.
 
     Returns:
         (height, width, 3) uint8 BGR.
     """
     rows = []
-    pairs = predictions(infer, samples, network, focal_px)
+    pairs = predictions(infer, samples, network, focal_px, resize)
     for (sample, prediction), caption in zip(pairs, captions, strict=True):
         truth_m = protocol.truth(sample.depth_m)
         depth_m = aligned(prediction, truth_m, protocol.align)[0].depth_m

@@ -43,6 +43,7 @@ NEAREST_SIGMA = 1e-6  # of an aligned prediction; a flat one has none of its own
 # (N, h, w, 3) uint8 RGB to {"depth", "sigma", "relative"}, each (N, 1, h, w) float32, depth in
 # canonical metres: what Engine.infer does.
 Infer = Callable[[np.ndarray], dict[str, np.ndarray]]
+SigmaOf = Callable[[np.ndarray], np.ndarray]
 
 
 class Prediction(NamedTuple):
@@ -131,34 +132,49 @@ def torch_infer(model: DepthModel) -> Infer:
 
 
 def predictions(
-    infer: Infer, samples: Sequence[Sample], network: tuple[int, int], focal_px: float
+    infer: Infer,
+    samples: Sequence[Sample],
+    network: tuple[int, int],
+    focal_px: float | None,
+    resize: str = "pad",
+    sigma_of: SigmaOf = np.ones_like,
 ) -> Iterator[tuple[Sample, Prediction]]:
     """Yield every sample with its prediction at the truth's size, depth not clamped.
+
+    A network that gives no relative depth is taken at its depth, which has an order, too.
 
     Args:
         infer: the network.
         samples: images with truth and intrinsics.
         network: (width, height) of the network's input.
-        focal_px: f_c, the canonical focal length in pixels.
+        focal_px: f_c, the canonical focal length in pixels; None where depth is metric as it is.
+        resize: how the image becomes the input: ``pad``, ``crop`` or ``stretch``.
+        sigma_of: gives sigma (h, w) of a depth in metres (h, w), where the network has none.
     """
     for index in range(len(samples)):
         sample = samples[index]
         height, width = sample.depth_m.shape
         camera = Camera.pinhole(width, height, *sample.intrinsics)
-        rectification = Rectification(camera, True, network, "pad")
+        rectification = Rectification(camera, True, network, resize)
         output = infer(rectification.to_network(sample.image)[None])
-        scale = np.float32(rectification.network_focal_px / focal_px)
-        planes = (output["depth"] * scale, output["sigma"], output["relative"])
-        yield sample, Prediction(*(rectification.from_network(plane[0, 0]) for plane in planes))
+        depth_m = output["depth"][0, 0]
+        if focal_px is not None:
+            depth_m = depth_m * np.float32(rectification.network_focal_px / focal_px)
+        sigma = output["sigma"][0, 0] if "sigma" in output else sigma_of(depth_m)
+        relative = output["relative"][0, 0] if "relative" in output else depth_m
+        planes = (depth_m, sigma, relative)
+        yield sample, Prediction(*map(rectification.from_network, planes))
 
 
 def evaluate_images(
     infer: Infer,
     samples: Sequence[Sample],
     network: tuple[int, int],
-    focal_px: float,
+    focal_px: float | None,
     protocol: Protocol | None = None,
     show_progress: bool = False,
+    resize: str = "pad",
+    sigma_of: SigmaOf = np.ones_like,
 ) -> Evaluation:
     """Predict every image and compare it with its truth.
 
@@ -172,6 +188,8 @@ def evaluate_images(
         focal_px: see there.
         protocol: crop, cap and alignment; None for ``Protocol()``.
         show_progress: show a bar on stderr.
+        resize: as for ``predictions``.
+        sigma_of: see there.
 
     Raises:
         ValueError: no image has truth that counts, or the crop does not fit an image.
@@ -180,13 +198,14 @@ def evaluate_images(
     count = pixels_per_image(len(samples))
     names, figures, chosen, without_truth, unit_ratios = [], [], [], [], []
     bands = DistanceBands()
-    pairs = predictions(infer, samples, network, focal_px)
+    pairs = predictions(infer, samples, network, focal_px, resize, sigma_of)
     bar = tqdm(pairs, total=len(samples), unit="image", disable=not show_progress)
     for index, (sample, prediction) in enumerate(bar):
-        if (anywhere := sample.depth_m > 0).any():
+        if (anywhere := (sample.depth_m > 0) & np.isfinite(prediction.depth_m)).any():
             typical = scale_figures(prediction.depth_m[anywhere], sample.depth_m[anywhere])
             unit_ratios.append(typical["scale_ratio"])
         truth_m = protocol.truth(sample.depth_m)
+        truth_m[~np.isfinite(prediction.depth_m)] = 0.0  # a cropping network does not see all
         known = truth_m > 0
         if not known.any():
             without_truth.append(sample.name)
