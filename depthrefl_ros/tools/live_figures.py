@@ -10,15 +10,10 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.tools.running_system import LEVELS
 
 WINDOW_S = 5.0  # over which rates and drops are taken
 STALE_S = 5.0  # without diagnostics, their figures are no longer told
-_LEVELS = {
-    DiagnosticStatus.OK: "ok",
-    DiagnosticStatus.WARN: "warning",
-    DiagnosticStatus.ERROR: "error",
-    DiagnosticStatus.STALE: "error",
-}
 _DROPPED = "dropped_"
 _FACTS = ("state", "model", "engine", "camera", "scale", "camera_pose")
 _LATENCY = "step_ms_since_receipt_"
@@ -83,7 +78,7 @@ class Figures:
         values = self.values if is_told else {}
         silent = "the node says nothing on /diagnostics"
         return {
-            "level": _LEVELS.get(self._status.level, "error") if is_told else "error",
+            "level": LEVELS.get(self._status.level, "error") if is_told else "error",
             "message": self._status.message if is_told else silent,
             **{name: values.get(name) for name in _FACTS},
             "rate_hz": _rate(self._depth_s),

@@ -205,7 +205,7 @@ class LiveNode:
             found = names.get(self._wanted)
         else:
             found = self._found if self._found in running else next(iter(running), None)
-        self._others = len(running) - 1
+        self._others = max(0, len(running) - 1)
         if found != self._found:
             self._leave()
             self._found = found

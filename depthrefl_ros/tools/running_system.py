@@ -27,7 +27,7 @@ _IMAGES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": Co
 _UNKNOWN = "_UNKNOWN_"  # of rmw: _NODE_NAME_UNKNOWN_
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 _CLOUDS = ("points/marking", "points/clearing", "points")
-_STATES = {
+LEVELS = {
     DiagnosticStatus.OK: "ok",
     DiagnosticStatus.WARN: "warning",
     DiagnosticStatus.ERROR: "error",
@@ -178,7 +178,7 @@ def _own_words(full_name: str, heard: Heard) -> Finding:
     shown = ("received", "processed", "dropped")
     counts = ", ".join(f"{values[key]} {key}" for key in shown if key in values)
     text = f"{full_name} says: {status.message or 'nothing'} ({counts})"
-    return Finding("node", _STATES.get(status.level, "warning"), text, values)
+    return Finding("node", LEVELS.get(status.level, "warning"), text, values)
 
 
 def _source(
