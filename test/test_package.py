@@ -93,7 +93,7 @@ def test_the_manifest_is_ament_python_with_a_real_maintainer():
 # Import name -> rosdep key, where they differ.
 KEYS = {
     **{"tf2_ros": "tf2_ros_py", "cv2": "python3-opencv", "yaml": "python3-yaml"},
-    **{name: f"python3-{name}" for name in ("numpy", "tqdm", "filelock")},
+    **{name: f"python3-{name}" for name in ("numpy", "tornado", "tqdm", "filelock")},
 }
 ROS_PACKAGES = {"rclpy", "launch", "launch_ros", "cv_bridge", "tf2_ros", "bond",
                 "builtin_interfaces", "rcl_interfaces", "ament_index_python"}  # fmt: skip
