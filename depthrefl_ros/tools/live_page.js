@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 "use strict";
 // The live page, after live_settings.js: one WebSocket brings frames (binary) and news (JSON); see live_frame.packed.
 

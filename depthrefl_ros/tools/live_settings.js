@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 "use strict";
 // The controls of the live page: one for each parameter that may change while the node works.
 
