@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """CameraInfo to Camera and back."""
 
+import copy
+
 import numpy as np
 import pytest
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from depthrefl_ros.geometry.camera import Camera
@@ -36,8 +38,22 @@ def test_info_key_ignores_the_header_and_nothing_else():
     key = info_key(message)
     message.header.stamp.sec = 5
     assert info_key(message) == key
-    message.k[0] += 1
-    assert info_key(message) != key
+    for change in (
+        {"width": message.width + 1},
+        {"height": message.height + 1},
+        {"distortion_model": "equidistant"},
+        {"d": [*message.d[:-1], message.d[-1] + 1e-6]},
+        {"k": [*message.k[:-1], 2.0]},
+        {"r": [*message.r[:-1], 2.0]},
+        {"p": [*message.p[:-1], 2.0]},
+        {"binning_x": 1},
+        {"binning_y": 1},
+        {"roi": RegionOfInterest(x_offset=1)},
+    ):
+        other = copy.deepcopy(message)
+        for name, value in change.items():
+            setattr(other, name, value)
+        assert info_key(other) != key, change
 
 
 @pytest.mark.parametrize(

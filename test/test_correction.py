@@ -277,6 +277,15 @@ def test_a_network_that_errs_in_scale_is_mended_by_the_floor_or_told_of(scale_co
     assert found.factor == pytest.approx(1.0 if is_told else 1 / 1.35, rel=0.05)
 
 
+@pytest.mark.parametrize("model_error, is_told", [(0.35, False), (0.0, True)])
+def test_a_floor_that_the_models_own_error_explains_stops_nothing(model_error, is_told):
+    bench = Bench(model_error)
+    for seed in range(20):
+        predicted = monocular(np.float32(1.3) * room(0.5), seed, spread=0.06)
+        found = bench.apply(predicted, mounted(0.5, 10.0), settings())
+    assert bool(found.obstacle_problem) is is_told
+
+
 def test_a_floor_fitted_to_the_depth_is_not_held_against_it(bench):
     for _ in range(10):
         found = bench.apply(room(0.5), unmounted(), settings())

@@ -201,6 +201,24 @@ def test_where_depth_is_unknown_confidence_and_order_are_unknown(
         np.testing.assert_array_equal(np.isnan(plane), unknown)
 
 
+@pytest.mark.parametrize("row", [200, 201, 202, 203])
+def test_what_is_too_thin_for_the_network_is_hidden_all_the_same(estimate, picture, row):
+    big = np.ascontiguousarray(picture.repeat(4, axis=0).repeat(4, axis=1))
+    hidden = np.zeros(big.shape[:2], np.uint8)
+    hidden[row, 100:900] = 255
+    camera = Camera.from_horizontal_fov(4 * WIDTH, 4 * HEIGHT, 1.1)
+    found = estimate(Frame(big, "rgb", camera, SelfMask(hidden)))
+    assert np.isnan(found.depth_m[row, 100:900]).all()
+
+
+@pytest.mark.parametrize("aspect_fit, is_padded", [("pad", True), ("crop", False)])
+def test_a_wide_picture_is_padded_or_cropped(estimate, half_hidden, aspect_fit, is_padded):
+    wide = Frame(half_hidden.image, "rgb", half_hidden.camera)
+    found = estimate(wide, aspect_fit=aspect_fit)
+    assert np.isnan(found.ungated_m[:8]).all() == is_padded
+    assert np.isfinite(found.ungated_m).all() != is_padded
+
+
 def test_a_mask_of_another_size_is_refused(picture):
     with pytest.raises(ValueError, match="mask is .10, 20.; the image needs"):
         Frame(picture, "rgb", CAMERA, SelfMask(np.zeros((10, 20), np.uint8)))

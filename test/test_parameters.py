@@ -202,8 +202,27 @@ def test_files_are_read_again_only_when_their_parameter_changes(bundle, tmp_path
     path.unlink()
     second = FrameSettings.of(changed(with_mask, {"max_rate": 5.0}), bundle, first)
     assert second.mask is first.mask and first.mask.pixels.shape == (4, 5)
+    other = tmp_path / "other.png"
+    cv2.imwrite(str(other), np.zeros((4, 5), np.uint8))
+    third = FrameSettings.of(changed(with_mask, {"self_mask": str(other)}), bundle, first)
+    assert not third.mask.pixels.any()
+    assert FrameSettings.of(changed(with_mask, {"self_mask": ""}), bundle, first).mask is None
     with pytest.raises(SettingError, match="self_mask is .*mask.png"):
         load_mask(str(path))
+
+
+def test_another_calibration_is_read_when_its_parameter_changes(bundle, tmp_path):
+    found = None
+    for fx in (300.0, 500.0):
+        path = tmp_path / f"{fx}.yaml"
+        path.write_text(
+            f"{{image_width: 640, image_height: 480, distortion_model: plumb_bob, camera_matrix: "
+            f"{{rows: 3, cols: 3, data: [{fx}, 0, 320, 0, {fx}, 240, 0, 0, 1]}}}}"
+        )
+        parameters = changed(Parameters(), {"camera_info_url": str(path)})
+        found = FrameSettings.of(parameters, bundle, found)
+        assert found.calibration.fx == fx
+    assert FrameSettings.of(Parameters(), bundle, found).calibration is None
 
 
 @pytest.mark.parametrize(

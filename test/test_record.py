@@ -324,7 +324,7 @@ def test_depth_messages_of_every_kind():
     expected = np.array([[np.nan, 1.5, 65.535]], np.float32)
     np.testing.assert_array_equal(depth_from_message(message, "/t"), expected)
     message = Image(height=1, width=2, step=6, encoding="bgr8", data=bytes(6))
-    with pytest.raises(ToolError, match="/t: encoding 'bgr8'; 32FC1 or 16UC1 is needed"):
+    with pytest.raises(ToolError, match="/t: encoding is 'bgr8'; a depth image of 16UC1"):
         depth_from_message(message, "/t")
 
 

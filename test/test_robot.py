@@ -174,6 +174,17 @@ def test_the_scan_has_its_own_frame_and_needs_it_in_tf(bench):
     assert "from 'camera_optical_frame' to 'nowhere'" in missing.scan_problem
 
 
+@pytest.mark.parametrize("tilt_deg, is_told", [(1.0, False), (25.0, True)])
+def test_a_scan_frame_that_is_not_level_is_told(bench, tilt_deg, is_told):
+    half = math.radians(tilt_deg) / 2.0
+    leaning = transform((0, 0, 0.5), (math.sin(half), 0.0, 0.0, math.cos(half)))
+    bench.known.update({(FOOTPRINT, FRAME): transform((0, 0, 0.5)), ("lidar", FRAME): leaning})
+    problems = bench.at(scan_frame="lidar").problems
+    assert ("scan_frame" in problems) is is_told
+    if is_told:
+        assert "scan_frame 'lidar' is tilted by 25 degrees" in problems["scan_frame"]
+
+
 def test_a_scan_in_the_base_frame_goes_by_the_mount_parameters(bench):
     found = bench.at(camera_height=0.9)
     assert found.scan_frame == FOOTPRINT

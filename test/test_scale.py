@@ -83,6 +83,20 @@ def test_the_first_measurement_is_taken_over_at_once_and_later_ones_averaged():
     assert np.mean(np.log(factors[20:])) == pytest.approx(math.log(1.5), abs=0.02)
 
 
+@pytest.mark.parametrize("time_constant_s, least, most", [(0.3, 1.1, 1.2), (2.0, 1.02, 1.08)])
+def test_the_average_follows_as_its_time_constant_says(time_constant_s, least, most):
+    correction = ScaleCorrection(ScaleSettings(time_constant_s=time_constant_s))
+    frames = [{"ground": ratios(1.0)}] * 100 + [{"ground": ratios(1.2)}] * 5
+    assert least < play(correction, frames)[-1] < most
+
+
+@pytest.mark.parametrize("max_error, is_believed", [(0.1, False), (0.3, True)])
+def test_how_far_a_judge_may_differ_is_the_users_to_say(max_error, is_believed):
+    correction = ScaleCorrection(ScaleSettings(max_error=max_error))
+    play(correction, [{"reference_points": ratios(1.0), "ground": ratios(1.18)}] * 10)
+    assert correction.health.ok is is_believed
+
+
 def test_the_factor_is_held_without_a_measurement():
     correction = ScaleCorrection()
     frames = [{"ground": ratios(1.4)}] + [{}, {"ground": np.zeros(5)}, {"range": np.zeros(0)}] * 3

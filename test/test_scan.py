@@ -94,6 +94,14 @@ def test_the_beam_behind_is_one_beam():
     assert ranges[-1] == pytest.approx(WALL_M, rel=1e-3)
 
 
+def test_the_nearest_return_of_a_beam_counts_wherever_it_is_in_the_image():
+    depth = room(mount())
+    horizon = CAMERA.height // 2
+    depth[horizon - 6 : horizon - 3] = 1.0  # a beam of wood across the way, the wall below it
+    ranges, angles = scan_of(depth)
+    assert ranges[np.abs(angles).argmin()] == pytest.approx(1.0 + LENS_AHEAD_M, rel=1e-2)
+
+
 def test_the_band_is_one_of_heights():
     box = (1.5, -0.3, 0.3, 0.3)
     ahead = 180

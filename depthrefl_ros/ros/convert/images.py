@@ -180,7 +180,7 @@ def depth_image_to_metres(message: Image, topic: str) -> np.ndarray:
     if size == 4:
         return values.astype(np.float32)
     metres = values.astype(np.float32)
-    metres *= np.float32(1.0 / _MILLIMETRES)
+    metres /= np.float32(_MILLIMETRES)  # a factor of 0.001 is not exact: 1500 would not be 1.5
     metres[values == 0] = np.nan
     return metres
 
