@@ -18,7 +18,7 @@ MADE := $(VENV)/made
 BASE := $(shell $(PYTHON) -c 'import sys; print(sys._base_executable)' 2>/dev/null)
 FOUND := $(if $(shell "$(BASE)" -c 'import rclpy, sensor_msgs' 2>/dev/null && echo yes),sourced,wheels)
 ROS := $(or $(shell cat $(MADE) 2>/dev/null),$(FOUND))
-EXTRAS := openvino,bags
+EXTRAS := openvino,bags,view
 ifeq ($(ROS),wheels)
 EXTRAS := $(EXTRAS),ros
 endif
@@ -49,6 +49,7 @@ help:
 	@echo 'make demo                  play the shipped recording through the node, write $(OUTPUT)/'
 	@echo 'make demo SOURCE=0         the same with a webcam; a video, image folder or recording'
 	@echo '                           works too; HFOV=degrees or CAMERA_INFO=file says what it sees'
+	@echo 'make demo LIVE=1           the same, shown on a web page meanwhile'
 	@echo 'make test                  lint and all tests'
 	@echo 'make setup                 only set up .venv for running'
 	@echo 'make clean, distclean      remove what was made; distclean .venv as well'
@@ -58,7 +59,7 @@ setup: $(RUNS)
 demo: $(RUNS)
 	$(BIN)/python -u -m depthrefl_ros demo --output "$(OUTPUT)" \
 	  $(if $(SOURCE),--source "$(SOURCE)") $(if $(HFOV),--hfov $(HFOV)) \
-	  $(if $(CAMERA_INFO),--camera-info "$(CAMERA_INFO)")
+	  $(if $(CAMERA_INFO),--camera-info "$(CAMERA_INFO)") $(if $(LIVE),--live)
 
 test: $(TESTS)
 	$(BIN)/python -m ruff check .

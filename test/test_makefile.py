@@ -70,7 +70,7 @@ def modules(folder, **texts):
 
 def test_it_is_made_once_in_a_path_with_spaces(first):
     checkout, said = first
-    assert "about 200 MB to download" in said and "--editable .[openvino,bags,ros]" in said
+    assert "about 200 MB to download" in said and "--editable .[openvino,bags,view,ros]" in said
     assert (checkout / ".venv/made").read_text() == "wheels\n"
     assert (checkout / ".venv/bin/pip3").exists()
     again, code = make(checkout, "setup", SPOKEN)
@@ -145,7 +145,7 @@ def test_a_sourced_ros_is_used_and_must_stay(checkout, tmp_path):
         "AMENT_PREFIX_PATH": "/opt/ros/jazzy",
     }
     said, code = make(checkout, "setup", SPOKEN, **sourced)
-    assert code == 0 and "--editable .[openvino,bags]" in said, said
+    assert code == 0 and "--editable .[openvino,bags,view]" in said, said
     config = (checkout / ".venv/pyvenv.cfg").read_text()
     assert "include-system-site-packages = true" in config
     said, code = make(checkout, "setup", SPOKEN)

@@ -101,7 +101,7 @@ class Meaning:
 
 
 def read_meaning(path: Path) -> Meaning:
-    """Read a meaning from a YAML file (see conversion/README.md).
+    """Read a meaning from a YAML file (see docs/networks.md).
 
     Raises:
         ConversionError: it cannot be read, or a field is missing, misspelt or absurd.
