@@ -211,6 +211,15 @@ def test_what_is_too_thin_for_the_network_is_hidden_all_the_same(estimate, pictu
     assert np.isnan(found.depth_m[row, 100:900]).all()
 
 
+def test_what_a_depth_camera_sees_of_the_robot_itself_is_hidden_too(engine, bundle, half_hidden):
+    estimator = DepthEstimator(engine, bundle, plain())
+    prediction = estimator.predict(half_hidden, plain())
+    measured = np.full(half_hidden.image.shape[:2], 1.5, np.float32)
+    found = estimator.believe(prediction, prediction.depth_m, plain(), measured_m=measured)
+    assert (found.depth_m[: HEIGHT - 2] == 1.5).all()
+    assert np.isnan(found.depth_m[HEIGHT:]).all()
+
+
 @pytest.mark.parametrize("aspect_fit, is_padded", [("pad", True), ("crop", False)])
 def test_a_wide_picture_is_padded_or_cropped(estimate, half_hidden, aspect_fit, is_padded):
     wide = Frame(half_hidden.image, "rgb", half_hidden.camera)
