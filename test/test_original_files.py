@@ -3,6 +3,8 @@
 
 import json
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 import transformers
@@ -13,13 +15,14 @@ from depthrefl_ros.conversion.adapters import baked_positions, make_adapter
 from depthrefl_ros.conversion.checkpoint_folder import load_model, read_folder
 from depthrefl_ros.conversion.da3metric import Da3MetricAdapter, is_sky, keep_authors_positions
 from depthrefl_ros.conversion.families import read_recipes
+from depthrefl_ros.conversion.hub_converter import convert_original
 from depthrefl_ros.conversion.key_maps import (
     depth_anything_pairs,
     to_authors,
     to_transformers,
     zoedepth_pairs,
 )
-from depthrefl_ros.conversion.meaning import ConversionError
+from depthrefl_ros.conversion.meaning import IMAGENET_MEAN, IMAGENET_STD, ConversionError
 from depthrefl_ros.conversion.original_files import write_folder
 
 ZOE = "core.core.pretrained.model."
@@ -128,8 +131,8 @@ def test_zoedepths_pt_gives_what_the_public_class_gives(tmp_path, domain, name):
     torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-4)
 
 
-def test_da3metric_has_a_head_for_depth_and_sky(tmp_path):
-    model = depth_anything(V2)
+def da3metric_file(model, tmp_path, bias=0.1):
+    """A file as the authors of DA3METRIC-LARGE publish it, and the weights of its sky's head."""
     theirs = hub_tensors(model, tmp_path / "hub")
     own = to_authors(theirs, depth_anything_pairs(12), "pretrained.")
     own = {
@@ -138,12 +141,22 @@ def test_da3metric_has_a_head_for_depth_and_sky(tmp_path):
         for n, v in own.items()
         if "refinenet4.resConfUnit1" not in n and "mask_token" not in n
     }
-    sky = {"0": torch.randn(8, 8, 3, 3) * 0.2, "2": torch.randn(1, 8, 1, 1)}
+    drawn = torch.Generator().manual_seed(3)
+    sky = {
+        "0": torch.randn(8, 8, 3, 3, generator=drawn) * 0.2,
+        "2": torch.randn(1, 8, 1, 1, generator=drawn),
+    }
     for step, weight in sky.items():
         own[f"model.head.scratch.sky_output_conv2.{step}.weight"] = weight
-        own[f"model.head.scratch.sky_output_conv2.{step}.bias"] = torch.full(weight.shape[:1], 0.1)
+        own[f"model.head.scratch.sky_output_conv2.{step}.bias"] = torch.full(weight.shape[:1], bias)
     path = tmp_path / "da3metric-large.safetensors"
     save_file({name: value.contiguous() for name, value in own.items()}, path)
+    return path, sky
+
+
+def test_da3metric_has_a_head_for_depth_and_sky(tmp_path):
+    model = depth_anything(V2)
+    path, sky = da3metric_file(model, tmp_path)
     folder = tmp_path / "folder"
     folder.mkdir()
     name = write_folder(path, folder)
@@ -170,6 +183,43 @@ def test_da3metric_has_a_head_for_depth_and_sky(tmp_path):
         truth = torch.nn.functional.conv2d(hidden.relu(), sky["2"], torch.full((1,), 0.1)).relu()
         torch.testing.assert_close(far, truth, rtol=1e-4, atol=1e-4)
         assert far.std() > 0.01 and depth.std() > 0.05
+
+
+def planes_of(bundle):
+    """What a bundle's graph makes of its golden images, by name."""
+    session = onnxruntime.InferenceSession(
+        bundle.path("model.onnx"), providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+    found = [session.run(names, {"images": one[None]}) for one in bundle.golden().images]
+    return {name: np.concatenate([one[k] for one in found]) for k, name in enumerate(names)}
+
+
+def test_a_pth_becomes_a_bundle(tmp_path):
+    model = depth_anything(V2, depth_estimation_type="metric", max_depth=20)
+    own = to_authors(hub_tensors(model, tmp_path / "hub"), depth_anything_pairs(12), "pretrained.")
+    path = tmp_path / "depth_anything_v2_metric_hypersim_vits.pth"
+    torch.save(own, path)
+    bundle = convert_original(path, tmp_path / "bundle", SIZE).bundle
+    assert (bundle.kind, bundle.trained_hfov_deg) == ("metric", 60.0)
+    assert list(bundle.sources) == [path.name]
+    images = torch.from_numpy(bundle.golden().images).permute(0, 3, 1, 2) / 255.0
+    mean, std = (torch.tensor(one).reshape(3, 1, 1) for one in (IMAGENET_MEAN, IMAGENET_STD))
+    keep_authors_positions(model)
+    with torch.no_grad():
+        truth = model(pixel_values=(images - mean) / std).predicted_depth[:, None].numpy()
+    np.testing.assert_allclose(planes_of(bundle)["depth"], truth, rtol=1e-3, atol=1e-4)
+
+
+def test_da3metric_becomes_a_bundle_with_sky(tmp_path):
+    path, _ = da3metric_file(depth_anything(V2), tmp_path, -0.3)  # little sky: rooms have none
+    bundle = convert_original(path, tmp_path / "bundle", SIZE).bundle
+    assert (bundle.kind, bundle.focal_px) == ("canonical", 300.0)
+    assert bundle.commercial == "unknown"  # a file by itself tells no terms
+    assert "sky" in bundle.outputs
+    planes = planes_of(bundle)
+    assert planes["depth"].std() > 0.01
+    assert 0.0 < (planes["sky"] > 0.5).mean() < 0.6
 
 
 def test_authors_positions_are_near_the_public_ones_and_are_baked():
