@@ -111,6 +111,10 @@ def test_files_are_named_and_can_be_opened(demo):
         assert (folder / name).stat().st_size > 0
     overview = cv2.imread(str(folder / "overview.png"))
     assert overview.shape[1] > 4 * 400 + 250  # camera, depth, truth, error, from above
+    if hasattr(cv2, "imreadanimation"):
+        found, moving = cv2.imreadanimation(str(folder / "overview.webp"))
+        assert found and 8 <= len(moving.frames) <= 16  # as many as frames came out
+        assert all((one != moving.frames[0]).any() for one in moving.frames[1:])
 
 
 def test_the_recording_has_what_nav2_gets(demo):

@@ -56,7 +56,7 @@ from depthrefl_ros.tools.frame_sources import (
     open_source_or_assume,
 )
 from depthrefl_ros.tools.output_folder import check_output_folder
-from depthrefl_ros.tools.overview import draw_overview
+from depthrefl_ros.tools.overview import draw_overview, write_moving_overview
 from depthrefl_ros.tools.processes import (
     Child,
     Children,
@@ -73,11 +73,13 @@ SHIPPED_MOUNT = (0.5, 4.0, 0.0)  # of its camera: metres above the floor, degree
 LIVE_SECONDS = 60.0
 MAX_GIGABYTES = 2.0
 MEGABYTES_PER_PIXEL = 5.5e-6  # of a frame in the recording, clouds included
+MOVING_FRAMES = 16
 DRAIN_S = 1.5  # from the source's last frame to the recorder's stop
 STOP_WITHIN_S = 30.0  # the recorder may have much to write
 NODE_ERRORS = ("[ERROR]", "[FATAL]", "Traceback")
 RESULTS = {
     "overview.png": "what the camera saw and what the node made of it",
+    "overview.webp": "the same, moving",
     "cloud.ply": "the last cloud, for MeshLab, CloudCompare or Blender",
     "demo.mcap": "everything, for Foxglove or 'ros2 bag play'",
     "report.json": "these figures",
@@ -93,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "depthrefl demo",
         "Play a source through the real node, as separate processes over DDS, and show what "
-        "came out: a table, overview.png, cloud.ply, demo.mcap and report.json.",
+        "came out: a table, pictures, cloud.ply, demo.mcap and report.json.",
         """depthrefl demo
         depthrefl demo --live
         depthrefl demo --source 0 --hfov 70 --seconds 20
@@ -354,10 +356,12 @@ def _write_results(
     marks = judge_marks(recording, published["stamps"], truth, circumstances.mount)
     report = make_report(published, recorded, evaluation, marks, circumstances)
     _say(f"\n{table(report)}")
-    rows = overview_rows(recording, published["stamps"], truth, evaluation, circumstances.mount)
-    if rows:
-        picture = draw_overview(rows, title(report), warning(report))
-        cv2.imwrite(str(args.output / "overview.png"), picture)
+    known = (recording, published["stamps"], truth, evaluation, circumstances.mount)
+    if rows := overview_rows(*known):
+        words = title(report), warning(report)
+        cv2.imwrite(str(args.output / "overview.png"), draw_overview(rows, *words))
+        moving = overview_rows(*known, MOVING_FRAMES)
+        write_moving_overview(args.output / "overview.webp", moving, *words)
     write_json(args.output / "report.json", report)
     write_json(args.json, report)
     return [name for name in RESULTS if (args.output / name).is_file()]

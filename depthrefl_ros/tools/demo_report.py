@@ -298,15 +298,16 @@ def overview_rows(
     truth: Truth | None,
     evaluation: Evaluation,
     mount: Pose | None,
+    count: int = OVERVIEW_ROWS,
 ) -> list[OverviewRow]:
-    """Return a few frames spread over the run, with what the camera saw and what Nav2 got."""
+    """Return ``count`` frames spread over the run, with what the camera saw and what Nav2 got."""
     by_stamp = {frame["stamp_ns"]: frame for frame in published}
     with Recording(recording_path) as recording:
         stamps = [stamp_ns(message) for _, message in recording.messages(DEPTH)]
         pictures = {stamp_ns(message) for _, message in recording.messages(IMAGE)}
         stamps = [stamp for stamp in stamps if stamp in pictures and stamp in by_stamp]
         # Neither the first nor the last, where a drive often stands still.
-        places = (np.arange(OVERVIEW_ROWS) + 0.5) * len(stamps) / OVERVIEW_ROWS
+        places = (np.arange(count) + 0.5) * len(stamps) / count
         chosen = sorted({stamps[int(place)] for place in places}) if stamps else []
         found = _messages_at(recording, set(chosen), (DEPTH, IMAGE, MARKING, CLEARING))
         rows = []

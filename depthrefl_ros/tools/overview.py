@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,6 +22,9 @@ from depthrefl_ros.tools.top_down import (
 
 SCALE = 2  # drawn larger and then reduced, so that the lettering is smooth
 TILE_WIDTH = 400
+MOVING_WIDTH = 1100  # pixels of the moving picture
+MOVING_MS = 250  # of each of its frames
+MOVING_QUALITY = 60
 MARGIN = 18
 GAP = 8
 HEADING = 40
@@ -59,7 +63,12 @@ class OverviewRow:
     navigation: NavigationView | None = None
 
 
-def draw_overview(rows: list[OverviewRow], title: str, warning: str = "") -> np.ndarray:
+def draw_overview(
+    rows: list[OverviewRow],
+    title: str,
+    warning: str = "",
+    scale_m: tuple[float, float] | None = None,
+) -> np.ndarray:
     """Draw one row a frame, and legends in metres and percent below.
 
     Args:
@@ -67,11 +76,12 @@ def draw_overview(rows: list[OverviewRow], title: str, warning: str = "") -> np.
             above where any has one.
         title: written on top.
         warning: written below the title, in red.
+        scale_m: nearest and farthest metres of the colours; by default ``depth_range`` of the rows.
 
     Returns:
         (height, width, 3) uint8 BGR.
     """
-    near, far = depth_range(rows)
+    near, far = scale_m or depth_range(rows)
     has_truth = any(row.truth_m is not None for row in rows)
     has_view = any(row.navigation is not None for row in rows)
     headings = ["camera", "depth"] + (["truth", "error"] if has_truth else [])
@@ -109,6 +119,29 @@ def draw_overview(rows: list[OverviewRow], title: str, warning: str = "") -> np.
     if has_view:
         _view_legend(canvas, columns[-1], y, rows)
     return canvas.reduced()
+
+
+def write_moving_overview(path: Path, rows: list[OverviewRow], title: str, warning: str) -> bool:
+    """Write an animated WebP that shows one row after the other, over and over.
+
+    Args:
+        path: of the file.
+        rows: at least one; all have the same columns.
+        title: as of ``draw_overview``.
+        warning: likewise.
+
+    Returns:
+        Whether it was written: OpenCV writes animations from 4.11 on.
+    """
+    if not hasattr(cv2, "imwriteanimation"):
+        return False
+    scale_m = depth_range(rows)
+    frames = [draw_overview([row], title, warning, scale_m) for row in rows]
+    size = (MOVING_WIDTH, round(frames[0].shape[0] * MOVING_WIDTH / frames[0].shape[1]))
+    animation = cv2.Animation()
+    animation.frames = [cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in frames]
+    animation.durations = np.full(len(frames), MOVING_MS, np.int32)
+    return cv2.imwriteanimation(str(path), animation, [cv2.IMWRITE_WEBP_QUALITY, MOVING_QUALITY])
 
 
 def depth_range(rows: list[OverviewRow]) -> tuple[float, float]:
