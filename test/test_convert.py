@@ -362,12 +362,17 @@ def exact_network(path):
     return path
 
 
-def test_a_converted_network_marks_the_box_over_dds(ros, tmp_path):
+@pytest.mark.parametrize(
+    "kind, more, scale_correction",
+    [
+        ("canonical", {"focal_px": math.sqrt(CAMERA.fx * CAMERA.fy)}, "none"),
+        ("metric", {}, "none"),
+        ("inverse_relative", {"transform": "inverse"}, "ground"),
+    ],
+)
+def test_a_converted_network_marks_the_box_over_dds(ros, tmp_path, kind, more, scale_correction):
     """The exact scene's box, through a network that takes float NCHW from 0 to 255."""
-    focal_px = math.sqrt(CAMERA.fx * CAMERA.fy)
-    meaning = Meaning(
-        kind="canonical", focal_px=focal_px, scale=1.0, licence="MIT", range_m=(0.3, 10.0)
-    )
+    meaning = Meaning(kind=kind, scale=1.0, licence="MIT", range_m=(0.3, 10.0), **more)
     made = convert_onnx(exact_network(tmp_path / "n.onnx"), meaning, tmp_path / "exact")
     values = {
         "model": str(made.bundle.folder),
@@ -375,18 +380,21 @@ def test_a_converted_network_marks_the_box_over_dds(ros, tmp_path):
         "camera_pitch": PITCH_DEG,
         "diagnostics_period": 0.1,
         "temporal_smoothing": 0.0,
-        "autostart": True,
+        "scale_correction": scale_correction,
     }
     arguments = ["--ros-args"]
     for name, value in values.items():
-        arguments += ["-p", f"{name}:={str(value).lower() if value is True else value}"]
+        arguments += ["-p", f"{name}:={value}"]
     process = RunningProcess(tmp_path / "log.txt", MODULE, *arguments)
     node = SafetyHarness(process, tmp_path)
     try:
         reached = node.spin_until(lambda: node.values().get("state") == "active", 30)
         assert reached, process.output()
         clouds = node.collect(PointCloud2, "points/marking")
-        assert node.spin_until(lambda: clouds, 20, do=node.send, period=0.1), process.output()
+        seen = node.spin_until(
+            lambda: any(one.width for one in clouds), 20, do=node.send, period=0.1
+        )
+        assert seen, process.output()
         marked = MOUNT.apply(cloud_to_points(clouds[-1], "points/marking"))
     finally:
         node.close()
