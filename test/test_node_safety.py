@@ -367,9 +367,13 @@ def test_every_value_of_every_enumeration_can_be_activated(start):
     sensors["reference_depth"] = Image
     publishers = [node.node.create_publisher(kind, topic, 5) for topic, kind in sensors.items()]
     depths = node.collect(Image, "depth/image", qos_profile_sensor_data)
-    for one, default in described(Parameters()):
-        if one.choices is None or one.changeable is Changeable.UNCONFIGURED:
-            continue
+    choosable = [
+        (one, default)
+        for one, default in described(Parameters())
+        if one.choices is not None and one.changeable is not Changeable.UNCONFIGURED
+    ]
+    assert len(choosable) >= 5
+    for one, default in choosable:
         for choice in one.choices:
             assert node.transition(Transition.TRANSITION_DEACTIVATE)
             assert node.set(one.name, choice) == ""
