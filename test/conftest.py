@@ -118,6 +118,17 @@ def peer(ros):
     peer.close()
 
 
+@pytest.fixture(scope="module")
+def one_torch_thread():
+    """Torch with one thread: more cost more than they bring in networks that are this small."""
+    import torch
+
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(count)
+
+
 @pytest.fixture(scope="session")
 def without_torch(tmp_path_factory) -> dict[str, str]:
     """An environment in which importing torch fails."""

@@ -14,6 +14,7 @@ from depthrefl_ros.conversion.adapters import baked_positions, make_adapter, zoe
 from depthrefl_ros.conversion.checkpoint_folder import load_model, read_folder
 from depthrefl_ros.conversion.families import read_recipes
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 CASES = {name: "" for name in NETWORKS} | {"zoedepth-nyu-kitti": "nyu"}
 CASES = [*CASES.items(), ("zoedepth-nyu-kitti", "kitti")]
 # (height, width) of a bundle by what its sides must be multiples of.
@@ -22,15 +23,6 @@ SIZES = {
     32: [(64, 96), (96, 64), (128, 160)],
     2: [(96, 128), (60, 100), (126, 90)],
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Threads cost more than they bring in networks this small."""
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
 
 
 @pytest.fixture(scope="module")

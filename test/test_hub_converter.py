@@ -20,6 +20,7 @@ from depthrefl_ros.engine.self_test import self_test
 from depthrefl_ros.engine.tensorrt.api import find_flavour
 from depthrefl_ros.engine.tensorrt.build import build_plan
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 # Each class once; exporting takes seconds, and test_adapters.py has the rest.
 CONVERTED = [
     "depth-anything-v2-small", "depthpro-hf", "glpn-nyu", "zoedepth-kitti", "dpt-large",
@@ -30,14 +31,6 @@ BY_KIND = {
     "canonical": "depthpro-hf",
     "metric": "glpn-nyu",
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
 
 
 @pytest.fixture(scope="module")

@@ -25,16 +25,9 @@ from depthrefl_ros.conversion.key_maps import (
 from depthrefl_ros.conversion.meaning import IMAGENET_MEAN, IMAGENET_STD, ConversionError
 from depthrefl_ros.conversion.original_files import write_folder
 
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 ZOE = "core.core.pretrained.model."
 SIZE = (70, 98)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(count)
 
 
 def depth_anything(taps, **more):
