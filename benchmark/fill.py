@@ -16,15 +16,13 @@ import argparse
 
 import numpy as np
 from relative import halved
-from scale import RECORDING, Step, read_steps
+from scale import Step, add_sequence_arguments, read_sequence
 
 from depthrefl_ros.geometry.correction import CorrectionSettings, DepthCorrection, Surround
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.tools.command_line import (
-    StopRequest,
     add_json_argument,
     make_parser,
-    positive_int,
     run_tool,
     write_json,
 )
@@ -44,18 +42,14 @@ def _parser() -> argparse.ArgumentParser:
         "How well a network fills the holes of a depth camera.",
         "python benchmark/fill.py --model indoor_tiny --json fill.json",
     )
-    parser.add_argument("--source", default=str(RECORDING), help="recording or drive with truth")
-    parser.add_argument("--frames", type=positive_int, default=40, help="default %(default)s")
-    parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
-    parser.add_argument("--engine", default="openvino", help="default %(default)s")
+    add_sequence_arguments(parser)
     add_json_argument(parser, "the figures")
     return parser
 
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
-    with StopRequest() as stop:
-        steps = list(read_steps(args.source, args.model, args.engine, args.frames, stop))
-    rows = [{"hole": kind} | measure([halved(one) for one in steps], kind) for kind in HOLES]
+    steps = [halved(one) for one in read_sequence(args, 0)]
+    rows = [{"hole": kind} | measure(steps, kind) for kind in HOLES]
     print(
         "| hole | share of the image | AbsRel in it: network | scaled | filled "
         "| step at its rim: scaled | filled |\n|---|---|---|---|---|---|---|"

@@ -24,12 +24,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 from scale import (
-    RECORDING,
     SONAR_CONE_RAD,
     SONAR_POSE,
     SONAR_RANGE_M,
     Step,
-    read_steps,
+    add_sequence_arguments,
+    read_sequence,
     sonar,
     sparse_points,
 )
@@ -38,8 +38,6 @@ from depthrefl_ros.geometry.anchors import RangeReading
 from depthrefl_ros.geometry.correction import CorrectionSettings, DepthCorrection, Surround
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.tools.command_line import (
-    StopRequest,
-    ToolError,
     add_json_argument,
     make_parser,
     positive_int,
@@ -66,25 +64,14 @@ def _parser() -> argparse.ArgumentParser:
         "After how many frames relative depth is metric, and how well.",
         "python benchmark/relative.py --model indoor_tiny --json relative.json",
     )
-    parser.add_argument(
-        "--source", default=str(RECORDING), help="recording or drive with truth; default: shipped"
-    )
-    parser.add_argument("--frames", type=positive_int, default=40, help="default %(default)s")
-    parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
-    parser.add_argument("--engine", default="openvino", help="default %(default)s")
+    add_sequence_arguments(parser)
     parser.add_argument("--seeds", type=positive_int, default=3, help="default %(default)s")
     add_json_argument(parser, "the figures")
     return parser
 
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
-    with StopRequest() as stop:
-        steps = list(read_steps(args.source, args.model, args.engine, args.frames, stop))
-    if len(steps) <= ALLOWED_FRAMES:
-        raise ToolError(
-            f"{args.source}: {len(steps)} frames; more than {ALLOWED_FRAMES} are needed"
-        )
-    steps = [halved(step) for step in steps]
+    steps = [halved(step) for step in read_sequence(args, ALLOWED_FRAMES)]
     rows = []
     for prediction in ("truth", args.model):
         chosen = steps

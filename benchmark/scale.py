@@ -99,23 +99,13 @@ def _parser() -> argparse.ArgumentParser:
         "After how many frames the corrected scale of a sequence is right.",
         "python benchmark/scale.py --model indoor_tiny --json scale.json",
     )
-    parser.add_argument(
-        "--source", default=str(RECORDING), help="recording or drive with truth; default: shipped"
-    )
-    parser.add_argument("--frames", type=positive_int, default=40, help="default %(default)s")
-    parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
-    parser.add_argument("--engine", default="openvino", help="default %(default)s")
+    add_sequence_arguments(parser)
     add_json_argument(parser, "the figures")
     return parser
 
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
-    with StopRequest() as stop:
-        steps = list(read_steps(args.source, args.model, args.engine, args.frames, stop))
-    if len(steps) <= ALLOWED_FRAMES:
-        raise ToolError(
-            f"{args.source}: {len(steps)} frames; more than {ALLOWED_FRAMES} are needed"
-        )
+    steps = read_sequence(args, ALLOWED_FRAMES)
     rows = []
     for prediction in ("truth", args.model):
         for case in CASES:
@@ -127,6 +117,29 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         row["passes"] = (row["frames"] if exact else row["frames_on_average"]) <= ALLOWED_FRAMES
     print(table(rows))
     write_json(args.json, {"source": args.source, "frames": len(steps), "rows": rows})
+
+
+def add_sequence_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``read_sequence`` needs to know."""
+    parser.add_argument(
+        "--source", default=str(RECORDING), help="recording or drive with truth; default: shipped"
+    )
+    parser.add_argument("--frames", type=positive_int, default=40, help="default %(default)s")
+    parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
+    parser.add_argument("--engine", default="openvino", help="default %(default)s")
+
+
+def read_sequence(args: argparse.Namespace, more_than: int) -> list[Step]:
+    """Return the frames of the sequence that the arguments name.
+
+    Raises:
+        ToolError: there are not more than so many.
+    """
+    with StopRequest() as stop:
+        steps = list(read_steps(args.source, args.model, args.engine, args.frames, stop))
+    if len(steps) <= more_than:
+        raise ToolError(f"{args.source}: {len(steps)} frames; more than {more_than} are needed")
+    return steps
 
 
 def _mounts(source: str) -> Callable[[str, float], Mount]:
