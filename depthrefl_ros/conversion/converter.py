@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -303,25 +302,21 @@ def _infer(
 @contextmanager
 def _session(graph: onnx.ModelProto) -> Iterator[onnxruntime.InferenceSession]:
     """ONNX Runtime on the CPU; through files, since a graph of 2 GB goes no other way."""
-    folder = Path(tempfile.mkdtemp(prefix="depthrefl_convert."))
-    try:
-        path = str(folder / "model.onnx")
-        copy = onnx.ModelProto()
-        copy.CopyFrom(graph)  # onnx moves the weights out of what it saves
-        onnx.save_model(copy, path, save_as_external_data=True, location="model.data")
-        del copy
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-    except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    except Exception as error:  # onnx's checker and ONNX Runtime raise classes of their own
-        shutil.rmtree(folder, ignore_errors=True)
-        reason = " ".join(str(error).split())[:300]
-        raise ConversionError(f"the network is refused by ONNX Runtime: {reason}") from error
-    try:
+    with tempfile.TemporaryDirectory(
+        prefix="depthrefl_convert.", ignore_cleanup_errors=True
+    ) as folder:
+        try:
+            path = str(Path(folder) / "model.onnx")
+            copy = onnx.ModelProto()
+            copy.CopyFrom(graph)  # onnx moves the weights out of what it saves
+            onnx.save_model(copy, path, save_as_external_data=True, location="model.data")
+            del copy
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+        except OSError:
+            raise
+        except Exception as error:  # onnx's checker and ONNX Runtime raise classes of their own
+            reason = " ".join(str(error).split())[:300]
+            raise ConversionError(f"the network is refused by ONNX Runtime: {reason}") from error
         yield session
-    finally:
-        del session
-        shutil.rmtree(folder, ignore_errors=True)

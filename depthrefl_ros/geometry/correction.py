@@ -227,7 +227,7 @@ class DepthCorrection:
             depth_m = np.where(np.isnan(depth_m), affine.depth_m(relative), depth_m)
         depth_m = self._steadied(depth_m, image, surround.time_s, settings.temporal_smoothing_s)
         if relative is not None:
-            factor, scale = 1.0, self._judged(depth_m, camera, surround, settings, problems)
+            factor, scale = 1.0, self._judged(depth_m, camera, surround, settings)
         else:
             factor, scale = self._scale_of(depth_m, camera, surround, settings, problems)
         uncorrected_m = depth_m
@@ -282,7 +282,6 @@ class DepthCorrection:
         camera: Camera,
         surround: Surround,
         settings: CorrectionSettings,
-        problems: dict[str, str],
     ) -> ScaleHealth:
         """Whether depth that was made metric by one anchor may be believed, as others have it."""
         found = self._relative.health
