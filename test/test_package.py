@@ -1,4 +1,18 @@
+# Copyright 2026 depthrefl_ros contributors
 # SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
 """The package as others get it: built by colcon, installed by pip."""
 
 import email
@@ -108,6 +122,19 @@ def test_everything_of_ros_that_is_imported_is_in_the_manifest():
     manifest = ElementTree.parse(ROOT / "package.xml").getroot()
     needed = {element.text for element in manifest.iter("exec_depend")}
     assert {KEYS.get(one, one) for one in wanted} - needed == set()
+
+
+def test_every_python_file_has_the_header_that_ament_copyright_looks_for():
+    header = (ROOT / "setup.py").read_text().partition("\n\n")[0]
+    words = " ".join(header.replace("#", " ").split())
+    assert words.startswith("Copyright 20") and "SPDX-License-Identifier: Apache-2.0" in words
+    assert 'Licensed under the Apache License, Version 2.0 (the "License");' in words
+    assert words.endswith("limitations under the License.")
+    folders = ("depthrefl_ros", "launch", "test", "benchmark")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert len(files) > 400
+    without = [path for path in files if header not in path.read_text()[: len(header) + 60]]
+    assert not without, f"{len(without)} files lack the header of setup.py, first {without[0]}"
 
 
 def test_the_workflow_runs_on_every_distribution_and_both_machines():

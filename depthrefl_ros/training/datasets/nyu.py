@@ -1,4 +1,18 @@
+# Copyright 2026 depthrefl_ros contributors
 # SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
 """NYU Depth v2 (Silberman et al., ECCV 2012): the labelled images, as a folder or the .mat file.
 
 Both are 640x480 with a white border, which is cut off: rows 45 to 470 and columns 41 to 600 stay.
