@@ -28,7 +28,8 @@ __version__ = "0.1.0"
 __all__ = ["Camera", "DepthEstimator", "DepthFrame", "load"]
 
 if TYPE_CHECKING:
-    from depthrefl_ros.estimator import DepthEstimator, DepthFrame
+    from depthrefl_ros.estimator import DepthEstimator
+    from depthrefl_ros.frames import DepthFrame
     from depthrefl_ros.geometry.camera import Camera
 
 # Imported when asked for: parts of the package run where OpenCV is not installed.

@@ -25,88 +25,23 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from depthrefl_ros.engine.base import Engine
 from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.frames import DepthFrame, Frame, NetworkView, Prediction, network_view
 from depthrefl_ros.geometry.camera import ASPECT_FITS, Camera
 from depthrefl_ros.geometry.fill import MEASURED_SIGMA
 from depthrefl_ros.geometry.gates import GateSettings, apply_gates, apply_range
-from depthrefl_ros.geometry.rectification import Rectification, rectification
 from depthrefl_ros.geometry.sigma_table import SigmaTable
-from depthrefl_ros.geometry.tables import Value, frozen, table
 from depthrefl_ros.settings import check, setting
 
 OUTPUT_SIZES = ("input", "network")
 
-_TO_RGB = {
-    "rgb": None,
-    "bgr": cv2.COLOR_BGR2RGB,
-    "rgba": cv2.COLOR_RGBA2RGB,
-    "bgra": cv2.COLOR_BGRA2RGB,
-    "mono": cv2.COLOR_GRAY2RGB,
-}
-_TO_BGRA = {
-    "rgb": cv2.COLOR_RGB2BGRA,
-    "bgr": cv2.COLOR_BGR2BGRA,
-    "rgba": cv2.COLOR_RGBA2BGRA,
-    "bgra": None,
-    "mono": cv2.COLOR_GRAY2BGRA,
-}
-CHANNELS = tuple(_TO_RGB)
 _SKY_M = 1e4  # beyond every range, and finite: the gates make +Inf of it
 _UNKNOWN_SIGMA = 0.2  # of log depth, where neither network nor validation says how far it errs
-
-
-@dataclass(frozen=True, eq=False)
-class SelfMask(Value):
-    """Where a camera sees its own robot; compares by content.
-
-    Attributes:
-        pixels: (H, W) uint8 of the image's size, non-zero where the robot is.
-    """
-
-    pixels: np.ndarray
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "pixels", frozen(self.pixels, np.uint8))
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One image and the camera that took it.
-
-    Attributes:
-        image: (H, W, C) uint8, or (H, W) for ``mono``; any strides that OpenCV takes.
-        channels: what C means: ``rgb``, ``bgr``, ``rgba``, ``bgra`` or ``mono``.
-        camera: of this image's size (``Camera.for_image``).
-        mask: where the camera sees its own robot, or None.
-
-    Raises:
-        ValueError: image and channels, image and camera, or image and mask do not fit.
-    """
-
-    image: np.ndarray
-    channels: str
-    camera: Camera
-    mask: SelfMask | None = None
-
-    def __post_init__(self) -> None:
-        if self.channels not in _TO_RGB:
-            raise ValueError(f"channels is {self.channels!r}; known are {CHANNELS}")
-        height, width = self.camera.height, self.camera.width
-        shape = (height, width) if self.channels == "mono" else (height, width, len(self.channels))
-        if self.image.shape != shape or self.image.dtype != np.uint8:
-            raise ValueError(
-                f"image is {self.image.shape} {self.image.dtype}; channels {self.channels!r} and a "
-                f"camera of {width}x{height} need {shape} uint8"
-            )
-        if self.mask is not None and self.mask.pixels.shape != (height, width):
-            raise ValueError(f"mask is {self.mask.pixels.shape}; the image needs {(height, width)}")
 
 
 @dataclass(frozen=True)
@@ -156,142 +91,6 @@ class StepTimer:
         yield
         elapsed = (time.perf_counter() - start) * 1e3
         self.steps_ms[name] = self.steps_ms.get(name, 0.0) + elapsed
-
-
-@dataclass(eq=False)
-class Prediction:
-    """What the network says of one frame, at its own size (h, w).
-
-    Attributes:
-        frame: that was looked at.
-        depth_m: (h, w) float32 metres along the optical axis; NaN where no image was seen
-            (padding, the robot itself), and everywhere where the network knows no metres.
-        sigma: (h, w) float32 standard deviation of log depth; where the network has none, what the
-            model was validated with.
-        relative: (h, w) float32, near to far (of an ``inverse_relative`` network far to near); NaN
-            where no image was seen or the network has none.
-        image: (h, w, 3) uint8 RGB, what the network was shown.
-    """
-
-    frame: Frame
-    depth_m: np.ndarray
-    sigma: np.ndarray
-    relative: np.ndarray
-    image: np.ndarray
-    _view: _View = field(repr=False)
-
-    @property
-    def camera(self) -> Camera:
-        """The rectified pinhole camera of the planes."""
-        return self._view.rectification.network_camera
-
-    def beside(self, depth_m: np.ndarray) -> np.ndarray:
-        """Return a depth of the raw image's pixels (H, W) at the network's, (h, w) float32 NaN.
-
-        Args:
-            depth_m: (H, W) float32 metres, NaN where unknown, of the frame's size.
-        """
-        plane = self._view.rectification.depth_to_network(depth_m)
-        if self._view.unseen is not None:
-            plane[self._view.unseen] = np.nan
-        return plane
-
-
-@dataclass(eq=False)
-class DepthFrame:
-    """What one frame became, at the output's size (H, W) and at the network's (h, w).
-
-    Attributes:
-        depth_m: (H, W) float32 metres along the optical axis. NaN: unknown; +Inf: beyond
-            ``max_range_m``; -Inf: nearer than ``min_range_m`` (REP-117, REP-118).
-        camera: rectified pinhole camera of the same size as ``depth_m``.
-        colour_bgra: (H, W, 4) uint8 aligned with ``depth_m``, where it was asked for.
-        network_depth_m: (h, w) float32 as ``depth_m``.
-        network_camera: rectified pinhole camera of the planes at the network's size.
-        ungated_m: (h, w) float32 metres before the gates; NaN only where no image was seen.
-        sigma: (h, w) float32 standard deviation of log depth.
-        gate_counts: pixels (of h w) that each gate found; a pixel may be found by several.
-    """
-
-    depth_m: np.ndarray
-    camera: Camera
-    colour_bgra: np.ndarray | None
-    network_depth_m: np.ndarray
-    network_camera: Camera
-    ungated_m: np.ndarray
-    sigma: np.ndarray
-    gate_counts: dict[str, int]
-    _relative: np.ndarray = field(repr=False)
-    _rectification: Rectification = field(repr=False)
-    _bundle: Bundle = field(repr=False)
-
-    @property
-    def depth(self) -> np.ndarray:
-        """The same as ``depth_m``: (H, W) float32 metres."""
-        return self.depth_m
-
-    @cached_property
-    def network_confidence(self) -> np.ndarray:
-        """(h, w) float32 in [0, 1]: calibrated probability of being within 1.25 of the truth."""
-        return self._bundle.confidence(self.sigma)
-
-    @cached_property
-    def confidence(self) -> np.ndarray:
-        """(H, W) float32 as ``network_confidence``; NaN wherever ``depth_m`` is."""
-        return self._beside_depth(self.network_confidence)
-
-    @cached_property
-    def relative(self) -> np.ndarray:
-        """(H, W) float32 in (0, 1), near to far; NaN wherever ``depth_m`` is.
-
-        Of a model without metres it is inverse depth of unknown scale and shift, larger is nearer,
-        and NaN only where no image was seen.
-        """
-        if self._bundle.kind == "inverse_relative":
-            return self._enlarged(self._relative)
-        return self._beside_depth(self._relative)
-
-    def _enlarged(self, plane: np.ndarray) -> np.ndarray:
-        """Bring a plane (h, w) float32 to the size of the depth."""
-        if self.depth_m.shape == self.network_depth_m.shape and self.camera == self.network_camera:
-            return plane
-        return self._rectification.from_network(plane)
-
-    def _beside_depth(self, plane: np.ndarray) -> np.ndarray:
-        """Bring a plane (h, w) float32 to the size of the depth, unknown where the depth is."""
-        return np.where(np.isnan(self.depth_m), np.float32(np.nan), self._enlarged(plane))
-
-
-@dataclass(frozen=True, eq=False)
-class _View:
-    """How the network sees through one camera.
-
-    Attributes:
-        rectification: the maps.
-        unseen: (h, w) bool, padding and the robot itself, or None where all is seen.
-        hidden: (H, W) bool, the robot itself in the rectified image, or None.
-    """
-
-    rectification: Rectification
-    unseen: np.ndarray | None
-    hidden: np.ndarray | None
-
-
-@table
-def _view(
-    camera: Camera,
-    mask: SelfMask | None,
-    is_rectified: bool,
-    network: tuple[int, int],
-    aspect_fit: str,
-) -> _View:
-    way = rectification(camera, is_rectified, network, aspect_fit)
-    unseen, hidden = way.network_unseen(), None
-    if mask is not None:
-        hidden = way.rectify(mask.pixels) > 0
-        network_hidden = way.to_network(mask.pixels) > 0
-        unseen = network_hidden if unseen is None else unseen | network_hidden
-    return _View(way, unseen, hidden)
 
 
 class DepthEstimator:
@@ -367,17 +166,16 @@ class DepthEstimator:
         with timer.step("to_network"):
             network = (self.bundle.width, self.bundle.height)
             fit = settings.aspect_fit if self.bundle.resize == "pad" else self.bundle.resize
-            view = _view(frame.camera, frame.mask, settings.image_is_rectified, network, fit)
+            view = network_view(frame.camera, frame.mask, settings.image_is_rectified, network, fit)
             small = view.rectification.to_network(frame.image)
-            conversion = _TO_RGB[frame.channels]
-            rgb = small if conversion is None else cv2.cvtColor(small, conversion)
+            rgb = frame.as_rgb(small)
         with timer.step("engine"):
             planes = self.engine.infer(rgb[None])
         depth_m, sigma, relative = self._meant(planes, view)
         return Prediction(frame, depth_m, sigma, relative, rgb, view)
 
     def _meant(
-        self, planes: dict[str, np.ndarray], view: _View
+        self, planes: dict[str, np.ndarray], view: NetworkView
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return what the network's outputs mean: depth in metres, sigma, relative, each (h, w)."""
         bundle = self.bundle
@@ -405,6 +203,7 @@ class DepthEstimator:
         with_colour: bool = False,
         timer: StepTimer | None = None,
         measured_m: np.ndarray | None = None,
+        is_measured: np.ndarray | None = None,
     ) -> DepthFrame:
         """Keep of the depth what may be believed, at the size that is asked for.
 
@@ -416,14 +215,16 @@ class DepthEstimator:
             timer: gets the steps ``gates``, ``upsample`` and ``colour``.
             measured_m: (H, W) float32 metres of the raw image's pixels, NaN where unknown: a depth
                 camera's, of which ``depth_m`` was made wherever it knows any.
+            is_measured: (h, w) bool, where ``depth_m`` is the depth camera's, if that is known.
         """
-        timer, view = timer or StepTimer(), prediction._view
+        timer, view = timer or StepTimer(), prediction.view
         # Only now are there metres of every kind of network.
         table = self._sigma_table
         sigma = prediction.sigma if table is None else table.sigma(depth_m)
         if measured_m is not None:
-            known = np.isfinite(prediction.beside(measured_m))
-            sigma = np.where(known, np.float32(MEASURED_SIGMA), sigma)
+            if is_measured is None:
+                is_measured = np.isfinite(prediction.beside(measured_m))
+            sigma = np.where(is_measured, np.float32(MEASURED_SIGMA), sigma)
         with timer.step("gates"):
             sigma_limit = self.bundle.sigma_limit(settings.min_confidence)
             gated = apply_gates(depth_m, sigma, prediction.camera, sigma_limit, settings)
@@ -443,7 +244,10 @@ class DepthEstimator:
         colour = None
         if with_colour:
             with timer.step("colour"):
-                colour = _colour(prediction.frame, view.rectification, settings.output_size)
+                frame, way = prediction.frame, view.rectification
+                is_whole = settings.output_size == "input"
+                colour = way.rectify(frame.image) if is_whole else way.to_network(frame.image)
+                colour = frame.as_bgra(colour)
         return DepthFrame(
             depth_m=depth,
             camera=camera,
@@ -457,10 +261,3 @@ class DepthEstimator:
             _rectification=view.rectification,
             _bundle=self.bundle,
         )
-
-
-def _colour(frame: Frame, way: Rectification, output_size: str) -> np.ndarray:
-    """Return the colours beside the depth: (H, W, 4) uint8 BGRA."""
-    image = way.rectify(frame.image) if output_size == "input" else way.to_network(frame.image)
-    conversion = _TO_BGRA[frame.channels]
-    return image if conversion is None else cv2.cvtColor(image, conversion)

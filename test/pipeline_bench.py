@@ -35,9 +35,10 @@ from depthrefl_ros.ros.camera_lookup import CameraLookup
 from depthrefl_ros.ros.convert.camera_info import camera_to_info
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.frame_settings import FrameSettings
+from depthrefl_ros.ros.intake import Received
 from depthrefl_ros.ros.obstacle_publisher import ObstaclePublisher
 from depthrefl_ros.ros.parameters import Parameters
-from depthrefl_ros.ros.pipeline import Pipeline, Received
+from depthrefl_ros.ros.pipeline import Pipeline
 from depthrefl_ros.ros.publishers import CLEARING, MARKING, SCAN, TYPES, Publishers
 from depthrefl_ros.ros.robot import Robot
 from depthrefl_ros.ros.transforms import open_tf2_buffer

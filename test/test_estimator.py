@@ -24,7 +24,8 @@ from exact_bundle import encoded, exact_bundle
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.selection import open_engine
-from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, Frame, SelfMask, StepTimer
+from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, StepTimer
+from depthrefl_ros.frames import Frame, SelfMask
 from depthrefl_ros.geometry.camera import Camera
 
 MODEL = Bundle.load("indoor_tiny")
@@ -242,19 +243,6 @@ def test_a_wide_picture_is_padded_or_cropped(estimate, half_hidden, aspect_fit, 
     assert np.isfinite(found.ungated_m).all() != is_padded
 
 
-def test_a_mask_of_another_size_is_refused(picture):
-    with pytest.raises(ValueError, match="mask is .10, 20.; the image needs"):
-        Frame(picture, "rgb", CAMERA, SelfMask(np.zeros((10, 20), np.uint8)))
-
-
-def test_masks_of_equal_content_are_equal():
-    pixels = np.eye(4, dtype=np.uint8)
-    first, second = SelfMask(pixels), SelfMask(pixels.copy())
-    assert first == second and hash(first) == hash(second)
-    pixels[0, 1] = 1
-    assert first == second and SelfMask(pixels) != first
-
-
 def test_confidence_is_the_bundles_and_grows_to_the_output(estimate, bundle, picture):
     big = np.ascontiguousarray(picture.repeat(2, axis=0).repeat(2, axis=1))
     found = estimate(Frame(big, "rgb", Camera.from_horizontal_fov(2 * WIDTH, 2 * HEIGHT, 1.1)))
@@ -351,20 +339,6 @@ def test_estimate_takes_grey_and_named_channels_and_returns_colours(estimator, p
 def test_estimate_names_wrong_arguments(estimator, shape, arguments, named):
     with pytest.raises(ValueError, match=named):
         estimator.estimate(np.zeros(shape, np.uint8), **arguments)
-
-
-@pytest.mark.parametrize(
-    "image, channels, named",
-    [
-        (np.zeros((HEIGHT, WIDTH, 3), np.uint8), "hsv", "'hsv'"),
-        (np.zeros((HEIGHT, WIDTH, 3), np.uint8), "rgba", f"need .{HEIGHT}, {WIDTH}, 4. uint8"),
-        (np.zeros((100, WIDTH, 3), np.uint8), "rgb", f"camera of {WIDTH}x{HEIGHT}"),
-        (np.zeros((HEIGHT, WIDTH, 3), np.float32), "rgb", "float32"),
-    ],
-)
-def test_a_frame_that_does_not_fit_is_refused(image, channels, named):
-    with pytest.raises(ValueError, match=named):
-        Frame(image, channels, CAMERA)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from sensor_msgs.msg import Image
 
 from depthrefl_ros.geometry import correction, floor_check
 from depthrefl_ros.ros import obstacle_publisher, publishers
-from depthrefl_ros.ros.diagnostics import ERROR, WARN
+from depthrefl_ros.ros.diagnostics import ERROR
 from depthrefl_ros.ros.publishers import (
     CLEARING,
     DEPTH_CONFIDENCE,
@@ -87,20 +87,6 @@ def test_what_fails_beside_the_engine_is_no_failure_of_the_engine(bench, monkeyp
     assert "a frame failed: ZeroDivisionError" in bench.status().message
 
 
-def test_a_frame_that_waited_too_long_is_dropped(bench):
-    assert bench.process(waited_s=1.5) == {"dropped_too_old": 1}
-    bench.set(max_age=0.0)
-    assert bench.process(waited_s=1.5)["processed"] == 1
-
-
-def test_a_frame_with_a_stamp_too_old_is_dropped_where_the_user_wants_that(bench):
-    now_s = bench.node.get_clock().now().nanoseconds * 1e-9
-    assert bench.process(header=stamped(now_s - 5.0))["processed"] == 1
-    bench.set(max_stamp_age=3.0)
-    assert bench.process(header=stamped(now_s - 4.9))["dropped_too_old"] == 1
-    assert bench.process(header=stamped(now_s))["processed"] == 2
-
-
 def test_a_frame_that_nobody_wants_is_not_computed(make_bench):
     nobody = make_bench()
     nobody.fail(True)
@@ -121,21 +107,6 @@ def test_what_repeats_is_logged_once(make_bench, capfd):
     assert logged.count("/image: encoding is 'rgb9'") == 1
 
 
-def test_a_camera_info_of_another_image_is_told_with_both_topics(bench):
-    bench.give_camera(64, 64)
-    assert bench.process() == {"dropped_bad_camera_info": 1}
-    message = bench.status().message
-    assert "/camera_info: " in message and "64x64" in message and "images come on /image" in message
-
-
-def test_a_mask_of_another_size_is_told(bench, tmp_path):
-    path = tmp_path / "mask.png"
-    cv2.imwrite(str(path), np.zeros((10, 20), np.uint8))
-    bench.set(self_mask=str(path))
-    assert bench.process() == {"dropped_bad_mask": 1}
-    assert "self_mask is 20x10; the image on /image is 160x120" in bench.status().message
-
-
 # Settings come with the frame.
 
 
@@ -152,15 +123,6 @@ def test_each_frame_takes_the_settings_of_its_receipt(bench):
     image = bench.newest(2)[DEPTH_IMAGE]
     assert (image.width, image.header.frame_id) == (BUNDLE.width, FRAME)
     assert np.isfinite(plane(image)).mean() > 0.5
-
-
-def test_an_assumed_field_of_view_is_warned_of(bench):
-    bench.cameras._infos.clear()
-    bench.set(assumed_horizontal_fov=60.0)
-    assert bench.process()["processed"] == 1
-    assert bench.status().level == WARN
-    assert "assumed_horizontal_fov 60 deg, so the scale is a guess" in bench.status().message
-    assert "assumed_horizontal_fov 60 deg" in bench.values()["camera"]
 
 
 def test_a_gate_that_takes_all_is_warned_of(bench):

@@ -27,7 +27,7 @@ from transform_buffer import TransformBuffer, transform
 
 from depthrefl_ros.ros.convert.clouds import cloud_message
 from depthrefl_ros.ros.diagnostics import WARN
-from depthrefl_ros.ros.pipeline import CLOCK_JUMP_S
+from depthrefl_ros.ros.intake import CLOCK_JUMP_S
 from depthrefl_ros.ros.publishers import CLEARING, DEPTH_IMAGE, MARKING, SCAN
 
 OPTICAL = (-0.5, 0.5, -0.5, 0.5)  # how an optical frame stands that looks ahead
@@ -206,17 +206,3 @@ def test_what_is_forgotten_from_outside_is_forgotten_before_the_next_frame(remem
     buffer.was_cleared = False
     bench.process(header=stamped(10.0))
     assert not buffer.was_cleared
-
-
-def test_frames_of_one_stamp_are_in_order(make_bench):
-    bench = make_bench(DEPTH_IMAGE)
-    for _ in range(2):
-        counts = bench.process(header=stamped(5))
-    assert counts["processed"] == 2
-
-
-def test_a_camera_without_stamps_goes_by_the_time_of_receipt(make_bench):
-    bench = make_bench(DEPTH_IMAGE)
-    for _ in range(3):
-        counts = bench.process(header=stamped(0))
-    assert counts == {"processed": 3, "published_depth/image": 3}

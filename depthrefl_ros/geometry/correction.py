@@ -166,7 +166,7 @@ class Corrected:
         obstacle_problem: why nothing may be marked or cleared; empty where it may.
         floor_offset_m: of the seen floor above z = 0, metres; NaN where it was not measured.
         problems: by a short name, for people; what could not be measured and why.
-        is_filled: depth is a depth camera's wherever that has any.
+        is_measured: (h, w) bool, where the depth is a depth camera's; None if nothing was filled.
     """
 
     depth_m: np.ndarray
@@ -177,7 +177,7 @@ class Corrected:
     obstacle_problem: str
     floor_offset_m: float
     problems: dict[str, str]
-    is_filled: bool = False
+    is_measured: np.ndarray | None = None
 
 
 def uncorrected(depth_m: np.ndarray, obstacle_problem: str) -> Corrected:
@@ -247,9 +247,10 @@ class DepthCorrection:
         uncorrected_m = depth_m
         if factor != 1.0:
             depth_m = depth_m * np.float32(factor)
-        is_filled = settings.fill == "holes" and surround.reference_m is not None
-        if is_filled:
+        is_measured = None
+        if settings.fill == "holes" and surround.reference_m is not None:
             depth_m = fill_holes(depth_m, surround.reference_m)
+            is_measured = np.isfinite(surround.reference_m)
         pose, source, problem, offset_m = None, "", "", math.nan
         if wants_obstacles:
             pose, source, problem = self._pose(depth_m, camera, surround)
@@ -261,7 +262,7 @@ class DepthCorrection:
                 )
         if not scale.ok:
             problem = scale.reason
-        found = (pose, source, problem, offset_m, problems, is_filled)
+        found = (pose, source, problem, offset_m, problems, is_measured)
         return Corrected(depth_m, factor, scale, *found)
 
     def _steadied(

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import cv2
 
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.estimator import EstimatorSettings, SelfMask
+from depthrefl_ros.estimator import EstimatorSettings
+from depthrefl_ros.frames import SelfMask
 from depthrefl_ros.geometry.calibration_file import load_calibration
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.ros.parameters import Parameters

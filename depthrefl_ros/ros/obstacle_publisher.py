@@ -28,7 +28,8 @@ import numpy as np
 from sensor_msgs.msg import LaserScan
 from std_msgs.msg import Header
 
-from depthrefl_ros.estimator import DepthFrame, StepTimer
+from depthrefl_ros.estimator import StepTimer
+from depthrefl_ros.frames import DepthFrame
 from depthrefl_ros.geometry.correction import Corrected, Surround
 from depthrefl_ros.geometry.obstacles import obstacle_clouds
 from depthrefl_ros.geometry.scan import scan_ranges

@@ -21,21 +21,19 @@ what it needs as arguments and hands on what it made.
 
 from __future__ import annotations
 
-import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from rclpy.clock import Clock
-from rclpy.time import Time
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from depthrefl_ros.estimator import DepthEstimator, DepthFrame, Frame, Prediction, StepTimer
-from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.estimator import DepthEstimator, StepTimer
+from depthrefl_ros.frames import DepthFrame, Frame, Prediction
 from depthrefl_ros.geometry.correction import (
     REFERENCE_DEPTH,
     Corrected,
@@ -43,42 +41,17 @@ from depthrefl_ros.geometry.correction import (
     Surround,
     uncorrected,
 )
-from depthrefl_ros.ros.camera_lookup import CameraLookup, NoCameraError, view_doubts
-from depthrefl_ros.ros.convert.images import MessageError, compressed_image_to_array, image_to_array
+from depthrefl_ros.ros.camera_lookup import CameraLookup
+from depthrefl_ros.ros.convert.images import MessageError
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.frame_settings import FrameSettings
+from depthrefl_ros.ros.intake import DroppedError, Intake, Received
 from depthrefl_ros.ros.obstacle_publisher import CLOUDS, ObstaclePublisher
 from depthrefl_ros.ros.obstacle_publisher import TOPICS as OBSTACLE_TOPICS
 from depthrefl_ros.ros.publishers import COMPRESSED, POINTS, SCAN, DepthPublisher, Publishers
 from depthrefl_ros.ros.robot import Robot, seconds_of
 
-# A frame this much before the last one is no late frame: the clock was set back, as by a bag that
-# begins anew. Forward, silence looks the same, and what is remembered outdates by itself.
-CLOCK_JUMP_S = 1.0
 _ALL = 0.99  # share of the pixels that is as good as all
-
-
-@dataclass(frozen=True, eq=False)
-class Received:
-    """An image message and when it came.
-
-    Attributes:
-        message: as it came.
-        at_s: ``time.monotonic`` at receipt.
-        settings: as they were then.
-    """
-
-    message: Image | CompressedImage
-    at_s: float
-    settings: FrameSettings
-
-
-class _DroppedError(Exception):
-    """Ends a frame; ``reason`` is one of ``DROP_REASONS``, the message empty where all is well."""
-
-    def __init__(self, reason: str, message: str = "", silences: bool = True):
-        super().__init__(message)
-        self.reason, self.silences = reason, silences
 
 
 class _LeftBehindError(Exception):
@@ -115,14 +88,14 @@ class Pipeline:
         topic: str,
         on_first_depth: Callable[[str], None] = lambda words: None,
     ):
-        self._estimator, self._cameras, self._robot = estimator, cameras, robot
+        self._estimator, self._robot = estimator, robot
         self._publishers, self._obstacles = publishers, obstacles
         self._depths = DepthPublisher(publishers)
-        self._diagnostics, self._clock, self._topic = diagnostics, clock, topic
+        self._diagnostics, self._topic = diagnostics, topic
         self._on_first_depth = on_first_depth
-        error = estimator.bundle.relative_error
-        self._correction = DepthCorrection(error)
-        self._last_time_s = -math.inf
+        bundle = estimator.bundle
+        self._intake = Intake(cameras, diagnostics, clock, topic, bundle.trained_hfov_deg)
+        self._correction = DepthCorrection(bundle.relative_error)
         self._has_told = False
         self._is_left_behind = self._must_forget = False
         self.engine_failures = 0
@@ -134,7 +107,7 @@ class Pipeline:
             self._process(received, timer)
         except _LeftBehindError:
             pass
-        except _DroppedError as dropped:
+        except DroppedError as dropped:
             self._diagnostics.drop(dropped.reason)
             if str(dropped):
                 self._diagnostics.warn(dropped.reason, str(dropped))
@@ -163,19 +136,22 @@ class Pipeline:
         self._must_forget = False
         self._correction.reset()
         self._robot.forget()
-        self._last_time_s = -math.inf
+        self._intake.forget()
 
     def _process(self, received: Received, timer: StepTimer) -> None:
         settings = received.settings
-        self._check_age(received)
+        self._intake.check_age(received)
         header = Header(stamp=received.message.header.stamp)
         header.frame_id = settings.parameters.optical_frame_id or received.message.header.frame_id
-        time_s = self._time_of(header, received.at_s)
+        time_s = seconds_of(header.stamp) or received.at_s  # of receipt, where there are no stamps
+        if self._must_forget or self._intake.is_set_back(time_s):
+            self._forget()
+        self._intake.admit(time_s)
         wanted = self._publishers.wanted()
         if not wanted:
-            raise _DroppedError("no_listener")
+            raise DroppedError("no_listener")
         with timer.step("decode"):
-            frame = self._frame(received.message, settings)
+            frame = self._intake.frame(received.message, settings)
         with timer.step("robot"):
             surround = self._robot.at(header, time_s, settings.parameters)
         prediction = self._predict(frame, settings, timer)
@@ -184,8 +160,7 @@ class Pipeline:
                 surround = self._with_reference(received, prediction, surround)
         with timer.step("correct"):
             corrected = self._correct(prediction, surround, settings, wanted)
-        measured_m = surround.reference_image_m if corrected.is_filled else None
-        depth = self._believe(prediction, corrected, measured_m, settings, wanted, timer)
+        depth = self._believe(prediction, corrected, surround, settings, wanted, timer)
         self._tell(depth, corrected)
         self._publish(wanted, depth, corrected, surround, header, settings, timer)
 
@@ -254,7 +229,7 @@ class Pipeline:
         self,
         prediction: Prediction,
         corrected: Corrected,
-        measured_m: np.ndarray | None,
+        surround: Surround,
         settings: FrameSettings,
         wanted: frozenset[str],
         timer: StepTimer,
@@ -263,9 +238,11 @@ class Pipeline:
         if not wanted - OBSTACLE_TOPICS:  # made from the network's own planes: nothing to enlarge
             how = replace(how, output_size="network")
         with_colour = POINTS in wanted and settings.parameters.cloud.colour
-        return self._estimator.believe(
-            prediction, corrected.depth_m, how, with_colour, timer, measured_m
-        )
+        is_filled = corrected.is_measured is not None
+        measured_m = surround.reference_image_m if is_filled else None
+        measured = (measured_m, corrected.is_measured)
+        depth_m = corrected.depth_m
+        return self._estimator.believe(prediction, depth_m, how, with_colour, timer, *measured)
 
     def _publish(
         self,
@@ -340,80 +317,6 @@ class Pipeline:
             self._obstacles.fall_silent(topics)
         except Exception as error:  # publishing itself is what failed
             self._diagnostics.problem("silence", f"a costmap could not be told: {error}")
-
-    def _check_age(self, received: Received) -> None:
-        limits = received.settings.parameters.inputs
-        waited_s = time.monotonic() - received.at_s
-        if 0.0 < limits.max_age_s < waited_s:
-            raise _DroppedError("too_old")
-        if limits.max_stamp_age_s > 0.0:
-            stamp = Time.from_msg(received.message.header.stamp, clock_type=self._clock.clock_type)
-            if (self._clock.now() - stamp).nanoseconds * 1e-9 > limits.max_stamp_age_s:
-                raise _DroppedError("too_old")
-
-    def _time_of(self, header: Header, received_s: float) -> float:
-        """Return the frame's time, of receipt where the driver sends no stamps.
-
-        A frame a little before the last one came out of order and is dropped; one long before it
-        means that the clock was set back, and the past is forgotten.
-        """
-        time_s = seconds_of(header.stamp) or received_s
-        back_s = self._last_time_s - time_s
-        if back_s > CLOCK_JUMP_S or self._must_forget:
-            self._forget()
-        elif back_s > 0.0:
-            raise _DroppedError(
-                "out_of_order",
-                f"{self._topic}: a stamp {1e3 * back_s:.0f} ms before the last frame's: dropped",
-                silences=False,
-            )
-        self._last_time_s = time_s
-        return time_s
-
-    def _frame(self, message: Image | CompressedImage, settings: FrameSettings) -> Frame:
-        is_raw = isinstance(message, Image)
-        try:
-            convert = image_to_array if is_raw else compressed_image_to_array
-            image, channels = convert(message, self._topic)
-        except MessageError as error:
-            raise _DroppedError("bad_image", str(error)) from error
-        height, width = image.shape[:2]
-        camera = self._camera(message, width, height, settings)
-        mask = settings.mask
-        if mask is not None and mask.pixels.shape != (height, width):
-            mask_height, mask_width = mask.pixels.shape
-            raise _DroppedError(
-                "bad_mask",
-                f"self_mask is {mask_width}x{mask_height}; the image on {self._topic} is "
-                f"{width}x{height}",
-            )
-        return Frame(image, channels, camera, mask)
-
-    def _camera(
-        self, message: Image | CompressedImage, width: int, height: int, settings: FrameSettings
-    ) -> Camera:
-        parameters = settings.parameters
-        assumed_deg = parameters.inputs.assumed_horizontal_fov_deg
-        try:
-            found = self._cameras.find(
-                message.header.stamp,
-                width,
-                height,
-                settings.calibration,
-                assumed_deg,
-                parameters.estimator.image_is_rectified,
-            )
-        except MessageError as error:
-            reason = "no_camera_info" if isinstance(error, NoCameraError) else "bad_camera_info"
-            raise _DroppedError(reason, f"{error}; images come on {self._topic}") from error
-        self._diagnostics.state_fact("camera", found.source)
-        if found.is_assumed:
-            self._diagnostics.warn("assumed_horizontal_fov", f"camera from {found.source}")
-        trained_deg = self._estimator.bundle.trained_hfov_deg
-        doubts = [*found.doubts, *view_doubts(found.camera, trained_deg)]
-        if doubts:
-            self._diagnostics.warn("camera_doubts", "; ".join(doubts))
-        return found.camera
 
     def _tell(self, depth: DepthFrame, corrected: Corrected) -> None:
         """State what the gates took and what the correction found."""

@@ -27,7 +27,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
-from depthrefl_ros.estimator import DepthFrame, StepTimer
+from depthrefl_ros.estimator import StepTimer
+from depthrefl_ros.frames import DepthFrame
 from depthrefl_ros.geometry.cloud import fill_cloud, voxel_thin
 from depthrefl_ros.geometry.preview import depth_preview
 from depthrefl_ros.ros.convert.camera_info import camera_to_info

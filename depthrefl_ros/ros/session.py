@@ -33,9 +33,10 @@ from depthrefl_ros.estimator import DepthEstimator
 from depthrefl_ros.ros.bond import WITHOUT_BOND, make_bond
 from depthrefl_ros.ros.camera_lookup import CameraLookup
 from depthrefl_ros.ros.diagnostics import Diagnostics
+from depthrefl_ros.ros.intake import CLOCK_JUMP_S, Received
 from depthrefl_ros.ros.loaded_model import Model
 from depthrefl_ros.ros.obstacle_publisher import ObstaclePublisher
-from depthrefl_ros.ros.pipeline import CLOCK_JUMP_S, Pipeline, Received
+from depthrefl_ros.ros.pipeline import Pipeline
 from depthrefl_ros.ros.publishers import Publishers
 from depthrefl_ros.ros.robot import Robot
 from depthrefl_ros.ros.subscriptions import GRAPH_PERIOD_S, Subscriptions

@@ -26,7 +26,8 @@ import yaml
 
 from depthrefl_ros.engine.base import Engine
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.estimator import DepthEstimator, DepthFrame
+from depthrefl_ros.estimator import DepthEstimator
+from depthrefl_ros.frames import DepthFrame
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.preview import colour_depth, depth_preview
 

@@ -27,7 +27,8 @@ from tqdm import tqdm
 
 from depthrefl_ros.engine.base import Engine
 from depthrefl_ros.engine.bundle import DESCRIPTION, Bundle, BundleError, change_description
-from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, Frame
+from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings
+from depthrefl_ros.frames import Frame
 from depthrefl_ros.geometry.affine import FitError, fit_affine
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.inverse_anchors import image_pairs, relative_span

@@ -1,0 +1,85 @@
+# Copyright 2026 depthrefl_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Which images come in, with which camera and time, by the real pipeline and engine."""
+
+import cv2
+import numpy as np
+import pytest
+from pipeline_bench import open_benches, open_engines, stamped
+
+from depthrefl_ros.ros.diagnostics import WARN
+from depthrefl_ros.ros.publishers import DEPTH_IMAGE
+
+
+@pytest.fixture(scope="module")
+def engines():
+    yield from open_engines()
+
+
+@pytest.fixture
+def bench(peer, engines):
+    for make in open_benches(peer, engines):
+        yield make(DEPTH_IMAGE)
+
+
+def test_a_frame_that_waited_too_long_is_dropped(bench):
+    assert bench.process(waited_s=1.5) == {"dropped_too_old": 1}
+    bench.set(max_age=0.0)
+    assert bench.process(waited_s=1.5)["processed"] == 1
+
+
+def test_a_frame_with_a_stamp_too_old_is_dropped_where_the_user_wants_that(bench):
+    now_s = bench.node.get_clock().now().nanoseconds * 1e-9
+    assert bench.process(header=stamped(now_s - 5.0))["processed"] == 1
+    bench.set(max_stamp_age=3.0)
+    assert bench.process(header=stamped(now_s - 4.9))["dropped_too_old"] == 1
+    assert bench.process(header=stamped(now_s))["processed"] == 2
+
+
+def test_a_camera_info_of_another_image_is_told_with_both_topics(bench):
+    bench.give_camera(64, 64)
+    assert bench.process() == {"dropped_bad_camera_info": 1}
+    message = bench.status().message
+    assert "/camera_info: " in message and "64x64" in message and "images come on /image" in message
+
+
+def test_a_mask_of_another_size_is_told(bench, tmp_path):
+    path = tmp_path / "mask.png"
+    cv2.imwrite(str(path), np.zeros((10, 20), np.uint8))
+    bench.set(self_mask=str(path))
+    assert bench.process() == {"dropped_bad_mask": 1}
+    assert "self_mask is 20x10; the image on /image is 160x120" in bench.status().message
+
+
+def test_an_assumed_field_of_view_is_warned_of(bench):
+    bench.cameras._infos.clear()
+    bench.set(assumed_horizontal_fov=60.0)
+    assert bench.process()["processed"] == 1
+    assert bench.status().level == WARN
+    assert "assumed_horizontal_fov 60 deg, so the scale is a guess" in bench.status().message
+    assert "assumed_horizontal_fov 60 deg" in bench.values()["camera"]
+
+
+def test_frames_of_one_stamp_are_in_order(bench):
+    for _ in range(2):
+        counts = bench.process(header=stamped(5))
+    assert counts["processed"] == 2
+
+
+def test_a_camera_without_stamps_goes_by_the_time_of_receipt(bench):
+    for _ in range(3):
+        counts = bench.process(header=stamped(0))
+    assert counts == {"processed": 3, "published_depth/image": 3}
