@@ -355,6 +355,36 @@ def test_the_command_renders_a_room_resumes_and_refuses_to_mix(known_scene, tmp_
     assert unmade.returncode == 2 and "sweethome3d-furniture" in unmade.stderr
 
 
+def test_looks_change_the_picture_and_nothing_of_the_depth(known_scene, tmp_path):
+    """A window front shows a panorama, posters and floors photographs; the room stays the same."""
+    (tmp_path / "looks").mkdir()
+    rng = np.random.default_rng(0)
+    panorama = rng.uniform(0, 4, (16, 32, 3)).astype(np.float32)
+    cv2.imwrite(str(tmp_path / "looks" / "sky.hdr"), panorama)
+    cv2.imwrite(str(tmp_path / "looks" / "photo.png"), rng.integers(0, 255, (48, 64, 3), np.uint8))
+    command = [SYNTH_PYTHON, "-m", "depthrefl_ros.tools.render", "rooms", "--count", "6",
+               "--views", "6", "--width", "64", "--height", "48", "--samples", "1", "--seed", "6",
+               "--in-turn"]  # fmt: skip
+    dressed = ("--panoramas", tmp_path / "looks", "--photographs", tmp_path / "looks")
+    for name, more in (("plain", ()), ("dressed", dressed)):
+        done = subprocess.run(
+            [*command, *more, tmp_path / name],
+            cwd=ROOT, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    differences = []
+    for (jpeg, png, _), (other_jpeg, other_png, _) in zip(
+        *(RenderedFolder(tmp_path / name).frames() for name in ("plain", "dressed")), strict=True
+    ):
+        assert png == other_png
+        first, second = (
+            cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR).astype(float)
+            for each in (jpeg, other_jpeg)
+        )
+        differences.append(np.abs(first - second).mean())
+    assert max(differences) > 5.0
+
+
 SDF = """<sdf version="1.6"><world name="w">
 <model name="hall"><link name="link">
   <visual name="floor"><geometry><plane><size>6 6</size></plane></geometry></visual>

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,7 @@ from depthrefl_ros.tools.command_line import (
     write_json,
 )
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
+from depthrefl_ros.training.synth.looks import PLAIN, LooksError, find_looks
 from depthrefl_ros.training.synth.models import CatalogueError, Models
 from depthrefl_ros.training.synth.worlds import WorldError, find_world, read_world
 
@@ -87,6 +89,15 @@ def parser() -> argparse.ArgumentParser:
         "--views", type=positive_int, default=4, help="images in one light (%(default)s)"
     )
     _add_render_arguments(world, count=100, seed=1, size=(320, 240), samples=6)
+    for command in (rooms, world):
+        command.add_argument(
+            "--panoramas", type=Path, metavar="FOLDER",
+            help="with *.exr, *.hdr or @pmndrs/assets' *.exr.js: what is seen through windows",
+        )  # fmt: skip
+        command.add_argument(
+            "--photographs", type=Path, metavar="FOLDER",
+            help="with *.jpg or *.png: printed on pictures, covers, and some floors and walls",
+        )  # fmt: skip
     corridor = commands.add_parser("corridor", help="a robot's drive, as a folder or an MCAP file")
     corridor.add_argument(
         "out",
@@ -128,33 +139,41 @@ def render(args: argparse.Namespace, _: list[str]) -> int:
     """Does what the subcommand says."""
     if args.out.suffix == ".mcap" and args.out.exists():
         raise ToolError(f"{args.out} exists already; choose another name, or remove it")
-    if args.command == "pack":
-        figures = _pack(args.folder, args.out, args.rate)
-    elif args.command == "corridor" and args.out.suffix == ".mcap":
-        folder = args.out.with_suffix(".frames")
-        figures = _render(args, folder) | _pack(folder, args.out, 10.0)
-    else:
-        figures = _render(args, args.out)
+    with tempfile.TemporaryDirectory(prefix="depthrefl-render-") as scratch:
+        if args.command == "pack":
+            figures = _pack(args.folder, args.out, args.rate)
+        elif args.command == "corridor" and args.out.suffix == ".mcap":
+            folder = args.out.with_suffix(".frames")
+            figures = _render(args, folder, Path(scratch)) | _pack(folder, args.out, 10.0)
+        else:
+            figures = _render(args, args.out, Path(scratch))
     write_json(args.json, figures)
     return 0
 
 
-def _render(args: argparse.Namespace, root: Path) -> dict:
-    """Renders into the dataset folder `root` and returns the figures for --json."""
+def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
+    """Renders into the dataset folder `root` and returns the figures for --json.
+
+    What is unpacked on the way goes into the folder `scratch`.
+    """
     try:
         from depthrefl_ros.training.synth import generate
     except ImportError as error:
         raise ToolError(str(error)) from error
-    models, visuals = None, []
+    models, visuals, looks = None, [], PLAIN
     recipe = {key: getattr(args, key) for key in ("command", "seed", "width", "height", "samples")}
     if args.command == "rooms":
         recipe |= {"views": args.views, "furniture": args.furniture is not None}
         recipe["in_turn"] = args.in_turn
     elif args.command == "world":
         recipe |= {"views": args.views, "world": args.world.name}
+    dressed = [name for name in ("panoramas", "photographs") if getattr(args, name, None)]
+    recipe |= dict.fromkeys(dressed, True)
     try:
         if getattr(args, "furniture", None) is not None:
             models = Models(args.furniture)
+        if dressed:
+            looks = find_looks(args.panoramas, args.photographs, scratch)
         if args.command == "world":
             visuals = read_world(find_world(args.world), args.models)
         folder = RenderedFolder(root)
@@ -162,15 +181,15 @@ def _render(args: argparse.Namespace, root: Path) -> dict:
         if existing and not args.resume:
             raise ToolError(f"{root} holds {existing} images already; --resume goes on with them")
         folder.claim(recipe)
-    except (FolderError, CatalogueError, WorldError) as error:
+    except (FolderError, CatalogueError, WorldError, LooksError) as error:
         raise ToolError(str(error)) from error
     options = (args.count, args.seed, args.width, args.height, args.samples, args.threads)
     start = time.monotonic()
     names: Iterator[str]
     if args.command == "rooms":
-        names = generate.render_rooms(folder, *options, args.views, models, args.in_turn)
+        names = generate.render_rooms(folder, *options, args.views, models, args.in_turn, looks)
     elif args.command == "world":
-        names = generate.render_world(folder, *options, visuals, args.views)
+        names = generate.render_world(folder, *options, visuals, args.views, looks)
     elif args.command == "corridor":
         names = generate.render_corridor(folder, *options)
     else:

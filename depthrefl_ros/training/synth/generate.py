@@ -24,6 +24,7 @@ import numpy as np
 
 from .drive import build_corridor, choose_drive, drive_views
 from .folder import RenderedFolder
+from .looks import PLAIN, Looks
 from .models import Models
 from .renderer import Renderer
 from .rooms import KINDS, build_room
@@ -46,6 +47,7 @@ def render_rooms(
     views_per_room: int = VIEWS_PER_ROOM,
     models: Models | None = None,
     in_turn: bool = False,
+    looks: Looks = PLAIN,
 ) -> Iterator[str]:
     """Renders images 0000 to count - 1, `views_per_room` of each room, and yields each new name.
 
@@ -60,7 +62,7 @@ def render_rooms(
             continue
         stage = Stage()
         kind = list(KINDS)[room_index % len(KINDS)] if in_turn else None
-        space, rng = build_room(stage, seed + room_index, models, kind)
+        space, rng = build_room(stage, seed + room_index, models, kind, looks)
         views = choose_views(stage.cast, space.regions, rng, views_per_room, stage.things())
         keys = rng.uniform(0.08, 0.2, views_per_room)
         renderer = Renderer(stage, width, height, samples, threads)
@@ -77,6 +79,7 @@ def render_world(
     threads: int,
     visuals: list[Visual],
     views_per_light: int = VIEWS_PER_ROOM,
+    looks: Looks = PLAIN,
 ) -> Iterator[str]:
     """Renders images 0000 to count - 1 of a Gazebo world and yields each new name.
 
@@ -88,7 +91,7 @@ def render_world(
         if all(name in folder for name in names):
             continue
         stage = Stage()
-        region, rng = build_world(stage, visuals, seed + index)
+        region, rng = build_world(stage, visuals, seed + index, looks)
         views = choose_views(
             stage.cast, [region], rng, views_per_light, stage.things(), large_far_share=0.0
         )

@@ -22,20 +22,45 @@ a cupboard as on a floor. Colours are linear RGB in 0..1.
 from __future__ import annotations
 
 import colorsys
+import functools
 import math
+from pathlib import Path
 
 import numpy as np
 
+from .looks import PLAIN, Looks
+from .nodes import add_node, add_ramp, new_material, object_coordinates, panorama_colour, print_on
 from .stage import bpy
 
 Colour = tuple[float, float, float]
+PRINT_CHANCE = 0.75  # that a picture, cover or poster is a photograph where there are any
+SURFACE_CHANCE = 0.2  # that a floor, wall, cloth or piece of furniture is covered with one
+
+
+def _sometimes_printed(make):
+    """Covers what a method of `Materials` makes with a photograph, by `SURFACE_CHANCE`."""
+
+    @functools.wraps(make)
+    def made(self):
+        return self._printed(make(self), SURFACE_CHANCE)
+
+    return made
 
 
 class Materials:
-    """Makes random materials. The same generator state gives the same materials."""
+    """Makes random materials. The same generator state gives the same materials.
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
+    Args:
+        rng: draws everything but the looks.
+        looks: photographs and panoramas. A generator of its own picks among them, so that a space
+            has the same shape with and without them.
+    """
+
+    def __init__(self, rng: np.random.Generator, looks: Looks = PLAIN) -> None:
+        self.rng, self.looks = rng, looks
+        self._look_rng = rng.spawn(1)[0]
+        self._turn = self._look_rng.uniform(0, 2 * math.pi)  # one sky for all windows
+        self._panorama = self._one_of(looks.panoramas)
 
     def colour(
         self,
@@ -49,6 +74,7 @@ class Materials:
 
     # What things are made of, by use -------------------------------------------------------
 
+    @_sometimes_printed
     def wall(self) -> bpy.types.Material:
         """Returns wall paint (mostly pale, sometimes strong), wallpaper or bare brick."""
         kind = self.rng.random()
@@ -71,6 +97,7 @@ class Materials:
             return self.tiles([base, shade(base, 0.95)], 0.6, 0.6, 0.012, 0.9, offset=0.0)
         return self.mottled([base, shade(base, 0.95)], 2.0, 0.9)
 
+    @_sometimes_printed
     def floor(self) -> bpy.types.Material:
         """Returns planks, tiles, a chequerboard, carpet, linoleum or concrete."""
         kind = self.rng.random()
@@ -89,6 +116,7 @@ class Materials:
         base = self.colour((0.0, 0.6), (0.0, 0.15), (0.35, 0.75))
         return self.mottled([base, shade(base, 0.7)], self.rng.uniform(1, 6), 0.5, bump=0.02)
 
+    @_sometimes_printed
     def fabric(self) -> bpy.types.Material:
         """Returns cloth: plain weave, stripes, check or a printed pattern."""
         base = self.colour(saturation=(0.05, 0.6), value=(0.15, 0.9))
@@ -102,6 +130,7 @@ class Materials:
             return self.checker(base, other, self.rng.uniform(0.03, 0.12), 0.9)
         return self.cells([base, other, shade(base, 0.5)], self.rng.uniform(5, 20), 0.9)
 
+    @_sometimes_printed
     def furniture(self) -> bpy.types.Material:
         """Returns wood, lacquer or a laminate for cupboards, tables and shelves."""
         kind = self.rng.random()
@@ -125,14 +154,17 @@ class Materials:
         """Returns a colourful print for pictures, covers and posters."""
         colours = [self.colour(saturation=(0.0, 0.9), value=(0.05, 0.95)) for _ in range(5)]
         if self.rng.random() < 0.5:
-            return self.cells(colours, self.rng.uniform(2, 12), 0.4)
-        return self.mottled(colours, self.rng.uniform(1.5, 8), 0.4)
+            made = self.cells(colours, self.rng.uniform(2, 12), 0.4)
+        else:
+            made = self.mottled(colours, self.rng.uniform(1.5, 8), 0.4)
+        return self._printed(made, PRINT_CHANCE, whole=True)
 
     def metal(self) -> bpy.types.Material:
         """Returns brushed or painted metal."""
         base = self.colour(saturation=(0.0, 0.15), value=(0.4, 0.85))
         return self.plain(base, self.rng.uniform(0.2, 0.5), metallic=float(self.rng.random() < 0.7))
 
+    @_sometimes_printed
     def slab(self) -> bpy.types.Material:
         """Returns stone, concrete, laminate or wood for work tops, columns and steps."""
         kind = self.rng.random()
@@ -157,7 +189,7 @@ class Materials:
 
     def glass(self) -> bpy.types.Material:
         """Returns a pane that lets most light straight through and mirrors a little of it."""
-        material, surface = _new("glass")
+        material, surface = new_material("glass")
         tree = material.node_tree
         clear, shine = (
             tree.nodes.new("ShaderNodeBsdfTransparent"),
@@ -179,10 +211,10 @@ class Materials:
         return self.plain(self.colour((0.2, 0.4), (0.4, 0.9), (0.15, 0.6)), 0.5)
 
     def window_view(self, strength: float) -> bpy.types.Material:
-        """Returns a bright pane: pale sky above, blurred greenery and walls below (local z, m)."""
-        material, surface = _new("view")
+        """Returns a bright pane: a panorama, or pale sky above blurred greenery (local z, m)."""
+        material, surface = new_material("view")
         tree, coordinates = material.node_tree, self._coordinates(material, (1, 1, 1))
-        ramp = _ramp(
+        ramp = add_ramp(
             tree,
             [
                 self.colour((0.2, 0.4), (0.2, 0.6), (0.15, 0.5)),
@@ -190,27 +222,60 @@ class Materials:
                 self.colour((0.52, 0.62), (0.0, 0.35), (0.9, 1.0)),
             ],
         )
-        noise = _node(tree, "ShaderNodeTexNoise", Vector=coordinates, Scale=3.0)
-        split = _node(tree, "ShaderNodeSeparateXYZ", Vector=_object_coordinates(tree))
-        height = _node(tree, "ShaderNodeMath", 0, split.outputs["Z"], 1, noise.outputs[0])
+        noise = add_node(tree, "ShaderNodeTexNoise", Vector=coordinates, Scale=3.0)
+        split = add_node(tree, "ShaderNodeSeparateXYZ", Vector=object_coordinates(tree))
+        height = add_node(tree, "ShaderNodeMath", 0, split.outputs["Z"], 1, noise.outputs[0])
         tree.links.new(height.outputs[0], ramp.inputs[0])
         surface.inputs["Base Color"].default_value = (0, 0, 0, 1)
-        tree.links.new(ramp.outputs["Color"], surface.inputs["Emission Color"])
+        colour = ramp.outputs["Color"]
+        if self._panorama is not None:  # seen along the ray that comes through the pane
+            colour, mean = panorama_colour(tree, self._panorama, self._turn)
+            strength *= 0.5 / mean
+        tree.links.new(colour, surface.inputs["Emission Color"])
         surface.inputs["Emission Strength"].default_value = strength
         return material
 
+    def sky(self, world: bpy.types.World) -> None:
+        """Puts a panorama, where there is one, in place of the world's uniform light."""
+        if self._panorama is not None:
+            colour, mean = panorama_colour(world.node_tree, self._panorama, self._turn)
+            background = world.node_tree.nodes["Background"]
+            world.node_tree.links.new(colour, background.inputs["Color"])
+            background.inputs["Strength"].default_value /= mean
+
     def glow(self, colour: Colour, strength: float) -> bpy.types.Material:
         """Returns a surface that gives light (radiance `strength` times colour)."""
-        material, surface = _new("glow")
+        material, surface = new_material("glow")
         surface.inputs["Emission Color"].default_value = (*colour, 1)
         surface.inputs["Emission Strength"].default_value = strength
         return material
+
+    # Photographs ---------------------------------------------------------------------------
+
+    def _one_of(self, paths: tuple[Path, ...]) -> Path | None:
+        return paths[self._look_rng.integers(len(paths))] if paths else None
+
+    def _printed(self, made, chance: float, whole: bool = False):
+        """Prints a photograph on a material instead of its colour, by chance.
+
+        Args:
+            made: the material.
+            chance: of it, where there are photographs.
+            whole: the photograph fills the thing, as a poster; otherwise it covers half a metre
+                to three and goes on in mirrored copies, as a wallpaper.
+        """
+        if self.looks.photographs and self._look_rng.random() < chance:
+            size_m = math.exp(self._look_rng.uniform(math.log(0.5), math.log(3.0)))
+            shift = self._look_rng.uniform(-5, 5, 3)
+            photograph = self._one_of(self.looks.photographs)
+            print_on(made, photograph, None if whole else (size_m, shift))
+        return made
 
     # Patterns ------------------------------------------------------------------------------
 
     def plain(self, colour: Colour, roughness: float, metallic: float = 0.0) -> bpy.types.Material:
         """Returns a surface of one colour."""
-        material, surface = _new("plain")
+        material, surface = new_material("plain")
         surface.inputs["Base Color"].default_value = (*colour, 1)
         surface.inputs["Roughness"].default_value = roughness
         surface.inputs["Metallic"].default_value = metallic
@@ -220,9 +285,9 @@ class Materials:
         self, colours: list[Colour], per_metre: float, roughness: float, bump: float = 0.0
     ) -> bpy.types.Material:
         """Returns noise over a colour ramp, about `per_metre` blotches a metre."""
-        material, surface = _new("mottled")
+        material, surface = new_material("mottled")
         tree = material.node_tree
-        noise = _node(
+        noise = add_node(
             tree,
             "ShaderNodeTexNoise",
             Vector=self._coordinates(material, (1, 1, 1)),
@@ -234,10 +299,10 @@ class Materials:
     def wood(self, colour: Colour | None = None) -> bpy.types.Material:
         """Returns wood with grain along one axis of the object."""
         base = colour or self.colour((0.05, 0.11), (0.3, 0.75), (0.2, 0.8))
-        material, surface = _new("wood")
+        material, surface = new_material("wood")
         stretch = [1.0, 1.0, 1.0]
         stretch[self.rng.integers(3)] = 0.08
-        noise = _node(
+        noise = add_node(
             material.node_tree,
             "ShaderNodeTexNoise",
             Vector=self._coordinates(material, stretch),
@@ -277,11 +342,11 @@ class Materials:
 
         `upright` lays them in the local xz plane, as on a wall that runs along x.
         """
-        material, surface = _new("tiles")
+        material, surface = new_material("tiles")
         tree = material.node_tree
         turn = (math.pi / 2, 0, 0) if upright else (0, 0, self.rng.choice([0, math.pi / 2]))
         place = self._coordinates(material, (1, 1, 1), turn)
-        brick = _node(tree, "ShaderNodeTexBrick", Vector=place, Scale=1.0)
+        brick = add_node(tree, "ShaderNodeTexBrick", Vector=place, Scale=1.0)
         brick.offset = offset
         named = {"Mortar Size": joint, "Brick Width": width, "Row Height": height, "Bias": 0.0}
         for name, value in named.items():
@@ -291,7 +356,7 @@ class Materials:
         for name, colour in zip(names, [*colours[:2], joint_colour], strict=True):
             brick.inputs[name].default_value = (*colour, 1)
         streaks = self._coordinates(material, (0.6, 8, 8))
-        noise = _node(tree, "ShaderNodeTexNoise", Vector=streaks, Scale=3.0, Detail=6.0)
+        noise = add_node(tree, "ShaderNodeTexNoise", Vector=streaks, Scale=3.0, Detail=6.0)
         mix = tree.nodes.new("ShaderNodeMixRGB")
         mix.blend_type = "MULTIPLY"
         mix.inputs[0].default_value = grain
@@ -305,9 +370,9 @@ class Materials:
         self, first: Colour, second: Colour, edge: float, roughness: float
     ) -> bpy.types.Material:
         """Returns a chequerboard with squares of `edge` metres."""
-        material, surface = _new("checker")
+        material, surface = new_material("checker")
         tree = material.node_tree
-        check = _node(
+        check = add_node(
             tree,
             "ShaderNodeTexChecker",
             Vector=self._coordinates(material, (1, 1, 1)),
@@ -323,8 +388,8 @@ class Materials:
         self, first: Colour, second: Colour, width: float, roughness: float
     ) -> bpy.types.Material:
         """Returns stripes about `width` metres wide, across the local x axis."""
-        material, surface = _new("stripes")
-        wave = _node(
+        material, surface = new_material("stripes")
+        wave = add_node(
             material.node_tree,
             "ShaderNodeTexWave",
             Vector=self._coordinates(material, (1, 1, 1)),
@@ -336,8 +401,8 @@ class Materials:
         self, colours: list[Colour], per_metre: float, roughness: float
     ) -> bpy.types.Material:
         """Returns Voronoi cells, each in one colour of the ramp."""
-        material, surface = _new("cells")
-        cells = _node(
+        material, surface = new_material("cells")
+        cells = add_node(
             material.node_tree,
             "ShaderNodeTexVoronoi",
             Vector=self._coordinates(material, (1, 1, 1)),
@@ -348,19 +413,19 @@ class Materials:
     def _finish(self, material, surface, value, colours, roughness, bump):
         """Joins a pattern's value over a colour ramp to the surface, with relief if asked for."""
         tree = material.node_tree
-        ramp = _ramp(tree, colours)
+        ramp = add_ramp(tree, colours)
         tree.links.new(value, ramp.inputs[0])
         tree.links.new(ramp.outputs["Color"], surface.inputs["Base Color"])
         surface.inputs["Roughness"].default_value = roughness
         if bump > 0:
-            relief = _node(tree, "ShaderNodeBump", Height=value, Strength=bump, Distance=0.01)
+            relief = add_node(tree, "ShaderNodeBump", Height=value, Strength=bump, Distance=0.01)
             tree.links.new(relief.outputs["Normal"], surface.inputs["Normal"])
         return material
 
     def _coordinates(self, material, scale, turn=(0.0, 0.0, 0.0)):
         """Returns object coordinates (m), shifted at random so that no two objects' grain match."""
         tree = material.node_tree
-        mapping = _node(tree, "ShaderNodeMapping", Vector=_object_coordinates(tree))
+        mapping = add_node(tree, "ShaderNodeMapping", Vector=object_coordinates(tree))
         mapping.inputs["Location"].default_value = self.rng.uniform(-50, 50, 3)
         mapping.inputs["Rotation"].default_value = turn
         mapping.inputs["Scale"].default_value = scale
@@ -370,38 +435,3 @@ class Materials:
 def shade(colour: Colour, factor: float) -> Colour:
     """Returns the colour scaled by `factor` (0 black, 1 unchanged)."""
     return tuple(channel * factor for channel in colour)
-
-
-def _new(name: str):
-    material = bpy.data.materials.new(name)
-    return material, material.node_tree.nodes["Principled BSDF"]
-
-
-def _object_coordinates(tree):
-    return tree.nodes.new("ShaderNodeTexCoord").outputs["Object"]
-
-
-def _node(tree, kind: str, *by_index, **inputs):
-    """Adds a node; inputs by name, or by (index, value) pairs, are linked or set."""
-    node = tree.nodes.new(kind)
-    pairs = [*zip(by_index[::2], by_index[1::2], strict=True), *inputs.items()]
-    for key, value in pairs:
-        if isinstance(value, bpy.types.NodeSocket):
-            tree.links.new(value, node.inputs[key])
-        else:
-            node.inputs[key].default_value = value
-    return node
-
-
-def _ramp(tree, colours: list[Colour]):
-    """Adds a colour ramp; noise values gather around a half, so the stops span 0.3 to 0.7."""
-    ramp = tree.nodes.new("ShaderNodeValToRGB")
-    elements = ramp.color_ramp.elements
-    while len(elements) < len(colours):
-        elements.new(0.5)
-    for index, (stop, colour) in enumerate(
-        zip(np.linspace(0.3, 0.7, len(colours)), colours, strict=True)
-    ):
-        elements[index].position = float(stop)
-        elements[index].color = (*colour, 1)
-    return ramp

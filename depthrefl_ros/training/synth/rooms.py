@@ -30,6 +30,7 @@ from . import halls, spaces
 from .floor_plan import FloorPlan, keep_doors_clear, place, place_model
 from .furniture import CATALOGUE
 from .imports import MODEL_CHANCE, ModelStore
+from .looks import PLAIN, Looks
 from .materials import Materials
 from .models import Models
 from .shell import Room, Shell, build_shell
@@ -161,14 +162,19 @@ class Space:
 
 
 def build_room(
-    stage: Stage, seed: int, models: Models | None = None, kind: str | None = None
+    stage: Stage,
+    seed: int,
+    models: Models | None = None,
+    kind: str | None = None,
+    looks: Looks = PLAIN,
 ) -> tuple[Space, np.random.Generator]:
     """Builds the furnished space number `seed` and returns it with its random generator.
 
-    With `models` most of the furniture is theirs. `kind` picks one of `KINDS`.
+    With `models` most of the furniture is theirs. `kind` picks one of `KINDS`. `looks` change how
+    it is painted and lit, and nothing of its shape.
     """
     rng = np.random.default_rng(seed)
-    materials = Materials(rng)
+    materials = Materials(rng, looks)
     if models is not None:
         stage.store = ModelStore(stage, models, materials)
     shares = np.array([each.share for each in KINDS.values()])

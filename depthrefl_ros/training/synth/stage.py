@@ -157,13 +157,14 @@ class Stage:
         light.shadow_soft_size, light.energy, light.color = radius, watts, colour
         self._add_light(light, centre, Matrix.Identity(4))
 
-    def ambient(self, colour: Point, strength: float) -> None:
+    def ambient(self, colour: Point, strength: float) -> bpy.types.World:
         """Sets the world's uniform light, which reaches rooms through what is left open."""
         world = bpy.data.worlds.new("world")
         self.scene.world = world
         background = world.node_tree.nodes["Background"]
         background.inputs["Color"].default_value = (*colour, 1.0)
         background.inputs["Strength"].default_value = strength
+        return world
 
     def instance(self, parts: list[tuple[bpy.types.Mesh, Matrix]]) -> None:
         """Adds a model that `imports.py` has read: meshes with their places around the origin."""

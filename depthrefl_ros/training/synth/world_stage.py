@@ -24,6 +24,7 @@ import collada
 import numpy as np
 from collada.common import DaeError
 
+from .looks import PLAIN, Looks
 from .materials import Materials
 from .renderer import silence
 from .stage import Matrix, Stage, bmesh, bpy
@@ -37,7 +38,7 @@ LAMP_M = 3.0  # between lights
 
 
 def build_world(
-    stage: Stage, visuals: list[Visual], seed: int
+    stage: Stage, visuals: list[Visual], seed: int, looks: Looks = PLAIN
 ) -> tuple[Region, np.random.Generator]:
     """Fills the stage with a world and light that `seed` draws; adds a ceiling where none is.
 
@@ -45,7 +46,7 @@ def build_world(
         WorldError: a mesh cannot be read, or no floor is found.
     """
     rng = np.random.default_rng(seed)
-    materials = Materials(rng)
+    materials = Materials(rng, looks)
     known: dict[tuple, list] = {}
     for visual in visuals:
         key = (visual.kind, visual.mesh, visual.colour)
@@ -106,7 +107,7 @@ def _light(stage: Stage, materials: Materials, region: Region) -> None:
             x = x0 + (column + 0.5) * (x1 - x0) / columns
             y = y0 + (row + 0.5) * (y1 - y0) / rows
             stage.area_light((x, y, high), (1.0, 1.0), watts, tint)
-    stage.ambient((1.0, 1.0, 1.0), rng.uniform(0.05, 0.3))
+    materials.sky(stage.ambient((1.0, 1.0, 1.0), rng.uniform(0.05, 0.3)))
 
 
 def _parts(visual: Visual, materials: Materials) -> list[tuple]:
