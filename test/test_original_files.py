@@ -271,13 +271,22 @@ class RunsCode:
         ("mine.pth", "", "call it depth_anything_v2_vits.pth"),
         ("depth_anything_v2_metric_vits.pth", "", "hypersim .* or vkitti"),
         ("depth_anything_v2_vits.pth", "lacks", "lacks pretrained.cls_token"),
+        (
+            "depth_anything_metric_depth_indoor.pt", "v1 metric",
+            "is Depth Anything V1 metric .*take Depth Anything V2 metric, or export it to ONNX",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_line(tmp_path, capfd, name, spoil, words):
     tensors = {"pretrained.blocks.11.norm1.weight": torch.zeros(64)}
     if spoil != "lacks":
         tensors["pretrained.cls_token"] = torch.zeros(1, 1, 64)
-    contents = {"code": {"model": RunsCode()}, "other": {"a.b": torch.zeros(1)}, "list": [1]}
+    contents = {
+        "code": {"model": RunsCode()},
+        "other": {"a.b": torch.zeros(1)},
+        "list": [1],
+        "v1 metric": {"model": {"core.core.depth_head.projects.0.weight": torch.zeros(1)}},
+    }
     path, folder = tmp_path / name, tmp_path / "folder"
     folder.mkdir()
     torch.save(contents.get(spoil, tensors), path)

@@ -50,6 +50,7 @@ _TAPS = {  # (version, layers) -> layers that feed the neck, counted from 1
     (2, 24): (5, 12, 18, 24),
 }
 _ZOE = "core.core.pretrained.model."
+_V1_METRIC = "core.core.depth_head."
 _HEAD_CHANNELS = 64  # of one attention head, in every one of these encoders
 
 
@@ -103,6 +104,11 @@ def write_folder(path: Path, folder: Path) -> str:
         config, processor, found = _da3metric(path, tensors)
     elif any(name.startswith(_ZOE) for name in tensors):
         config, processor, found = _zoedepth(path, tensors)
+    elif any(name.startswith(_V1_METRIC) for name in tensors):
+        raise ConversionError(
+            f"{path} is Depth Anything V1 metric (ZoeDepth's head on DINOv2), of which there is no "
+            f"converter: take Depth Anything V2 metric, or {_EXPORT} and a meaning"
+        )
     else:
         some = ", ".join(list(tensors)[:3])
         raise ConversionError(
@@ -268,7 +274,7 @@ def _zoedepth(
         key: value
         for key, value in tensors.items()
         if not re.search(
-            r"relative_position_index$|model\.(head|norm|fc_norm)\.|k_idx|k_minus_1", key
+            r"relative_position_index$|model\.(head|norm|fc_norm)\.|k_idx$|[Kk]_minus_1$", key
         )
     }
     found = to_transformers(kept, zoedepth_pairs(layers), _ZOE)
