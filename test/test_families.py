@@ -99,12 +99,23 @@ def test_depth_pros_canonical_focal_length_is_the_width():
         (DPT, "me/dpt-mine", None, "say --kind metric or --kind inverse_relative"),
         (DPT, "me/dpt-x-nyu", "inverse_relative", "--kind inverse_relative contradicts"),
         ({**METRIC, "max_depth": 1}, "a/b", None, "max_depth 1: 20 is right"),
+        (METRIC, OWNER + "Small-hf", None, "is relative by its name and metric with max_depth 20"),
+        (
+            {"model_type": "depth_anything"}, OWNER + "Metric-Indoor-Small-hf", None,
+            "is metric with max_depth 20 by its name and relative by its config.json",
+        ),
+        (METRIC, OWNER + "Metric-Outdoor-Base-hf", None, "max_depth 80 by its name and .* 20 by"),
     ],
 )
 def test_what_cannot_be_known_is_asked_for(config, name, kind, words):
     with pytest.raises(ConversionError, match=words) as refused:
         read_recipes(config, {}, name, kind)
     assert "\n" not in str(refused.value)
+
+
+def test_a_network_of_ones_own_may_have_any_name():
+    recipe = one(METRIC, "me/depth-anything-mine")
+    assert (recipe.meaning.kind, recipe.meaning.maximum) == ("metric", 20.0)
 
 
 def test_a_stated_kind_decides_where_nothing_else_does():

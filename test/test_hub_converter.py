@@ -133,7 +133,8 @@ def test_tensorrt_for_rtx_builds_both_precisions(converted, kind):
         ("json", "config.json cannot be read"),
         (
             "keys",
-            r"lacks backbone\.embeddings\.cls_token, .* and \d+ more; it has no place for oth",
+            r"lacks (backbone\.\S+, ){9}backbone\.\S+ and \d+ more; it has no place for "
+            r"(other\.\d+, ){9}other\.\d+ and 2 more$",
         ),
         ("shapes", r"head\.conv3\.bias is \(7,\) where \(1,\) is needed"),
         ("bin", "cannot be loaded as DepthAnythingForDepthEstimation"),
@@ -165,7 +166,8 @@ def test_what_is_wrong_with_a_folder_is_one_line(tmp_path, spoil, words):
         (folder / "config.json").write_text("{")
     elif spoil == "keys":
         kept = {k: v for k, v in load_file(weights).items() if "neck" in k}
-        save_file({**kept, "other.0": torch.zeros(1)}, weights, {"format": "pt"})
+        others = {f"other.{number}": torch.zeros(1) for number in range(12)}
+        save_file({**kept, **others}, weights, {"format": "pt"})
     elif spoil == "shapes":
         tensors = load_file(weights) | {"head.conv3.bias": torch.zeros(7)}
         save_file(tensors, weights, {"format": "pt"})
@@ -176,6 +178,30 @@ def test_what_is_wrong_with_a_folder_is_one_line(tmp_path, spoil, words):
         convert_folder(folder, tmp_path / "out", size=(70, 98))
     assert "\n" not in str(refused.value) and not (tmp_path / "out").exists()
     assert not RunsCode.has_run
+
+
+MIXED = {
+    "relative weights in the metric class": (
+        "depth-anything-v2-small", "depth-anything-v2-metric-indoor-small",
+        r"beyond 10 of at most 20 m in 100% .*may be those of the relative network, whose keys are "
+        "equal; take the metric one's",
+    ),
+    "metric weights in the relative class": (
+        "depth-anything-v2-metric-indoor-small", "depth-anything-v2-small",
+        r"0 in (100|9\d)% of the golden pictures.*may be those of the metric network",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MIXED)
+def test_weights_of_the_other_class_have_equal_keys_and_are_refused(tmp_path, case):
+    weights, config, words = MIXED[case]
+    folder = save_network(make_network(weights), tmp_path / "mine", weights)
+    others = save_network(make_network(config), tmp_path / "others", config)
+    (folder / "config.json").write_bytes((others / "config.json").read_bytes())
+    with pytest.raises(ConversionError, match=words) as refused:
+        convert_folder(folder, tmp_path / "out", size=(70, 98))  # without frames: no order
+    assert "\n" not in str(refused.value) and not (tmp_path / "out").exists()
 
 
 class RunsCode:

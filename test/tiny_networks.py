@@ -156,10 +156,15 @@ def draw_weights(model, seed=0):
             if "conditional_log_binomial" in key and value.dim() > 1:
                 value.mul_(0.5)  # a sharper choice of bins would magnify how sums are rounded
         if owner in _LAST:
-            _centre(model, *_LAST[owner])
+            name, mean, deviation = _LAST[owner]
+            if getattr(model.config, "depth_estimation_type", "") == "metric":
+                mean = _METRIC_MEAN
+            _centre(model, name, mean, deviation)
     return model
 
 
+# Before the sigmoid of Depth Anything's metric class: rooms are nearer than half of its reach.
+_METRIC_MEAN = -1.5
 # Class -> its last convolution, and the mean and deviation that its output shall have.
 _LAST = {
     "DepthAnything": ("head.conv3", 2.0, 0.6),

@@ -49,6 +49,7 @@ from depthrefl_ros.conversion.plausibility import (
     agreement,
     check_metres,
     check_raw,
+    check_weights,
 )
 from depthrefl_ros.engine.bundle import Bundle, file_digest
 from depthrefl_ros.engine.bundle_writer import write_bundle
@@ -141,6 +142,7 @@ def convert_network(
         planes = _run(session, pictures)
         if reference is not None:
             _hold_to(reference, pictures, planes, meaning, network)
+        check_weights(planes[meaning.plane], meaning)
         for name, values in planes.items():
             if name.startswith(raw_name("")):
                 check_raw(name.removeprefix(raw_name("")), values)

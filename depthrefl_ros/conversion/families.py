@@ -21,6 +21,7 @@ metres, and for which camera, is known from their authors' code and model cards.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -174,6 +175,7 @@ def _depth_anything(
     is_metric = config.get("depth_estimation_type", "relative") == "metric"
     notes: tuple[str, ...] = ()
     reach = (_NEAREST_M, float(config.get("max_depth") or 0.0))
+    _check_published_name(name, is_metric, reach[1])
     if is_metric and reach[1] <= 1.0:
         raise ConversionError(
             f"{name} is metric, and config.json has max_depth {config.get('max_depth')}: 20 is "
@@ -188,12 +190,32 @@ def _depth_anything(
         IMAGENET_STD,
         kind="metric" if is_metric else "inverse_relative",
         trained_hfov_deg=60.0 if is_metric else None,
+        maximum=reach[1] if is_metric else None,
         range_m=reach if is_metric else _RELATIVE_RANGE_M,
     )
     size = _fitting((518, 686), patch)
     return [
         Recipe("DepthAnythingForDepthEstimation", meaning, size, patch, notes=notes),
     ]
+
+
+def _check_published_name(name: str, is_metric: bool, reach_m: float) -> None:
+    """Refuse a ``config.json`` of another network than the published one of this name.
+
+    Relative and metric networks have equal keys, so that nothing else tells mixed files.
+    """
+    found = re.search(r"depth-anything-(?:v2-)?(metric-(?:indoor|outdoor)-)?(?:small|base|large)"
+                      r"(?:-hf)?$", name)  # fmt: skip
+    if found is None:
+        return
+    right = {None: None, "metric-indoor-": 20.0, "metric-outdoor-": 80.0}[found[1]]
+    if right != (reach_m if is_metric else None):
+        wanted = f"metric with max_depth {right:g}" if right else "relative"
+        given = f"metric with max_depth {reach_m:g}" if is_metric else "relative"
+        raise ConversionError(
+            f"{name} is {wanted} by its name and {given} by its config.json: take config.json and "
+            "the weights from one page, or give a network of your own another name"
+        )
 
 
 def _zoedepth(

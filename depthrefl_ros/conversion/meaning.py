@@ -70,7 +70,8 @@ class Meaning:
         outputs: names that the output may have; the graph's only output may have any.
         transform: what makes our plane of the output: ``identity``, ``exp``, ``inverse`` (1/x) or
             ``sigmoid_times_max``.
-        maximum: metres, of ``sigmoid_times_max``; else None.
+        maximum: metres that a sigmoid goes up to, that of ``sigmoid_times_max`` or one inside the
+            network; else None.
         sky: names that the output for the sky may have; empty where there is none.
         sky_threshold: what parts sky from the rest.
         sky_is: on which side of it the sky lies, ``above`` or ``below``.

@@ -29,6 +29,8 @@ DOUBTFUL_ORDER = 0.2
 DOUBTFUL_SCALE = 2.0
 _FLAT = 1e-4  # relative spread below which an output is constant
 _MOST_SKY = 0.5  # of the golden pictures, which are of rooms
+_MOST_FAR = 0.9  # of their pixels, beyond half of what a sigmoid can give
+_MOST_ZERO = 0.5  # of their pixels, at which a network of nearness gives 0: infinitely far
 _PIXELS = 20_000  # that the order is reckoned from
 
 
@@ -98,6 +100,38 @@ def check_raw(name: str, values: np.ndarray) -> None:
         raise ConversionError(
             f"output {name} is the same for different pictures: it does not depend on the input"
         )
+
+
+def check_weights(values: np.ndarray, meaning: Meaning) -> None:
+    """Check that a relative network's weights are not in a metric class, nor the other way.
+
+    The keys and shapes of both are equal. Before its last step a relative network has positive
+    numbers nearly everywhere, and a metric one negative numbers wherever a room is nearer than half
+    of its reach: a sigmoid makes the first far, and a ReLU makes the second zero.
+
+    Args:
+        values: (n, 1, H, W) float32, the bundle's ``depth`` or ``relative`` of the golden pictures.
+        meaning: of the network.
+
+    Raises:
+        ConversionError: they seem to be.
+    """
+    if meaning.plane == "relative":
+        zero = np.count_nonzero(values == 0.0) / values.size
+        if zero > _MOST_ZERO:
+            raise ConversionError(
+                f"the output is 0 in {zero:.0%} of the golden pictures, which are of rooms: the "
+                "weights may be those of the metric network, whose keys are equal, or scale, mean "
+                "and std are wrong"
+            )
+    elif meaning.maximum is not None:
+        far = np.count_nonzero(values > 0.5 * meaning.maximum) / values.size
+        if far > _MOST_FAR:
+            raise ConversionError(
+                f"depth is beyond {0.5 * meaning.maximum:g} of at most {meaning.maximum:g} m in "
+                f"{far:.0%} of the golden pictures, which are of rooms: the weights may be those "
+                "of the relative network, whose keys are equal; take the metric one's"
+            )
 
 
 def check_metres(depth_m: np.ndarray, sky: np.ndarray | None, meaning: Meaning) -> None:
