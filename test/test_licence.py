@@ -20,29 +20,41 @@ import xml.etree.ElementTree as ElementTree
 
 from conftest import ROOT
 
-HEADER = "# SPDX-License-Identifier: Apache-2.0"
+IDENTIFIER = "# SPDX-License-Identifier: Apache-2.0"
+# As ament_copyright looks for it; below it an empty line.
+HEADER = (ROOT / "setup.py").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
 FOLDERS = ("depthrefl_ros", "launch", "test", "benchmark", "docker")
 
 
 def sources():
     found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
-    found += [*ROOT.glob("*.py"), *(ROOT / "docker").glob("Dockerfile*")]
-    return [*found, ROOT / "docker" / "entrypoint.sh", ROOT / ".ci" / "run", ROOT / "Makefile"]
+    return [*found, *ROOT.glob("*.py")]
+
+
+def scripts():
+    return [
+        *(ROOT / "docker").glob("Dockerfile*"),
+        *(ROOT / "docker").glob("*.sh"),
+        ROOT / ".ci" / "run",
+        ROOT / "Makefile",
+    ]
+
+
+def first_lines(path, count):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return lines[1 : count + 1] if lines[0].startswith("#!") else lines[:count]
 
 
 def test_every_source_file_begins_with_its_licence():
-    assert len(sources()) > 300
-    without = []
-    for path in sources():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        first = lines[1:2] if lines and lines[0].startswith("#!") else lines[:1]
-        if first != [HEADER]:
-            without.append(str(path.relative_to(ROOT)))
-    assert without == []
+    assert len(HEADER) == 14 and HEADER[1] == IDENTIFIER
+    assert len(sources()) > 300 and len(scripts()) > 4
+    without = [path for path in sources() if first_lines(path, 15) != [*HEADER, ""]]
+    without += [path for path in scripts() if first_lines(path, 1) != [IDENTIFIER]]
+    assert [str(path.relative_to(ROOT)) for path in without] == []
 
 
 def test_the_licence_is_the_same_everywhere():
-    identifier = HEADER.split()[-1]
+    identifier = IDENTIFIER.split()[-1]
     assert ElementTree.parse(ROOT / "package.xml").findtext("license") == identifier
     assert re.search(r'license="([^"]+)"', (ROOT / "setup.py").read_text())[1] == identifier
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
