@@ -15,7 +15,6 @@
 
 """The Makefile in a folder of its own: .venv is made really, pip's installing is only spoken."""
 
-import ensurepip
 import os
 import shutil
 import subprocess
@@ -144,6 +143,7 @@ def test_an_environment_without_pip_is_made_again(checkout):
 
 def test_without_ensurepip_the_pip_of_the_system_does_it(checkout, tmp_path):
     pytest.importorskip("pip")
+    ensurepip = pytest.importorskip("ensurepip", reason="all tests here do without it")
     hidden = modules(tmp_path / "hidden", ensurepip="raise ImportError('as on Debian')\n")
     bundled = str(Path(ensurepip.__file__).parent / "_bundled")
     said, code = make(
