@@ -15,15 +15,20 @@
 
 """The live parameters as controls: which there are, and what they accept."""
 
+import time
+
 import pytest
 
 pytest.importorskip("rclpy")
 
+import rclpy
 from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import GetParameters
 
 from depthrefl_ros.ros.parameters import Parameters
 from depthrefl_ros.settings import Changeable, SettingError, described
-from depthrefl_ros.tools.live_parameters import live_controls, plain_value
+from depthrefl_ros.tools import live_parameters
+from depthrefl_ros.tools.live_parameters import ParameterClient, live_controls, plain_value
 
 CONTROLS = live_controls()
 
@@ -91,3 +96,32 @@ def test_lists_and_unset_parameters_have_no_plain_value():
     assert plain_value(ParameterValue()) is None
     kind = ParameterType.PARAMETER_DOUBLE_ARRAY
     assert plain_value(ParameterValue(type=kind, double_array_value=[1.0])) is None
+
+
+def test_values_are_asked_for_again_until_an_answer_comes(peer, monkeypatch):
+    monkeypatch.setattr(live_parameters, "ASK_AGAIN_S", 0.05)
+    asked, news = [], []
+
+    def serve(request, response):
+        asked.append(request)
+        response.values = [ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=4.0)]
+        return response
+
+    # In no executor yet, it is there and silent.
+    other = rclpy.create_node("silent", start_parameter_services=False)
+    service = other.create_service(GetParameters, "/silent/get_parameters", serve)
+    client = ParameterClient(peer.node, "/silent", news.append)
+    end = time.monotonic() + 0.5
+    peer.spin_until(lambda: time.monotonic() > end, do=client.ask)
+    assert not asked and not news
+    peer._executor.add_node(other)
+    assert peer.spin_until(lambda: len(asked) > 1 and news, do=client.ask)
+    assert set(news[0]["values"].values()) == {4.0}
+    assert peer.spin_until(lambda: len(news) == len(asked))
+    before = len(asked)
+    end = time.monotonic() + 0.3
+    peer.spin_until(lambda: time.monotonic() > end, do=client.ask)
+    assert len(asked) == before
+    client.close()
+    other.destroy_service(service)
+    other.destroy_node()

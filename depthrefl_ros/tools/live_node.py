@@ -33,7 +33,6 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import ParameterEvent
-from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -44,8 +43,6 @@ from std_msgs.msg import Header
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.convert.images import MessageError
 from depthrefl_ros.ros.publishers import CLEARING, DEPTH_IMAGE, MARKING, POINTS, SCAN
-from depthrefl_ros.ros.subscriptions import image_profile, offer_on
-from depthrefl_ros.settings import SettingError
 from depthrefl_ros.tools.live_figures import Figures, pose_in
 from depthrefl_ros.tools.live_frame import (
     ColourRange,
@@ -56,7 +53,8 @@ from depthrefl_ros.tools.live_frame import (
     from_above,
     picture_jpeg,
 )
-from depthrefl_ros.tools.live_parameters import live_controls, plain_value
+from depthrefl_ros.tools.live_parameters import NOT_THERE, ParameterClient, answer
+from depthrefl_ros.tools.live_subscriptions import LiveSubscriptions
 from depthrefl_ros.tools.running_system import image_topics_of, running_nodes
 
 DIAGNOSTICS = "/diagnostics"
@@ -66,7 +64,6 @@ LATE_S = 1.0  # without depth for so long, the camera's picture goes out alone
 KEPT_PICTURES = 30  # of the camera, until their depth comes
 SPIN_S = 0.2
 LOG_PERIOD_S = 5.0
-NOT_THERE = "there is no node to set"
 
 
 @dataclass(frozen=True)
@@ -113,22 +110,22 @@ class LiveNode:
     ):
         self._node, self._wanted, self._period_s = node, wanted, 1.0 / rate_hz
         self._on_moment, self._on_news, self._on_message = on_moment, on_news, on_message
-        self._controls = live_controls()
         self._figures, self._colours = Figures(), ColourRange()
         self._found: tuple[str, str] | None = None  # name and namespace
         self._others = 0
         self._problem = ""  # of the pictures
         self._watchers: set[str] = set()
-        self._relayed: dict[str, Any] = {}  # topics that are wanted, with their subscriptions
-        self._camera: tuple[str, Any] | None = None  # topic and subscription
-        self._subscriptions: list[Any] = []
-        self._clients: list[Any] = []
-        self._get = self._set = None
+        self._relayed: set[str] = set()  # topics that are wanted
+        self._camera_topic = ""
+        self._subscriptions = LiveSubscriptions(node)
+        self._parameters: ParameterClient | None = None  # of the node that was found
+        self._calls: deque[Callable[[], None]] = deque()  # from other threads, in order
         self._pictures: deque[Image | CompressedImage] = deque(maxlen=KEPT_PICTURES)
         self._marking: PointCloud2 | None = None
         self._clearing: PointCloud2 | None = None
         self._pose: Pose | None = None
-        self._sent_s = self._depth_s = 0.0
+        self._depth_s = 0.0  # when the newest depth came
+        self._sent_s = {"picture": 0.0, "depth": 0.0}  # when one went out last
         node.create_subscription(DiagnosticArray, DIAGNOSTICS, self._on_diagnostics, 10)
         node.create_subscription(
             ParameterEvent, "/parameter_events", self._on_event, qos_profile_parameter_events
@@ -165,15 +162,20 @@ class LiveNode:
             who: speaks for its own viewers only.
             is_watched: whether there are any.
         """
-        self._executor.create_task(self._watch, who, is_watched)
+        self._call(functools.partial(self._watch, who, is_watched))
 
     def relay(self, topic: str, is_wanted: bool) -> None:
         """Say whether ``on_message`` is to get one of ``RELAYED`` as well; from any thread."""
-        self._executor.create_task(self._relay, topic, is_wanted)
+        self._call(functools.partial(self._relay, topic, is_wanted))
 
     def set_value(self, name: str, value: Any) -> None:
         """Set a live parameter; from any thread. What comes of it is news of kind ``answer``."""
-        self._executor.create_task(self._set_value, name, value)
+        self._call(functools.partial(self._set_value, name, value))
+
+    def _call(self, function: Callable[[], None]) -> None:
+        """Have the thread call a function; in order, which some rclpy's tasks do not keep."""
+        self._calls.append(function)
+        self._executor.create_task(lambda: self._calls.popleft()())
 
     def _status(self) -> dict[str, Any]:
         waiting = ""
@@ -203,10 +205,7 @@ class LiveNode:
         self._follow_graph()
 
     def _relay(self, topic: str, is_wanted: bool) -> None:
-        if is_wanted:
-            self._relayed.setdefault(topic, None)
-        elif (opened := self._relayed.pop(topic, None)) is not None:
-            self._node.destroy_subscription(opened)
+        (self._relayed.add if is_wanted else self._relayed.discard)(topic)
         self._follow_graph()
 
     def _follow_graph(self) -> None:
@@ -224,74 +223,54 @@ class LiveNode:
             self._leave()
             self._found = found
             if found is not None:
-                self._meet()
+                self._parameters = ParameterClient(self._node, self.full_name, self._on_news)
         if found is not None:
             self._subscribe()
         self._on_news(self._status())
 
-    def _meet(self) -> None:
-        """Ask a node that has just been found for its parameters."""
-        name = self.full_name
-        self._get = self._node.create_client(GetParameters, f"{name}/get_parameters")
-        self._set = self._node.create_client(SetParameters, f"{name}/set_parameters")
-        self._clients = [self._get, self._set]
-        self._asked = False
-
     def _leave(self) -> None:
         """Forget the node that was watched."""
         self._unsubscribe()
-        for client in self._clients:
-            self._node.destroy_client(client)
-        self._clients, self._get, self._set = [], None, None
+        if self._parameters is not None:
+            self._parameters.close()
+            self._parameters = None
         self._figures.forget()
 
     def _subscribe(self) -> None:
-        if not self._asked and self._get.service_is_ready():
-            self._asked = True
-            request = GetParameters.Request(names=list(self._controls))
-            self._get.call_async(request).add_done_callback(self._on_values)
+        self._parameters.ask()
         if not self._watchers:
             self._unsubscribe()
             return
         base = self._found[1].rstrip("/")
-        for topic, opened in self._relayed.items():
-            if opened is None:
-                take = functools.partial(self._hand_on, topic)
-                self._relayed[topic] = self._listen(RELAYED[topic], f"{base}/{topic}", take)
-        if not self._subscriptions:
-            for kind, topic, callback in (
-                (Image, DEPTH_IMAGE, self._on_depth),
-                (PointCloud2, MARKING, self._on_marking),
-                (PointCloud2, CLEARING, self._on_clearing),
-            ):
-                self._subscriptions.append(self._listen(kind, f"{base}/{topic}", callback))
-        self._follow_camera()
+        wanted: dict[str, tuple[type, Callable]] = {
+            f"{base}/{DEPTH_IMAGE}": (Image, self._on_depth),
+            f"{base}/{MARKING}": (PointCloud2, self._on_marking),
+            f"{base}/{CLEARING}": (PointCloud2, self._on_clearing),
+        }
+        for topic in self._relayed:
+            take = functools.partial(self._hand_on, topic)
+            wanted[f"{base}/{topic}"] = (RELAYED[topic], take)
+        topic, kind = self._find_camera()
+        if topic != self._camera_topic:
+            self._camera_topic = topic
+            self._pictures.clear()
+        if topic:
+            wanted[topic] = (kind, self._on_picture)
+        self._subscriptions.follow(wanted)
 
-    def _follow_camera(self) -> None:
-        """Listen to the images that the node listens to."""
+    def _find_camera(self) -> tuple[str, type | None]:
+        """Return topic and type of the images that the node listens to; empty for none."""
         try:
             topics = image_topics_of(self._node, *self._found)
         except Exception:  # it has just gone; rclpy's kinds of error differ between releases
             topics = {}
         # The node may listen to a depth camera as well.
         topic = min(topics, key=lambda name: "depth" in name, default="")
-        if self._camera is not None and self._camera[0] != topic:
-            self._node.destroy_subscription(self._camera[1])
-            self._camera = None
-            self._pictures.clear()
-        if topic and self._camera is None:
-            self._camera = (topic, self._listen(topics[topic], topic, self._on_picture))
-
-    def _listen(self, kind: type, topic: str, callback: Callable) -> Any:
-        profile = image_profile(offer_on(self._node, topic), "auto")
-        return self._node.create_subscription(kind, topic, callback, profile)
+        return topic, topics.get(topic)
 
     def _unsubscribe(self) -> None:
-        opened = [*self._subscriptions, *([self._camera[1]] if self._camera else [])]
-        for subscription in (*opened, *filter(None, self._relayed.values())):
-            self._node.destroy_subscription(subscription)
-        self._subscriptions, self._camera = [], None
-        self._relayed = dict.fromkeys(self._relayed)
+        self._subscriptions.follow({})
+        self._camera_topic = ""
         self._pictures.clear()
         self._marking = self._clearing = None
         self._problem = ""
@@ -307,7 +286,7 @@ class LiveNode:
 
     def _on_picture(self, message: Image | CompressedImage) -> None:
         self._pictures.append(message)
-        if time.monotonic() - self._depth_s > LATE_S and self._is_due():
+        if time.monotonic() - self._depth_s > LATE_S and self._is_due("picture"):
             self._send(message, None)
 
     def _on_marking(self, message: PointCloud2) -> None:
@@ -324,19 +303,22 @@ class LiveNode:
     def _on_depth(self, message: Image) -> None:
         self._figures.take_depth()
         self._depth_s = time.monotonic()
-        if not self._is_due():
+        if not self._is_due("depth"):
             return
         same = [one for one in self._pictures if one.header.stamp == message.header.stamp]
         newest = list(self._pictures)[-1:]
         picture = (same or newest or [None])[0]
         self._send(picture, message)
 
-    def _is_due(self) -> bool:
-        """Whether the next picture may go out; half a period early still counts at 30 Hz."""
+    def _is_due(self, what: str) -> bool:
+        """Whether the next one may go out; half a period early still counts at 30 Hz.
+
+        Pictures that go out alone take no turn from the depth.
+        """
         now = time.monotonic()
-        if now - self._sent_s < 0.8 * self._period_s:
+        if now - self._sent_s[what] < 0.8 * self._period_s:
             return False
-        self._sent_s = now
+        self._sent_s[what] = now
         return True
 
     def _send(self, picture: Image | CompressedImage | None, depth: Image | None) -> None:
@@ -345,7 +327,7 @@ class LiveNode:
         self._problem = ""
         if picture is not None:
             try:
-                parts["camera"] = picture_jpeg(picture, self._camera[0])
+                parts["camera"] = picture_jpeg(picture, self._camera_topic)
             except MessageError as error:
                 self._problem = str(error)
         if depth is not None:
@@ -363,48 +345,14 @@ class LiveNode:
             confidence = None if self._marking is None else cloud_confidence(self._marking)
             self._figures.take_shares(believed, confidence)
         headers = [None if one is None else one.header for one in (picture, depth)]
-        topic = self._camera[0] if self._camera else ""
-        self._on_moment(Moment(head, parts, topic, *headers, self._pose))
+        self._on_moment(Moment(head, parts, self._camera_topic, *headers, self._pose))
 
     def _set_value(self, name: str, value: Any) -> None:
-        control = self._controls.get(name)
-        try:
-            if control is None:
-                raise SettingError(f"{name!r} is not among the parameters that can be set here")
-            parameter = control.parameter(value)
-        except SettingError as error:
-            self._answer(name, str(error))
-            return
-        if self._set is None or not self._set.service_is_ready():
-            self._answer(name, NOT_THERE)
-            return
-
-        def answered(future: Any) -> None:
-            (result,) = future.result().results
-            self._answer(name, "" if result.successful else result.reason or "refused")
-
-        request = SetParameters.Request(parameters=[parameter])
-        self._set.call_async(request).add_done_callback(answered)
-
-    def _answer(self, name: str, problem: str) -> None:
-        self._on_news({"kind": "answer", "name": name, "problem": problem})
-
-    def _on_values(self, future: Any) -> None:
-        found = zip(self._controls, future.result().values, strict=False)
-        self._tell_values({name: plain_value(value) for name, value in found})
+        if self._parameters is None:
+            self._on_news(answer(name, NOT_THERE))
+        else:
+            self._parameters.set_value(name, value)
 
     def _on_event(self, event: ParameterEvent) -> None:
-        """Take in what anybody has set."""
-        if event.node != self.full_name:
-            return
-        changes = [*event.new_parameters, *event.changed_parameters]
-        self._tell_values({one.name: plain_value(one.value) for one in changes})
-
-    def _tell_values(self, values: dict[str, Any]) -> None:
-        known = {
-            name: value
-            for name, value in values.items()
-            if name in self._controls and value is not None
-        }
-        if known:
-            self._on_news({"kind": "values", "node": self.full_name, "values": known})
+        if self._parameters is not None:
+            self._parameters.take_event(event)

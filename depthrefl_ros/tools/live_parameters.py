@@ -13,15 +13,19 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The node's parameters that may change while it works, as controls of a page."""
+"""The node's parameters that may change while it works: as controls of a page, read and set."""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.msg import Parameter, ParameterEvent, ParameterType, ParameterValue
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.node import Node
 
 from depthrefl_ros.ros.parameters import SECTIONS, Parameters
 from depthrefl_ros.settings import Changeable, Setting, SettingError, described, setting_of
@@ -33,6 +37,8 @@ _FIELDS = {
     str: (ParameterType.PARAMETER_STRING, "string_value"),
 }
 _FIELD_OF_TYPE = dict(_FIELDS.values())
+ASK_AGAIN_S = 3.0
+NOT_THERE = "there is no node to set"
 
 
 @dataclass(frozen=True)
@@ -117,3 +123,83 @@ def plain_value(value: ParameterValue) -> bool | int | float | str | None:
     """Return what a parameter message holds; None where it is not set or a list."""
     field = _FIELD_OF_TYPE.get(value.type)
     return None if field is None else getattr(value, field)
+
+
+class ParameterClient:
+    """Reads and sets the live parameters of one node; all of it in the thread that spins ours.
+
+    Args:
+        node: ours, that asks.
+        full_name: of the other node.
+        on_news: gets ``values`` and ``answer`` for JSON.
+    """
+
+    def __init__(self, node: Node, full_name: str, on_news: Callable[[dict[str, Any]], None]):
+        self._node, self._full_name, self._on_news = node, full_name, on_news
+        self._controls = live_controls()
+        self._get = node.create_client(GetParameters, f"{full_name}/get_parameters")
+        self._set = node.create_client(SetParameters, f"{full_name}/set_parameters")
+        self._asked_s = -math.inf
+        self._is_answered = False
+
+    def close(self) -> None:
+        """Forget the node."""
+        for client in (self._get, self._set):
+            self._node.destroy_client(client)
+
+    def ask(self) -> None:
+        """Ask for all values, and again while no answer has come: DDS may lose an early one."""
+        now = time.monotonic()
+        if self._is_answered or now - self._asked_s < ASK_AGAIN_S:
+            return
+        if self._get.service_is_ready():
+            self._asked_s = now
+            request = GetParameters.Request(names=list(self._controls))
+            self._get.call_async(request).add_done_callback(self._on_values)
+
+    def set_value(self, name: str, value: Any) -> None:
+        """Set a parameter; what comes of it is news of kind ``answer``."""
+        control = self._controls.get(name)
+        try:
+            if control is None:
+                raise SettingError(f"{name!r} is not among the parameters that can be set here")
+            parameter = control.parameter(value)
+        except SettingError as error:
+            self._on_news(answer(name, str(error)))
+            return
+        if not self._set.service_is_ready():
+            self._on_news(answer(name, NOT_THERE))
+            return
+
+        def answered(future: Any) -> None:
+            (result,) = future.result().results
+            problem = "" if result.successful else result.reason or "refused"
+            self._on_news(answer(name, problem))
+
+        request = SetParameters.Request(parameters=[parameter])
+        self._set.call_async(request).add_done_callback(answered)
+
+    def take_event(self, event: ParameterEvent) -> None:
+        """Take in what anybody has set."""
+        if event.node == self._full_name:
+            changes = [*event.new_parameters, *event.changed_parameters]
+            self._tell({one.name: plain_value(one.value) for one in changes})
+
+    def _on_values(self, future: Any) -> None:
+        self._is_answered = True
+        found = zip(self._controls, future.result().values, strict=False)
+        self._tell({name: plain_value(value) for name, value in found})
+
+    def _tell(self, values: dict[str, Any]) -> None:
+        known = {
+            name: value
+            for name, value in values.items()
+            if name in self._controls and value is not None
+        }
+        if known:
+            self._on_news({"kind": "values", "node": self._full_name, "values": known})
+
+
+def answer(name: str, problem: str) -> dict[str, Any]:
+    """Return the news of what came of setting a parameter; no problem is an empty text."""
+    return {"kind": "answer", "name": name, "problem": problem}
