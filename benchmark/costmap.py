@@ -95,7 +95,7 @@ class Scene:
 
 
 def read_drive(folder: RenderedFolder, engine: Engine, bundle: Bundle) -> Iterator[Scene]:
-    """Yields each frame of a drive with what the network says of it.
+    """Yield each frame of a drive with what the network says of it.
 
     Raises:
         FolderError: the folder is no drive.
@@ -157,7 +157,7 @@ class Rows:
         }
 
     def marking(self, scene: Scene, depth_m: np.ndarray, sigma_limit: float) -> np.ndarray:
-        """What the node would publish as points/marking of this depth, in the base frame."""
+        """Return what the node would publish as points/marking of this depth, in the base frame."""
         camera = scene.network_camera
         gated = apply_gates(depth_m, scene.sigma, camera, sigma_limit, self.gates)
         clouds = obstacle_clouds(
@@ -181,7 +181,7 @@ def thinned(points: np.ndarray, count: int) -> np.ndarray:
 
 
 def blur(truth_m: np.ndarray, camera: Camera, network_camera: Camera) -> np.ndarray:
-    """True depth as a network without any error but its resolution would give it.
+    """Return true depth as a network without any error but its resolution would give it.
 
     Args:
         truth_m: (H, W) float32 metres, known everywhere.
@@ -199,7 +199,7 @@ def blur(truth_m: np.ndarray, camera: Camera, network_camera: Camera) -> np.ndar
 
 
 def compare(scenes: Iterator[Scene], rows: Rows) -> dict[str, Tally]:
-    """The tally of every row over the frames of one drive."""
+    """Return the tally of every row over the frames of one drive."""
     tallies = {name: Tally() for name in ROWS}
     for scene in scenes:
         truth = all_points(scene.truth_m, scene.camera, scene.base_from_camera)
@@ -209,7 +209,7 @@ def compare(scenes: Iterator[Scene], rows: Rows) -> dict[str, Tally]:
 
 
 def total(tallies: list[dict[str, Tally]]) -> dict[str, Tally]:
-    """The sum over drives."""
+    """Return the sum over drives."""
     return {
         name: Tally(*(sum(asdict(one[name])[key] for one in tallies) for key in asdict(Tally())))
         for name in ROWS
@@ -234,7 +234,7 @@ def table(tallies: dict[str, Tally]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the benchmark; see ``--help``."""
+    """Run the benchmark; see ``--help``."""
     return run_tool(_parser(), argv, _run)
 
 
@@ -300,7 +300,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
 
 
 def _drive(path: Path) -> RenderedFolder:
-    """A drive's folder; the class itself would make a missing one."""
+    """Return a drive's folder; the class itself would make a missing one."""
     if not (path / "mounts.yaml").is_file():
         raise ToolError(f"{path}: no drive; it needs the mounts.yaml of `depthrefl render drive`")
     return RenderedFolder(path)

@@ -133,7 +133,7 @@ def _sheet(width: int, height: int) -> np.ndarray:
 
 
 def _cloud(sheet: np.ndarray, places, points: np.ndarray, truth: np.ndarray) -> None:
-    """The points in their colours, those that matter last and on top."""
+    """Return the points in their colours, those that matter last and on top."""
     false, inside = is_false(points, truth), in_view(points)
     _dots(sheet, places(points[~inside]), OUT_OF_BAND, 1)
     _dots(sheet, places(points[inside & ~false]), RIGHT, 1)
@@ -141,7 +141,7 @@ def _cloud(sheet: np.ndarray, places, points: np.ndarray, truth: np.ndarray) -> 
 
 
 def _dots(sheet: np.ndarray, places: np.ndarray, colour: tuple[int, ...], radius: int) -> None:
-    """A square dot for each place (n, 2), pixels."""
+    """Return a square dot for each place (n, 2), pixels."""
     columns, rows = np.rint(places).astype(np.int64).T
     height, width = sheet.shape[:2]
     mask = np.zeros((height, width), np.uint8)

@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def _measure(request: dict[str, Any], report: dict[str, Any]) -> None:
-    """Fills the report step by step: what came before a failure stays in it."""
+    """Fill the report step by step: what came before a failure stays in it."""
     # The monotonic clock is the same in all processes.
     started_s = request["started_s"]
     report["import_s"] = time.monotonic() - started_s
@@ -177,7 +177,7 @@ def _time(engine: Engine, frames: np.ndarray, rounds: int, seconds: float) -> di
 
 
 def peak_resident_mb() -> float:
-    """The largest resident memory that this process has had, MB (1e6 bytes).
+    """Return the largest resident memory that this process has had, MB (1e6 bytes).
 
     ``getrusage`` would count what the parent had before this program was loaded.
     """
@@ -188,7 +188,7 @@ def peak_resident_mb() -> float:
 
 
 def _gpu_memory_mb(engine: Engine) -> float | None:
-    """What the engine accounts for on the GPU, MB; CUDA's context is not in it.
+    """Return what the engine accounts for on the GPU, MB; CUDA's context is not in it.
 
     Of TensorRT: the plan, which is mostly weights, and its scratch memory. Of torch: the most that
     its allocator has reserved.

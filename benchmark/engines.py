@@ -77,7 +77,7 @@ LONGEST_REASON = 160  # characters, in the table; the JSON has all of it
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the benchmark; see ``--help``."""
+    """Run the benchmark; see ``--help``."""
     return run_tool(_parser(), argv, _run)
 
 
@@ -131,7 +131,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
 
 
 def _rows(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
-    """The report of one engine on one model after the other."""
+    """Return the report of one engine on one model after the other."""
     frames = folder / "frames.npy"
     np.save(frames, recorded_frames(RECORDING, args.frames))
     # A model is called what the command line calls it: two folders may have one name.
@@ -196,7 +196,7 @@ def _shipped(models: list[str] | None) -> list[str]:
 
 
 def _flagship(bundle: Path, size: str, frames: np.ndarray) -> str:
-    """Exports the flagship with random weights as a bundle; returns its folder.
+    """Export the flagship with random weights as a bundle; returns its folder.
 
     Raises:
         ToolError: torch, onnx or transformers is missing, the size is none, or frames are too few.
@@ -222,7 +222,7 @@ def _flagship(bundle: Path, size: str, frames: np.ndarray) -> str:
 
 
 def _measure(request: dict[str, Any], rounds: int) -> dict[str, Any]:
-    """The report of one engine; where plans are cached, of a start without and one with."""
+    """Return the report of one engine; where plans are cached, of a start without and one with."""
     load = os.getloadavg()[0]
     if not request["engine"].startswith("tensorrt"):
         return {**_process(request, rounds), "load_before": load}
@@ -240,7 +240,7 @@ def _measure(request: dict[str, Any], rounds: int) -> dict[str, Any]:
 
 
 def _process(request: dict[str, Any], rounds: int) -> dict[str, Any]:
-    """Runs ``engine_process.py`` once."""
+    """Run ``engine_process.py`` once."""
     report, asked = Path(request["report"]), Path(request["report"]).with_suffix(".request")
     report.unlink(missing_ok=True)
     asked.write_text(json.dumps({**request, "rounds": rounds, "started_s": time.monotonic()}))
@@ -270,7 +270,7 @@ COLUMNS = (
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     about = figures["machine"]
     lines = [
         f"{about['name']}, {about['cores']} cores, {' '.join(about['instructions'])}; load "

@@ -58,7 +58,7 @@ RESAMPLES = 2000  # of the bootstrap
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the benchmark; see ``--help``."""
+    """Run the benchmark; see ``--help``."""
     return run_tool(_parser(), argv, _run)
 
 
@@ -115,7 +115,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def export_flagship(path: Path, height: int, width: int) -> None:
-    """Writes the network as one ONNX file that takes bytes, as the engine does.
+    """Write the network as one ONNX file that takes bytes, as the engine does.
 
     Beside the network's own outputs it has ``neck``: (1, h, w) float32, a mean over the channels,
     so that copying an output of 64 channels is no part of the neck's time.
@@ -210,7 +210,7 @@ def measure(
 
 
 def summarise(times_ms: np.ndarray) -> dict[str, float]:
-    """The figures of one size and precision.
+    """Return the figures of one size and precision.
 
     Args:
         times_ms: (rounds, 3) float64, columns in the order of ``GRAPHS``.
@@ -237,7 +237,7 @@ def summarise(times_ms: np.ndarray) -> dict[str, float]:
 
 
 def table(figures: dict) -> str:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     about = figures["machine"]
     rows = [
         f"{about['name']}, {about['cores']} cores, {' '.join(about['instructions'])}, "

@@ -63,7 +63,7 @@ JPEG_QUALITY = (75, 95)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the benchmark; see ``--help``."""
+    """Run the benchmark; see ``--help``."""
     return run_tool(_parser(), argv, _run)
 
 
@@ -142,7 +142,7 @@ class Estimate:
 
 
 def noisy(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The image (H, W, 3) uint8 as a sensor would deliver it another time."""
+    """Return the image (H, W, 3) uint8 as a sensor would deliver it another time."""
     light = image * np.float32(np.exp(rng.normal(0.0, EXPOSURE)))
     deviation = np.sqrt(READ_NOISE**2 + SHOT_NOISE * light)
     light += rng.standard_normal(image.shape, np.float32) * deviation
@@ -225,7 +225,7 @@ def lag_frames(raw: np.ndarray, steady: np.ndarray) -> float:
 
 
 def table(figures: dict) -> str:
-    """The figures for people."""
+    """Return the figures for people."""
     flicker, drive = figures["still"]["flicker"], figures["drive"]
     lines = ["still camera: standard deviation of log depth over time, median pixel"]
     lines += [

@@ -57,7 +57,7 @@ BOXES = ((1.2, -0.3, 0.3, 0.5), (2.0, 0.5, 1.1, 1.0))  # distance, left, right, 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the benchmark; see ``--help``."""
+    """Run the benchmark; see ``--help``."""
     return run_tool(_parser(), argv, _run)
 
 
@@ -89,7 +89,7 @@ def scene(camera: Camera) -> np.ndarray:
 
 
 def steps(camera: Camera) -> dict[str, Callable[[], object]]:
-    """What is timed, by name."""
+    """Return what is timed, by name."""
     depth, settings = scene(camera), GateSettings()
     sigma, limit = np.full(depth.shape, 0.1, np.float32), 0.2
     inverse = 1.0 / depth

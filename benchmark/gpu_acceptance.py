@@ -157,7 +157,7 @@ def _wait(device: str) -> None:
 def _rows(
     args: argparse.Namespace, folder: Path, rates: dict[str, float], ends_s: float
 ) -> Iterator[dict[str, Any]]:
-    """What was measured of one engine after the other; what is most wanted comes first."""
+    """Return what was measured of one engine after the other; what is most wanted comes first."""
     opened = {}
     for name in args.models:
         try:

@@ -62,7 +62,7 @@ TRUTH_TILT_DEG = 20.0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the benchmark; see ``--help``."""
+    """Run the benchmark; see ``--help``."""
     return run_tool(_parser(), argv, _run)
 
 
@@ -115,7 +115,7 @@ def read_ups(path: Path) -> dict[str, np.ndarray]:
 
 
 def look_for_floor(images: NyuFolder, name: str, up: np.ndarray) -> dict | None:
-    """The figures of one image; None for one that shows a little floor only."""
+    """Return the figures of one image; None for one that shows a little floor only."""
     path = images.root / "floor" / f"{name}.png"
     mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if mask is None:
@@ -140,7 +140,7 @@ def look_for_floor(images: NyuFolder, name: str, up: np.ndarray) -> dict | None:
 
 
 def true_height(depth_m: np.ndarray, mask: np.ndarray, camera: Camera, up: np.ndarray) -> float:
-    """The camera's height, metres, above the plane that most labelled pixels lie on, within 3 %.
+    """Return the camera's height (m) above the plane of most labelled pixels, within 3 %.
 
     NaN where that plane has less than half of them.
     """
@@ -163,7 +163,7 @@ def true_height(depth_m: np.ndarray, mask: np.ndarray, camera: Camera, up: np.nd
 
 
 def summarise(rows: list[dict]) -> dict[str, float | int | bool]:
-    """The figures over all images."""
+    """Return the figures over all images."""
     shown = [row for row in rows if row["floor_share"]]
     hidden = [row for row in rows if not row["floor_share"]]
     if not shown:

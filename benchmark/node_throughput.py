@@ -55,7 +55,7 @@ SILENCE_S = 3.0  # after this long without a cloud the subscriber is done
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the benchmark; see ``--help``."""
+    """Run the benchmark; see ``--help``."""
     return run_tool(_parser(), argv, _run)
 
 
@@ -91,7 +91,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
 
 
 def _measure(args: argparse.Namespace, folder: Path) -> tuple[dict, dict, list]:
-    """Runs the three processes; returns the source's report, the subscriber's, and the memory."""
+    """Run the three processes; returns the source's report, the subscriber's, and the memory."""
     source_report, received_report = folder / "source.json", folder / "received.json"
     with StopRequest() as stop, Children(folder) as children:
         source = children.start(
@@ -118,7 +118,7 @@ def _measure(args: argparse.Namespace, folder: Path) -> tuple[dict, dict, list]:
 def _watch(
     node: Child, subscriber: Child, children: Children, expected_s: float, stop: StopRequest
 ) -> list[tuple[int, float]]:
-    """The node's memory over time, (time_ns, MB), until the subscriber is done."""
+    """Return the node's memory over time, (time_ns, MB), until the subscriber is done."""
     rss: list[tuple[int, float]] = []
     end = time.monotonic() + START_WITHIN_S + 2 * expected_s
     with progress(round(expected_s), "measuring", "s") as bar:
@@ -143,7 +143,7 @@ def resident_mb(pid: int) -> float:
 
 
 def summarise(source: dict, received: dict, rss: list[tuple[int, float]]) -> dict:
-    """The figures of one run.
+    """Return the figures of one run.
 
     Args:
         source: of ``camera_source --json``.

@@ -103,7 +103,7 @@ class Step:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the benchmark; see ``--help``."""
+    """Run the benchmark; see ``--help``."""
     return run_tool(_parser(), argv, _run)
 
 
@@ -282,7 +282,7 @@ def log_ratios(
     window: ReadingWindow,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """What one anchor says of a frame's depth (h, w) of the wrong scale."""
+    """Return what one anchor says of a frame's depth (h, w) of the wrong scale."""
     if anchor == "ground":
         return ground_anchor(depth_m, step.camera, mount.up_in_source, mount.translation[2])
     if anchor == "reference_points":
@@ -304,7 +304,7 @@ def sparse_points(step: Step, rng: np.random.Generator) -> np.ndarray:
 
 
 def sonar(step: Step) -> float:
-    """The distance to the nearest true surface in the sonar's cone, metres; inf without one."""
+    """Return the distance (m) to the nearest true surface in the sonar's cone; inf without one."""
     rows, columns = np.mgrid[: step.camera.height, : step.camera.width].reshape(2, -1)
     points = pixel_rays(step.camera, columns, rows) * step.truth_m.reshape(-1, 1)
     points = SONAR_POSE.inverse().apply(points[np.isfinite(points[:, 2])])
@@ -314,7 +314,7 @@ def sonar(step: Step) -> float:
 
 
 def table(rows: list[dict]) -> str:
-    """The figures as a Markdown table."""
+    """Return the figures as a Markdown table."""
     lines = [
         "| prediction | anchor | depth times | AbsRel unscaled | corrected | frames, each "
         "| frames, on average | measured | believed | verdict |",

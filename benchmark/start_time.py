@@ -59,7 +59,7 @@ IMPORT_LINE = re.compile(r"^import time:\s+(\d+) \|\s+\d+ \|\s*(\S+)", re.MULTIL
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the benchmark; see ``--help``."""
+    """Run the benchmark; see ``--help``."""
     return run_tool(_parser(), argv, _run)
 
 
@@ -155,13 +155,13 @@ def _start(parameters: tuple[str, ...], folder: Path, trace: str, stop: StopRequ
 
 
 def cpu_seconds(pid: int) -> float:
-    """What a process has computed so far, in user and system mode, on all CPUs (``man 5 proc``)."""
+    """Return the CPU time of a process so far, user and system (``man 5 proc``)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def import_seconds(output: str) -> float:
-    """What all imports took together.
+    """Return what all imports took together.
 
     Args:
         output: of a process with PYTHONPROFILEIMPORTTIME set, other lines between.

@@ -28,7 +28,7 @@ from depthrefl_ros.engine.bundle import Bundle
 
 
 def copy_bundle(folder: Path, files: dict[str, bytes]) -> Bundle:
-    """A copy in ``folder`` with these files' contents replaced, their hashes with them."""
+    """Return a copy in ``folder`` with these files' contents replaced, their hashes with them."""
     shipped = Bundle.load("indoor_tiny")
     shutil.copytree(shipped.folder, folder)
     text = (shipped.folder / "model.yaml").read_text()
@@ -41,12 +41,12 @@ def copy_bundle(folder: Path, files: dict[str, bytes]) -> Bundle:
 
 
 def whole_onnx(path: Path) -> bytes:
-    """The network of an ONNX file with its weights in it."""
+    """Return the network of an ONNX file with its weights in it."""
     return onnx.load(path).SerializeToString()
 
 
 def onnx_with_wrong_weights(path: Path) -> bytes:
-    """The network with one early tensor, its first depthwise convolution's, times 1.5."""
+    """Return the network with one early tensor, its first depthwise convolution's, times 1.5."""
     model = onnx.load(path)
     kernels = [tensor for tensor in model.graph.initializer if len(tensor.dims) == 4]
     kernel = next(tensor for tensor in kernels if tensor.dims[1] == 1)

@@ -34,7 +34,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def find_chromium() -> str | None:
-    """The browser that is installed; CHROMIUM names another."""
+    """Return the browser that is installed; CHROMIUM names another."""
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
@@ -103,7 +103,7 @@ class Chromium:
         await self.wait_for("location.protocol === 'http:' && document.readyState === 'complete'")
 
     async def value(self, expression: str) -> Any:
-        """The value of a JavaScript expression; promises are awaited."""
+        """Return the value of a JavaScript expression; promises are awaited."""
         found = await self._call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
@@ -111,7 +111,7 @@ class Chromium:
         return found["result"].get("value")
 
     async def wait_for(self, expression: str, seconds: float = 15.0) -> Any:
-        """The first value of an expression that is true."""
+        """Return the first value of an expression that is true."""
         end = time.monotonic() + seconds
         while True:
             found = await self.value(expression)

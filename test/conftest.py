@@ -55,7 +55,7 @@ class RunningProcess:
         return self.log.read_text(encoding="utf-8")
 
     def stop(self, *signals: int, timeout: float = 10.0) -> int:
-        """Sends the signals, one after the other, and returns the exit code."""
+        """Send the signals, one after the other, and return the exit code."""
         for number in signals or (signal.SIGTERM,):
             self.process.send_signal(number)
             time.sleep(0.02)
@@ -78,7 +78,7 @@ class Peer:
         self._executor.add_node(self.node)
 
     def collect(self, kind, topic: str, qos=10) -> list:
-        """A list that every message on the topic is appended to."""
+        """Return a list that every message on the topic is appended to."""
         messages: list = []
         self.node.create_subscription(kind, topic, messages.append, qos)
         return messages
@@ -145,7 +145,7 @@ def one_torch_thread():
 
 @pytest.fixture(scope="session")
 def without_torch(tmp_path_factory) -> dict[str, str]:
-    """An environment in which importing torch fails."""
+    """Return an environment in which importing torch fails."""
     folder = tmp_path_factory.mktemp("without_torch")
     (folder / "torch.py").write_text("raise ImportError('torch is not here')\n")
     return {"PYTHONPATH": str(folder)}

@@ -77,7 +77,7 @@ class StandInCuda:
         return getattr(self._current, "device", 0)
 
     def enqueue(self, work):
-        """Puts work on the one stream, or into the graph that is being captured."""
+        """Put work on the one stream, or into the graph that is being captured."""
         (self._queue if self._recording is None else self._recording).append(work)
 
     def cudaGetDeviceCount(self):

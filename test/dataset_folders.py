@@ -25,7 +25,7 @@ import yaml
 
 
 def write_plain_folder(root: Path, count: int = 3, size: tuple[int, int] = (48, 64)) -> Path:
-    """A plain folder of ``count`` images; depth falls from 4 m at the top to 1 m at the bottom."""
+    """Return a folder of ``count`` images; depth falls from 4 m at the top to 1 m below."""
     (root / "rgb").mkdir(parents=True)
     (root / "depth").mkdir()
     height, width = size
@@ -49,7 +49,7 @@ def write_plain_folder(root: Path, count: int = 3, size: tuple[int, int] = (48, 
 
 
 def write_nyu_folder(root: Path, count: int = 2) -> Path:
-    """An NYU folder with ``list.txt``: white border, red inside, depth step equal to column / 4."""
+    """Return an NYU folder with ``list.txt``: white border, red inside, depth steps column / 4."""
     (root / "rgb").mkdir(parents=True)
     (root / "depth").mkdir()
     image = np.full((480, 640, 3), 255, np.uint8)
@@ -105,7 +105,7 @@ def write_kitti(root: Path, frames: tuple[int, ...] = (5, 6)) -> Path:
 
 
 def write_tum(root: Path) -> Path:
-    """A TUM sequence of 640x480: three colour images, depth of 1.5 m for the first two."""
+    """Return a TUM sequence of 640x480: three colour images, depth of 1.5 m for the first two."""
     (root / "rgb").mkdir(parents=True)
     (root / "depth").mkdir()
     lists = {"rgb": ["# color images", "# timestamp filename"], "depth": ["# depth maps"]}

@@ -48,7 +48,7 @@ def png_rows(png: bytes) -> np.ndarray:
 
 
 def subscriber(data: bytes, encoding: str) -> np.ndarray:
-    """What compressed_depth_image_transport's subscriber hands on of such a message."""
+    """Return what compressed_depth_image_transport's subscriber hands on of such a message."""
     _method, a, b = struct.unpack("<iff", data[:12])
     plane = png_rows(data[12:])
     if encoding == "16UC1":

@@ -76,7 +76,7 @@ def image(number: int, frame: str, pixels: np.ndarray, encoding: str) -> Image:
 
 
 def lidar_cloud(odom_from_lidar: Pose) -> PointCloud2:
-    """A turn of 16 rings, in the lidar's frame: x ahead, z up."""
+    """Return a turn of 16 rings, in the lidar's frame: x ahead, z up."""
     around, up = np.meshgrid(np.linspace(-np.pi, np.pi, 720), np.radians(np.linspace(-15, 15, 16)))
     rays = [np.cos(up) * np.cos(around), np.cos(up) * np.sin(around), np.sin(up)]
     directions = np.stack(rays, -1).reshape(-1, 3)
@@ -111,7 +111,7 @@ class Drive:
         return odometry(number * PERIOD_NS / 1e9) @ BASE_FROM_COLOUR
 
     def true_depth(self, number: int) -> np.ndarray:
-        """What the colour camera saw."""
+        """Return what the colour camera saw."""
         return room_depth(self.colour_pose(number), BOXES, COLOUR)
 
     def write(self, path: Path) -> Path:

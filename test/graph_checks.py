@@ -26,7 +26,7 @@ def shape_of(value):
 
 
 def faults(model, bins):
-    """What a graph must not have: what engines do slowly or not at all, and wide planes."""
+    """Return what a graph must not have: what engines do slowly or not at all, and wide planes."""
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     height, width = shape_of(graph.input[0])[1:3]
     found = [

@@ -39,7 +39,7 @@ MODULE = "depthrefl_ros.ros.node"
 
 
 def scene() -> np.ndarray:
-    """A picture with smooth structure: (HEIGHT, WIDTH, 3) uint8."""
+    """Return a picture with smooth structure: (HEIGHT, WIDTH, 3) uint8."""
     coarse = np.random.default_rng(5).integers(0, 255, (6, 8, 3), np.uint8)
     return cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 
@@ -78,7 +78,7 @@ class Harness(Peer):
         self.images.publish(image)
 
     def values(self) -> dict[str, str]:
-        """The newest diagnostic's values, its level and message beside them."""
+        """Return the newest diagnostic's values, its level and message beside them."""
         if not self.arrays:
             return {}
         (status,) = self.arrays[-1].status
@@ -102,7 +102,7 @@ class Harness(Peer):
         return answer.current_state.label
 
     def set(self, name: str, value) -> str:
-        """Sets a parameter; returns the reason of a refusal, or nothing."""
+        """Set a parameter; returns the reason of a refusal, or nothing."""
         types = {
             bool: ("bool_value", ParameterType.PARAMETER_BOOL),
             int: ("integer_value", ParameterType.PARAMETER_INTEGER),
@@ -116,7 +116,7 @@ class Harness(Peer):
         return "" if result.successful else result.reason or "refused"
 
     def next_of(self, messages: list, send=None):
-        """The first message that comes after a frame sent now."""
+        """Return the first message that comes after a frame sent now."""
         seen = self.stamp
         newer = lambda: [one for one in messages if one.header.stamp.sec > seen]  # noqa: E731
         assert self.spin_until(newer, do=send or self.send), self.values()

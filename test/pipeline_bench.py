@@ -96,7 +96,7 @@ class Bench:
         self.estimator.engine = self._engines[fails]
 
     def set(self, **changes):
-        """Settings of the frames that come from now on."""
+        """Return settings of the frames that come from now on."""
         self.settings = FrameSettings.of(changed(Parameters(), changes), BUNDLE)
 
     def give_camera(self, width=WIDTH, height=HEIGHT):
@@ -118,7 +118,7 @@ class Bench:
         return self.diagnostics.counts()
 
     def newest(self, seconds: int) -> dict:
-        """The messages with this stamp, by topic; each topic must have one."""
+        """Return the messages with this stamp, by topic; each topic must have one."""
 
         def of_stamp(messages):
             return [one for one in messages if one.header.stamp.sec == seconds]

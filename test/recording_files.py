@@ -74,7 +74,7 @@ def info_message(number: int) -> CameraInfo:
 
 
 def write_recording(path: Path, topics: dict[str, list]) -> Path:
-    """Writes messages by topic, in the order of their stamps."""
+    """Write messages by topic, in the order of their stamps."""
     writer = RecordingWriter(path)
     for topic, messages in topics.items():
         writer.add_topic(topic, f"sensor_msgs/msg/{type(messages[0]).__name__}")
@@ -88,7 +88,7 @@ def write_recording(path: Path, topics: dict[str, list]) -> Path:
 
 
 def camera_recording(path: Path, count: int, compressed: bool = True, truth_m: float = 0) -> Path:
-    """A camera's images and camera info, and truth that is everywhere ``truth_m``, if given."""
+    """Return a camera's images and camera info, and truth of ``truth_m`` everywhere, if given."""
     numbers = range(count)
     images = [jpeg_message(n) if compressed else image_message(n) for n in numbers]
     topics = {
@@ -101,7 +101,7 @@ def camera_recording(path: Path, count: int, compressed: bool = True, truth_m: f
 
 
 def image_folder(path: Path, count: int, with_intrinsics: bool = True) -> Path:
-    """A plain folder, ``rgb/NNNN.png``, with intrinsics of its own for every image."""
+    """Return a plain folder, ``rgb/NNNN.png``, with intrinsics of its own for every image."""
     (path / "rgb").mkdir(parents=True)
     cameras = {}
     for number in range(count):

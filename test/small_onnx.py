@@ -22,7 +22,7 @@ from onnx import TensorProto, helper
 
 
 def network_file(path, nodes, batch="batch"):
-    """A small network from bytes to one plane."""
+    """Return a small network from bytes to one plane."""
     images = helper.make_tensor_value_info("images", TensorProto.UINT8, [batch, 8, 8, 3])
     depth = helper.make_tensor_value_info("depth", TensorProto.FLOAT, None)
     graph = helper.make_graph(nodes, "network", [images], [depth])

@@ -45,7 +45,7 @@ def ramp_sample(height: int = 150, width: int = 200) -> Sample:
 
 
 def places(image: np.ndarray) -> np.ndarray:
-    """The source (x, y) that each pixel of a ramp's view shows."""
+    """Return the source (x, y) that each pixel of a ramp's view shows."""
     return image[..., :2].astype(float)
 
 

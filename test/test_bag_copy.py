@@ -38,7 +38,7 @@ ADDED = serialize_message(info_message(7))
 
 
 def copied(source, target):
-    """Copies everything, with one message on a topic of its own beside every message."""
+    """Copy everything, with one message on a topic of its own beside every message."""
     with copy_of(source, target) as copy:
         copy.add_topic("/added", INFO)
         seen = []

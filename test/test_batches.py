@@ -121,7 +121,7 @@ def test_batches_that_cannot_be_are_refused(dataset):
 
 
 def with_depths(root, depths_m):
-    """A plain folder whose image i is a wall at ``depths_m[i]``; 0 is unknown depth."""
+    """Return a plain folder whose image i is a wall at ``depths_m[i]``; 0 is unknown depth."""
     write_plain_folder(root, count=len(depths_m))
     for index, depth_m in enumerate(depths_m):
         depth_mm = np.full((48, 64), round(1000 * depth_m), np.uint16)

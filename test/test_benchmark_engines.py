@@ -49,7 +49,7 @@ def run_benchmark(name: str, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """The figures and the Markdown of a short run on the small model."""
+    """Return the figures and the Markdown of a short run on the small model."""
     folder = tmp_path_factory.mktemp("engines")
     figures, markdown = folder / "engines.json", folder / "engines.md"
     options = ["--models", "indoor_tiny", "--flagship", "10x10", "--frames", "3"]

@@ -31,7 +31,7 @@ def step(column: int, near: float = 1.0, far: float = 2.0) -> np.ndarray:
 
 
 def by_loops(depth: np.ndarray, truth: np.ndarray) -> float:
-    """The definition, pixel by pixel."""
+    """Return the definition, pixel by pixel."""
     total = 0.0
     for threshold, weight in zip(THRESHOLDS, WEIGHTS, strict=True):
         precision, recall = [], []

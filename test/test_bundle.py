@@ -29,14 +29,14 @@ SIZE = f"{HEIGHT}, {WIDTH}"
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of the shipped bundle that a test may damage."""
+    """Return a copy of the shipped bundle that a test may damage."""
     folder = tmp_path / "model"
     shutil.copytree(Bundle.load("indoor_tiny").folder, folder)
     return folder
 
 
 def change_golden(folder, **arrays):
-    """Replaces arrays of ``golden.npz``; its hash is right again."""
+    """Replace arrays of ``golden.npz``; its hash is right again."""
     path = folder / "golden.npz"
     np.savez(path, **{**dict(np.load(path)), **arrays})
     files = yaml.safe_load((folder / "model.yaml").read_text())["files"]
@@ -89,7 +89,7 @@ def test_the_shipped_bundles_hold_their_weights_once():
 
 
 def as_format_1(folder):
-    """Turns a copy of a shipped bundle into what the first format was."""
+    """Turn a copy of a shipped bundle into what the first format was."""
     path = folder / "model.yaml"
     description = yaml.safe_load(path.read_text())
     for name in ("kind", "input", "outputs", "focal_px", "commercial", "source", "sources"):
@@ -112,7 +112,7 @@ def test_format_1_is_read_as_canonical(copy):
 
 
 def as_relative(folder, **more):
-    """Turns a copy into a bundle of somebody else's relative network."""
+    """Turn a copy into a bundle of somebody else's relative network."""
     description = yaml.safe_load((folder / "model.yaml").read_text())
     for name in ("architecture", "focal_px", "calibration"):
         del description[name]

@@ -121,7 +121,7 @@ class StandIn:
 
 @pytest.fixture
 def started(ros):
-    """Starts the node with ROS arguments, in this process, with a thread of its own."""
+    """Start the node with ROS arguments, in this process, with a thread of its own."""
     executor, stopping = SingleThreadedExecutor(), threading.Event()
     nodes = []
 
@@ -150,7 +150,7 @@ def started(ros):
 
 
 def ros_arguments(name, transport) -> list[str]:
-    """What depthrefl.launch.py makes of the recipe's arguments."""
+    """Return what depthrefl.launch.py makes of the recipe's arguments."""
     given = {**RECIPES[name].launch_arguments(), "image_transport": transport}
     arguments = ["-r", f"image:={given['image_topic']}"]
     arguments += ["-r", f"camera_info:={given['camera_info_topic']}"]

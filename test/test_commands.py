@@ -41,7 +41,7 @@ NEEDS = {
 
 
 def run(*arguments: str, blocked: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-    """Runs the command line in a process in which some modules cannot be imported."""
+    """Run the command line in a process in which some modules cannot be imported."""
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
         "import runpy; sys.argv = ['depthrefl', *sys.argv[1:]]\n"

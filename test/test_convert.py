@@ -81,7 +81,7 @@ def frames():
 
 
 def authors_plane(path, name, images):
-    """The output as the family's own code computes it: (n, H, W), at the output's size."""
+    """Return the output as the family's own code computes it: (n, H, W), at the output's size."""
     look = FAMILIES[name]
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     pixels = normalised(images, look.get("takes", "imagenet"))
@@ -283,7 +283,7 @@ def test_canonical_metres_are_scaled_by_the_cameras_focal_length(tmp_path, frame
 
 
 def broken_network(path, kind):
-    """A network whose output is zero, constant, NaN, or does not hang on its input."""
+    """Return a network whose output is zero, constant, NaN, or does not hang on its input."""
     nodes = [helper.make_node("ReduceMean", ["image", "axes"], ["grey"], keepdims=1)]
     number = {"zero": 0.0, "constant": 0.0, "nan": np.nan, "same": 0.0}[kind]
     added = np.full((1, 1, *SIZE), 2.0 if kind == "constant" else 0.0, np.float32)

@@ -56,7 +56,7 @@ BOXES = [
 
 
 def scene(truth: np.ndarray) -> costmap.Scene:
-    """The scene as a network with no error but its resolution sees it, and sure of itself."""
+    """Return the scene as a network sees it that errs by its resolution only, sure of itself."""
     shape = (NETWORK.height, NETWORK.width)
     return costmap.Scene(
         truth_m=truth,
@@ -71,7 +71,7 @@ def scene(truth: np.ndarray) -> costmap.Scene:
 
 
 def recorded_drive(folder: RenderedFolder, every: int) -> RenderedFolder:
-    """The shipped recording as a drive: a robot's way through a corridor, with exact truth."""
+    """Return the shipped recording as a drive: a way through a corridor, with exact truth."""
     truth, mounts, first_ns = find_truth(RECORDING), {}, None
     for index, frame in enumerate(open_source(RECORDING, Intrinsics()).frames()):
         first_ns = frame.stamp_ns if first_ns is None else first_ns

@@ -35,7 +35,7 @@ from depthrefl_ros.training.datasets import open_dataset
 
 @pytest.fixture(scope="module")
 def drive(tmp_path_factory):
-    """A drive with a depth camera beside the colour camera, and a lidar."""
+    """Return a drive with a depth camera beside the colour camera, and a lidar."""
     description = Drive(with_lidar=True)
     return description, description.write(tmp_path_factory.mktemp("drive") / "drive.mcap")
 

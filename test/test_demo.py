@@ -71,7 +71,7 @@ def run_demo(*arguments: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """The demo's folder, output and report for a small recording with truth."""
+    """Return the demo's folder, output and report for a small recording with truth."""
     folder = tmp_path_factory.mktemp("demo")
     source = camera_recording(folder / "drive.mcap", FRAMES, truth_m=TRUTH_M)
     done = run_demo(

@@ -40,7 +40,7 @@ def foxglove() -> dict:
 
 
 def looks_from(view: dict) -> tuple[float, float, float]:
-    """The direction of RViz's orbit camera from its focal point; the frame's z is upright."""
+    """Return the direction of RViz's orbit camera from its focal point; z is upright."""
     yaw, pitch = view["Yaw"], view["Pitch"]
     side = math.cos(pitch)
     return math.cos(yaw) * side, math.sin(yaw) * side, math.sin(pitch)

@@ -66,7 +66,7 @@ def true_depth(rays: np.ndarray) -> np.ndarray:
 
 
 def render(rays: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """The plane with a picture on it, painted so that it looks like a room from the lens."""
+    """Return the plane with a picture on it, painted so that it looks like a room from the lens."""
     u, v = np.moveaxis(rays[..., :2].astype(np.float32), -1, 0) * TEXTURE_FOCAL
     u, v = u + (NETWORK[0] - 1) / 2, v + (NETWORK[1] - 1) / 2
     return cv2.remap(picture, u, v, cv2.INTER_CUBIC, None, cv2.BORDER_REFLECT_101)

@@ -47,7 +47,7 @@ def torchrun(*arguments: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def data(tmp_path):
-    """A plain folder in which some images have much less truth than others."""
+    """Return a plain folder in which some images have much less truth than others."""
     root = write_plain_folder(tmp_path / "plain", count=4)
     for name in ("0001", "0002"):
         depth_mm = cv2.imread(str(root / "depth" / f"{name}.png"), cv2.IMREAD_UNCHANGED)

@@ -33,7 +33,7 @@ OF_ROS_BASE = {"rclpy", "sensor_msgs", "std_msgs", "geometry_msgs", "lifecycle_m
 
 
 def instructions(name: str) -> list[tuple[str, str]]:
-    """The instructions of a Dockerfile, continued lines joined."""
+    """Return the instructions of a Dockerfile, continued lines joined."""
     lines = [one for one in (FOLDER / name).read_text().splitlines() if not one.startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ")
     return [tuple(line.split(None, 1)) for line in joined.splitlines() if line.strip()]

@@ -72,7 +72,7 @@ def key():
 
 @pytest.fixture
 def slow_build(cache, key):
-    """Builds last until ``release``: the child waits for another process that builds the same."""
+    """Build last until ``release``: the child waits for another process that builds the same."""
     lock = FileLock(str(cache.path(key).with_suffix(".lock")))
     lock.acquire()
     yield lock
@@ -81,7 +81,7 @@ def slow_build(cache, key):
 
 @pytest.fixture
 def start(ros, tmp_path, without_torch):
-    """Starts a node, with a module of its own in front of all others; it ends with the test."""
+    """Start a node, with a module of its own in front of all others; it ends with the test."""
     harnesses = []
 
     def start(*parameters: str, module: str = "", source: str = "") -> Harness:
@@ -116,7 +116,7 @@ def says(harness, text: str) -> bool:
 
 
 def assert_works(harness, complaint: str) -> None:
-    """The node fell back to OpenVINO, and says so."""
+    """Check that the node fell back to OpenVINO, and says so."""
     assert harness.spin_until(lambda: harness.depth, 30, do=harness.send), harness.process.output()
     assert depth_of(harness.depth[-1]).size
     assert says(harness, complaint), harness.values()
@@ -238,7 +238,7 @@ def diagnostics():
 
 @pytest.fixture
 def open_in_background(cache, diagnostics, caplog):
-    """Starts a search; what it finds is closed with the test."""
+    """Start a search; what it finds is closed with the test."""
     caplog.set_level(logging.INFO)
     opened = []
 
@@ -265,7 +265,7 @@ def told(diagnostics) -> dict[str, str]:
 
 
 def end(opening, within_s=20.0):
-    """What was found."""
+    """Return what was found."""
     end_s = time.monotonic() + within_s
     while not opening.has_ended:
         assert time.monotonic() < end_s

@@ -50,14 +50,14 @@ def picture(bundle):
 
 
 def plain(**changes) -> EstimatorSettings:
-    """Settings that gate nothing."""
+    """Return settings that gate nothing."""
     nothing = {"edge_ratio": 0.0, "max_grazing_angle_deg": 0.0}
     return EstimatorSettings(**{**nothing, "min_range_m": 0.0, "max_range_m": 1e3, **changes})
 
 
 @pytest.fixture
 def estimate(engine, bundle):
-    """A frame all the way; ``correct`` takes the prediction and returns the depth to believe."""
+    """Estimate a frame; ``correct`` takes the prediction and returns the depth to believe."""
 
     def run(frame, with_colour=False, correct=lambda one: one.depth_m, timer=None, **changes):
         settings = plain(**changes)
@@ -173,7 +173,7 @@ def test_a_correction_comes_between_prediction_and_gates(estimate, picture):
 
 @pytest.fixture
 def half_hidden(picture):
-    """A wide picture, which the network sees padded, whose lower half is the robot itself."""
+    """Return a wide picture, seen padded by the network; its lower half is the robot itself."""
     pad = HEIGHT // 8  # rows above and below in the network's input
     wide = np.ascontiguousarray(picture[pad:-pad].repeat(2, axis=0).repeat(2, axis=1))
     height, width = wide.shape[:2]

@@ -40,7 +40,7 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def rooms(tmp_path_factory) -> Path:
-    """A plain folder of twelve images: two blocks."""
+    """Return a plain folder of twelve images: two blocks."""
     return write_plain_folder(tmp_path_factory.mktemp("data") / "rooms", count=12)
 
 
@@ -49,7 +49,7 @@ def evaluate(*arguments: object) -> int:
 
 
 def error_of(capsys, *arguments: object) -> str:
-    """The one line that the command ends with on bad input."""
+    """Return the one line that the command ends with on bad input."""
     assert evaluate(*arguments) == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1 and error.startswith("depthrefl evaluate: error: ")

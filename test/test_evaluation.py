@@ -48,7 +48,7 @@ def evaluate(answer: np.ndarray, samples: list[Sample], protocol: Protocol | Non
 
 
 def answering(depth_c: np.ndarray):
-    """A network that always answers with this canonical depth (h, w)."""
+    """Return a network that always answers with this canonical depth (h, w)."""
 
     def infer(images: np.ndarray) -> dict[str, np.ndarray]:
         assert images.dtype == np.uint8 and images.shape[1:] == (SIZE[1], SIZE[0], 3)

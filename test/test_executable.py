@@ -37,7 +37,7 @@ from depthrefl_ros.ros.executable import LAST_RESORT_S, doubtful_arguments
 
 @pytest.fixture
 def spoiled_bundles(tmp_path):
-    """Copies of the shipped bundle, each wrong in its own way."""
+    """Return copies of the shipped bundle, each wrong in its own way."""
     shipped = Bundle.load("indoor_tiny").folder
     truncated, other_version = tmp_path / "truncated", tmp_path / "other_version"
     for folder in (truncated, other_version):
@@ -179,7 +179,7 @@ def test_without_ros_one_line_says_what_is_missing_and_help_is_there():
 
 @pytest.fixture
 def doubts_of(peer, tmp_path):
-    """What is doubtful about arguments, by the node ``/front/depthrefl``."""
+    """Return what is doubtful about arguments, by the node ``/front/depthrefl``."""
     import rclpy
 
     node = rclpy.create_node("depthrefl", namespace="/front")

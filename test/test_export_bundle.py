@@ -76,7 +76,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run, images, tmp_path_factory):
-    """The bundle of the run, and the report of its export; exporting takes long."""
+    """Return the bundle of the run, and the report of its export; exporting takes long."""
     target = tmp_path_factory.mktemp("bundles") / "my_model"
     report = target.with_name("report.json")
     assert main([str(run), str(target), "--golden", *images, "--json", str(report)]) == 0

@@ -35,7 +35,7 @@ FOLDER = Path(__file__).parent / "data" / "fields_of_view"
 
 
 def shared_part(plane: np.ndarray) -> np.ndarray:
-    """The middle of the 90 degree view, which the 50 degree view shows."""
+    """Return the middle of the 90 degree view, which the 50 degree view shows."""
     share = np.tan(np.radians(25)) / np.tan(np.radians(45))
     height, width = plane.shape
     y, x = round(height * (1 - share) / 2), round(width * (1 - share) / 2)

@@ -43,7 +43,7 @@ HOLES = {
 
 
 def network(seed: int, bias=0.1, scale=0.75) -> np.ndarray:
-    """The truth as a network has it: soft edges, and an error that changes over the image."""
+    """Return the truth as a network has it: soft edges, an error that changes over the image."""
     rng = np.random.default_rng(seed)
     field = cv2.resize(rng.normal(0, bias, (5, 6)), (256, 192), interpolation=cv2.INTER_CUBIC)
     soft = 1.0 / cv2.GaussianBlur(1.0 / TRUTH, (0, 0), 1.2)

@@ -61,7 +61,7 @@ def flagship():
 
 
 def at_size(model: DepthModel, height: int, width: int) -> DepthModel:
-    """The same weights, which do not depend on the size, for images of another."""
+    """Return the same weights, which do not depend on the size, for images of another."""
     other = copy.copy(model)
     other.config = replace(model.config, height=height, width=width)
     return other

@@ -38,7 +38,7 @@ WHOLE_S = 6.0  # more than any verdict takes
 
 
 def watched(depths, mounts, scale_error=MODEL_ERROR, check=None, camera=CAMERA):
-    """The health of every frame."""
+    """Return the health of every frame."""
     check = check or FloorCheck()
     return [
         check.update(depth, camera, Pose.from_mount(**mount), scale_error, index * PERIOD_S)
@@ -47,7 +47,7 @@ def watched(depths, mounts, scale_error=MODEL_ERROR, check=None, camera=CAMERA):
 
 
 def stand(offset_m: float, scale: float = 1.0, scale_error=MODEL_ERROR, **mount):
-    """A still camera with exact depth times a factor, its floor at offset_m of z = 0."""
+    """Return a still camera with exact depth times a factor, its floor at offset_m of z = 0."""
     believed = {**MOUNT, **mount}
     true = {**believed, "height_m": believed["height_m"] - offset_m}
     depth = room_depth(Pose.from_mount(**true)) * np.float32(scale)
@@ -112,7 +112,7 @@ def test_a_trusted_scale_shows_smaller_offsets():
 
 @pytest.fixture(scope="module")
 def drive():
-    """The shipped recording through the shipped network."""
+    """Return the shipped recording through the shipped network."""
     return list(read_steps(str(RECORDING), "indoor_tiny", "openvino", 1000))
 
 

@@ -93,7 +93,7 @@ class Hub:
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A Hub of one repository, and an empty cache."""
+    """Return a Hub of one repository, and an empty cache."""
     hub = Hub()
 
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -67,7 +67,7 @@ def converted(tmp_path_factory):
 
 
 def public_planes(name, domain, source, images):
-    """The network's planes for bytes (n, H, W, 3), by the public class and its processor."""
+    """Return the network's planes for bytes (n, H, W, 3), by the public class and its processor."""
     processor = json.loads((source / "preprocessor_config.json").read_text())
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
     if processor.get("do_rescale", True):

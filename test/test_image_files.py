@@ -47,7 +47,7 @@ def encoded(suffix: str) -> bytes:
 
 
 def with_exif(jpeg: bytes, orientation: int, thumbnail: bytes = b"") -> bytes:
-    """The JPEG with an orientation tag, and anything behind it in the same segment."""
+    """Return the JPEG with an orientation tag, and anything behind it in the same segment."""
     tag = bytes([1, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0])
     body = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + tag + bytes(4) + thumbnail
     return jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]

@@ -40,7 +40,7 @@ COLOURS = {"rgb8": "rgb", "bgr8": "bgr", "rgba8": "rgba", "bgra8": "bgra"}
 
 
 def image_message(encoding, pixels, step=None, big_endian=False):
-    """An Image with rows of ``pixels`` bytes padded to ``step`` with a byte that is in no pixel."""
+    """Return an Image with rows of ``pixels`` bytes padded to ``step`` with a byte of no pixel."""
     rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(pixels.shape[0], -1)
     step = step or rows.shape[1]
     padded = np.full((rows.shape[0], step), 255, np.uint8)
@@ -107,7 +107,7 @@ def test_yuv_which_old_cv_bridge_does_not_know(encoding, code, padding):
 
 
 def bayer_mosaic(pattern, colour_bgr, dtype=np.uint8):
-    """What a sensor of this pattern sees of one even colour."""
+    """Return what a sensor of this pattern sees of one even colour."""
     plane = {"r": colour_bgr[2], "g": colour_bgr[1], "b": colour_bgr[0]}
     mosaic = np.empty((HEIGHT, WIDTH), dtype)
     for index, letter in enumerate(pattern):
@@ -197,7 +197,7 @@ def colours() -> np.ndarray:
 
 
 def planes_message(encoding: str, bgr: np.ndarray, padding: int = 0) -> Image:
-    """The picture as a plane of brightness and one of colour."""
+    """Return the picture as a plane of brightness and one of colour."""
     height, width = bgr.shape[:2]
     i420 = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420).reshape(-1)
     size = height * width

@@ -106,7 +106,7 @@ ATTENTION = re.compile(r"backbone\.encoder\.layer\.(\d+)\.attention\.attention\.
 
 
 def authors_name(public, rules, within):
-    """The name in the authors' file of one tensor, which is none of query, key and value."""
+    """Return the name in the authors' file of one tensor, which is none of query, key and value."""
     for pattern, own in rules:
         found = re.fullmatch(pattern, public)
         if found:
@@ -119,7 +119,7 @@ def authors_name(public, rules, within):
 
 
 def authors_file(public, rules, within, blocks):
-    """What a file lists, from the public tensors; attention's three in one as timm has them."""
+    """Return what a file lists, from the public tensors; attention in one as timm has it."""
     own, attention = {}, {}
     for name, tensor in public.items():
         part = ATTENTION.match(name)

@@ -68,7 +68,7 @@ def load_launch_file(path=LAUNCH_FILE):
 
 
 def entities(path=LAUNCH_FILE, **arguments):
-    """The nodes that the launch file starts with these arguments, and what it says."""
+    """Return the nodes that the launch file starts with these arguments, and what it says."""
     module = load_launch_file(path)
     context = launch.LaunchContext()
     for name, (default, _) in module.ARGUMENTS.items():
@@ -82,7 +82,7 @@ def entities(path=LAUNCH_FILE, **arguments):
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """An ament prefix in which the package looks installed, its executable running this tree."""
+    """Return an ament prefix with the package as installed, its executable running this tree."""
     install(tmp_path, "depthrefl_ros", "depthrefl_node", "-m depthrefl_ros.ros.executable")
     (tmp_path / "share/depthrefl_ros").symlink_to(ROOT)
     monkeypatch.setenv(
@@ -91,7 +91,7 @@ def installed(tmp_path, monkeypatch):
 
 
 def install(prefix, package, executable, python_arguments):
-    """Puts a package with one executable, which is Python with these arguments, into a prefix."""
+    """Put a package with one executable, which is Python with these arguments, into a prefix."""
     index = prefix / "share/ament_index/resource_index/packages"
     index.mkdir(parents=True, exist_ok=True)
     (index / package).touch()
@@ -135,7 +135,7 @@ def nav2_installed(installed, tmp_path):
 
 
 def stand_ins(output):
-    """What the stand-ins have said so far, by the node's name."""
+    """Return what the stand-ins have said so far, by the node's name."""
     said = [json.loads(line.split("STAND_IN ", 1)[1]) for line in output.splitlines()
             if "STAND_IN " in line]  # fmt: skip
     return {one["node"]: one for one in said}
@@ -176,7 +176,7 @@ class RunningLaunch:
         return self._log.read_text()
 
     def wait(self, seconds: float) -> int:
-        """Waits until it ends by itself, and returns the exit code."""
+        """Wait until it ends by itself, and return the exit code."""
         try:
             return self._process.wait(seconds)
         finally:
@@ -216,7 +216,7 @@ def test_rviz_only_where_asked_for_and_installed(installed, tmp_path):
 
 
 def texts(node):
-    """The plain arguments that a node is started with."""
+    """Return the plain arguments that a node is started with."""
     return [one[0].text for one in node.cmd[1:]
             if isinstance(one[0], launch.substitutions.TextSubstitution)]  # fmt: skip
 
@@ -441,7 +441,7 @@ def transform(arguments):
 
 
 def rpy(roll, pitch, yaw):
-    """The rotation that tf2 makes of roll, pitch, yaw: about the fixed axes x, then y, then z."""
+    """Return tf2's rotation of roll, pitch, yaw: about the fixed axes x, then y, then z."""
     turns = []
     for (first, second), angle in zip(((1, 2), (2, 0), (0, 1)), (roll, pitch, yaw), strict=True):
         turn = np.eye(3)

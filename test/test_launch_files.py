@@ -30,7 +30,7 @@ CONFIG = ROOT / "config" / "depthrefl.yaml"
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """An ament prefix in which the packages that are named count as installed."""
+    """Return an ament prefix in which the packages that are named count as installed."""
     pytest.importorskip("ament_index_python")
     index = tmp_path / "share/ament_index/resource_index/packages"
     index.mkdir(parents=True)

@@ -52,7 +52,7 @@ def decoded(jpeg):
 
 
 def cloud(points):
-    """A cloud in the camera's frame of points (x, y, z, confidence) in the base frame."""
+    """Return a cloud in the camera's frame of points (x, y, z, confidence) in the base frame."""
     rows = np.asarray(points, np.float32).reshape(-1, 4)
     rows[:, :3] = MOUNT.inverse().apply(rows[:, :3])
     return cloud_message(rows, FIELDS)

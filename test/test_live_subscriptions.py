@@ -28,7 +28,7 @@ TOPIC = "/late/image"
 
 
 def asked_for(peer):
-    """The reliability that listeners of the topic ask for."""
+    """Return the reliability that listeners of the topic ask for."""
     found = peer.node.get_subscriptions_info_by_topic(TOPIC)
     return [one.qos_profile.reliability for one in found]
 

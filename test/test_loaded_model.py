@@ -59,7 +59,7 @@ def told():
 
 @pytest.fixture
 def make_model(told, monkeypatch):
-    """Makes a model that OpenVINO alone can run; nothing of it is left behind for other tests."""
+    """Make a model that OpenVINO alone can run; nothing of it is left behind for other tests."""
     monkeypatch.setattr(loaded_model, "_LEFT_BEHIND", [])
     monkeypatch.setitem(sys.modules, "torch", None)
     models = []
@@ -76,7 +76,7 @@ def make_model(told, monkeypatch):
 
 
 def opened_by(model: Model, within_s: float = 30.0):
-    """What the search found."""
+    """Return what the search found."""
     end_s = time.monotonic() + within_s
     while model.take() is None:
         assert time.monotonic() < end_s

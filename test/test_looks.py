@@ -25,7 +25,7 @@ EXR = b"\x76\x2f\x31\x01 and the rest"
 
 
 def module(content: bytes) -> str:
-    """A JavaScript module with a picture, as npm packages have it."""
+    """Return a JavaScript module with a picture, as npm packages have it."""
     return f"export default 'data:application/exr;base64,{base64.b64encode(content).decode()}'"
 
 

@@ -46,7 +46,7 @@ def checkout(tmp_path):
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
-    """A checkout in which ``make setup`` has run, and what it said."""
+    """Return a checkout in which ``make setup`` has run, and what it said."""
     folder = copy_to(tmp_path_factory.mktemp("first") / "my robot")
     said, code = make(folder, "setup", SPOKEN)
     assert code == 0, said
@@ -60,7 +60,7 @@ def made(first, checkout):
 
 
 def make(folder, *arguments, **variables):
-    """What make said, and its exit code."""
+    """Return what make said, and its exit code."""
     environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     done = subprocess.run(
         ["make", f"PYTHON={sys.executable}", *arguments],
@@ -74,13 +74,13 @@ def make(folder, *arguments, **variables):
 
 
 def mark_of_tests(folder):
-    """What the Makefile calls the mark of installed tests; its key is that of the node's."""
+    """Return what the Makefile calls the mark of installed tests; its key is that of the node's."""
     [runs] = (folder / ".venv").glob("runs-*")
     return f".venv/tests-{runs.name.split('-')[1]}"
 
 
 def modules(folder, **texts):
-    """A folder for PYTHONPATH with modules of these texts."""
+    """Return a folder for PYTHONPATH with modules of these texts."""
     folder.mkdir()
     for name, text in texts.items():
         (folder / f"{name}.py").write_text(text)

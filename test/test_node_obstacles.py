@@ -74,7 +74,7 @@ def received(node):
 
 @pytest.fixture
 def setting(node):
-    """Sets parameters for the length of a test."""
+    """Set parameters for the length of a test."""
     changed = set()
 
     def change(**values):
@@ -110,7 +110,7 @@ def handled(node) -> int:
 
 
 def settle(node) -> None:
-    """Waits until the node has nothing left of what was sent to it, also where it runs slowly."""
+    """Wait until the node has nothing left of what was sent to it, also where it runs slowly."""
 
     def is_at_work() -> bool:
         before = handled(node)
@@ -121,7 +121,7 @@ def settle(node) -> None:
 
 
 def send_frame(node, send=None) -> None:
-    """Sends a frame and waits until the node has processed or dropped it."""
+    """Send a frame and wait until the node has processed or dropped it."""
     before = handled(node)
     (send or node.send)()
     assert node.spin_until(lambda: handled(node) > before)
@@ -266,7 +266,7 @@ def test_a_bad_camera_silences_and_a_good_one_wakes(node, received):
 
 
 def complained(node, complaint, send) -> bool:
-    """Sends, no faster than a busy machine computes, until diagnostics hold a complaint.
+    """Send, no faster than a busy machine computes, until diagnostics hold a complaint.
 
     Stamps are a second apart: a frame that waits for others has no message of its own time.
     """

@@ -71,7 +71,7 @@ class Reference(Harness):
         self.clouds.publish(message)
 
     def depth(self, header, depth_m=TRUTH, frame_id=FRAME):
-        """A 16UC1 image in millimetres, 0 where the depth is not finite."""
+        """Return a 16UC1 image in millimetres, 0 where the depth is not finite."""
         millimetres = np.rint(np.nan_to_num(1000.0 * depth_m, nan=0.0)).astype(np.uint16)
         height, width = millimetres.shape
         message = Image(height=height, width=width, encoding="16UC1", step=2 * width)
@@ -168,7 +168,7 @@ def test_a_relative_network_becomes_metric_and_is_relative_again_without_measure
 
 @pytest.fixture
 def with_depth_camera(ros, tmp_path_factory, without_torch):
-    """A node whose network says 1.3 times the depth, and a depth camera beside it."""
+    """Return a node whose network says 1.3 times the depth, and a depth camera beside it."""
     bundle = exact_bundle(tmp_path_factory.mktemp("bundles") / "metric", CAMERA)
     mount = {"camera_height": HEIGHT_M, "camera_pitch": PITCH_DEG}
     process = start(

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def pose_at(time_s: float) -> Pose:
-    """A camera that nods by 5 degrees about 15, twice in three seconds."""
+    """Return a camera that nods by 5 degrees about 15, twice in three seconds."""
     return Pose.from_mount(HEIGHT_M, math.radians(15 + 5 * math.sin(2 * math.pi * time_s / 1.5)))
 
 
@@ -101,7 +101,7 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture
 def node(ros, tmp_path, bundle):
-    """A node that hears TF, and whose mount parameters would be wrong by 10 degrees."""
+    """Return a node that hears TF, and whose mount parameters would be wrong by 10 degrees."""
     arguments = ["--ros-args"]
     for name, value in {
         "model": str(bundle),

@@ -95,7 +95,7 @@ class Bench:
             self.obstacles.publish_scan(seen, seen, surround, *more)
 
     def next_of(self, topic, number=1):
-        """The newest message on a topic, of which so many must come."""
+        """Return the newest message on a topic, of which so many must come."""
         messages = self.received[topic]
         assert self.peer.spin_until(lambda: len(messages) >= number), topic
         return messages[-1]

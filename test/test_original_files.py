@@ -45,7 +45,7 @@ SIZE = (70, 98)
 
 
 def depth_anything(taps, **more):
-    """The public class with twelve layers of one head of 64 channels, as the authors build it."""
+    """Return the public class with twelve layers of one head of 64 channels, as published."""
     backbone = transformers.Dinov2Config(
         hidden_size=64, num_hidden_layers=12, num_attention_heads=1, mlp_ratio=2, image_size=70,
         patch_size=14, out_indices=taps, reshape_hidden_states=False,
@@ -63,7 +63,7 @@ def hub_tensors(model, folder):
 
 
 def loaded(path, folder):
-    """The adapter around what an authors' file holds."""
+    """Return the adapter around what an authors' file holds."""
     folder.mkdir()
     name = write_folder(path, folder)
     found = read_folder(folder)
@@ -139,7 +139,7 @@ def test_zoedepths_pt_gives_what_the_public_class_gives(tmp_path, domain, name):
 
 
 def da3metric_file(model, tmp_path, bias=0.1):
-    """A file as the authors of DA3METRIC-LARGE publish it, and the weights of its sky's head."""
+    """Return a file as the authors of DA3METRIC-LARGE publish it, and its sky head's weights."""
     theirs = hub_tensors(model, tmp_path / "hub")
     own = to_authors(theirs, depth_anything_pairs(12), "pretrained.")
     own = {
@@ -193,7 +193,7 @@ def test_da3metric_has_a_head_for_depth_and_sky(tmp_path):
 
 
 def planes_of(bundle):
-    """What a bundle's graph makes of its golden images, by name."""
+    """Return what a bundle's graph makes of its golden images, by name."""
     session = onnxruntime.InferenceSession(
         bundle.path("model.onnx"), providers=["CPUExecutionProvider"]
     )

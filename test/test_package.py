@@ -40,7 +40,7 @@ PARTS = (
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A copy of the sources, so that nothing is built among them."""
+    """Return a copy of the sources, so that nothing is built among them."""
     folder = tmp_path_factory.mktemp("workspace") / "depthrefl_ros"
     folder.mkdir()
     for part in PARTS:
@@ -59,7 +59,7 @@ def run(*command, **options) -> str:
 
 
 def starts_and_stops(command, environment) -> str:
-    """Runs the node until it is active, interrupts it, and returns what it said."""
+    """Run the node until it is active, interrupt it, and return what it said."""
     process = subprocess.Popen(
         command,
         env={**environment, "ROS_DOMAIN_ID": "93", "PYTHONUNBUFFERED": "1"},

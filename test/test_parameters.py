@@ -97,7 +97,7 @@ def test_each_parameter_is_described(name):
 
 
 def other_value(name: str, tmp_path: Path):
-    """A value that the parameter may take and that is not its default."""
+    """Return a value that the parameter may take and that is not its default."""
     one, default = ALL[name]
     if name == "self_mask":
         path = tmp_path / "mask.png"

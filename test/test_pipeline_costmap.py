@@ -154,7 +154,7 @@ def scale_is_remembered(bench, seconds: float) -> bool:
 
 @pytest.fixture
 def remembering(make_bench):
-    """A pipeline at 10 s that remembers a factor of the scale, and its TF buffer."""
+    """Return a pipeline at 10 s that remembers a factor of the scale, and its TF buffer."""
     buffer = TransformBuffer({})
     bench = make_bench(
         *(MARKING, DEPTH_IMAGE),

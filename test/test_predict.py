@@ -38,7 +38,7 @@ def lines_of(text):
 
 @pytest.fixture(scope="module")
 def without_ros(tmp_path_factory):
-    """An environment in which importing ROS fails."""
+    """Return an environment in which importing ROS fails."""
     folder = tmp_path_factory.mktemp("without_ros")
     for name in ("rclpy", "sensor_msgs", "std_msgs", "builtin_interfaces", "cv_bridge"):
         (folder / f"{name}.py").write_text(f"raise ImportError('{name} is not here')\n")

@@ -62,7 +62,7 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def frame(bundle):
-    """A rendered room at 320x240, of which the far half is not believed."""
+    """Return a rendered room at 320x240, of which the far half is not believed."""
     room = bundle.golden().images[0]
     picture = np.ascontiguousarray(room[:, np.arange(320) * 4 // 5][np.arange(240) * 4 // 5])
     settings = EstimatorSettings(max_range_m=3.0, min_range_m=0.2)
@@ -97,7 +97,7 @@ def maker(bundle, frame):
 
 @pytest.fixture
 def made(bundle, frame):
-    """Makes the message of a topic, with a publisher of its own."""
+    """Make the message of a topic, with a publisher of its own."""
     return lambda topic, **changes: Maker(bundle, frame).make(topic, **changes)
 
 

@@ -92,7 +92,7 @@ class ResultsPublisher:
 
 @pytest.fixture
 def recorded(tmp_path, peer):
-    """The folder that ``record`` filled from a dozen frames, and its report."""
+    """Return the folder that ``record`` filled from a dozen frames, and its report."""
     results = ResultsPublisher(peer.node)
     tool = RunningProcess(
         tmp_path / "log.txt",
@@ -133,7 +133,7 @@ def test_recording_pictures_cloud_and_figures(recorded):
 
 
 def check_file(path, report):
-    """Reads with the message definitions that the file carries, none of ours."""
+    """Read with the message definitions that the file carries, none of ours."""
     with AnyReader([path]) as reader:
         counts = {topic: info.msgcount for topic, info in reader.topics.items()}
         assert counts == {
@@ -168,7 +168,7 @@ def check_file(path, report):
 
 
 def check_mount(message, connection):
-    """A camera half a metre up that looks straight down: its z is the base frame's -z."""
+    """Return a camera half a metre up that looks straight down: its z is the base frame's -z."""
     assert connection.ext.offered_qos_profiles[0].durability.name == "TRANSIENT_LOCAL"
     (transform,) = message.transforms
     assert (transform.header.frame_id, transform.child_frame_id) == (

@@ -28,7 +28,7 @@ BARREL = np.array([-0.28, 0.09, 0.001, -0.002, -0.01])
 
 
 def blob(width: int, height: int, u: float, v: float, sigma: float) -> np.ndarray:
-    """A bright Gaussian spot centred at (u, v) pixels."""
+    """Return a bright Gaussian spot centred at (u, v) pixels."""
     rows, columns = np.mgrid[:height, :width]
     spot = np.exp(-((columns - u) ** 2 + (rows - v) ** 2) / (2 * sigma**2))
     return (spot * 250).astype(np.uint8)
@@ -174,7 +174,7 @@ def test_zero_distortion_of_any_length_is_no_distortion(size):
 
 
 def fisheye(turned_deg: float) -> Camera:
-    """A fisheye of 200 degrees whose rectified view is turned towards its rim."""
+    """Return a fisheye of 200 degrees whose rectified view is turned towards its rim."""
     focal = 320 / np.radians(100)
     matrix = np.array([[focal, 0, 320], [0, focal, 240], [0, 0, 1]])
     R = cv2.Rodrigues(np.array([0.0, np.radians(turned_deg), 0.0]))[0]

@@ -49,7 +49,7 @@ class Sequence:
         self.settings = CorrectionSettings(scale_correction=how, **settings)
 
     def frame(self, pitch_error_deg=0.0, **surround):
-        """The next frame: what came of it, the network's depth with the true scale, the truth."""
+        """Return the next frame: what came of it, depth with the true scale, the truth."""
         self.count += 1
         rock = math.radians(self.pitch_deg + 0.5 * math.sin(self.count))
         mount = Pose.from_mount(HEIGHT_M, rock)

@@ -33,7 +33,7 @@ LISTEN_S = 2.0
 
 @pytest.fixture
 def looker(ros):
-    """Looks until the graph is known: a busy machine takes its time."""
+    """Look until the graph is known: a busy machine takes its time."""
     node = rclpy.create_node("looker")
 
     def look(is_seen=lambda found: True):
@@ -79,7 +79,7 @@ class Camera:
 
 @pytest.fixture(scope="module")
 def running(ros, tmp_path_factory):
-    """The node, its engine open."""
+    """Return the node, its engine open."""
     log = tmp_path_factory.mktemp("node") / "log.txt"
     process = RunningProcess(log, "depthrefl_ros.ros.executable")
     harness = Harness()

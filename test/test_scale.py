@@ -44,7 +44,7 @@ def ratios(factor: float, count: int = 200, spread: float = 0.02, seed: int = 0)
 
 
 def play(correction: ScaleCorrection, frames: list, start_s: float = 0.0) -> list[float]:
-    """The factor after each frame's anchors."""
+    """Return the factor after each frame's anchors."""
     return [
         correction.update(anchors, start_s + PERIOD_S * number)
         for number, anchors in enumerate(frames)

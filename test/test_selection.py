@@ -254,7 +254,7 @@ def gpu(monkeypatch, request):
 
 @pytest.fixture
 def keep(gpu, bundle):
-    """Puts a plan into the cache, or what goes for one."""
+    """Put a plan into the cache, or what goes for one."""
 
     def keep(precision, plan):
         key = plan_key(bundle, gpu.flavour, precision)
@@ -351,7 +351,7 @@ def test_kernels_that_cannot_be_kept_are_told_of_once(bundle, gpu, keep, plans, 
 
 @pytest.fixture
 def installed(monkeypatch):
-    """A machine with NVIDIA's device files on which every module is installed."""
+    """Return a machine with NVIDIA's device files on which every module is installed."""
     monkeypatch.setattr(selection, "_NVIDIA_DEVICES", ("/dev/null",))
     monkeypatch.setattr(selection.importlib.util, "find_spec", lambda module: module)
 

@@ -64,7 +64,7 @@ def test_every_engine_passes(bundle, engines, name):
 
 
 def drift(plane):
-    """The repeated image differs in so few pixels that depth and sigma are right by themselves."""
+    """Change few pixels of the repeated image: depth and sigma are right by themselves."""
 
     def change(outputs, call):
         outputs[plane][..., 100, :20] *= 1 + 0.003 * (call == 4)
@@ -74,7 +74,7 @@ def drift(plane):
 
 
 def tail(plane):
-    """A fiftieth of the pixels is off by 2 %: the median is as it was, the 99th percentile not."""
+    """Put a fiftieth of the pixels off by 2 %: the median stays, the 99th percentile does not."""
 
     def change(outputs, call):
         changed = outputs[plane].copy()
@@ -138,7 +138,7 @@ def test_half_precision_is_allowed_more(bundle, engines):
 
 @pytest.fixture
 def wrong_weights(tmp_path, bundle):
-    """A bundle whose ONNX file has one early weight tensor times 1.5; all hashes are right."""
+    """Return a bundle whose ONNX file has one early weight tensor times 1.5, hashes right."""
     onnx = onnx_with_wrong_weights(bundle.path("model.onnx"))
     return copy_bundle(tmp_path / "wrong_weights", {"model.onnx": onnx})
 

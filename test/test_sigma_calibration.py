@@ -36,7 +36,7 @@ DEPTH_ONLY = ("depth",)
 
 
 def scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """True depth (72, 96) of a wall with a nearer post, and what the network sees of it."""
+    """Return depth (72, 96) of a wall with a nearer post, and what the network sees of it."""
     rng = np.random.default_rng(seed)
     truth = np.linspace(1.0, 5.0, 96)[None].repeat(72, axis=0) * rng.uniform(0.9, 1.1)
     left = int(rng.integers(20, 60))

@@ -182,7 +182,7 @@ def listen(peer):
 
 @pytest.fixture
 def other(ros):
-    """A node beside the one that listens: its camera."""
+    """Return a node beside the one that listens: its camera."""
     other = Peer()
     yield other
     other.close()
@@ -350,7 +350,7 @@ def test_silence_of_a_publisher_is_told(peer, listen, other):
 
 @pytest.fixture
 def publish_elsewhere(tmp_path):
-    """Publishes on a topic in another process: one participant has one type for a topic."""
+    """Publish on a topic in another process: one participant has one type for a topic."""
     processes = []
 
     def publish(kind: str, topic: str) -> None:

@@ -231,7 +231,7 @@ for name, view in (("level", level), ("tilted", tilted)):
 
 @pytest.fixture(scope="module")
 def known_scene(tmp_path_factory):
-    """A wall, a box and a floor at known places, rendered level and tilted."""
+    """Return a wall, a box and a floor at known places, rendered level and tilted."""
     has_bpy = (
         SYNTH_PYTHON.is_file()
         and not subprocess.run(

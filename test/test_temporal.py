@@ -50,7 +50,7 @@ def textured(seed: int = 0) -> np.ndarray:
 
 
 def sensed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The image with fresh sensor noise and exposure, JPEG-compressed."""
+    """Return the image with fresh sensor noise and exposure, JPEG-compressed."""
     light = image * np.exp(rng.normal(0.0, 0.04)) + rng.normal(0.0, 2.0, image.shape)
     pixels = np.clip(np.rint(light), 0, 255).astype(np.uint8)
     return cv2.imdecode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1], 1)
@@ -68,7 +68,7 @@ def slanted() -> np.ndarray:
 
 
 def zoomed(image: np.ndarray, factor: float) -> np.ndarray:
-    """The image as it looks when everything in it is nearer by ``factor``."""
+    """Return the image as it looks when everything in it is nearer by ``factor``."""
     centre = ((SHAPE[1] - 1) / 2, (SHAPE[0] - 1) / 2)
     return cv2.warpAffine(image, cv2.getRotationMatrix2D(centre, 0, factor), SHAPE[::-1])
 

@@ -24,7 +24,7 @@ from depthrefl_ros.engine.tensorrt.api import find_flavour, flavours, load_runti
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine with a GPU and TensorRT 10.3, both stood in for."""
+    """Return a machine with a GPU and TensorRT 10.3, both stood in for."""
     pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
     from cuda_stand_in import stand_in
 

@@ -40,7 +40,7 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def size(bundle):
-    """What an engine must be told of the network, apart from the batch."""
+    """Return what an engine must be told of the network, apart from the batch."""
     return bundle.height, bundle.width, bundle.outputs
 
 

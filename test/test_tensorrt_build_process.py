@@ -54,7 +54,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def held(store, bundle):
-    """The lock of the engine: while it is held a build waits."""
+    """Return the lock of the engine: while it is held a build waits."""
     lock = FileLock(str(store.path(plan_key(bundle, *RTX)).with_suffix(".lock")))
     lock.acquire()
     yield lock
@@ -90,7 +90,7 @@ class Waiter:
 
 
 def builds() -> list[psutil.Process]:
-    """The builds that are under way in children of this process."""
+    """Return the builds that are under way in children of this process."""
     running = psutil.Process().children()
     module = "depthrefl_ros.engine.tensorrt.build_process"
     return [one for one in running if module in one.cmdline()]
@@ -110,7 +110,7 @@ def test_a_build_tells_its_progress_and_is_cached(bundle, store):
 
 @pytest.fixture
 def broken_half(tmp_path):
-    """A bundle called as the shipped one whose half-precision file is no network."""
+    """Return a bundle called as the shipped one whose half-precision file is no network."""
     return copy_bundle(tmp_path / "indoor_tiny", {"model_fp16.onnx": b"no network"})
 
 

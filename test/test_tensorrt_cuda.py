@@ -27,7 +27,7 @@ from depthrefl_ros.engine.tensorrt import cuda
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine with a GPU and TensorRT 10.3, both stood in for."""
+    """Return a machine with a GPU and TensorRT 10.3, both stood in for."""
     pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
     from cuda_stand_in import stand_in
 

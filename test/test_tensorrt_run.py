@@ -41,13 +41,13 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def size(bundle):
-    """What an engine must be told of the network, apart from the batch."""
+    """Return what an engine must be told of the network, apart from the batch."""
     return bundle.height, bundle.width, bundle.outputs
 
 
 @pytest.fixture(params=["tensorrt"])
 def machine(monkeypatch, request):
-    """A machine with a GPU and a TensorRT, both stood in for."""
+    """Return a machine with a GPU and a TensorRT, both stood in for."""
     pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
     from cuda_stand_in import stand_in
 

@@ -39,7 +39,7 @@ def store(tmp_path):
 
 
 def build_with(store, key=KEY, learns=b"times", force=False):
-    """Builds; returns the kernel times that the build was given, and what came out."""
+    """Build; returns the kernel times that the build was given, and what came out."""
     given = []
 
     def build(times):

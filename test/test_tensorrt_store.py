@@ -61,7 +61,7 @@ def filled(store, key, plan):
 
 @pytest.fixture
 def any_user():
-    """A folder of a user who is not root: root may read and write everywhere."""
+    """Return a folder of a user who is not root: root may read and write everywhere."""
     is_root = os.geteuid() == 0
     if is_root:
         os.seteuid(12345)
@@ -78,7 +78,7 @@ def any_user():
 
 @pytest.fixture
 def no_big_files():
-    """The system refuses to let a file grow beyond 1 MB: less than a plan needs."""
+    """Let no file grow beyond 1 MB: less than a plan needs."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
     yield
@@ -87,7 +87,7 @@ def no_big_files():
 
 @pytest.fixture
 def tiny_disk(tmp_path):
-    """A file system of 4 MB, less than a plan needs."""
+    """Return a file system of 4 MB, less than a plan needs."""
     with mounted_disk(tmp_path / "disk", megabytes=4) as folder:
         yield folder
 
@@ -97,7 +97,7 @@ def never():
 
 
 def rebuilt(store, key, plan):
-    """Builds again where ``find`` refuses; returns what was said of it, at most once."""
+    """Build again where ``find`` refuses; returns what was said of it, at most once."""
     stored = store.find_or_build(key, lambda: plan)
     assert not stored.is_cached and stored.data == plan
     assert len(stored.notes) <= 1

@@ -84,7 +84,7 @@ def start(folder, dies=""):
 
 
 def says(process) -> list[str]:
-    """What the process says until its end; a build is done at once."""
+    """Return what the process says until its end; a build is done at once."""
     said = process.communicate("\n", timeout=60)[0].splitlines()
     assert process.returncode == 0
     return said

@@ -33,12 +33,12 @@ ORIGIN = np.zeros(2)
 
 
 def at(panel, x, y):
-    """The colour at x metres ahead, y metres to the left."""
+    """Return the colour at x metres ahead, y metres to the left."""
     return tuple(panel[round((5.0 - x) * PIXELS_PER_M), round((2.5 - y) * PIXELS_PER_M)].tolist())
 
 
 def cell(x, y):
-    """A point in the middle of a cell, in the height band."""
+    """Return a point in the middle of a cell, in the height band."""
     return (x + 0.025, y + 0.025, 0.5)
 
 

@@ -310,7 +310,7 @@ def test_a_loss_that_explodes_stops_with_the_last_good_checkpoint(tmp_path, room
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 80 MB: one checkpoint of the small network fits (55 MB), two do not."""
+    """Return a disk of 80 MB: one checkpoint of the small network fits (55 MB), two do not."""
     with mounted_disk(tmp_path / "disk", megabytes=80) as disk:
         yield disk
 

@@ -57,7 +57,7 @@ def assert_only_the_reflector_was_trained(run, weights):
 
 
 def dinov2_bundle(folder):
-    """A bundle with a small input and random weights of Depth Anything's own architecture."""
+    """Return a bundle with a small input and random weights of Depth Anything's architecture."""
     pytest.importorskip("transformers")
     from depthrefl_ros.network.flagship import random_flagship
 

@@ -37,7 +37,7 @@ HAS_TF2 = importlib.util.find_spec("tf2_ros") is not None
 
 @pytest.fixture
 def listening(peer):
-    """Transforms and what they ask."""
+    """Return transforms and what they ask."""
     made = []
 
     def make(known):
@@ -156,7 +156,7 @@ def look_often(transforms, last_s: int = 5) -> None:
 
 @pytest.fixture
 def soon(monkeypatch):
-    """A link counts as fixed sooner, so that tests are fast."""
+    """Let a link count as fixed sooner, so that tests are fast."""
     monkeypatch.setattr(module, "_FIXED_AFTER_S", 0.2)
 
 

@@ -29,7 +29,7 @@ from depthrefl_ros.training.truth_check import check_truth, spread_over, unit_hi
 
 
 def folder(tmp_path, depths: list[np.ndarray]) -> PlainFolder:
-    """A plain folder of one depth image, uint16 steps, an image."""
+    """Return a plain folder of one depth image, uint16 steps, an image."""
     root = write_plain_folder(tmp_path / "rooms", count=len(depths))
     for index, steps in enumerate(depths):
         cv2.imwrite(str(root / "depth" / f"{index:04d}.png"), steps)

@@ -44,14 +44,14 @@ WALL = ((5.0, -8.0, 0.0), (5.1, 8.0, 3.0))
 
 
 def clouds(*boxes, gates=GATES):
-    """Marking and clearing of a scene in the base frame, (n, 3) metres each."""
+    """Return marking and clearing of a scene in the base frame, (n, 3) metres each."""
     builder = TruthClouds(CAMERA, (256, 192), gates, MOUNT)
     points = builder.build(true_depth(CAMERA, MOUNT, boxes))
     return MOUNT.apply(points.marking[:, :3]), MOUNT.apply(points.clearing[:, :3])
 
 
 def ahead(points: np.ndarray) -> np.ndarray:
-    """The points in the box's own strip, away from its edges."""
+    """Return the points in the box's own strip, away from its edges."""
     return points[np.abs(points[:, 1]) < 0.3]
 
 

@@ -124,7 +124,7 @@ class Page:
         await self._socket.write_message(json.dumps(message))
 
     async def take(self):
-        """The next message: a frame's head and parts, or news, which are kept by their kind."""
+        """Return the next message: a frame's head and parts, or None for news, kept by kind."""
         message = await asyncio.wait_for(self._socket.read_message(), 20)
         assert message is not None, "the view closed the connection"
         if isinstance(message, bytes):
@@ -135,7 +135,7 @@ class Page:
         return None
 
     async def frame(self, condition=lambda head, parts: {"depth", "camera"} <= set(parts)):
-        """The next frame that is as wanted."""
+        """Return the next frame that is as wanted."""
         end = time.monotonic() + 40
         while time.monotonic() < end:
             taken = await self.take()

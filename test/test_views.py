@@ -33,7 +33,7 @@ SEEDS, COUNT = 30, 6
 
 
 def cluttered_room(seed: int):
-    """A caster into a room with 15 boxes, exact like the renderer's, and the boxes' middles."""
+    """Return a caster into a room with 15 boxes, exact like the renderer's, and their middles."""
     rng = np.random.default_rng(seed)
     size = rng.uniform((0.2, 0.2, 0.2), (1.2, 1.2, 1.6), (15, 3))
     low = np.column_stack([rng.uniform(0, np.array(ROOM[:2]) - size[:, :2]), np.zeros(15)])

@@ -253,7 +253,7 @@ def _outputs(graph: onnx.ModelProto) -> tuple[str, ...]:
 
 
 def _pictures_ratio(shipped: Bundle, meaning: Meaning, height: int, width: int) -> float:
-    """What makes the network's metres those of the golden pictures' camera."""
+    """Return what makes the network's metres those of the golden pictures' camera."""
     if meaning.focal_px is None or shipped.focal_px is None:
         return 1.0
     stretched = np.sqrt(width / shipped.width * height / shipped.height)
@@ -269,7 +269,7 @@ def _resized(images: np.ndarray, height: int, width: int) -> np.ndarray:
 def _with_raw(
     graph: onnx.ModelProto, network: onnx.ModelProto, meaning: Meaning
 ) -> onnx.ModelProto:
-    """The wrapped graph, which gives the foreign outputs too: what is NaN there may be hidden."""
+    """Return the wrapped graph with the foreign outputs too: what is NaN there may be hidden."""
     copy = onnx.ModelProto()
     copy.CopyFrom(graph)
     names = [find_output(network, meaning.outputs, "depth")]
@@ -294,7 +294,7 @@ def _output_shapes(network: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 
 
 def _run(session: onnxruntime.InferenceSession, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Outputs by name, one after the other: a foreign network takes one image."""
+    """Return the outputs by name, one after the other: a foreign network takes one image."""
     names = [output.name for output in session.get_outputs()]
     rows = [_infer(session, names, {"images": image[None]}) for image in images]
     return {

@@ -150,7 +150,7 @@ def fit_size(recipe: Recipe, size: tuple[int, int] | None) -> tuple[int, int]:
 def _normalised(
     processor: dict[str, Any], mean: tuple[float, ...], std: tuple[float, ...], **fields: Any
 ) -> Meaning:
-    """A meaning with the normalisation of a processor, or of the family where it states none."""
+    """Return a meaning with the normalisation of a processor, else that of the family."""
     rescales = processor.get("do_rescale", True)
     normalises = processor.get("do_normalize", True)
     factor = processor.get("rescale_factor", 1.0 / 255.0)

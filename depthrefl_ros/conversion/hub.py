@@ -71,7 +71,7 @@ def fetch_file(name: str, file: str, endpoint: str | None = None) -> Path:
 
 
 def _fetch(name: str, file: str, endpoint: str | None, needed: bool = True) -> Path | None:
-    """The path of a file in the cache; None for one that is not there and not needed."""
+    """Return the path of a file in the cache; None for one that is not there and not needed."""
     try:
         from huggingface_hub import constants, errors, hf_hub_download
     except ImportError as error:

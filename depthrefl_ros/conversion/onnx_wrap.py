@@ -312,7 +312,7 @@ def _transformed(nodes: _Nodes, raw: str, meaning: Meaning) -> str:
 
 
 def _sky(nodes: _Nodes, raw: str, meaning: Meaning) -> str:
-    """A plane in [0, 1] that is above 0.5 where the sky is, without a step."""
+    """Return a plane in [0, 1] that is above 0.5 where the sky is, without a step."""
     sign = 1.0 if meaning.sky_is == "above" else -1.0
     offset = nodes.constant(np.float32([0.5 - sign * meaning.sky_threshold]))
     moved = nodes.add("Add", nodes.add("Mul", raw, nodes.constant(np.float32([sign]))), offset)

@@ -80,4 +80,4 @@ class Engine(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Gives the runtime's resources back; the engine cannot be used after."""
+        """Give the runtime's resources back; the engine cannot be used after."""

@@ -385,7 +385,7 @@ def _sigma_table(fields: Fields) -> np.ndarray | None:
 
 
 def _check_architecture(bundle: Bundle, fields: Fields) -> None:
-    """The network's own description must not contradict what the engines are told."""
+    """Refuse a description of the network that contradicts what the engines are told."""
     if not fields.has("architecture"):
         return
     part = fields.part("architecture")

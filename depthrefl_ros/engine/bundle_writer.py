@@ -129,7 +129,7 @@ def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path) -> None:
 
 
 def _compressible(golden: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of ``golden.npz``; planes lose bits that no engine reproduces."""
+    """Return the arrays of ``golden.npz``; planes lose bits that no engine reproduces."""
     arrays = {}
     for name, array in golden.items():
         array = np.concatenate([array, array[:1]])
@@ -143,7 +143,7 @@ def _compressible(golden: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _replace(folder: Path, part: Path) -> None:
-    """Puts the new folder in the old one's place; what is no part of the old bundle moves along."""
+    """Put the new folder in the old one's place; what is no part of the old bundle moves along."""
     part.chmod(0o777 & ~_umask())
     if folder.is_dir():
         listed = {DESCRIPTION, *_listed(folder)}

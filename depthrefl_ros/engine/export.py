@@ -80,7 +80,7 @@ def make_graph(model: DepthModel, dtype: torch.dtype = torch.float32) -> onnx.Mo
 
 
 def store_weights_as_half(model: onnx.ModelProto) -> None:
-    """Stores float32 weights as float16 behind a Cast wherever that loses nothing, in place."""
+    """Store float32 weights as float16 behind a Cast wherever that loses nothing, in place."""
     graph = model.graph
     casts = []
     for index, tensor in enumerate(graph.initializer):

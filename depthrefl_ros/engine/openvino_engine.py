@@ -160,7 +160,7 @@ class OpenVinoEngine(Engine):
         return {_our_name(name): count for name, count in kinds.most_common()}
 
     def serialise(self) -> bytes:
-        """The compiled model as OpenVINO's own blob."""
+        """Return the compiled model as OpenVINO's own blob."""
         stream = io.BytesIO()
         self._compiled.export_model(stream)
         return stream.getvalue()
@@ -171,7 +171,7 @@ class OpenVinoEngine(Engine):
 
 
 def _need_device(available: list[str], device: str) -> None:
-    """Raises EngineMissingError where OpenVINO does not have the device."""
+    """Raise EngineMissingError where OpenVINO does not have the device."""
     known = {name.partition(".")[0] for name in available} | {*available, "AUTO"}
     if device not in known:
         hint = ""
@@ -183,7 +183,7 @@ def _need_device(available: list[str], device: str) -> None:
 
 
 def _device_name(core: Any, compiled: Any, device: str) -> str:
-    """The device in the runtime's words; of ``AUTO`` what it chose."""
+    """Return the device in the runtime's words; of ``AUTO`` what it chose."""
     if device != "AUTO":
         return str(core.get_property(device, "FULL_DEVICE_NAME")).strip()
     chosen = compiled.get_property("EXECUTION_DEVICES")

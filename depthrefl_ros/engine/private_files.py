@@ -69,7 +69,7 @@ def _temporary_folders() -> Iterator[Path]:
 
 
 def check_private(status: os.stat_result, path: Path) -> None:
-    """Checks owner and mode.
+    """Check owner and mode.
 
     Raises:
         NotPrivateError: somebody else could have written it.
@@ -89,7 +89,7 @@ def check_private(status: os.stat_result, path: Path) -> None:
 
 
 def read_private(path: Path) -> bytes:
-    """The bytes of a regular file that only this user can have written.
+    """Return the bytes of a regular file that only this user can have written.
 
     Raises:
         NotPrivateError: somebody else could have.
@@ -106,7 +106,7 @@ def read_private(path: Path) -> bytes:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file of mode 600 that is there as a whole or not at all.
+    """Write a file of mode 600 that is there as a whole or not at all.
 
     Raises:
         OSError: it could not be written; nothing is left behind.

@@ -129,7 +129,7 @@ def open_engine(
     on_step: Callable[[str, bool], None] | None = None,
     skip: frozenset[str] = frozenset(),
 ) -> OpenedEngine:
-    """Opens the engine asked for, or with ``auto`` the first that works, and self-tests it.
+    """Open the engine asked for, or with ``auto`` the first that works, and self-test it.
 
     An engine that fails in half precision is tried once more in fp32.
 
@@ -177,7 +177,7 @@ class _Walk:
         self._note(f"{rung.name}: not tried again, it failed while it ran", is_problem=True)
 
     def try_rung(self, rung: Rung) -> OpenedEngine | None:
-        """The engine of this rung, in the first precision in which it works; None if in none."""
+        """Return the engine of this rung, in the first precision in which it works; else None."""
         for precision in self._precisions(rung):
             label, engine = f"{rung.name} {precision}", None
             try:
@@ -257,7 +257,7 @@ class _Walk:
             raise EngineError(f"{error}; it is from the cache: try build:=force") from error
 
     def _keep_kernels(self, engine: TensorRTEngine, rung: Rung, precision: str) -> None:
-        """Stores what the runtime compiled for this GPU while the engine proved itself."""
+        """Store what the runtime compiled for this GPU while the engine proved itself."""
         if self._kernels:
             return
         try:
@@ -317,7 +317,7 @@ def has_nvidia_device() -> bool:
 
 
 def _need_gpu(flavour: str, gpu: int) -> None:
-    """Raises EngineMissingError where the runtime, CUDA or this GPU is missing."""
+    """Raise EngineMissingError where the runtime, CUDA or this GPU is missing."""
     from depthrefl_ros.engine.tensorrt.api import find_flavour
 
     found = find_flavour(flavour, gpu)

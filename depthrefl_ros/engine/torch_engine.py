@@ -224,7 +224,7 @@ class _EagerParts:
 
 
 def _check(torch: ModuleType, device: str, precision: str) -> None:
-    """Raises EngineError where torch cannot run on this device in this precision."""
+    """Raise EngineError where torch cannot run on this device in this precision."""
     if device.startswith("cuda"):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if int(device.partition(":")[2] or 0) >= count:

@@ -146,7 +146,7 @@ def _too_alike(found: float, span: float) -> str:
 
 
 def _hypothesis(x: np.ndarray, true_m: np.ndarray) -> tuple[float, float]:
-    """The line through two pairs from which the others differ least, each by 15 % at most."""
+    """Return the line through two pairs that the others are nearest to, each within 15 %."""
     rng = np.random.default_rng(0)
     first, second = rng.integers(0, len(x), (2, _HYPOTHESES))
     apart = x[first] - x[second]

@@ -60,7 +60,7 @@ def ground_anchor(
     height_m: float,
     rng: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """The predicted floor against the one that the known camera height asks for.
+    """Return the predicted floor against the one that the known camera height asks for.
 
     The true depth of a floor pixel with the ray r is z = height / (-up . r). The flatter the
     predicted floor, the more its own normal is taken for up. A table that hides the whole floor
@@ -99,7 +99,7 @@ def ground_anchor(
 
 
 def _leaning(up: np.ndarray, floor: Floor) -> np.ndarray:
-    """The mount's up (3,) and the floor's normal, each weighted by its inverse variance."""
+    """Return the mount's up (3,) and the floor's normal, each weighted by its inverse variance."""
     up = up / np.linalg.norm(up)
     floor_tilt_rad = _TILT_PER_SCATTER * floor.scatter
     weight = _MOUNT_TILT_RAD**2 / (_MOUNT_TILT_RAD**2 + floor_tilt_rad**2)
@@ -132,7 +132,7 @@ class RangeReading:
 def range_anchor(
     depth_m: np.ndarray, camera: Camera, reading: RangeReading, camera_from_sensor: Pose
 ) -> np.ndarray:
-    """The nearest surface in a ranger's cone against its reading.
+    """Return the nearest surface in a ranger's cone against its reading.
 
     The reading says that nothing within the cone is nearer than ``range_m`` and something is just
     there. The point at that distance from the sensor on the ray of pixel i is t_i from the camera,
@@ -225,7 +225,7 @@ class ReadingWindow:
         self._kept: deque[tuple[float, float]] = deque(maxlen=_READINGS)
 
     def add(self, log_ratios: np.ndarray, stamp_s: float) -> None:
-        """Adds what ``range_anchor`` gave for one new reading at this time, seconds."""
+        """Add what ``range_anchor`` gave for one new reading at this time, seconds."""
         if self._kept and stamp_s < self._kept[-1][0]:
             self._kept.clear()  # the clock jumped back
         self._kept.extend((stamp_s, float(value)) for value in log_ratios)
@@ -259,7 +259,7 @@ def points_anchor(depth_m: np.ndarray, camera: Camera, points: np.ndarray) -> np
 
 
 def depth_anchor(depth_m: np.ndarray, reference_m: np.ndarray) -> np.ndarray:
-    """The valid pixels of a depth camera against the depth of the same pixels.
+    """Return the valid pixels of a depth camera against the depth of the same pixels.
 
     Args:
         depth_m: (h, w) float32 metres, uncorrected; what is not finite is unknown.

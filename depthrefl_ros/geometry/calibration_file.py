@@ -87,7 +87,7 @@ def _path_of(url: str, resolve_package: Callable[[str], str] | None) -> Path:
 
 
 def _text_of(path: Path) -> str:
-    """The text of a file that can be a calibration: no device, and not so large.
+    """Return the text of a file that can be a calibration: no device, and not so large.
 
     Raises:
         OSError: it is no such file.
@@ -112,7 +112,7 @@ def _pixels(content: dict[str, Any], name: str) -> int:
 
 
 def _values(content: dict[str, Any], name: str) -> np.ndarray:
-    """The numbers of a matrix: under ``data``, as a list, or as a list of rows."""
+    """Return the numbers of a matrix: under ``data``, as a list, or as a list of rows."""
     field = content[name]
     data = field.get("data") if isinstance(field, dict) else field
     try:

@@ -107,7 +107,7 @@ def _is_ost(text: str) -> bool:
 
 
 def _ost(text: str) -> dict[str, Any]:
-    """The INI-like text of camera_calibration_parsers: a name on a line, numbers below it."""
+    """Parse the INI-like text of camera_calibration_parsers: a name on a line, numbers below."""
     found: dict[str, list[float]] = {}
     name = ""
     for line in (line.strip() for line in text.splitlines()):
@@ -126,7 +126,7 @@ def _ost(text: str) -> dict[str, Any]:
 
 
 def _echoed(content: dict[str, Any]) -> dict[str, Any]:
-    """A CameraInfo message; ROS 1 writes its matrices in capitals."""
+    """Return a CameraInfo message; ROS 1 writes its matrices in capitals."""
     roi = content.get("roi") or {}
     binned = max(int(content.get("binning_x") or 0), int(content.get("binning_y") or 0))
     if binned > 1 or any(roi.get(side) for side in ("x_offset", "y_offset", "width", "height")):

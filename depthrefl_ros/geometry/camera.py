@@ -168,12 +168,12 @@ class Camera(Value):
 
     @classmethod
     def pinhole(cls, width: int, height: int, fx: float, fy: float, cx: float, cy: float) -> Camera:
-        """A camera without distortion; lengths in pixels."""
+        """Return a camera without distortion; lengths in pixels."""
         return cls(width, height, np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float64))
 
     @classmethod
     def from_horizontal_fov(cls, width: int, height: int, fov_rad: float) -> Camera:
-        """A pinhole camera of square pixels with this horizontal field of view in radians.
+        """Return a pinhole camera of square pixels with this horizontal field of view in radians.
 
         Raises:
             CameraError: the field of view is not between 0 and pi.
@@ -213,7 +213,7 @@ class Camera(Value):
         )
 
     def for_image(self, width: int, height: int) -> Camera:
-        """The camera of an image of this size, binning and region of interest applied.
+        """Return the camera of an image of this size, binning and region of interest applied.
 
         Drivers and republishers also send images of another resolution than their CameraInfo
         describes. With the same aspect they are taken for the same picture resized, and
@@ -245,11 +245,11 @@ class Camera(Value):
         return replace(camera, rescaled_from=described)
 
     def scaled(self, width: int, height: int) -> Camera:
-        """The camera of the same picture resized to this size."""
+        """Return the camera of the same picture resized to this size."""
         return self._resampled(width, height, 0, 0, width / self.width, height / self.height)
 
     def rectified(self) -> Camera:
-        """The pinhole camera of the rectified image: K from P, no distortion.
+        """Return the pinhole camera of the rectified image: K from P, no distortion.
 
         Depth counts from this camera's own lens: the baseline Tx of a stereo pair's P is dropped.
         """
@@ -303,7 +303,7 @@ class Camera(Value):
         return 2.0 * math.atan(extent / 2.0)
 
     def strided(self, stride: int) -> Camera:
-        """The pinhole camera of every ``stride``-th row and column: the same rays, fewer."""
+        """Return the pinhole camera of every ``stride``-th row and column: the same rays, fewer."""
         return Camera.pinhole(
             -(-self.width // stride),
             -(-self.height // stride),
@@ -337,7 +337,7 @@ class Camera(Value):
 
 
 def _with_last_one(name: str, matrix: np.ndarray) -> np.ndarray:
-    """The matrix with 1 in its last place, where drivers that fill only f and c leave 0."""
+    """Return the matrix with 1 in its last place, where drivers that fill only f and c leave 0."""
     last = matrix[2, 2]
     if last != 0.0 and abs(last - 1.0) > 1e-6:
         raise CameraError(f"{name} has {last:g} in its last row; 1 is needed")

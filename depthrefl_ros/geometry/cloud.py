@@ -62,7 +62,7 @@ def fill_cloud(
 
 @table
 def _rays(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """The rays' x of every column (W,) and y of every row (H, 1), float32."""
+    """Return the rays' x of every column (W,) and y of every row (H, 1), float32."""
     x = (np.arange(camera.width, dtype=np.float64) - camera.cx) / camera.fx
     y = (np.arange(camera.height, dtype=np.float64) - camera.cy) / camera.fy
     return frozen(x, np.float32), frozen(y[:, None], np.float32)

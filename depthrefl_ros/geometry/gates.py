@@ -74,7 +74,7 @@ def depth_edges(depth: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def apply_range(depth: np.ndarray, min_range_m: float, max_range_m: float) -> None:
-    """Marks in place what is out of range: +Inf beyond, -Inf nearer (REP-117).
+    """Mark in place what is out of range: +Inf beyond, -Inf nearer (REP-117).
 
     Args:
         depth: (h, w) float32, metres; NaN stays NaN.
@@ -235,7 +235,7 @@ def _filled(depth_m: np.ndarray, unseen: np.ndarray) -> np.ndarray:
 
 @table
 def _nearest_seen(unseen: bytes, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (n,) of the unseen pixels and of the seen pixel nearest to each.
+    """Return indices (n,) of the unseen pixels and of the seen pixel nearest to each.
 
     Padding and the robot itself stay the same from frame to frame.
     """
@@ -288,7 +288,7 @@ def _misfit(inverse: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _slope_at(inverse: np.ndarray, rows: np.ndarray, columns: np.ndarray, axis: int) -> np.ndarray:
-    """The smaller of the changes of 1/z to both sides, 0 where they disagree (minmod)."""
+    """Return the smaller of the changes of 1/z to both sides, 0 where they disagree (minmod)."""
     height, width = inverse.shape
     down, right = (1, 0) if axis == 0 else (0, 1)
     below, beside = np.minimum(rows + down, height - 1), np.minimum(columns + right, width - 1)

@@ -144,7 +144,7 @@ def find_floor(
     settings: FloorSettings | None = None,
     rng: np.random.Generator | None = None,
 ) -> Floor | None:
-    """The floor plane, if enough of one is seen.
+    """Return the floor plane, if enough of one is seen.
 
     Args:
         depth_m: (h, w) float32 metres along the optical axis; NaN, infinite and 0 are unknown.
@@ -206,7 +206,7 @@ def _below_horizon(
     rows: np.ndarray,
     settings: FloorSettings,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The samples that look down and know their depth, and their points (n, 3) float32."""
+    """Return the samples that look down and know their depth, and their points (n, 3) float32."""
     rays = pixel_rays(camera, columns, rows)
     depth = depth_m[rows, columns].astype(np.float64)
     # Of the floor's own pixels none lies above the horizon, whatever its tilt within the limit.
@@ -220,7 +220,7 @@ def _below_horizon(
 def _best_hypothesis(
     points: np.ndarray, up: np.ndarray, settings: FloorSettings, rng: np.random.Generator
 ) -> np.ndarray | None:
-    """The plane m (3,) through three samples that has most points on it and fewest below."""
+    """Return the plane m (3,) through three samples that has most points on it and fewest below."""
     planes = _hypotheses(points, up, settings, rng)
     if not len(planes):
         return None

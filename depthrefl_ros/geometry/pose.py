@@ -77,7 +77,7 @@ class Pose(Value):
         x_m: float = 0.0,
         y_m: float = 0.0,
     ) -> Pose:
-        """The base frame from the optical frame of a camera that looks ahead.
+        """Return the base frame from the optical frame of a camera that looks ahead.
 
         The angles are REP-103 rotations of the camera's body, roll about x (forward) first, then
         pitch about y (left).
@@ -102,7 +102,7 @@ class Pose(Value):
     def from_quaternion(
         cls, x: float, y: float, z: float, w: float, translation: np.ndarray | tuple = (0, 0, 0)
     ) -> Pose:
-        """The pose of a geometry_msgs Quaternion (Hamilton, w last) and a translation in metres.
+        """Return the pose of a geometry_msgs Quaternion (Hamilton, w last) and a translation (m).
 
         Raises:
             ValueError: the quaternion's length is not 1 (all zero: an unset message).

@@ -63,7 +63,7 @@ def colour_depth(depth_m: np.ndarray, near_m: float, far_m: float) -> np.ndarray
 
 
 def depth_legend(height: int, near_m: float, far_m: float) -> np.ndarray:
-    """A vertical scale in metres, near at the bottom: (height, LEGEND_WIDTH, 3) uint8 BGR."""
+    """Return a vertical scale, metres, near at the bottom: (height, LEGEND_WIDTH, 3) BGR."""
     share = np.linspace(1.0, 0.0, height, dtype=np.float32)
     metres = near_m * (far_m / near_m) ** share
     legend = np.full((height, LEGEND_WIDTH, 3), 24, np.uint8)

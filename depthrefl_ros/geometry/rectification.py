@@ -44,7 +44,7 @@ class Rectangle(NamedTuple):
     height: int
 
     def of(self, plane: np.ndarray) -> np.ndarray:
-        """The view of the plane (H, W, ...) inside the rectangle."""
+        """Return the view of the plane (H, W, ...) inside the rectangle."""
         return plane[self.y : self.y + self.height, self.x : self.x + self.width]
 
 
@@ -247,14 +247,14 @@ class Rectification:
 def rectification(
     camera: Camera, is_rectified: bool, network: tuple[int, int], aspect_fit: str = "pad"
 ) -> Rectification:
-    """The ``Rectification`` of these values, made once."""
+    """Return the ``Rectification`` of these values, made once."""
     return Rectification(camera, is_rectified, network, aspect_fit)
 
 
 def reprojected(
     plane: np.ndarray, source: Camera, camera: Camera, interpolation: int = cv2.INTER_NEAREST
 ) -> np.ndarray:
-    """What another pinhole at the same place, looking the same way, would have seen.
+    """Return what another pinhole at the same place, looking the same way, would have seen.
 
     Args:
         plane: (H, W) float32 of ``source``; its outermost pixels go on beyond its edges.

@@ -41,7 +41,7 @@ _REJECTIONS = 20
 
 
 def robust_median(log_ratios: np.ndarray, min_inliers: int = MIN_INLIERS) -> float | None:
-    """The median after repeatedly rejecting what lies beyond 3 median absolute deviations.
+    """Return the median after repeatedly rejecting what lies beyond 3 median absolute deviations.
 
     Args:
         log_ratios: (n,) float; what is not finite is left out.
@@ -155,7 +155,7 @@ class ScaleCorrection:
         self._good = self.RECOVERY_UPDATES
 
     def update(self, log_ratios: Mapping[str, np.ndarray], now_s: float) -> float:
-        """Takes one frame's anchors.
+        """Take one frame's anchors.
 
         Args:
             log_ratios: (n,) ln(true / predicted) by the anchor's name, of uncorrected depth;
@@ -220,7 +220,7 @@ class ScaleCorrection:
         self.factor = float(np.clip(math.exp(self._average), *CLAMP))
 
     def _judge(self, measured: Mapping[str, float]) -> None:
-        """Sets ``health`` from an anchor that does not correct, else from the raw measurement."""
+        """Set ``health`` from an anchor that does not correct, else from the raw measurement."""
         if not measured:
             held = "no anchor has measured yet"
             if self._name is not None:

@@ -94,7 +94,7 @@ class ScanSettings:
         return math.floor(2.0 * math.pi / self.angle_increment + 1e-6)
 
     def beam_of(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """The beam nearest to each point (n,) of the scan frame; -1 outside the scan."""
+        """Return the beam nearest to each point (n,) of the scan frame; -1 outside the scan."""
         beam = (self._turned(x, y) / self.angle_increment).astype(np.int64)
         return np.where(beam < self.beams, beam, -1)
 

@@ -83,7 +83,7 @@ class DepthStabiliser:
         self._reference: _Reference | None = None
 
     def update(self, depth_m: np.ndarray, image: np.ndarray, stamp_s: float) -> np.ndarray:
-        """The frame's depth, its scale and its static pixels steadied by the frames before.
+        """Return the frame's depth, its scale and its static pixels steadied by the frames before.
 
         A scene cut, a clock that stands still, goes back or leaps, and another size start anew.
 
@@ -145,7 +145,7 @@ class DepthStabiliser:
         self._frames = np.ones(depth_m.shape, np.float32)
 
     def _average_in(self, log_depth: np.ndarray, moved: np.ndarray, least_weight: float) -> None:
-        """Takes a frame into the average, but for pixels whose picture or depth has changed."""
+        """Take a frame into the average, but for pixels whose picture or depth has changed."""
         innovation = log_depth - self._average
         unseen = np.isnan(innovation)
         innovation[unseen] = 0.0
@@ -234,7 +234,7 @@ def _change_along_the_way(
 
 
 def _sampled(plane: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The plane (h, w) float32 at places (n, 2) of columns and rows; NaN outside and near NaN."""
+    """Return the plane (h, w) at places (n, 2) of columns and rows; NaN outside, near NaN."""
     return cv2.remap(plane, at[:, None], None, cv2.INTER_LINEAR, borderValue=math.nan)[:, 0]
 
 
@@ -254,7 +254,7 @@ class _ScaleFilter:
         self._raw = self._position = self._velocity = 0.0
 
     def update(self, change: float, elapsed_s: float) -> float:
-        """What to add to this frame's log depth.
+        """Return what to add to this frame's log depth.
 
         Args:
             change: of log scale since the last frame.

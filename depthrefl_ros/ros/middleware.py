@@ -206,7 +206,7 @@ def fitting_profile(text: str, free_bytes: int, one_machine: bool = False) -> st
 
 
 def _stored(text: str, shipped: Path) -> Path:
-    """The file that holds this text: the shipped one, or a copy that is named by its content.
+    """Return the file that holds this text: the shipped one, or a copy named by its content.
 
     Raises:
         OSError: it cannot be written.

@@ -201,7 +201,7 @@ class DepthPublisher:
         return buffer
 
     def _preview(self, frame: DepthFrame, settings: FrameSettings) -> Image:
-        """The depth in colours, drawn once for the picture and its JPEG."""
+        """Return the depth in colours, drawn once for the picture and its JPEG."""
         drawn = self._drawn or (None, None)
         if drawn[0] is not frame or drawn[1] is not settings:
             near_m, far_m = settings.estimator.min_range_m, settings.estimator.max_range_m

@@ -278,7 +278,7 @@ class RosbagCopy(BagCopy):
 
 
 def _digest(kind: str, text: str) -> str:
-    """The hash of a type (REP-2011) by its definition; zeros where that cannot be read."""
+    """Return the hash of a type (REP-2011) by its definition; zeros where that cannot be read."""
     store = get_typestore(Stores.LATEST)
     try:
         store.register(get_types_from_msg(text, kind))

@@ -123,7 +123,7 @@ def _clear(cache: PlanStore) -> dict[str, Any]:
 
 
 def _build_plan(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any]:
-    """A TensorRT plan, built or found in the cache, and tested where there is a GPU."""
+    """Return a TensorRT plan, built or found in the cache, and tested where there is a GPU."""
     precision, gpu = args.precision or "fp16", _device(args).gpu
     if precision not in ONNX_FILES:
         raise ToolError(f"--precision is {precision}; TensorRT has {', '.join(ONNX_FILES)}")
@@ -159,7 +159,7 @@ def _build_plan(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _device(args: argparse.Namespace) -> Rung:
-    """The engine and where it shall run.
+    """Return the engine and where it shall run.
 
     Raises:
         ToolError: the engine does not run on such a device.
@@ -196,7 +196,7 @@ def _build_with_bar(
 def _test_plan(
     bundle: Bundle, args: argparse.Namespace, precision: str, plan: bytes, gpu: int
 ) -> str:
-    """What the self-test found, or why it could not be made.
+    """Return what the self-test found, or why it could not be made.
 
     Raises:
         EngineError: the GPU's runtime refuses the plan, or the plan computes wrongly.
@@ -215,7 +215,7 @@ def _test_plan(
 
 
 def _compile_openvino(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any]:
-    """What OpenVINO would do at the node's start; it compiles in about a second, uncached."""
+    """Return what OpenVINO would do at the start; it compiles in about a second, uncached."""
     if args.batch != 1 or args.target:
         raise ToolError("--batch and --target are for TensorRT; OpenVINO compiles for one image")
     memory, start = _peak_memory(), time.monotonic()
@@ -246,7 +246,7 @@ def _compile_openvino(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any
 
 
 def _peak_memory() -> int:
-    """The largest resident size of this process so far, bytes."""
+    """Return the largest resident size of this process so far, bytes."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Linux counts in KiB
 
 
@@ -264,7 +264,7 @@ def _show(figures: dict[str, Any], cache: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the tool; returns the exit code."""
+    """Run the tool; returns the exit code."""
     return run_tool(_parser(), argv, _main)
 
 

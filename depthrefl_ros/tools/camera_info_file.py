@@ -87,7 +87,7 @@ class Intrinsics:
 
 
 def read_camera(path: Path, name: str = "") -> Camera:
-    """Reads one camera from a YAML file.
+    """Read one camera from a YAML file.
 
     Args:
         path: as ``Intrinsics.file``.

@@ -67,7 +67,7 @@ class CameraMessages:
         self.compressed = CompressedImage() if with_compressed else None
 
     def fill(self, frame: SourceFrame) -> CameraMessages:
-        """Takes over a frame's pixels and camera; the stamp is set when it is published."""
+        """Take over a frame's pixels and camera; the stamp is set when it is published."""
         image = self.image
         if len(image.data) != frame.data.size:
             image.data = array("B", bytes(frame.data.size))
@@ -82,7 +82,7 @@ class CameraMessages:
         return self
 
     def stamp(self, stamp_ns: int) -> None:
-        """Sets the stamp of all of them."""
+        """Set the stamp of all of them."""
         seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
         for message in self.all:
             message.header.stamp = Time(sec=seconds, nanosec=nanoseconds)
@@ -137,7 +137,7 @@ class CameraPublisher:
         return self.images.topic_name
 
     def publish(self, messages: CameraMessages) -> None:
-        """Publishes one frame."""
+        """Publish one frame."""
         for publisher, message in zip(self.publishers, messages.all, strict=True):
             publisher.publish(message)
 
@@ -151,7 +151,7 @@ class CameraPublisher:
         return True
 
     def wait_for_subscribers(self, count: int, seconds: float, stop: StopRequest) -> None:
-        """Waits until so many subscribe to the images, raw or compressed.
+        """Wait until so many subscribe to the images, raw or compressed.
 
         Raises:
             ToolError: they did not come in time.
@@ -170,7 +170,7 @@ class CameraPublisher:
             stop.sleep_until(time.monotonic() + 0.02)
 
     def wait_until_delivered(self) -> None:
-        """Waits until reliable subscribers have got what was published, for a short while."""
+        """Wait until reliable subscribers have got what was published, for a short while."""
         for publisher in self.publishers:
             publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_WITHIN_S))
 

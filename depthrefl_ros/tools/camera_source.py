@@ -77,7 +77,7 @@ class Report:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; see ``depthrefl camera_source --help``."""
+    """Run the command; see ``depthrefl camera_source --help``."""
     return run_tool(_parser(), argv, _run)
 
 
@@ -176,7 +176,7 @@ def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
 
 @contextmanager
 def _opened(source: FrameSource, args: argparse.Namespace) -> Iterator[Iterator[SourceFrame]]:
-    """The frames to publish, looped if asked for; decoded ahead where that makes sense."""
+    """Return the frames to publish, looped if asked for; decoded ahead where that makes sense."""
     passes = itertools.repeat(None) if args.loop and not args.preload else [None]
     frames = (frame for _ in passes for frame in source.frames())
     if args.preload:

@@ -183,7 +183,7 @@ def _report(done: Converted, frames: Frames | None, is_compared: bool) -> dict[s
 
 
 def _beside_ours(engine: Engine, bundle: Bundle, frames: Frames | None) -> dict[str, Any]:
-    """The picture's path, and the figures of the travel exam where it is here: in a checkout."""
+    """Return the path of the picture, and the figures of the travel exam in a checkout."""
     from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
     from depthrefl_ros.estimator import DepthEstimator
     from depthrefl_ros.ros.middleware import share_path
@@ -255,7 +255,7 @@ def _show(bundle: Bundle, figures: dict[str, Any]) -> None:
 
 
 def _open_engine(bundle: Bundle) -> tuple[Engine | None, str, bool]:
-    """What OpenVINO makes of a bundle: the engine, in words, and whether it refuses it."""
+    """Return what OpenVINO makes of a bundle: the engine, in words, and whether it refuses it."""
     from depthrefl_ros.engine.base import EngineError, EngineMissingError
     from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
     from depthrefl_ros.engine.self_test import self_test

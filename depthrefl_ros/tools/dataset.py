@@ -206,7 +206,7 @@ def is_of_dataset(folder: Path) -> bool:
 
 
 def _opened_folder(path: Path) -> RenderedFolder:
-    """A folder without the images of an earlier run; what the user put beside them stays."""
+    """Return a folder without the images of an earlier run; what the user put beside them stays."""
     if path.is_dir():
         for name in RenderedFolder(path).known():
             (path / "rgb" / f"{name}.jpg").unlink(missing_ok=True)
@@ -221,7 +221,7 @@ def _opened_folder(path: Path) -> RenderedFolder:
 
 
 def _prefixes(bags: list[Path]) -> list[str]:
-    """A subfolder for each of several recordings, which evaluation takes for one scene."""
+    """Return a subfolder for each of several recordings, which evaluation takes for one scene."""
     if len(bags) == 1:
         return [""]
     used: Counter[str] = Counter()

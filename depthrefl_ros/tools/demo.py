@@ -236,7 +236,7 @@ def _say(text: str) -> None:
 
 
 def _shipped_recording() -> str:
-    """The recording in the source tree, or where it is installed."""
+    """Return the recording in the source tree, or where it is installed."""
     try:
         return str(share_path(SHIPPED_RECORDING))
     except FileNotFoundError as error:
@@ -244,7 +244,7 @@ def _shipped_recording() -> str:
 
 
 def _pixels(source: FrameSource) -> int:
-    """The size of a source's first frame; of a webcam, which is not opened twice, the usual one."""
+    """Return the size of the first frame; of a webcam, which is opened once, the usual one."""
     if source.is_live:
         return 640 * 480
     first = next(source.frames())

@@ -98,7 +98,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> dict[str, Any]:
-    """What ``model.yaml`` tells of a run, apart from architecture, range and files.
+    """Return what ``model.yaml`` tells of a run, apart from architecture, range and files.
 
     Args:
         metrics: the run's ``metrics.json``.
@@ -145,7 +145,7 @@ def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> di
 
 
 def citation(kind: str) -> dict[str, str]:
-    """What to cite for a kind of data set, as an entry to merge; empty for data of one's own."""
+    """Return what to cite for a kind of data set, as an entry to merge; empty for one's own."""
     return {"cite": CITATIONS[kind]} if kind in CITATIONS else {}
 
 
@@ -157,7 +157,7 @@ def validated_on(validation: dict[str, Any]) -> str:
 
 
 def load_run(run: Path) -> tuple[DepthModel, dict[str, Any]]:
-    """The network of a finished run, and what ``describe`` tells of it.
+    """Return the network of a finished run, and what ``describe`` tells of it.
 
     Raises:
         ToolError: the run is not finished, or its weights do not fit.
@@ -259,7 +259,7 @@ def _export(args: argparse.Namespace, _: list[str]) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the tool; returns the exit code."""
+    """Run the tool; returns the exit code."""
     return run_tool(_parser(), argv, _export)
 
 

@@ -94,7 +94,7 @@ class Tally:
     mirrored: int = 0
 
     def add(self, points: np.ndarray, truth: np.ndarray) -> None:
-        """Counts one frame: a row's points and all points of the truth, both in the base frame."""
+        """Count one frame: a row's points and all points of the truth, both in the base frame."""
         marked, true = occupancy(points), occupancy(truth)
         self.marks += int(marked.sum())
         self.false += int((marked & ~right_cells(truth)).sum())

@@ -251,13 +251,13 @@ class Canvas:
         self._sheet = np.full((height * SCALE, width * SCALE, 3), PAPER, np.uint8)
 
     def reduced(self) -> np.ndarray:
-        """The sheet at its final size."""
+        """Return the sheet at its final size."""
         height, width = self._sheet.shape[:2]
         size = (width // SCALE, height // SCALE)
         return cv2.resize(self._sheet, size, interpolation=cv2.INTER_AREA)
 
     def picture(self, image: np.ndarray, x: int, y: int, width: int, height: int) -> None:
-        """Puts a (H, W, 3) uint8 picture into a box."""
+        """Put a (H, W, 3) uint8 picture into a box."""
         size = (width * SCALE, height * SCALE)
         shrinks = image.shape[1] > size[0]
         fitted = cv2.resize(
@@ -268,7 +268,7 @@ class Canvas:
     def text(
         self, text: str, x: float, y: float, size: float, colour: tuple[int, ...] = INK
     ) -> None:
-        """Writes with the baseline's left end at (x, y), capitals ``size`` pixels high or so."""
+        """Write with the baseline's left end at (x, y), capitals ``size`` pixels high or so."""
         self._put(text, x, y, size, colour, thickness=2)
 
     def label(self, text: str, x: float, y: float, size: float = 12) -> None:
@@ -277,14 +277,14 @@ class Canvas:
         self._put(text, x, y, size, (255, 255, 255), thickness=2)
 
     def probe(self, text: str, x: float, y: float) -> None:
-        """A ring around a point, and what was measured there."""
+        """Return a ring around a point, and what was measured there."""
         centre = (round(x * SCALE), round(y * SCALE))
         cv2.circle(self._sheet, centre, 4 * SCALE, (0, 0, 0), 3 * SCALE, cv2.LINE_AA)
         cv2.circle(self._sheet, centre, 4 * SCALE, (255, 255, 255), SCALE, cv2.LINE_AA)
         self.label(text, x - self._width(text, 12) / 2, y - 10)
 
     def bar(self, colours: np.ndarray, x: int, y: int, width: int, ticks: dict[float, str]) -> None:
-        """A scale: (1, W, 3) uint8 colours, and text at shares of its width that stays on it."""
+        """Return a scale: (1, W, 3) uint8 colours, and text at shares of its width that fits."""
         self.picture(colours, x, y, width, BAR_HEIGHT)
         bottom = y + BAR_HEIGHT
         for share, text in ticks.items():

@@ -45,7 +45,7 @@ def ros_domain(text: str) -> int:
 
 
 def free_domain() -> int:
-    """A ROS domain in which no other process on this machine seems to be.
+    """Return a ROS domain in which no other process on this machine seems to be.
 
     DDS-RTPS 2.5, section 9.6.2.3: the first participant of domain d takes UDP port
     7410 + 250 d on its machine.
@@ -131,7 +131,7 @@ class Child:
         return self.process.poll() is None
 
     def output(self) -> str:
-        """What it has written so far."""
+        """Return what it has written so far."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def last_line(self) -> str:
@@ -139,12 +139,12 @@ class Child:
         return (self.output().strip().splitlines() or ["(no output)"])[-1]
 
     def failure(self, what: str) -> ToolError:
-        """An error that tells what happened, with the end of the output."""
+        """Return an error that tells what happened, with the end of the output."""
         tail = "\n".join(f"  | {line}" for line in self.output().splitlines()[-TAIL_LINES:])
         return ToolError(f"{self.name} {what}; the end of {self.log}:\n{tail}")
 
     def check(self) -> None:
-        """Raises ToolError if it has ended with another code than 0."""
+        """Raise ToolError if it has ended with another code than 0."""
         code = self.process.poll()
         if code:
             raise self.failure(f"ended with code {code}")
@@ -155,7 +155,7 @@ class Child:
             self.process.send_signal(signal.SIGINT)
 
     def wait(self, seconds: float) -> int:
-        """Waits for its end; returns the exit code.
+        """Wait for its end; returns the exit code.
 
         Raises:
             ToolError: it did not end in time.
@@ -166,7 +166,7 @@ class Child:
             raise self.failure(f"did not end within {seconds:g} s") from None
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """End it at once."""
         if self.is_running:
             self.process.kill()
         self.process.wait()
@@ -199,13 +199,13 @@ class Children:
             child.kill()
 
     def start(self, name: str, *arguments: str) -> Child:
-        """Starts ``python ARGUMENTS`` with this interpreter."""
+        """Start ``python ARGUMENTS`` with this interpreter."""
         command = [sys.executable, "-u", *arguments]
         child = Child(name, command, self.environment, self._log_folder / f"{name}.txt")
         self._children.append(child)
         return child
 
     def check(self) -> None:
-        """Raises ToolError if one of them has failed."""
+        """Raise ToolError if one of them has failed."""
         for child in self._children:
             child.check()

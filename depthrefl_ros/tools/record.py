@@ -60,7 +60,7 @@ SETTLED_WITHIN_S = 3.0  # for the node's figures of it, which come once a second
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; see ``depthrefl record --help``."""
+    """Run the command; see ``depthrefl record --help``."""
     return run_tool(_parser(), argv, _run)
 
 
@@ -181,7 +181,7 @@ def _channels(args: argparse.Namespace) -> list[Channel]:
 
 
 def _transform_kind() -> type | None:
-    """The message of /tf_static; None where tf2 is not installed."""
+    """Return the message of /tf_static; None where tf2 is not installed."""
     try:
         from tf2_msgs.msg import TFMessage
     except ImportError:
@@ -333,7 +333,7 @@ def _nothing_came(node: Node, topic: str, seconds: float) -> str:
 
 
 def _write_cloud(recorder: Recorder, path: Path) -> list[str]:
-    """Writes the last cloud, if one came; returns the file."""
+    """Write the last cloud, if one came; returns the file."""
     for channel in recorder.channels:
         if channel.topic.endswith("/points") and channel.count:
             write_ply(path, points_of(deserialize_message(channel.last, PointCloud2)))

@@ -121,6 +121,6 @@ def mutually_nearest(first: list[int], second: list[int], largest_gap: int) -> d
 
 
 def _header_stamp(cdr: bytes) -> int:
-    """The stamp of a serialised message whose first field is a header, nanoseconds."""
+    """Return the stamp of a serialised message whose first field is a header, nanoseconds."""
     seconds, nanoseconds = struct.unpack_from(_STAMP[cdr[1] & 1], cdr, 4)
     return seconds * 1_000_000_000 + nanoseconds

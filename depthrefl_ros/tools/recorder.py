@@ -190,7 +190,7 @@ class Recorder:
         return self._writer.size_bytes
 
     def check(self) -> None:
-        """Raises ToolError as soon as nothing can be written any more."""
+        """Raise ToolError as soon as nothing can be written any more."""
         self._writer.check()
 
     def finish_frame(self) -> None:
@@ -198,7 +198,7 @@ class Recorder:
         self._last_stamp_ns = max(self.figures.stamps_ns, default=0)
 
     def subscribe_to_new_topics(self) -> None:
-        """Subscribes to topics that have got a publisher, as reliably as it offers.
+        """Subscribe to topics that have got a publisher, as reliably as it offers.
 
         To the camera's only when all of the node's are heard: a camera that waits for its
         subscribers then sends nothing whose result would be missed.
@@ -266,7 +266,7 @@ class Recorder:
 
 
 def stamp_in(serialised: bytes) -> int:
-    """The header's stamp in a serialised message that begins with a header, nanoseconds.
+    """Return the header's stamp in a serialised message that begins with a header, nanoseconds.
 
     CDR: four bytes of encapsulation, whose second says the byte order, then seconds (int32) and
     nanoseconds (uint32).

@@ -170,7 +170,7 @@ class RecordingSource(FrameSource):
 
 
 def _of_rectified(info: Any) -> Any:
-    """The CameraInfo of rectified images: P's geometry, so that nobody rectifies them again."""
+    """Return the CameraInfo of rectified images: P's geometry, so that none is rectified twice."""
     projection = np.asarray(info.p, np.float64).reshape(3, 4)
     if projection[0, 0] <= 0:
         return info

@@ -138,7 +138,7 @@ class RecordingWriter:
         self._jobs.put((topic, time_ns, serialised, encode))
 
     def check(self) -> None:
-        """Raises ToolError as soon as nothing can be written any more, a full disk for one."""
+        """Raise ToolError as soon as nothing can be written any more, a full disk for one."""
         if self._error is not None:
             raise ToolError(f"{self.path}: could not be written: {self._error}") from self._error
 
@@ -151,7 +151,7 @@ class RecordingWriter:
         shutil.rmtree(self._partial, ignore_errors=True)
 
     def close(self) -> None:
-        """Writes what waits, the index and the metadata, and gives the file its name.
+        """Write what waits, the index and the metadata, and give the file its name.
 
         Raises:
             ToolError: a message could not be written.

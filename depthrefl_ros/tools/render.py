@@ -51,12 +51,12 @@ depthrefl render pack data/corridor corridor.mcap --rate 10
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit code."""
+    """Run the command; returns the exit code."""
     return run_tool(parser(), argv, render)
 
 
 def parser() -> argparse.ArgumentParser:
-    """Returns the command's arguments."""
+    """Return the command's arguments."""
     top = make_parser(
         "depthrefl render", "Renders synthetic indoor scenes with exact depth.", EXAMPLES
     )
@@ -119,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_render_arguments(
     command: argparse.ArgumentParser, count: int, seed: int, size: tuple[int, int], samples: int
 ) -> None:
-    """Adds what all scenes share; the corridor's defaults make test/data/corridor.mcap."""
+    """Add what all scenes share; the corridor's defaults make test/data/corridor.mcap."""
     numbers = {
         "--count": (count, "images"),
         "--width": (size[0], "of an image, pixels"),
@@ -136,7 +136,7 @@ def _add_render_arguments(
 
 
 def render(args: argparse.Namespace, _: list[str]) -> int:
-    """Does what the subcommand says."""
+    """Do what the subcommand says."""
     if args.out.suffix == ".mcap" and args.out.exists():
         raise ToolError(f"{args.out} exists already; choose another name, or remove it")
     with tempfile.TemporaryDirectory(prefix="depthrefl-render-") as scratch:
@@ -152,7 +152,7 @@ def render(args: argparse.Namespace, _: list[str]) -> int:
 
 
 def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
-    """Renders into the dataset folder `root` and returns the figures for --json.
+    """Render into the dataset folder `root` and return the figures for --json.
 
     What is unpacked on the way goes into the folder `scratch`.
     """

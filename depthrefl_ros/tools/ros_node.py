@@ -68,7 +68,7 @@ def _nearest_name(text: str) -> str:
 
 @contextmanager
 def tool_node(name: str, ros_args: list[str], namespace: str = "") -> Iterator[Node]:
-    """A node that lives as long as the ``with`` block, on the transport for large messages.
+    """Return a node that lives as long as the ``with`` block, on the transport for large messages.
 
     Signals are left to the command (``StopRequest``).
 

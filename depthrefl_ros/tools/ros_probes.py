@@ -105,7 +105,7 @@ def _cv_bridge() -> Finding:
 
 
 def _faults(bridge: Any, np: Any, image: type) -> dict[str, str]:
-    """What this very cv_bridge does wrong, tried out on small images."""
+    """Return what this very cv_bridge does wrong, tried out on small images."""
     grey = np.arange(24, dtype=np.uint8).reshape(4, 6)
 
     def message(encoding: str, pixels: Any, step: int | None = None, big: int = 0) -> Any:

@@ -183,7 +183,7 @@ def _listen(
 
 
 def _own_words(full_name: str, heard: Heard) -> Finding:
-    """What the node says of itself: floor, TF, scale and engine are told there."""
+    """Return what the node says of itself: floor, TF, scale and engine are told there."""
     if not heard.statuses:
         text = f"{full_name} sends no diagnostics: it hangs, or its messages do not come through"
         return Finding("node", "error", text)

@@ -29,7 +29,7 @@ from depthrefl_ros.training.protocol import NEAREST_M, Protocol
 
 
 def best_median_worst(abs_rel: np.ndarray) -> dict[str, int]:
-    """The places of the smallest, the middle (the lower of two) and the largest of (n,) values."""
+    """Return the places of smallest, middle (the lower of two) and largest of (n,) values."""
     order = np.argsort(abs_rel, kind="stable")
     middle = order[(len(order) - 1) // 2]
     return {"best": int(order[0]), "median": int(middle), "worst": int(order[-1])}

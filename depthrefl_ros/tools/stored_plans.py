@@ -35,7 +35,7 @@ class StoredPlans(PlanSource):
         self.unbuilt = ""
 
     def get(self, bundle: Bundle, flavour: str, precision: str, gpu: int = 0) -> StoredPlan:
-        """The plan in the cache.
+        """Return the plan in the cache.
 
         Raises:
             EngineMissingError: it can be built but has not been.

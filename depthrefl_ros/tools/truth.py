@@ -36,7 +36,7 @@ class Truth(ABC):
 
     @abstractmethod
     def depth_m(self, frame: dict[str, Any]) -> np.ndarray | None:
-        """The truth of a frame.
+        """Return the truth of a frame.
 
         Args:
             frame: ``source_stamp_ns`` and ``name``, as ``camera_source --json`` reports them.
@@ -47,7 +47,7 @@ class Truth(ABC):
 
 
 def find_truth(source: str) -> Truth | None:
-    """The truth that a source brings along, or None.
+    """Return the truth that a source brings along, or None.
 
     Args:
         source: as ``camera_source`` takes it. Recordings have it on ``.../depth_truth`` (raw or
@@ -73,7 +73,7 @@ class RecordedTruth(Truth):
             }
 
     def depth_m(self, frame: dict[str, Any]) -> np.ndarray | None:
-        """The truth with the frame's stamp."""
+        """Return the truth with the frame's stamp."""
         message = self._messages.get(frame["source_stamp_ns"])
         return None if message is None else depth_from_message(message, self._topic)
 
@@ -86,7 +86,7 @@ class FolderTruth(Truth):
         self._paths = {stem_of(Path(path.name)): path for path in list_images(folder, (".png",))}
 
     def depth_m(self, frame: dict[str, Any]) -> np.ndarray | None:
-        """The truth with the frame's name."""
+        """Return the truth with the frame's name."""
         path = self._paths.get(frame["name"])
         if path is None:
             return None

@@ -87,7 +87,7 @@ class TruthClouds:
         self._sigma = np.full((small.height, small.width), SIGMA, np.float32)
 
     def build(self, truth_m: np.ndarray) -> ObstaclePoints:
-        """The clouds of one frame.
+        """Return the clouds of one frame.
 
         Args:
             truth_m: (H, W) float32 metres; NaN and 0 are unknown.
@@ -110,7 +110,7 @@ class TruthClouds:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; see ``depthrefl truth_clouds --help``."""
+    """Run the command; see ``depthrefl truth_clouds --help``."""
     return run_tool(_parser(), argv, _run)
 
 
@@ -183,7 +183,7 @@ def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
 
 
 def _camera(info, depth_m: np.ndarray, source: str) -> Camera:
-    """The camera of a true depth map.
+    """Return the camera of a true depth map.
 
     Raises:
         ToolError: the CameraInfo cannot be true, or not of this depth.
@@ -217,7 +217,7 @@ class CloudPublisher:
         }
 
     def publish(self, points: ObstaclePoints, frame_id: str) -> None:
-        """Publishes one frame's clouds, in the optical frame."""
+        """Publish one frame's clouds, in the optical frame."""
         stamp: Time = self._clock.now().to_msg()
         for name, publisher in self._publishers.items():
             message = cloud_message(getattr(points, name), FIELDS)
@@ -228,7 +228,7 @@ class CloudPublisher:
 def publish_mount(
     node: Node, base_from_camera: Pose, base_frame: str, optical_frame: str, odom_frame: str | None
 ) -> object | None:
-    """Puts the mount, and a robot that stands still in `odom_frame`, on /tf_static.
+    """Put the mount, and a robot that stands still in `odom_frame`, on /tf_static.
 
     Returns:
         The broadcaster; None where tf2 is not installed, which is told on stderr.

@@ -36,7 +36,7 @@ WIDTH, HEIGHT = 80, 60
 
 
 def main() -> None:
-    """Writes the file beside this one."""
+    """Write the file beside this one."""
     depths, views = [], []
     for number in range(ROOMS):
         stage = Stage()
@@ -68,7 +68,7 @@ def choose(stage: Stage, room, rng: np.random.Generator) -> list[View]:
 
 
 def cast(stage: Stage, view: View, columns: int, rows: int) -> np.ndarray:
-    """Returns depth (m) on a grid of the view, (rows * columns,)."""
+    """Return depth (m) on a grid of the view, (rows * columns,)."""
     rays = view.rays(columns, rows)
     lengths = np.linalg.norm(rays, axis=1)
     return stage.cast(np.array(view.position), rays / lengths[:, None])[0] / lengths

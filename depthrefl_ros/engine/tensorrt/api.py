@@ -108,7 +108,7 @@ def find_flavour(name: str, gpu: int = 0) -> Flavour:
 
 @cache
 def load_runtime(name: str) -> ModuleType:
-    """Imports ``tensorrt`` or ``tensorrt_rtx``.
+    """Import ``tensorrt`` or ``tensorrt_rtx``.
 
     Raises:
         ValueError: the name is none of ``FLAVOURS``.
@@ -155,7 +155,7 @@ class RuntimeLog:
         _log.log(logging.WARNING if is_warning and not is_error else logging.DEBUG, message)
 
     def take_errors(self) -> str:
-        """The errors since the last call, joined; the runtime's own words."""
+        """Return the errors since the last call, joined; the runtime's own words."""
         with self._lock:
             text = "; ".join(dict.fromkeys(self._errors))
             self._errors.clear()
@@ -164,12 +164,12 @@ class RuntimeLog:
 
 @cache
 def runtime_log(name: str) -> RuntimeLog:
-    """The one log of a runtime: it keeps the first logger that it is given for good."""
+    """Return the one log of a runtime: it keeps the first logger that it is given for good."""
     return RuntimeLog(load_runtime(name))
 
 
 def create(name: str, kind: str) -> Any:
-    """A ``Builder`` or a ``Runtime``, which speaks to ``runtime_log``.
+    """Return a ``Builder`` or a ``Runtime``, which speaks to ``runtime_log``.
 
     Raises:
         EngineError: it cannot start, for one since TensorRT's need a GPU.
@@ -229,7 +229,7 @@ def set_timing_cache(runtime: ModuleType, config: Any, content: bytes) -> None:
 
 
 def read_timing_cache(runtime: ModuleType, config: Any) -> bytes:
-    """The kernel times after a build; empty for RTX."""
+    """Return the kernel times after a build; empty for RTX."""
     return b"" if is_rtx(runtime) else bytes(config.get_timing_cache().serialize())
 
 
@@ -250,7 +250,7 @@ def open_runtime_cache(runtime: ModuleType, engine: Any, content: bytes) -> Any:
 
 
 def create_context(runtime: ModuleType, engine: Any, runtime_cache: Any) -> Any:
-    """An execution context, or None; RTX's replays CUDA graphs by itself."""
+    """Return an execution context, or None; RTX's replays CUDA graphs by itself."""
     if not is_rtx(runtime):
         return engine.create_execution_context()
     config = engine.create_runtime_config()

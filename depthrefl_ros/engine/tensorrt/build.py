@@ -78,7 +78,7 @@ def build_plan(
     progress: Progress | None = None,
     gpu: int = 0,
 ) -> BuiltPlan:
-    """Builds a plan for batches of 1 to ``batch``, fastest at ``batch``.
+    """Build a plan for batches of 1 to ``batch``, fastest at ``batch``.
 
     Args:
         flavour: ``tensorrt`` or ``tensorrt_rtx``.
@@ -150,7 +150,7 @@ def _parse(runtime: ModuleType, network: Any, log: RuntimeLog, onnx_path: Path) 
 
 
 def _set_batches(builder: Any, config: Any, network: Any, onnx_path: Path, batch: int) -> None:
-    """Fixes the batch at 1, or adds a profile for 1 to ``batch``; H and W are fixed in the file."""
+    """Fix the batch at 1, or add a profile for 1 to ``batch``; H and W are fixed in the file."""
     images = network.get_input(0)
     first, *size = images.shape
     if first not in (-1, batch):
@@ -166,7 +166,7 @@ def _set_batches(builder: Any, config: Any, network: Any, onnx_path: Path, batch
 
 
 def _working_layers(network: Any) -> list[Any]:
-    """The layers that compute something per frame, in the network's order.
+    """Return the layers that compute something per frame, in the network's order.
 
     Not weights, and nothing that is made of weights alone (the Casts of weights stored as half).
     """

@@ -124,14 +124,14 @@ class BuildProcess:
             self._connection.close()
 
     def stop(self) -> None:
-        """Ends the child if it still runs; may be called more than once and by any thread."""
+        """End the child if it still runs; may be called more than once and by any thread."""
         self._is_stopped = True
         self._process.kill()  # a build cannot be interrupted otherwise; the store withstands it
         self._process.wait()
 
 
 def main(descriptor: int) -> None:
-    """What the child does."""
+    """Return what the child does."""
     connection = Connection(descriptor)
     request = json.loads(connection.recv_bytes())
     threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()

@@ -75,7 +75,7 @@ def load_cuda() -> ModuleType:
 
 
 def check(result: tuple, doing: str) -> Any:
-    """The value of a CUDA call, or several as a list.
+    """Return the value of a CUDA call, or several as a list.
 
     Raises:
         EngineError: the call failed; names CUDA's error and its number.
@@ -193,12 +193,12 @@ class CudaStream:
         return self._memories[-1]
 
     def upload(self, memory: MirroredMemory, size: int) -> None:
-        """Copies the first ``size`` bytes to the device."""
+        """Copy the first ``size`` bytes to the device."""
         to_device = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._copy(memory.address, memory.host.ctypes.data, size, to_device)
 
     def download(self, memory: MirroredMemory, size: int) -> None:
-        """Copies the first ``size`` bytes to the host."""
+        """Copy the first ``size`` bytes to the host."""
         to_host = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._copy(memory.host.ctypes.data, memory.address, size, to_host)
 
@@ -206,11 +206,11 @@ class CudaStream:
         check(self._cuda.cudaMemcpyAsync(target, source, size, kind, self._stream), "copy")
 
     def synchronise(self) -> None:
-        """Waits until all work is done."""
+        """Wait until all work is done."""
         check(self._cuda.cudaStreamSynchronize(self._stream), "finish its work")
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Records what ``work`` puts on the stream as a CUDA graph; returns its replay.
+        """Record what ``work`` puts on the stream as a CUDA graph; returns its replay.
 
         Raises:
             EngineError: something in it cannot be captured; the stream can be used as before.

@@ -167,7 +167,7 @@ class TensorRTEngine(Engine):
             raise EngineError(f"{self.name} failed to run: {self._log.take_errors()}")
 
     def _record(self, batch: _Batch) -> None:
-        """Makes one CUDA graph of the batch's three parts, if possible."""
+        """Make one CUDA graph of the batch's three parts, if possible."""
         batch.launch()  # TensorRT allocates at its first execution, which no graph may do
         self._stream.synchronise()
         try:
@@ -195,7 +195,7 @@ class TensorRTEngine(Engine):
         return seconds
 
     def runtime_cache(self) -> bytes:
-        """The kernels that RTX compiled for this GPU so far, for the next start; else empty."""
+        """Return the kernels that RTX compiled for this GPU, for the next start; else empty."""
         return b"" if self._cache is None else bytes(self._cache.serialize())
 
     def close(self) -> None:
@@ -233,7 +233,7 @@ class _Batch:
 
 
 def _gpu_words(index: int) -> str:
-    """The GPU as errors tell of it, or why there is none."""
+    """Return the GPU as errors tell of it, or why there is none."""
     try:
         gpu = find_gpu(index)
     except EngineError as error:

@@ -119,7 +119,7 @@ class PlanSource:
         return (self._store or PlanStore()).find_or_build(key, lambda: kernels, force=True).notes
 
     def stop(self) -> None:
-        """Ends a build that is under way, and all later ones before they begin."""
+        """End a build that is under way, and all later ones before they begin."""
         self._is_stopped = True
         if self._process is not None:
             self._process.stop()

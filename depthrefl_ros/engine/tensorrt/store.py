@@ -109,7 +109,7 @@ class PlanStore:
         return self.folder / (key.digest() + _SUFFIXES[key.content])
 
     def find(self, key: PlanKey) -> bytes | None:
-        """The plan's bytes, checked; None where there is none.
+        """Return the plan's bytes, checked; None where there is none.
 
         Raises:
             PlanStoreError: there is one, but it must not be used.
@@ -137,7 +137,7 @@ class PlanStore:
         force: bool = False,
         on_wait: Callable[[], None] | None = None,
     ) -> StoredPlan:
-        """The plan from the store, else built and stored.
+        """Return the plan from the store, else built and stored.
 
         Where two processes want the same plan one builds it and the other waits for it. A store
         that cannot be used or written costs the next start a build, and nothing else.
@@ -187,7 +187,7 @@ class PlanStore:
         return sorted(found, key=lambda entry: entry.built, reverse=True)
 
     def clear(self) -> int:
-        """Removes every plan, and what interrupted builds left.
+        """Remove every plan, and what interrupted builds left.
 
         Lock files stay: who removes one that is held lets two processes build the same plan.
 
@@ -208,7 +208,7 @@ class PlanStore:
         return removed
 
     def _look(self, key: PlanKey) -> tuple[bytes | None, str]:
-        """What ``find`` returns, and why it must not be used."""
+        """Return what ``find`` returns, and why it must not be used."""
         try:
             return self.find(key), ""
         except PlanStoreError as error:
@@ -241,7 +241,7 @@ class PlanStore:
         self._has_folder()
 
     def _version(self, key: PlanKey) -> tuple[int, int] | None:
-        """Changes whenever the plan is stored; None where there is none."""
+        """Return what changes whenever the plan is stored; None where there is none."""
         try:
             status = os.stat(self.path(key).with_suffix(RECORD_SUFFIX))
         except OSError:

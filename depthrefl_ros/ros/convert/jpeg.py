@@ -26,7 +26,7 @@ QUALITY = 90
 
 
 def compressed_image(message: Image) -> CompressedImage:
-    """The same picture with the same header, as JPEG.
+    """Return the same picture with the same header, as JPEG.
 
     Raises:
         MessageError: an encoding that is no picture, or data that do not fit.

@@ -64,7 +64,7 @@ OBSTACLES = [
 
 
 def build_corridor(stage: Stage, rng: np.random.Generator) -> None:
-    """Builds the corridor with its doors, a window at the end, lights and obstacles."""
+    """Build the corridor with its doors, a window at the end, lights and obstacles."""
     materials = Materials(rng)
     floor_and_ceiling(stage, materials, CORRIDOR)
     side_doors = [
@@ -90,7 +90,7 @@ def build_corridor(stage: Stage, rng: np.random.Generator) -> None:
 
 
 def trolley(stage: Stage, materials: Materials) -> None:
-    """Builds a service trolley: two trays on a frame with wheels and a handle, loaded."""
+    """Build a service trolley: two trays on a frame with wheels and a handle, loaded."""
     metal, tray = materials.metal(), materials.plain((0.05, 0.12, 0.3), 0.4)
     legs(stage, metal, 0.8, 0.5, 0.85, 0.03)
     for level in (0.22, 0.75):
@@ -104,12 +104,12 @@ def trolley(stage: Stage, materials: Materials) -> None:
 
 
 def path_y(x: float) -> float:
-    """Returns the lateral position (m) of the robot at x: a gentle weave past the obstacles."""
+    """Return the lateral position (m) of the robot at x: a gentle weave past the obstacles."""
     return 1.35 + 0.28 * math.sin((x - 0.8) * 2 * math.pi / 5.2)
 
 
 def drive_views(count: int) -> list[View]:
-    """Returns the camera's pose at each of `count` frames, RATE_HZ apart.
+    """Return the camera's pose at each of `count` frames, RATE_HZ apart.
 
     The camera looks along the path's tangent and rocks a little in pitch and roll, as a robot on
     a floor with joints does.
@@ -167,7 +167,7 @@ def choose_drive(stage: Stage, room: Room, rng: np.random.Generator, count: int)
 
 
 def lane_length(stage: Stage, x: float, y: float, heading: float) -> float:
-    """Returns how far (m) a robot at (x, y) can drive straight ahead, by a bundle of parallel rays.
+    """Return how far (m) a robot at (x, y) can drive straight ahead, by a bundle of parallel rays.
 
     It is 0 where the robot would stand in something.
     """

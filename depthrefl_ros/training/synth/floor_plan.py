@@ -47,7 +47,7 @@ class FloorPlan:
         )
 
     def claim(self, x: float, y: float, half_x: float, half_y: float, margin: float = 0.03) -> bool:
-        """Takes the rectangle around (x, y) if it is free, and says whether it was."""
+        """Take the rectangle around (x, y) if it is free, and say whether it was."""
         rectangle = (x - half_x, y - half_y, x + half_x, y + half_y)
         if not self.is_free(*rectangle):
             return False
@@ -57,7 +57,7 @@ class FloorPlan:
 
 
 def keep_doors_clear(plan: FloorPlan, doors: list[list[Opening]], reach: float = 0.7) -> None:
-    """Takes the floor in front of each door, `reach` metres deep."""
+    """Take the floor in front of each door, `reach` metres deep."""
     for (x, y, yaw, _), openings in zip(plan.room.walls(), doors, strict=True):
         along, inward = (math.cos(yaw), math.sin(yaw)), (math.sin(yaw), -math.cos(yaw))
         for opening in openings:
@@ -73,7 +73,7 @@ def keep_doors_clear(plan: FloorPlan, doors: list[list[Opening]], reach: float =
 def place(
     stage: Stage, materials: Materials, plan: FloorPlan, piece: Piece, tries: int = 12
 ) -> bool:
-    """Builds a piece at a free spot, against a wall or anywhere; False if no spot was found."""
+    """Build a piece at a free spot, against a wall or anywhere; False if no spot was found."""
     rng = materials.rng
     width, depth, height = (rng.uniform(*r) for r in (piece.width, piece.depth, piece.height))
     height = min(height, plan.room.height - 0.1)
@@ -85,7 +85,7 @@ def place(
 
 
 def place_model(stage: Stage, rng, plan: FloorPlan, model: Model) -> bool:
-    """Builds an imported model at a free spot; False if no spot was found or it is too tall."""
+    """Build an imported model at a free spot; False if no spot was found or it is too tall."""
     if model.size[2] > plan.room.height - 0.05 or max(model.size[:2]) > plan.room.width:
         return False
 
@@ -104,7 +104,7 @@ def put(
     build: Callable[[], None],
     tries: int,
 ) -> bool:
-    """Calls `build` in the frame of a free spot of width x depth `size`, and says if one was."""
+    """Call `build` in the frame of a free spot of width x depth `size`, and say if one was."""
     width, depth = size
     for _ in range(tries):
         if at_wall:

@@ -62,7 +62,7 @@ class RenderedFolder:
         self._mounts = _load(self.root / "mounts.yaml")
 
     def claim(self, recipe: dict) -> None:
-        """Notes in recipe.yaml how the folder is made, or checks that it is made in the same way.
+        """Note in recipe.yaml how the folder is made, or check that it is made in the same way.
 
         Raises:
             FolderError: the folder holds something else, or was made in another way.
@@ -86,7 +86,7 @@ class RenderedFolder:
         self._write("recipe.yaml", yaml.safe_dump(recipe, sort_keys=False).encode())
 
     def names(self) -> list[str]:
-        """Returns the names of the complete images, sorted."""
+        """Return the names of the complete images, sorted."""
         return sorted(path.stem for path in (self.root / "rgb").glob("*.jpg"))
 
     def __contains__(self, name: str) -> bool:
@@ -100,7 +100,7 @@ class RenderedFolder:
         camera: Camera,
         mount: dict[str, float] | None = None,
     ) -> None:
-        """Writes one image.
+        """Write one image.
 
         Args:
             name: without folder and ending.
@@ -122,23 +122,23 @@ class RenderedFolder:
         self._write(f"rgb/{name}.jpg", encode_image(image, self.jpeg_quality))
 
     def flush(self) -> None:
-        """Writes the cameras and mounts of all images."""
+        """Write the cameras and mounts of all images."""
         self._unwritten = 0
         self._dump("intrinsics.yaml", self._intrinsics)
         if self._mounts:
             self._dump("mounts.yaml", self._mounts)
 
     def known(self) -> list[str]:
-        """Returns the names of all images with a camera in intrinsics.yaml."""
+        """Return the names of all images with a camera in intrinsics.yaml."""
         return list(self._intrinsics)
 
     def write_mounts(self, mounts: dict[str, dict[str, float]]) -> None:
-        """Writes the mounts of all images at once, by name."""
+        """Write the mounts of all images at once, by name."""
         self._mounts = mounts
         self._dump("mounts.yaml", mounts)
 
     def mounts(self) -> dict[str, dict[str, float]]:
-        """Returns the mount of each image that was added with one.
+        """Return the mount of each image that was added with one.
 
         Raises:
             FolderError: there is none.
@@ -151,7 +151,7 @@ class RenderedFolder:
         return self._mounts
 
     def frames(self) -> Iterator[tuple[bytes, bytes, Camera]]:
-        """Yields the JPEG bytes, the depth PNG's bytes and the camera of each image, by name.
+        """Yield the JPEG bytes, the depth PNG's bytes and the camera of each image, by name.
 
         Raises:
             FolderError: an image has no depth or no intrinsics.
@@ -184,13 +184,13 @@ def _load(path: Path) -> dict[str, dict]:
 
 
 def encode_image(image: np.ndarray, quality: int) -> bytes:
-    """Returns (H, W, 3) uint8 RGB as JPEG."""
+    """Return (H, W, 3) uint8 RGB as JPEG."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
 def encode_depth(depth_m: np.ndarray, png_level: int = 9) -> bytes:
-    """Returns (H, W) float metres as 16-bit PNG in millimetres; above 65.535 m becomes 0."""
+    """Return (H, W) float metres as 16-bit PNG in millimetres; above 65.535 m becomes 0."""
     millimetres = np.rint(np.nan_to_num(depth_m, nan=0.0, posinf=0.0, neginf=0.0) * 1000.0)
     millimetres[(millimetres < 0) | (millimetres > 65535)] = 0
     options = [cv2.IMWRITE_PNG_COMPRESSION, png_level]

@@ -57,7 +57,7 @@ def legs(
     thickness: float,
     round_legs: bool = False,
 ) -> None:
-    """Builds four legs at the corners of a footprint."""
+    """Build four legs at the corners of a footprint."""
     for x in (-1, 1):
         for y in (-1, 1):
             at = (x * (width - thickness) / 2, y * (depth - thickness) / 2, 0.0)
@@ -69,7 +69,7 @@ def legs(
 
 
 def table(stage: Stage, materials: Materials, width: float, depth: float, height: float) -> None:
-    """Builds a table with four legs or a pedestal, with things on it."""
+    """Build a table with four legs or a pedestal, with things on it."""
     rng, top = materials.rng, materials.furniture()
     stage.box((0, 0, height - 0.018), (width, depth, 0.036), top, rounding=0.006)
     if rng.random() < 0.8:
@@ -91,7 +91,7 @@ def table(stage: Stage, materials: Materials, width: float, depth: float, height
 
 
 def desk(stage: Stage, materials: Materials, width: float, depth: float, height: float) -> None:
-    """Builds a desk with a drawer block, a monitor or laptop, and things on it."""
+    """Build a desk with a drawer block, a monitor or laptop, and things on it."""
     rng, top, body = materials.rng, materials.furniture(), materials.furniture()
     stage.box((0, 0, height - 0.015), (width, depth, 0.03), top)
     legs(stage, materials.metal(), width * 0.97, depth * 0.92, height - 0.03, 0.05)
@@ -107,7 +107,7 @@ def desk(stage: Stage, materials: Materials, width: float, depth: float, height:
 
 
 def chair(stage: Stage, materials: Materials, width: float, depth: float, height: float) -> None:
-    """Builds a chair: legs, seat, and a back of slats or a board."""
+    """Build a chair: legs, seat, and a back of slats or a board."""
     rng, frame = materials.rng, materials.furniture()
     seat = 0.45
     legs(stage, frame, width, depth, seat, rng.uniform(0.025, 0.045), rng.random() < 0.5)
@@ -132,7 +132,7 @@ def chair(stage: Stage, materials: Materials, width: float, depth: float, height
 def office_chair(
     stage: Stage, materials: Materials, width: float, depth: float, height: float
 ) -> None:
-    """Builds a swivel chair: star foot, column, seat, back, arm rests."""
+    """Build a swivel chair: star foot, column, seat, back, arm rests."""
     rng, dark, cloth = materials.rng, materials.metal(), materials.fabric()
     turn = rng.uniform(0, 2 * math.pi)
     for arm in range(5):
@@ -156,7 +156,7 @@ def office_chair(
 
 
 def sofa(stage: Stage, materials: Materials, width: float, depth: float, height: float) -> None:
-    """Builds a sofa or armchair: base, back, arms, seat cushions, throw pillows."""
+    """Build a sofa or armchair: base, back, arms, seat cushions, throw pillows."""
     rng, cloth = materials.rng, materials.fabric()
     arm, back, seat = rng.uniform(0.12, 0.24), rng.uniform(0.16, 0.25), rng.uniform(0.38, 0.46)
     stage.box((0, 0, 0.17), (width, depth, 0.22), cloth, rounding=0.03)
@@ -193,7 +193,7 @@ def sofa(stage: Stage, materials: Materials, width: float, depth: float, height:
 
 
 def bed(stage: Stage, materials: Materials, width: float, depth: float, height: float) -> None:
-    """Builds a bed: frame, head board, mattress, blanket, pillows."""
+    """Build a bed: frame, head board, mattress, blanket, pillows."""
     rng, frame = materials.rng, materials.furniture()
     stage.box((0, 0, 0.2), (width, depth, 0.2), frame, rounding=0.01)
     legs(stage, frame, width, depth, 0.12, 0.07)
@@ -215,7 +215,7 @@ def bed(stage: Stage, materials: Materials, width: float, depth: float, height: 
 
 
 def shelf(stage: Stage, materials: Materials, width: float, depth: float, height: float) -> None:
-    """Builds an open shelf filled with books, boxes and things."""
+    """Build an open shelf filled with books, boxes and things."""
     rng, wood = materials.rng, materials.furniture()
     for side in (-1, 1):
         stage.box((side * (width - 0.025) / 2, 0, height / 2), (0.025, depth, height), wood)
@@ -233,7 +233,7 @@ def shelf(stage: Stage, materials: Materials, width: float, depth: float, height
 def shelf_row(
     stage: Stage, materials: Materials, width: float, depth: float, height: float
 ) -> None:
-    """Fills one shelf board from left to right."""
+    """Fill one shelf board from left to right."""
     rng = materials.rng
     covers = [materials.thing() for _ in range(5)]
     x = -width / 2
@@ -254,7 +254,7 @@ def shelf_row(
 
 
 def cabinet(stage: Stage, materials: Materials, width: float, depth: float, height: float) -> None:
-    """Builds a cupboard, dresser or kitchen unit with doors or drawers, handles and a plinth."""
+    """Build a cupboard, dresser or kitchen unit with doors or drawers, handles and a plinth."""
     rng, body, front = materials.rng, materials.furniture(), materials.furniture()
     handle = materials.metal()
     if rng.random() < 0.6:
@@ -280,7 +280,7 @@ def cabinet(stage: Stage, materials: Materials, width: float, depth: float, heig
 def media_unit(
     stage: Stage, materials: Materials, width: float, depth: float, height: float
 ) -> None:
-    """Builds a low board with a television on it."""
+    """Build a low board with a television on it."""
     cabinet(stage, materials, width, depth, height)
     with stage.at(0, 0, height + 0.02):
         screen(stage, materials, min(width * 0.8, 1.2))
@@ -289,7 +289,7 @@ def media_unit(
 def floor_lamp(
     stage: Stage, materials: Materials, width: float, depth: float, height: float
 ) -> None:
-    """Builds a standing lamp with a glowing shade and its light."""
+    """Build a standing lamp with a glowing shade and its light."""
     rng, metal = materials.rng, materials.metal()
     stage.cylinder((0, 0, 0), width / 2, 0.025, metal)
     stage.cylinder((0, 0, 0), 0.014, height - 0.2, metal)
@@ -302,7 +302,7 @@ def floor_lamp(
 
 
 def plant(stage: Stage, materials: Materials, width: float, depth: float, height: float) -> None:
-    """Builds a potted plant: pot, stem, leaves."""
+    """Build a potted plant: pot, stem, leaves."""
     rng, pot = materials.rng, materials.plain(materials.colour(), 0.7)
     pot_height = min(0.4, height * 0.3)
     stage.cylinder((0, 0, 0), width * 0.26, pot_height, pot, width * 0.36)

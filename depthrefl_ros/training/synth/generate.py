@@ -49,7 +49,7 @@ def render_rooms(
     in_turn: bool = False,
     looks: Looks = PLAIN,
 ) -> Iterator[str]:
-    """Renders images 0000 to count - 1, `views_per_room` of each room, and yields each new name.
+    """Render images 0000 to count - 1, `views_per_room` of each room, and yield each new name.
 
     Room r has the seed `seed + r`, so folders with seeds far enough apart share no room; with
     `in_turn` it has the kind r of `KINDS`, starting over at their end. An image that exists is
@@ -81,7 +81,7 @@ def render_world(
     views_per_light: int = VIEWS_PER_ROOM,
     looks: Looks = PLAIN,
 ) -> Iterator[str]:
-    """Renders images 0000 to count - 1 of a Gazebo world and yields each new name.
+    """Render images 0000 to count - 1 of a Gazebo world and yield each new name.
 
     Every `views_per_light` images the world gets other lights, by `seed` and the ones after it.
     """
@@ -101,7 +101,7 @@ def render_world(
 
 
 def _render_missing(folder: RenderedFolder, renderer: Renderer, names, views, keys):
-    """Renders the views whose names the folder lacks and yields these names."""
+    """Render the views whose names the folder lacks and yield these names."""
     for name, view, key in zip(names, views, keys, strict=False):
         if name not in folder:
             rendered = renderer.render(view, float(key))
@@ -118,7 +118,7 @@ def render_corridor(
     samples: int = 8,
     threads: int = 1,
 ) -> Iterator[str]:
-    """Renders frames 0000 to count - 1 of a drive along a corridor and yields each new name."""
+    """Render frames 0000 to count - 1 of a drive along a corridor and yield each new name."""
     stage = Stage()
     build_corridor(stage, np.random.default_rng(seed))
     yield from _render_views(folder, stage, drive_views(count), width, height, samples, threads)
@@ -133,7 +133,7 @@ def render_drive(
     samples: int = 8,
     threads: int = 1,
 ) -> Iterator[str]:
-    """Renders frames 0000 to count - 1 of a straight drive through the random room `seed`."""
+    """Render frames 0000 to count - 1 of a straight drive through the random room `seed`."""
     stage = Stage()
     space, rng = build_room(stage, seed)
     views = choose_drive(stage, space.room, rng, count)
@@ -149,7 +149,7 @@ def _render_views(
     samples: int,
     threads: int,
 ) -> Iterator[str]:
-    """Renders what is missing of a drive, all equally exposed, with its mounts in mounts.yaml."""
+    """Render what is missing of a drive, all equally exposed, with its mounts in mounts.yaml."""
     renderer = Renderer(stage, width, height, samples, threads)
     for index, view in enumerate(views):
         name = f"{index:04d}"

@@ -31,7 +31,7 @@ from .views import Region
 
 
 def lobby(stage: Stage, materials: Materials, plan: FloorPlan, doors) -> None:
-    """Builds columns in a grid, a reception desk, and a glass wall across a part of the hall."""
+    """Build columns in a grid, a reception desk, and a glass wall across a part of the hall."""
     rng, room = materials.rng, plan.room
     stone = materials.slab()
     apart, thick = rng.uniform(3.0, 6.0), rng.uniform(0.25, 0.6)
@@ -59,7 +59,7 @@ def _grid(length: float, apart: float) -> list[float]:
 
 
 def glass_wall(stage: Stage, materials: Materials, plan: FloorPlan) -> None:
-    """Builds a wall of panes with posts across the room, with one pane left out."""
+    """Build a wall of panes with posts across the room, with one pane left out."""
     rng, room = materials.rng, plan.room
     x = rng.uniform(0.3, 0.7) * room.length
     tall = min(room.height, rng.uniform(2.2, 3.2))
@@ -78,7 +78,7 @@ def glass_wall(stage: Stage, materials: Materials, plan: FloorPlan) -> None:
 
 
 def warehouse(stage: Stage, materials: Materials, plan: FloorPlan, doors) -> None:
-    """Builds racks with pallets in rows along the hall, loose pallets and lines on the floor."""
+    """Build racks with pallets in rows along the hall, loose pallets and lines on the floor."""
     rng, room = materials.rng, plan.room
     post = materials.plain(materials.colour((0.55, 0.66), (0.5, 0.95), (0.3, 0.8)), 0.4)
     beam = materials.plain(materials.colour((0.02, 0.14), (0.7, 0.95), (0.6, 0.95)), 0.4)
@@ -114,7 +114,7 @@ def _card(materials: Materials):
 
 
 def rack_bay(stage, materials, size, shape, surfaces, cards) -> None:
-    """Builds one bay of a rack, standing on the local origin, loaded at random."""
+    """Build one bay of a rack, standing on the local origin, loaded at random."""
     (wide, deep), (levels, rise), (post, beam, wood) = size, shape, surfaces
     rng = materials.rng
     tall = levels * rise + 0.3
@@ -141,7 +141,7 @@ def rack_bay(stage, materials, size, shape, surfaces, cards) -> None:
 
 
 def load(stage, materials, wood, cards, size, tall) -> None:
-    """Builds a pallet of the given size with a stack of cartons at most `tall` metres high."""
+    """Build a pallet of the given size with a stack of cartons at most `tall` metres high."""
     rng, (wide, deep) = materials.rng, size
     slats = 4
     for index in range(slats):
@@ -168,7 +168,7 @@ def load(stage, materials, wood, cards, size, tall) -> None:
 
 
 def staircase(stage: Stage, materials: Materials, plan: FloorPlan, doors) -> list[Region]:
-    """Builds a flight of stairs along a wall up to a landing, with a railing.
+    """Build a flight of stairs along a wall up to a landing, with a railing.
 
     Returns:
         Where cameras may be: on the floor beside the flight, and on the landing.

@@ -47,18 +47,18 @@ class ModelStore:
         self._parts: dict[str, list] = {}
 
     def choose(self, use: str, place: str) -> Model | None:
-        """Returns a random model for a kind of room, or None where there is none."""
+        """Return a random model for a kind of room, or None where there is none."""
         found = self.models.find(use, place)
         return found[self.materials.rng.integers(len(found))] if found else None
 
     def build(self, model: Model) -> None:
-        """Puts a model at the stage's local origin, standing on z = 0, its back towards +y."""
+        """Put a model at the stage's local origin, standing on z = 0, its back towards +y."""
         if model.path not in self._parts:
             self._parts[model.path] = read_model(self.models.unpack(model), model, self.materials)
         self.stage.instance(self._parts[model.path])
 
     def furnished(self, model: Model) -> None:
-        """Builds a model with small things on its top."""
+        """Build a model with small things on its top."""
         self.build(model)
         width, depth, _ = model.size
         if model.top_m and width > 0.5 and depth > 0.3:
@@ -69,7 +69,7 @@ class ModelStore:
                     self.small()
 
     def small(self) -> bool:
-        """Sets a small model on the stage's local origin; False where there is none."""
+        """Set a small model on the stage's local origin; False where there is none."""
         use = SMALL_USES[self.materials.rng.integers(len(SMALL_USES))]
         model = self.choose(use, "small")
         if model is not None:
@@ -78,7 +78,7 @@ class ModelStore:
 
 
 def read_model(path: Path, model: Model, materials: Materials) -> list[tuple]:
-    """Reads a Wavefront file and returns its meshes with their places in metres.
+    """Read a Wavefront file and return its meshes with their places in metres.
 
     The model's bounding box gets its stated size; its middle comes over the origin.
     """
@@ -119,7 +119,7 @@ def read_model(path: Path, model: Model, materials: Materials) -> list[tuple]:
 
 
 def repair(surface, materials: Materials) -> None:
-    """Removes textures whose file is missing, which would show magenta, and repaints some parts."""
+    """Remove textures whose file is missing, which would show magenta, and repaint some parts."""
     if surface is None or surface.get("repaired"):
         return
     surface["repaired"] = True

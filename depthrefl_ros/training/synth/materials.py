@@ -68,7 +68,7 @@ class Materials:
         saturation: tuple[float, float] = (0.1, 0.8),
         value: tuple[float, float] = (0.1, 0.8),
     ) -> Colour:
-        """Returns a random linear colour within the given HSV ranges."""
+        """Return a random linear colour within the given HSV ranges."""
         hsv = [self.rng.uniform(*limits) for limits in (hue, saturation, value)]
         return tuple(channel**2.2 for channel in colorsys.hsv_to_rgb(hsv[0] % 1.0, *hsv[1:]))
 
@@ -76,7 +76,7 @@ class Materials:
 
     @_sometimes_printed
     def wall(self) -> bpy.types.Material:
-        """Returns wall paint (mostly pale, sometimes strong), wallpaper or bare brick."""
+        """Return wall paint (mostly pale, sometimes strong), wallpaper or bare brick."""
         kind = self.rng.random()
         if kind < 0.55:
             base = self.colour(saturation=(0.0, 0.22), value=(0.72, 0.96))
@@ -91,7 +91,7 @@ class Materials:
         return self.tiles([base, shade(base, 0.75)], 0.24, 0.08, 0.012, 0.9, upright=True)
 
     def ceiling(self) -> bpy.types.Material:
-        """Returns near-white paint or square panels."""
+        """Return near-white paint or square panels."""
         base = self.colour(saturation=(0.0, 0.08), value=(0.85, 0.97))
         if self.rng.random() < 0.3:
             return self.tiles([base, shade(base, 0.95)], 0.6, 0.6, 0.012, 0.9, offset=0.0)
@@ -99,7 +99,7 @@ class Materials:
 
     @_sometimes_printed
     def floor(self) -> bpy.types.Material:
-        """Returns planks, tiles, a chequerboard, carpet, linoleum or concrete."""
+        """Return planks, tiles, a chequerboard, carpet, linoleum or concrete."""
         kind = self.rng.random()
         if kind < 0.35:
             return self.planks()
@@ -118,7 +118,7 @@ class Materials:
 
     @_sometimes_printed
     def fabric(self) -> bpy.types.Material:
-        """Returns cloth: plain weave, stripes, check or a printed pattern."""
+        """Return cloth: plain weave, stripes, check or a printed pattern."""
         base = self.colour(saturation=(0.05, 0.6), value=(0.15, 0.9))
         other = self.colour(saturation=(0.05, 0.6), value=(0.2, 0.9))
         kind = self.rng.random()
@@ -132,7 +132,7 @@ class Materials:
 
     @_sometimes_printed
     def furniture(self) -> bpy.types.Material:
-        """Returns wood, lacquer or a laminate for cupboards, tables and shelves."""
+        """Return wood, lacquer or a laminate for cupboards, tables and shelves."""
         kind = self.rng.random()
         if kind < 0.6:
             return self.wood()
@@ -141,7 +141,7 @@ class Materials:
         return self.plain(self.colour(saturation=(0.05, 0.55), value=(0.1, 0.8)), 0.4)
 
     def thing(self) -> bpy.types.Material:
-        """Returns any surface a small object may have: plastic, card, cloth, print."""
+        """Return any surface a small object may have: plastic, card, cloth, print."""
         kind = self.rng.random()
         if kind < 0.5:
             return self.plain(self.colour(saturation=(0.0, 0.9)), self.rng.uniform(0.15, 0.8))
@@ -151,7 +151,7 @@ class Materials:
         return self.fabric() if kind < 0.8 else self.picture()
 
     def picture(self) -> bpy.types.Material:
-        """Returns a colourful print for pictures, covers and posters."""
+        """Return a colourful print for pictures, covers and posters."""
         colours = [self.colour(saturation=(0.0, 0.9), value=(0.05, 0.95)) for _ in range(5)]
         if self.rng.random() < 0.5:
             made = self.cells(colours, self.rng.uniform(2, 12), 0.4)
@@ -160,13 +160,13 @@ class Materials:
         return self._printed(made, PRINT_CHANCE, whole=True)
 
     def metal(self) -> bpy.types.Material:
-        """Returns brushed or painted metal."""
+        """Return brushed or painted metal."""
         base = self.colour(saturation=(0.0, 0.15), value=(0.4, 0.85))
         return self.plain(base, self.rng.uniform(0.2, 0.5), metallic=float(self.rng.random() < 0.7))
 
     @_sometimes_printed
     def slab(self) -> bpy.types.Material:
-        """Returns stone, concrete, laminate or wood for work tops, columns and steps."""
+        """Return stone, concrete, laminate or wood for work tops, columns and steps."""
         kind = self.rng.random()
         if kind < 0.3:
             return self.wood()
@@ -176,7 +176,7 @@ class Materials:
         return self.plain(base, self.rng.uniform(0.15, 0.6))
 
     def splash(self) -> bpy.types.Material:
-        """Returns wall tiles, square, flat or upright."""
+        """Return wall tiles, square, flat or upright."""
         base = self.colour((0.0, 1.0), (0.0, 0.4), (0.45, 0.95))
         wide, tall = [(0.1, 0.1), (0.15, 0.15), (0.2, 0.07), (0.3, 0.6), (0.05, 0.05)][
             self.rng.integers(5)
@@ -184,11 +184,11 @@ class Materials:
         return self.tiles([base, shade(base, 0.92)], wide, tall, 0.004, 0.15, 0.0, upright=True)
 
     def mirror(self) -> bpy.types.Material:
-        """Returns a mirror or polished chrome."""
+        """Return a mirror or polished chrome."""
         return self.plain((0.9, 0.9, 0.9), 0.02, metallic=1.0)
 
     def glass(self) -> bpy.types.Material:
-        """Returns a pane that lets most light straight through and mirrors a little of it."""
+        """Return a pane that lets most light straight through and mirrors a little of it."""
         material, surface = new_material("glass")
         tree = material.node_tree
         clear, shine = (
@@ -207,11 +207,11 @@ class Materials:
         return material
 
     def leaf(self) -> bpy.types.Material:
-        """Returns a green for plants."""
+        """Return a green for plants."""
         return self.plain(self.colour((0.2, 0.4), (0.4, 0.9), (0.15, 0.6)), 0.5)
 
     def window_view(self, strength: float) -> bpy.types.Material:
-        """Returns a bright pane: a panorama, or pale sky above blurred greenery (local z, m)."""
+        """Return a bright pane: a panorama, or pale sky above blurred greenery (local z, m)."""
         material, surface = new_material("view")
         tree, coordinates = material.node_tree, self._coordinates(material, (1, 1, 1))
         ramp = add_ramp(
@@ -236,7 +236,7 @@ class Materials:
         return material
 
     def sky(self, world: bpy.types.World) -> None:
-        """Puts a panorama, where there is one, in place of the world's uniform light."""
+        """Put a panorama, where there is one, in place of the world's uniform light."""
         if self._panorama is not None:
             colour, mean = panorama_colour(world.node_tree, self._panorama, self._turn)
             background = world.node_tree.nodes["Background"]
@@ -244,7 +244,7 @@ class Materials:
             background.inputs["Strength"].default_value /= mean
 
     def glow(self, colour: Colour, strength: float) -> bpy.types.Material:
-        """Returns a surface that gives light (radiance `strength` times colour)."""
+        """Return a surface that gives light (radiance `strength` times colour)."""
         material, surface = new_material("glow")
         surface.inputs["Emission Color"].default_value = (*colour, 1)
         surface.inputs["Emission Strength"].default_value = strength
@@ -256,7 +256,7 @@ class Materials:
         return paths[self._look_rng.integers(len(paths))] if paths else None
 
     def _printed(self, made, chance: float, whole: bool = False):
-        """Prints a photograph on a material instead of its colour, by chance.
+        """Print a photograph on a material instead of its colour, by chance.
 
         Args:
             made: the material.
@@ -274,7 +274,7 @@ class Materials:
     # Patterns ------------------------------------------------------------------------------
 
     def plain(self, colour: Colour, roughness: float, metallic: float = 0.0) -> bpy.types.Material:
-        """Returns a surface of one colour."""
+        """Return a surface of one colour."""
         material, surface = new_material("plain")
         surface.inputs["Base Color"].default_value = (*colour, 1)
         surface.inputs["Roughness"].default_value = roughness
@@ -284,7 +284,7 @@ class Materials:
     def mottled(
         self, colours: list[Colour], per_metre: float, roughness: float, bump: float = 0.0
     ) -> bpy.types.Material:
-        """Returns noise over a colour ramp, about `per_metre` blotches a metre."""
+        """Return noise over a colour ramp, about `per_metre` blotches a metre."""
         material, surface = new_material("mottled")
         tree = material.node_tree
         noise = add_node(
@@ -297,7 +297,7 @@ class Materials:
         return self._finish(material, surface, noise.outputs[0], colours, roughness, bump)
 
     def wood(self, colour: Colour | None = None) -> bpy.types.Material:
-        """Returns wood with grain along one axis of the object."""
+        """Return wood with grain along one axis of the object."""
         base = colour or self.colour((0.05, 0.11), (0.3, 0.75), (0.2, 0.8))
         material, surface = new_material("wood")
         stretch = [1.0, 1.0, 1.0]
@@ -316,7 +316,7 @@ class Materials:
         )
 
     def planks(self) -> bpy.types.Material:
-        """Returns floor boards in random tones of one wood."""
+        """Return floor boards in random tones of one wood."""
         base = self.colour((0.05, 0.11), (0.25, 0.7), (0.3, 0.85))
         return self.tiles(
             [base, shade(base, self.rng.uniform(0.6, 0.85))],
@@ -338,7 +338,7 @@ class Materials:
         upright: bool = False,
         grain: float = 0.15,
     ) -> bpy.types.Material:
-        """Returns tiles or bricks of width x height metres with joints, in the local xy plane.
+        """Return tiles or bricks of width x height metres with joints, in the local xy plane.
 
         `upright` lays them in the local xz plane, as on a wall that runs along x.
         """
@@ -369,7 +369,7 @@ class Materials:
     def checker(
         self, first: Colour, second: Colour, edge: float, roughness: float
     ) -> bpy.types.Material:
-        """Returns a chequerboard with squares of `edge` metres."""
+        """Return a chequerboard with squares of `edge` metres."""
         material, surface = new_material("checker")
         tree = material.node_tree
         check = add_node(
@@ -387,7 +387,7 @@ class Materials:
     def stripes(
         self, first: Colour, second: Colour, width: float, roughness: float
     ) -> bpy.types.Material:
-        """Returns stripes about `width` metres wide, across the local x axis."""
+        """Return stripes about `width` metres wide, across the local x axis."""
         material, surface = new_material("stripes")
         wave = add_node(
             material.node_tree,
@@ -400,7 +400,7 @@ class Materials:
     def cells(
         self, colours: list[Colour], per_metre: float, roughness: float
     ) -> bpy.types.Material:
-        """Returns Voronoi cells, each in one colour of the ramp."""
+        """Return Voronoi cells, each in one colour of the ramp."""
         material, surface = new_material("cells")
         cells = add_node(
             material.node_tree,
@@ -411,7 +411,7 @@ class Materials:
         return self._finish(material, surface, cells.outputs["Color"], colours, roughness, 0.0)
 
     def _finish(self, material, surface, value, colours, roughness, bump):
-        """Joins a pattern's value over a colour ramp to the surface, with relief if asked for."""
+        """Join a pattern's value over a colour ramp to the surface, with relief if asked for."""
         tree = material.node_tree
         ramp = add_ramp(tree, colours)
         tree.links.new(value, ramp.inputs[0])
@@ -423,7 +423,7 @@ class Materials:
         return material
 
     def _coordinates(self, material, scale, turn=(0.0, 0.0, 0.0)):
-        """Returns object coordinates (m), shifted at random so that no two objects' grain match."""
+        """Return object coordinates (m), shifted at random so that no two objects' grain match."""
         tree = material.node_tree
         mapping = add_node(tree, "ShaderNodeMapping", Vector=object_coordinates(tree))
         mapping.inputs["Location"].default_value = self.rng.uniform(-50, 50, 3)
@@ -433,5 +433,5 @@ class Materials:
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """Returns the colour scaled by `factor` (0 black, 1 unchanged)."""
+    """Return the colour scaled by `factor` (0 black, 1 unchanged)."""
     return tuple(channel * factor for channel in colour)

@@ -121,15 +121,15 @@ class Models:
         }
 
     def find(self, use: str, place: str) -> list[Model]:
-        """Returns the models for a kind of room or "people", by `Model.place`."""
+        """Return the models for a kind of room or "people", by `Model.place`."""
         return [model for model in self._by_use.get(use, []) if model.place == place]
 
     def named(self, pattern: str) -> list[Model]:
-        """Returns the models whose name matches a regular expression, whatever their category."""
+        """Return the models whose name matches a regular expression, whatever their category."""
         return [m for m in self.all if re.search(pattern, m.name, re.IGNORECASE)]
 
     def unpack(self, model: Model) -> Path:
-        """Returns the model's .obj file on disk, with its materials and textures beside it."""
+        """Return the model's .obj file on disk, with its materials and textures beside it."""
         root = Path(self._unpacked.name) / model.archive.stem
         path = root / model.path
         if not path.is_file():
@@ -141,7 +141,7 @@ class Models:
 
 
 def read_catalogue(archive: Path) -> list[Model]:
-    """Reads the models that a catalogue states.
+    """Read the models that a catalogue states.
 
     Raises:
         CatalogueError: it is no ZIP archive with properties.

@@ -25,18 +25,18 @@ from .stage import bpy
 
 
 def new_material(name: str):
-    """Makes a material; returns it and its surface."""
+    """Make a material; returns it and its surface."""
     material = bpy.data.materials.new(name)
     return material, material.node_tree.nodes["Principled BSDF"]
 
 
 def object_coordinates(tree):
-    """Adds a thing's own coordinates, metres; returns their socket."""
+    """Add a thing's own coordinates, metres; returns their socket."""
     return tree.nodes.new("ShaderNodeTexCoord").outputs["Object"]
 
 
 def add_node(tree, kind: str, *by_index, **inputs):
-    """Adds a node and returns it; inputs by name, or by (index, value) pairs, are linked or set."""
+    """Add a node and return it; inputs by name, or by (index, value) pairs, are linked or set."""
     node = tree.nodes.new(kind)
     pairs = [*zip(by_index[::2], by_index[1::2], strict=True), *inputs.items()]
     for key, value in pairs:
@@ -48,7 +48,7 @@ def add_node(tree, kind: str, *by_index, **inputs):
 
 
 def add_ramp(tree, colours: list[tuple[float, float, float]]):
-    """Adds a colour ramp and returns it; noise gathers around a half: stops span 0.3 to 0.7."""
+    """Add a colour ramp and return it; noise gathers around a half: stops span 0.3 to 0.7."""
     ramp = tree.nodes.new("ShaderNodeValToRGB")
     elements = ramp.color_ramp.elements
     while len(elements) < len(colours):
@@ -62,7 +62,7 @@ def add_ramp(tree, colours: list[tuple[float, float, float]]):
 
 
 def panorama_colour(tree, panorama: Path, turn: float) -> tuple[bpy.types.NodeSocket, float]:
-    """Looks a panorama up along the ray that arrives, so that it is infinitely far away.
+    """Look a panorama up along the ray that arrives, so that it is infinitely far away.
 
     Args:
         tree: the nodes of a surface or a world.
@@ -93,7 +93,7 @@ def print_on(
     photograph: Path,
     tiling: tuple[float, np.ndarray] | None = None,
 ) -> None:
-    """Prints a photograph on a material instead of its colour.
+    """Print a photograph on a material instead of its colour.
 
     Args:
         material: with the usual surface.

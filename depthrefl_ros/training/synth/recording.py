@@ -43,7 +43,7 @@ _STORE = get_typestore(Stores.ROS2_JAZZY)
 def write_recording(
     path: str | Path, frames: Iterable[tuple[bytes, bytes, Camera]], rate_hz: float = 10.0
 ) -> int:
-    """Writes an MCAP file; one that exists is replaced once the new one is complete.
+    """Write an MCAP file; one that exists is replaced once the new one is complete.
 
     Args:
         path: of the .mcap file.
@@ -79,7 +79,7 @@ def write_recording(
 
 
 def _messages(frame: tuple[bytes, bytes, Camera], stamp_ns: int) -> dict[str, object]:
-    """Returns the message for each topic of one frame."""
+    """Return the message for each topic of one frame."""
     types = _STORE.types
     jpeg, depth_png, camera = frame
     stamp = types["builtin_interfaces/msg/Time"](stamp_ns // 10**9, stamp_ns % 10**9)

@@ -79,14 +79,14 @@ class Renderer:
         configure(self._scene, width, height, samples, threads)
 
     def render(self, view: View, key: float = 0.14) -> Rendered:
-        """Renders one view, exposed so that its mean brightness comes out as `key` (0..1)."""
+        """Render one view, exposed so that its mean brightness comes out as `key` (0..1)."""
         self._aim(view)
         radiance = self._radiance()
         camera = Camera.from_horizontal_fov(self.width, self.height, view.horizontal_fov)
         return Rendered(photograph(radiance, key), self.depth(view), camera)
 
     def depth(self, view: View) -> np.ndarray:
-        """Returns (H, W) float32 metres along the optical axis, 0 where there is nothing."""
+        """Return (H, W) float32 metres along the optical axis, 0 where there is nothing."""
         rays = view.rays(self.width, self.height, self.height / self.width)
         lengths = np.linalg.norm(rays, axis=1)
         ways = self._stage.cast(np.array(view.position), rays / lengths[:, None])[0]
@@ -94,7 +94,7 @@ class Renderer:
         return depth.astype(np.float32).reshape(self.height, self.width)
 
     def _aim(self, view: View) -> None:
-        """Puts the Blender camera, which looks along -z with y up, where the view is."""
+        """Put the Blender camera, which looks along -z with y up, where the view is."""
         right, down, forward = view.axes()
         pose = Matrix.Identity(4)
         for column, axis in enumerate((right, -down, -forward, np.array(view.position))):
@@ -106,7 +106,7 @@ class Renderer:
         self._object.data.clip_start, self._object.data.clip_end = 0.01, FAR_M
 
     def _radiance(self) -> np.ndarray:
-        """Renders; returns linear radiance (H, W, 3) float32."""
+        """Render; returns linear radiance (H, W, 3) float32."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "colour.exr"
             self._scene.render.filepath = str(path)
@@ -118,7 +118,7 @@ class Renderer:
 
 
 def configure(scene, width: int, height: int, samples: int, threads: int) -> None:
-    """Sets Cycles for small, quick, repeatable indoor pictures with float colour."""
+    """Set Cycles for small, quick, repeatable indoor pictures with float colour."""
     render, cycles = scene.render, scene.cycles
     render.engine, cycles.device = "CYCLES", "CPU"
     render.resolution_x, render.resolution_y, render.resolution_percentage = width, height, 100
@@ -140,7 +140,7 @@ def configure(scene, width: int, height: int, samples: int, threads: int) -> Non
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Sends what the process prints to nowhere: Blender prints lines for every picture and model.
+    """Send what the process prints to nowhere: Blender prints lines for every picture and model.
 
     Errors of Blender are raised as exceptions all the same.
     """

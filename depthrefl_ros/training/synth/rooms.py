@@ -168,7 +168,7 @@ def build_room(
     kind: str | None = None,
     looks: Looks = PLAIN,
 ) -> tuple[Space, np.random.Generator]:
-    """Builds the furnished space number `seed` and returns it with its random generator.
+    """Build the furnished space number `seed` and return it with its random generator.
 
     With `models` most of the furniture is theirs. `kind` picks one of `KINDS`. `looks` change how
     it is painted and lit, and nothing of its shape.
@@ -193,7 +193,7 @@ def build_room(
 
 
 def furnish(stage: Stage, materials: Materials, plan: FloorPlan, what: Kind) -> None:
-    """Fills the room by its style, from sparse to crammed, then strews clutter and rugs."""
+    """Fill the room by its style, from sparse to crammed, then strew clutter and rugs."""
     rng, room, style = materials.rng, plan.room, what.style
     names, chances = list(STYLES[style]), np.array(list(STYLES[style].values()))
     pieces = min(int(room.length * room.width * rng.uniform(*what.fill)) + 1, MOST_PIECES)

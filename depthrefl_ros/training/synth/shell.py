@@ -47,7 +47,7 @@ class Room:
         return Region((0.0, 0.0, self.length, self.width), self.height)
 
     def walls(self) -> list[tuple[float, float, float, float]]:
-        """Returns x, y, yaw and length of each wall's local frame.
+        """Return x, y, yaw and length of each wall's local frame.
 
         In that frame the wall runs along x from 0 to its length, and the room lies at y < 0.
         """
@@ -80,7 +80,7 @@ class Shell:
 def build_shell(
     stage: Stage, materials: Materials, room: Room, style: Shell = Shell()
 ) -> list[list[Opening]]:
-    """Builds the room, its doors, windows, pictures, skirting and lights.
+    """Build the room, its doors, windows, pictures, skirting and lights.
 
     Through a doorway one sees into another room, a plain one.
 
@@ -120,7 +120,7 @@ def build_shell(
 
 
 def floor_and_ceiling(stage: Stage, materials: Materials, room: Room) -> None:
-    """Builds the floor (its top at z = 0) and the ceiling."""
+    """Build the floor (its top at z = 0) and the ceiling."""
     low, high = -WALL_THICKNESS_M, WALL_THICKNESS_M
     end = (room.length + high, room.width + high)
     stage.block((low, low, -0.1), (*end, 0.0), materials.floor())
@@ -134,7 +134,7 @@ def wall(
     material: bpy.types.Material,
     openings: list[Opening],
 ) -> None:
-    """Builds a wall around its openings; they must be sorted along x and must not overlap."""
+    """Build a wall around its openings; they must be sorted along x and must not overlap."""
     thick, x = WALL_THICKNESS_M, -WALL_THICKNESS_M
     for opening in openings:
         stage.block((x, 0, 0), (opening.left, thick, height), material)
@@ -172,7 +172,7 @@ def window_front(rng: np.random.Generator, length: float, height: float) -> list
 
 
 def doorway(stage, materials: Materials, opening: Opening, length: float, paint) -> None:
-    """Builds an open door, and behind it a plain room with a few boxes and a light."""
+    """Build an open door, and behind it a plain room with a few boxes and a light."""
     rng, leaf = materials.rng, materials.furniture()
     left, right, high = opening.left, opening.right, opening.high
     for low_x in (left - 0.07, right):
@@ -200,7 +200,7 @@ def doorway(stage, materials: Materials, opening: Opening, length: float, paint)
 
 
 def door(stage: Stage, materials: Materials, opening: Opening) -> None:
-    """Builds a shut door with frame, panels and handle on the wall's face."""
+    """Build a shut door with frame, panels and handle on the wall's face."""
     rng, leaf, frame = materials.rng, materials.furniture(), materials.furniture()
     left, right, high = opening.left, opening.right, opening.high
     stage.block((left, -0.02, 0), (right, 0, high), leaf)
@@ -220,7 +220,7 @@ def door(stage: Stage, materials: Materials, opening: Opening) -> None:
 
 
 def window(stage: Stage, materials: Materials, opening: Opening) -> None:
-    """Builds a window: bright pane in its recess, frame, bars, sill, curtains, incoming light."""
+    """Build a window: bright pane in its recess, frame, bars, sill, curtains, incoming light."""
     rng = materials.rng
     wide, tall = opening.right - opening.left, opening.high - opening.low
     middle = ((opening.left + opening.right) / 2, (opening.low + opening.high) / 2)
@@ -260,7 +260,7 @@ def window(stage: Stage, materials: Materials, opening: Opening) -> None:
 
 
 def curtain(stage: Stage, x: float, width: float, height: float, cloth: bpy.types.Material) -> None:
-    """Builds a hanging curtain of overlapping folds around x."""
+    """Build a hanging curtain of overlapping folds around x."""
     folds = max(3, round(width / 0.06))
     for index in range(folds):
         centre = x + (index - folds / 2) * 0.05
@@ -289,7 +289,7 @@ def decorate(
 
 
 def radiator(stage: Stage, materials: Materials, x: float, width: float) -> None:
-    """Builds a ribbed radiator low on the wall."""
+    """Build a ribbed radiator low on the wall."""
     white = materials.plain(materials.colour(saturation=(0.0, 0.05), value=(0.8, 0.95)), 0.4)
     for index in range(int(width / 0.05)):
         stage.box((x + 0.05 * index, -0.06, 0.42), (0.04, 0.07, 0.55), white, rounding=0.012)

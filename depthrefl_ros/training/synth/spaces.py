@@ -44,7 +44,7 @@ def wall_frame(stage: Stage, room: Room, index: int) -> Iterator[float]:
 
 
 def free_stretch(length: float, doors: list[Opening], margin: float = 0.12) -> tuple[float, float]:
-    """Returns the longest part of a wall (m) that no door interrupts."""
+    """Return the longest part of a wall (m) that no door interrupts."""
     edges = [0.0]
     for opening in sorted(doors, key=lambda o: o.left):
         edges += [opening.left - margin, opening.right + margin]
@@ -54,7 +54,7 @@ def free_stretch(length: float, doors: list[Opening], margin: float = 0.12) -> t
 
 
 def claim_wall(plan: FloorPlan, index: int, left: float, right: float, depth: float) -> None:
-    """Takes the floor along a wall from `left` to `right`, `depth` metres deep."""
+    """Take the floor along a wall from `left` to `right`, `depth` metres deep."""
     x, y, yaw, _ = plan.room.walls()[index]
     along, inward = (math.cos(yaw), math.sin(yaw)), (math.sin(yaw), -math.cos(yaw))
     xs, ys = zip(
@@ -69,7 +69,7 @@ def claim_wall(plan: FloorPlan, index: int, left: float, right: float, depth: fl
 
 
 def kitchen(stage: Stage, materials: Materials, plan: FloorPlan, doors) -> None:
-    """Builds counters along one to three walls, with sink, hob, oven, fridge and wall units."""
+    """Build counters along one to three walls, with sink, hob, oven, fridge and wall units."""
     rng = materials.rng
     body, front = materials.furniture(), materials.furniture()
     slab, steel = materials.slab(), materials.metal()
@@ -103,7 +103,7 @@ def kitchen(stage: Stage, materials: Materials, plan: FloorPlan, doors) -> None:
 
 
 def counter(stage, materials, left, right, body, front, slab, steel) -> None:
-    """Builds a row of base units under one work top."""
+    """Build a row of base units under one work top."""
     rng = materials.rng
     stage.block((left, -0.55, 0), (right, 0, 0.1), body)
     stage.block((left, -0.58, 0.1), (right, 0, 0.89), body)
@@ -122,7 +122,7 @@ def counter(stage, materials, left, right, body, front, slab, steel) -> None:
 
 
 def sink(stage: Stage, x: float, steel) -> None:
-    """Builds a steel sink with a tap on a work top."""
+    """Build a steel sink with a tap on a work top."""
     stage.box((x, -0.31, 0.934), (0.78, 0.48, 0.008), steel, rounding=0.003)
     dark = steel.copy()
     dark.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (0.1, 0.1, 0.1, 1)
@@ -133,7 +133,7 @@ def sink(stage: Stage, x: float, steel) -> None:
 
 
 def hob(stage: Stage, x: float, black, steel, rng) -> None:
-    """Builds a hob with an oven under and a hood over it, maybe with a pot."""
+    """Build a hob with an oven under and a hood over it, maybe with a pot."""
     stage.box((x, -0.31, 0.935), (0.58, 0.5, 0.01), black, rounding=0.002)
     for u in (-0.14, 0.14):
         for v in (-0.12, 0.12):
@@ -149,7 +149,7 @@ def hob(stage: Stage, x: float, black, steel, rng) -> None:
 
 
 def wall_units(stage: Stage, left: float, right: float, front, steel, rng) -> None:
-    """Builds wall units above a work top, with gaps."""
+    """Build wall units above a work top, with gaps."""
     x, tall = left, rng.uniform(0.5, 0.8)
     while x < right - 0.35:
         wide = min(rng.uniform(0.4, 0.8), right - x)
@@ -160,7 +160,7 @@ def wall_units(stage: Stage, left: float, right: float, front, steel, rng) -> No
 
 
 def bathroom(stage: Stage, materials: Materials, plan: FloorPlan, doors) -> None:
-    """Builds a tub or a shower of glass, washbasin with mirror, toilet and towel."""
+    """Build a tub or a shower of glass, washbasin with mirror, toilet and towel."""
     rng, room = materials.rng, plan.room
     white = materials.plain(shade((1, 1, 0.98), rng.uniform(0.7, 0.9)), 0.15)
     steel, tiles = materials.mirror(), materials.splash()
@@ -210,7 +210,7 @@ def bathroom(stage: Stage, materials: Materials, plan: FloorPlan, doors) -> None
 
 
 def tub(stage: Stage, white, steel) -> None:
-    """Builds a bathtub 1.7 m long with a hollow and a tap."""
+    """Build a bathtub 1.7 m long with a hollow and a tap."""
     for side in (-1, 1):
         stage.box((0, side * 0.36, 0.28), (1.7, 0.06, 0.56), white, rounding=0.02)
         stage.box((side * 0.8, 0, 0.28), (0.1, 0.76, 0.56), white, rounding=0.02)
@@ -219,7 +219,7 @@ def tub(stage: Stage, white, steel) -> None:
 
 
 def classroom(stage: Stage, materials: Materials, plan: FloorPlan, doors) -> None:
-    """Builds rows of desks with chairs before a board, and the teacher's desk."""
+    """Build rows of desks with chairs before a board, and the teacher's desk."""
     rng, room = materials.rng, plan.room
     board = materials.plain((0.02, 0.09, 0.05) if rng.random() < 0.4 else (0.85, 0.86, 0.88), 0.3)
     wide = min(room.width * 0.6, 4.0)
@@ -249,7 +249,7 @@ def classroom(stage: Stage, materials: Materials, plan: FloorPlan, doors) -> Non
 
 
 def simple_chair(stage: Stage, seat, metal) -> None:
-    """Builds a school chair: bent boards on steel legs."""
+    """Build a school chair: bent boards on steel legs."""
     legs(stage, metal, 0.4, 0.4, 0.44, 0.025, round_legs=True)
     stage.box((0, 0, 0.45), (0.42, 0.42, 0.02), seat, rounding=0.006)
     stage.box((0, 0.2, 0.72), (0.42, 0.02, 0.24), seat, rounding=0.006)
@@ -258,7 +258,7 @@ def simple_chair(stage: Stage, seat, metal) -> None:
 
 
 def workshop(stage: Stage, materials: Materials, plan: FloorPlan, doors) -> None:
-    """Builds benches with tools and machines along walls and in the middle, pipes and drums."""
+    """Build benches with tools and machines along walls and in the middle, pipes and drums."""
     rng, room = materials.rng, plan.room
     top, metal = materials.furniture(), materials.metal()
     for index in rng.permutation(4)[: rng.integers(2, 5)]:
@@ -292,7 +292,7 @@ def workshop(stage: Stage, materials: Materials, plan: FloorPlan, doors) -> None
 
 
 def bench(stage: Stage, materials: Materials, width: float, top, metal) -> None:
-    """Builds a work bench with a board under it, boxes, a vice or an instrument."""
+    """Build a work bench with a board under it, boxes, a vice or an instrument."""
     rng = materials.rng
     legs(stage, metal, width * 0.97, 0.66, 0.85, 0.06)
     stage.box((0, 0, 0.875), (width, 0.72, 0.05), top)

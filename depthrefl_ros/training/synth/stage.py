@@ -70,7 +70,7 @@ class Stage:
         yaw: float = 0.0,
         rounding: float = 0.0,
     ) -> None:
-        """Adds a box of edge lengths `size` (m) at `centre`; `rounding` bevels its edges (m)."""
+        """Add a box of edge lengths `size` (m) at `centre`; `rounding` bevels its edges (m)."""
         half = [max(s, 1e-4) / 2 for s in size]
         shape = bmesh.new()
         bmesh.ops.create_cube(shape, size=2.0)
@@ -83,7 +83,7 @@ class Stage:
         self._add(shape, centre, material, Matrix.Rotation(yaw, 4, "Z"), smooth=rounding > 0)
 
     def block(self, low: Point, high: Point, material: bpy.types.Material) -> None:
-        """Adds the axis-parallel box between the corners `low` and `high` (m)."""
+        """Add the axis-parallel box between the corners `low` and `high` (m)."""
         centre = [(a + b) / 2 for a, b in zip(low, high, strict=True)]
         self.box(centre, [b - a for a, b in zip(low, high, strict=True)], material)
 
@@ -96,7 +96,7 @@ class Stage:
         top_radius: float | None = None,
         tilt: tuple[float, float] = (0.0, 0.0),
     ) -> None:
-        """Adds an upright cylinder or cone frustum on `base`; tilt turns it about x, then y."""
+        """Add an upright cylinder or cone frustum on `base`; tilt turns it about x, then y."""
         shape = bmesh.new()
         bmesh.ops.create_cone(
             shape,
@@ -111,7 +111,7 @@ class Stage:
         self._add(shape, base, material, turn, smooth=False)
 
     def ellipsoid(self, centre: Point, radii: Point, material: bpy.types.Material) -> None:
-        """Adds an ellipsoid with half axes `radii` (m)."""
+        """Add an ellipsoid with half axes `radii` (m)."""
         shape = bmesh.new()
         bmesh.ops.create_uvsphere(shape, u_segments=24, v_segments=14, radius=1.0)
         bmesh.ops.scale(shape, vec=radii, verts=shape.verts)
@@ -126,7 +126,7 @@ class Stage:
         material: bpy.types.Material,
         rng: np.random.Generator,
     ) -> None:
-        """Adds `count` flat leaves of length `leaf` (m) in a ball of radius `spread`, one mesh."""
+        """Add `count` flat leaves of length `leaf` (m) in a ball of radius `spread`, one mesh."""
         shape = bmesh.new()
         for _ in range(count):
             away = Vector(rng.normal(size=3)).normalized() * spread * rng.uniform(0.2, 1) ** 0.5
@@ -145,20 +145,20 @@ class Stage:
         colour: Point,
         facing: Point = (0.0, 0.0, -1.0),
     ) -> None:
-        """Adds a rectangular light (m, W) that lights the scene and is itself not seen."""
+        """Add a rectangular light (m, W) that lights the scene and is itself not seen."""
         light = bpy.data.lights.new("area", "AREA")
         light.shape, (light.size, light.size_y) = "RECTANGLE", size
         light.energy, light.color = watts, colour
         self._add_light(light, centre, Vector(facing).to_track_quat("-Z", "Y").to_matrix().to_4x4())
 
     def point_light(self, centre: Point, radius: float, watts: float, colour: Point) -> None:
-        """Adds a small round light (a bulb): radius m, power W."""
+        """Add a small round light (a bulb): radius m, power W."""
         light = bpy.data.lights.new("bulb", "POINT")
         light.shadow_soft_size, light.energy, light.color = radius, watts, colour
         self._add_light(light, centre, Matrix.Identity(4))
 
     def ambient(self, colour: Point, strength: float) -> bpy.types.World:
-        """Sets the world's uniform light, which reaches rooms through what is left open."""
+        """Set the world's uniform light, which reaches rooms through what is left open."""
         world = bpy.data.worlds.new("world")
         self.scene.world = world
         background = world.node_tree.nodes["Background"]
@@ -167,12 +167,12 @@ class Stage:
         return world
 
     def instance(self, parts: list[tuple[bpy.types.Mesh, Matrix]]) -> None:
-        """Adds a model that `imports.py` has read: meshes with their places around the origin."""
+        """Add a model that `imports.py` has read: meshes with their places around the origin."""
         for mesh, place in parts:
             self._link(bpy.data.objects.new("model", mesh), (0.0, 0.0, 0.0), place)
 
     def distance(self, origin: Point, direction: Point) -> float:
-        """Returns the way (m) from `origin` along unit `direction` to the first surface, or inf."""
+        """Return the way (m) from `origin` along unit `direction` to the first surface, or inf."""
         way = self._surfaces().ray_cast(origin, direction)[3]
         return math.inf if way is None else way
 
@@ -190,7 +190,7 @@ class Stage:
         return ways, (normals * directions).sum(axis=1) > 0
 
     def boxes(self) -> np.ndarray:
-        """Returns the lowest and highest corner of each mesh's bounding box, (N, 2, 3) metres."""
+        """Return the lowest and highest corner of each mesh's bounding box, (N, 2, 3) metres."""
         found = []
         for thing in self.scene.objects:
             if thing.type == "MESH":
@@ -199,13 +199,13 @@ class Stage:
         return np.array(found).reshape(-1, 2, 3)
 
     def things(self, smallest_m: float = 0.04, largest_m: float = 2.6) -> np.ndarray:
-        """Returns the middles (N, 3) of all parts within these sizes, in metres."""
+        """Return the middles (N, 3) of all parts within these sizes, in metres."""
         boxes = self.boxes()
         size = (boxes[:, 1] - boxes[:, 0]).max(axis=1)
         return boxes[(smallest_m < size) & (size < largest_m)].mean(axis=1)
 
     def corners(self) -> np.ndarray:
-        """Returns the vertices (N, 3) of all meshes in the world, metres."""
+        """Return the vertices (N, 3) of all meshes in the world, metres."""
         return np.concatenate([corners for corners, _ in self._meshes()])
 
     def _meshes(self) -> Iterator[tuple[np.ndarray, bpy.types.Mesh]]:
@@ -217,7 +217,7 @@ class Stage:
                 yield local.reshape(-1, 3) @ pose[:3, :3].T + pose[:3, 3], mesh
 
     def _surfaces(self) -> BVHTree:
-        """Returns all surfaces as they are now, panes and mirrors too, in one search tree."""
+        """Return all surfaces as they are now, panes and mirrors too, in one search tree."""
         if self._tree is None:
             corners, faces, count = [], [], 0
             for points, mesh in self._meshes():

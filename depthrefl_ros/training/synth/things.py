@@ -27,7 +27,7 @@ from .stage import Stage
 
 
 def screen(stage: Stage, materials: Materials, width: float) -> None:
-    """Builds a monitor on its foot, lit or dark."""
+    """Build a monitor on its foot, lit or dark."""
     rng, black = materials.rng, materials.plain((0.012, 0.012, 0.014), 0.35)
     tall = width * 0.6
     stage.box((0, 0, 0.01), (width * 0.4, 0.16, 0.02), black)
@@ -43,7 +43,7 @@ def screen(stage: Stage, materials: Materials, width: float) -> None:
 def tabletop_things(
     stage: Stage, materials: Materials, width: float, depth: float, height: float, count: int
 ) -> None:
-    """Builds cups, bottles, books, boxes, bowls and fruit on a surface."""
+    """Build cups, bottles, books, boxes, bowls and fruit on a surface."""
     rng = materials.rng
     for _ in range(int(count)):
         x, y = rng.uniform(-0.42, 0.42) * width, rng.uniform(-0.4, 0.4) * depth
@@ -53,7 +53,7 @@ def tabletop_things(
 
 
 def small_thing(stage: Stage, materials: Materials) -> None:
-    """Builds one thing as it stands on a table or a shelf."""
+    """Build one thing as it stands on a table or a shelf."""
     rng, material = materials.rng, materials.thing()
     kind = rng.integers(6)
     if kind == 0:  # cup with a handle
@@ -86,7 +86,7 @@ def small_thing(stage: Stage, materials: Materials) -> None:
 
 
 def carton(stage: Stage, materials: Materials, width: float, depth: float, height: float) -> None:
-    """Builds a cardboard box, shut and taped or with open flaps."""
+    """Build a cardboard box, shut and taped or with open flaps."""
     rng, base = materials.rng, materials.colour((0.06, 0.1), (0.3, 0.5), (0.45, 0.75))
     card = materials.mottled([base, shade(base, 0.85)], 8, 0.85)
     stage.box((0, 0, height / 2), (width, depth, height), card)
@@ -98,14 +98,14 @@ def carton(stage: Stage, materials: Materials, width: float, depth: float, heigh
 
 
 def basket(stage: Stage, materials: Materials, width: float, depth: float, height: float) -> None:
-    """Builds a bin, basket or stool: a frustum with a rim."""
+    """Build a bin, basket or stool: a frustum with a rim."""
     body, radius = materials.thing(), min(width, depth) / 2
     stage.cylinder((0, 0, 0), radius * materials.rng.uniform(0.7, 0.95), height, body, radius)
     stage.cylinder((0, 0, height - 0.02), radius * 1.03, 0.025, materials.thing())
 
 
 def bag(stage: Stage, materials: Materials, width: float, depth: float, height: float) -> None:
-    """Builds a bag or cushion lying on the floor, with straps."""
+    """Build a bag or cushion lying on the floor, with straps."""
     cloth = materials.fabric()
     stage.box((0, 0, height / 2), (width, depth, height), cloth, rounding=0.4 * min(depth, height))
     for side in (-1, 1):
@@ -114,7 +114,7 @@ def bag(stage: Stage, materials: Materials, width: float, depth: float, height: 
 
 
 def toys(stage: Stage, materials: Materials, width: float, depth: float, height: float) -> None:
-    """Builds balls, blocks and shoes strewn over the footprint."""
+    """Build balls, blocks and shoes strewn over the footprint."""
     rng = materials.rng
     for _ in range(rng.integers(2, 7)):
         x, y = rng.uniform(-0.5, 0.5) * width, rng.uniform(-0.5, 0.5) * depth
@@ -129,7 +129,7 @@ def toys(stage: Stage, materials: Materials, width: float, depth: float, height:
 
 
 def figure(stage: Stage, materials: Materials, width: float, depth: float, height: float) -> None:
-    """Builds a person-sized figure: two legs, trunk, arms, head."""
+    """Build a person-sized figure: two legs, trunk, arms, head."""
     rng, trousers, shirt = materials.rng, materials.fabric(), materials.fabric()
     skin = materials.plain(materials.colour((0.04, 0.08), (0.3, 0.6), (0.35, 0.9)), 0.6)
     hip, shoulder = height * 0.48, height * 0.82

@@ -64,7 +64,7 @@ class View:
     floor_m: float = 0.0
 
     def axes(self) -> np.ndarray:
-        """Returns right, down and forward of the camera in the world as rows, (3, 3) float64."""
+        """Return right, down and forward of the camera in the world as rows, (3, 3) float64."""
         cos_p, sin_p = math.cos(self.pitch), math.sin(self.pitch)
         cos_y, sin_y = math.cos(self.yaw), math.sin(self.yaw)
         forward = np.array([cos_y * cos_p, sin_y * cos_p, sin_p])
@@ -74,7 +74,7 @@ class View:
         return np.stack([cos_r * level + sin_r * below, cos_r * below - sin_r * level, forward])
 
     def rays(self, columns: int, rows: int, aspect: float = ASPECT) -> np.ndarray:
-        """Returns a grid of rays of depth 1, (rows * columns, 3), through the cells' centres."""
+        """Return a grid of rays of depth 1, (rows * columns, 3), through the cells' centres."""
         right, down, forward = self.axes()
         reach = math.tan(self.horizontal_fov / 2)
         across = (np.arange(columns) + 0.5) / columns * 2 - 1
@@ -83,7 +83,7 @@ class View:
         return forward + u.reshape(-1, 1) * right + v.reshape(-1, 1) * down
 
     def pose(self) -> dict[str, float]:
-        """Returns where the camera is above its floor, as `Pose.from_mount` names it."""
+        """Return where the camera is above its floor, as `Pose.from_mount` names it."""
         return {
             "height_m": float(self.position[2] - self.floor_m),
             "pitch_rad": float(-self.pitch),
@@ -135,7 +135,7 @@ class Region:
         return bool(inside and self.floor_m + 0.04 < z < self.ceiling_m - margin)
 
     def reach(self) -> float:
-        """Returns the median depth (m) that views can hope for."""
+        """Return the median depth (m) that views can hope for."""
         x0, y0, x1, y1 = self.bounds
         return float(np.clip(0.7 * math.hypot(x1 - x0, y1 - y0), 1.5, FARTHEST_M))
 
@@ -173,12 +173,12 @@ def _reach(regions: Sequence[Region]) -> float:
 
 
 def _distance(regions: Sequence[Region], part: float) -> float:
-    """Returns the distance (m) at `part` (0..1) of the logarithm's range."""
+    """Return the distance (m) at `part` (0..1) of the logarithm's range."""
     return NEAREST_M * (_reach(regions) / NEAREST_M) ** part
 
 
 def group(things: np.ndarray, cell_m: float = 0.5) -> list[np.ndarray]:
-    """Groups points (N, 3) by cells of the floor: a full shelf counts no more than a ball."""
+    """Group points (N, 3) by cells of the floor: a full shelf counts no more than a ball."""
     cells: dict[tuple, list] = {}
     for point in things:
         cells.setdefault(tuple(np.floor(point[:2] / cell_m).astype(int)), []).append(point)
@@ -186,7 +186,7 @@ def group(things: np.ndarray, cell_m: float = 0.5) -> list[np.ndarray]:
 
 
 def _find(cast, regions, rng, target: float, name: str, cells: list[np.ndarray]) -> View:
-    """Returns a view of the mount `name` whose median depth is near `target` metres."""
+    """Return a view of the mount `name` whose median depth is near `target` metres."""
     best, best_miss = None, math.inf
     for _ in range(TARGETS):
         for _ in range(TRIES):
@@ -271,7 +271,7 @@ AROUND /= np.linalg.norm(AROUND, axis=1, keepdims=True)
 
 
 def median_depth(cast, view: View, rng) -> float | None:
-    """Returns the median depth (m) of a view, or None where the view is no good.
+    """Return the median depth (m) of a view, or None where the view is no good.
 
     It is no good where the lens touches something or is inside it, where something is right in
     front of it, where rays leave the scene, and mostly where it shows one flat wall alone.

@@ -40,7 +40,7 @@ LAMP_M = 3.0  # between lights
 def build_world(
     stage: Stage, visuals: list[Visual], seed: int, looks: Looks = PLAIN
 ) -> tuple[Region, np.random.Generator]:
-    """Fills the stage with a world and light that `seed` draws; adds a ceiling where none is.
+    """Fill the stage with a world and light that `seed` draws; adds a ceiling where none is.
 
     Raises:
         WorldError: a mesh cannot be read, or no floor is found.
@@ -60,7 +60,7 @@ def build_world(
 
 
 def find_region(stage: Stage, visuals: list[Visual], rng: np.random.Generator) -> Region:
-    """Finds floor and ceiling by rays from random places among the visuals.
+    """Find floor and ceiling by rays from random places among the visuals.
 
     The floor is where most rays down end. Where fewer than half of the rays up hit anything, a
     ceiling is added: on the walls, or above what stands there.
@@ -111,7 +111,7 @@ def _light(stage: Stage, materials: Materials, region: Region) -> None:
 
 
 def _parts(visual: Visual, materials: Materials) -> list[tuple]:
-    """Returns a visual's meshes with their places at scale 1, before its pose."""
+    """Return a visual's meshes with their places at scale 1, before its pose."""
     if visual.kind == "mesh":
         if visual.mesh.suffix.lower() == ".dae":
             return _collada(visual.mesh, materials)
@@ -121,7 +121,7 @@ def _parts(visual: Visual, materials: Materials) -> list[tuple]:
 
 
 def _shape(kind: str, surface) -> bpy.types.Mesh:
-    """Returns a shape of edge, radius or length 1 around the origin."""
+    """Return a shape of edge, radius or length 1 around the origin."""
     shape = bmesh.new()
     if kind == "box":
         bmesh.ops.create_cube(shape, size=1.0)
@@ -139,7 +139,7 @@ def _shape(kind: str, surface) -> bpy.types.Mesh:
 
 
 def _collada(path: Path, materials: Materials) -> list[tuple]:
-    """Reads a Collada file with its textures; units and the upward axis are the file's."""
+    """Read a Collada file with its textures; units and the upward axis are the file's."""
     try:
         file = collada.Collada(str(path), ignore=[DaeError])
         shapes = [part for thing in file.scene.objects("geometry") for part in thing.primitives()]
@@ -167,7 +167,7 @@ def _collada(path: Path, materials: Materials) -> list[tuple]:
 
 
 def _collada_surface(shape, path: Path, materials: Materials):
-    """Returns a material with the texture or the colour that the file states."""
+    """Return a material with the texture or the colour that the file states."""
     effect = getattr(shape.material, "effect", None)
     diffuse = getattr(effect, "diffuse", None)
     surface = materials.plain((0.6, 0.6, 0.6), 0.6)
@@ -184,7 +184,7 @@ def _collada_surface(shape, path: Path, materials: Materials):
 
 
 def _imported(path: Path) -> list[tuple]:
-    """Reads OBJ, STL or glTF with Blender's importers; OBJ and STL have z up, as Gazebo has."""
+    """Read OBJ, STL or glTF with Blender's importers; OBJ and STL have z up, as Gazebo has."""
     nursery = bpy.data.scenes.new("nursery")
     try:
         with (

@@ -58,7 +58,7 @@ class Visual:
 
 
 def find_world(folder: Path) -> Path:
-    """Returns the world file in a folder or below, or the file itself.
+    """Return the world file in a folder or below, or the file itself.
 
     Raises:
         WorldError: there is none, or more than one.
@@ -76,7 +76,7 @@ def find_world(folder: Path) -> Path:
 
 
 def read_world(path: Path, models: Path | None = None) -> list[Visual]:
-    """Returns all visuals of a world.
+    """Return all visuals of a world.
 
     Args:
         path: the world's file.
@@ -105,7 +105,7 @@ class _Reader:
         self._root = models
 
     def read(self, element, pose: np.ndarray, base: Path, out: list[Visual]) -> None:
-        """Adds the visuals of a world, model or link, whose frame is `pose`."""
+        """Add the visuals of a world, model or link, whose frame is `pose`."""
         for child in element:
             if child.tag in ("model", "link"):
                 self.read(child, pose @ pose_matrix(child), base, out)
@@ -159,7 +159,7 @@ class _Reader:
 
 
 def pose_matrix(element) -> np.ndarray:
-    """Returns the (4, 4) matrix of an element's <pose>: x y z (m), roll pitch yaw (rad)."""
+    """Return the (4, 4) matrix of an element's <pose>: x y z (m), roll pitch yaw (rad)."""
     matrix = np.eye(4)
     pose = element.find("pose")
     if pose is None or not (pose.text or "").strip():
