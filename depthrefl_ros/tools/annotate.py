@@ -30,12 +30,12 @@ import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
 from depthrefl_ros.tools.bag_copy import copy_of
-from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,
+    add_model_arguments,
     make_parser,
-    positive_float,
     progress,
     run_tool,
 )
@@ -99,29 +99,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TOPIC",
         help="only this camera; may be given several times",
     )
-    parser.add_argument(
-        "--hfov",
-        type=positive_float,
-        metavar="DEGREES",
-        help="horizontal field of view, instead of what was recorded",
-    )
-    parser.add_argument(
-        "--camera-info", type=Path, metavar="FILE", help="calibration file, instead"
-    )
+    add_camera_arguments(parser, fallback=", instead of what was recorded")
     parser.add_argument(
         "--format",
         choices=FORMATS,
         default="32FC1",
         help="metres, or millimetres in half the space (default %(default)s)",
     )
-    parser.add_argument("--model", default="indoor_tiny", help="bundle (default %(default)s)")
-    parser.add_argument("--engine", default="auto", help="runtime (default %(default)s)")
+    add_model_arguments(parser)
     return parser
 
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     started_s = time.monotonic()
-    intrinsics = Intrinsics(args.camera_info, args.hfov)
+    intrinsics = Intrinsics.of(args)
     with Recording(args.input) as recording:
         cameras = find_cameras(recording, intrinsics, args.image_topic)
         types = dict(recording.topics)

@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,33 @@ import yaml
 
 from depthrefl_ros.geometry.calibration_file import CalibrationError, load_calibration
 from depthrefl_ros.geometry.camera import Camera, CameraError
-from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.command_line import ToolError, positive_float
 
 INTRINSICS_FILE = "intrinsics.yaml"
+
+
+def add_camera_arguments(
+    parser: argparse.ArgumentParser, whose: str = "the camera", fallback: str = ""
+) -> None:
+    """Add --hfov and --camera-info, which stand in for CameraInfo; see ``Intrinsics.of``.
+
+    Args:
+        parser: of the command.
+        whose: camera it is, for the help.
+        fallback: what counts where neither is given, for the help.
+    """
+    parser.add_argument(
+        "--hfov",
+        type=positive_float,
+        metavar="DEGREES",
+        help=f"horizontal field of view of {whose}{fallback}",
+    )
+    parser.add_argument(
+        "--camera-info",
+        type=Path,
+        metavar="FILE",
+        help=f"calibration of {whose}, instead: YAML of camera_calibration, or another form",
+    )
 
 
 class NoCameraInfoError(ToolError):
@@ -46,6 +71,11 @@ class Intrinsics:
 
     file: Path | None = None
     horizontal_fov_deg: float | None = None
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Intrinsics:
+        """Return what the arguments of ``add_camera_arguments`` say."""
+        return cls(args.camera_info, args.hfov)
 
     @property
     def are_given(self) -> bool:

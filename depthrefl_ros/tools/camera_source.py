@@ -25,11 +25,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rclpy.clock import Clock
 
-from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.camera_publisher import CameraMessages, CameraPublisher
 from depthrefl_ros.tools.command_line import (
     StopRequest,
@@ -109,12 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         "--keep-stamps", action="store_true", help="publish the source's stamps, not the time"
     )
     parser.add_argument("--image-topic", help="of a recording; default: its colour camera")
-    parser.add_argument(
-        "--camera-info", type=Path, metavar="FILE", help="YAML of camera_calibration"
-    )
-    parser.add_argument(
-        "--hfov", type=positive_float, metavar="DEGREES", help="horizontal field of view, instead"
-    )
+    add_camera_arguments(parser)
     parser.add_argument(
         "--compressed", action="store_true", help="publish image_raw/compressed as well"
     )
@@ -139,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
-    source = open_source(args.source, Intrinsics(args.camera_info, args.hfov), args.image_topic)
+    source = open_source(args.source, Intrinsics.of(args), args.image_topic)
     for note in source.notes:
         print(f"camera_source: {note}", flush=True)
     with ExitStack() as stack:

@@ -79,6 +79,16 @@ def add_json_argument(parser: argparse.ArgumentParser, figures: str) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help=f"write {figures} to FILE")
 
 
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --model and --engine."""
+    parser.add_argument(
+        "--model", default="indoor_tiny", help="a shipped model, or a folder (default %(default)s)"
+    )
+    parser.add_argument(
+        "--engine", default="auto", help="auto, openvino, torch or another (default %(default)s)"
+    )
+
+
 def what_is_missing(error: ImportError) -> str | None:
     """Return in one line which package a command lacks and what installs it.
 

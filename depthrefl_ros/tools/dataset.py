@@ -31,7 +31,7 @@ import yaml
 
 from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.image_files import stem_of
-from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,
@@ -102,12 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="each depth pixel is of its image pixel, whatever frame or camera info say",
     )
-    parser.add_argument(
-        "--hfov", type=positive_float, metavar="DEGREES", help="of the colour camera"
-    )
-    parser.add_argument(
-        "--camera-info", type=Path, metavar="FILE", help="calibration of the colour camera"
-    )
+    add_camera_arguments(parser, "the colour camera")
     parser.add_argument(
         "--max-gap",
         type=positive_float,
@@ -256,9 +251,7 @@ class _Drive:
 
     def __init__(self, bag: Path, args: argparse.Namespace):
         self._bag, self._args = bag, args
-        self._source = RecordingSource(
-            bag, Intrinsics(args.camera_info, args.hfov), args.image_topic
-        )
+        self._source = RecordingSource(bag, Intrinsics.of(args), args.image_topic)
         self.left_out: Counter[str] = Counter()
         self._kept, self._reason = 0, ""
         with Recording(bag) as recording:

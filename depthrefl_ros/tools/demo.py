@@ -33,12 +33,13 @@ import cv2
 
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.middleware import share_path
-from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.camera_source import PUBLISHING
 from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,
     add_json_argument,
+    add_model_arguments,
     make_parser,
     port_number,
     positive_float,
@@ -132,8 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", type=Path, default=Path("demo"), help="folder (default %(default)s)"
     )
-    parser.add_argument("--model", default="indoor_tiny", help="bundle (default %(default)s)")
-    parser.add_argument("--engine", default="auto", help="runtime (default %(default)s)")
+    add_model_arguments(parser)
     parser.add_argument(
         "--output-size",
         choices=("input", "network"),
@@ -153,15 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="GB",
         help="end when the recording is this large (default %(default)g)",
     )
-    parser.add_argument(
-        "--camera-info", type=Path, metavar="FILE", help="YAML, for sources without camera info"
-    )
-    parser.add_argument(
-        "--hfov",
-        type=positive_float,
-        metavar="DEGREES",
-        help=f"horizontal field of view, instead (default {ASSUMED_HFOV_DEG:g} where needed)",
-    )
+    add_camera_arguments(parser, fallback=f" (default {ASSUMED_HFOV_DEG:g} where needed)")
     parser.add_argument(
         "--camera-height",
         type=positive_float,
@@ -198,7 +190,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
                 args.camera_height, args.camera_pitch, args.camera_roll = SHIPPED_MOUNT
         if not args.live:
             check_output_folder(args.output, is_of_demo)
-        intrinsics = Intrinsics(args.camera_info, args.hfov)
+        intrinsics = Intrinsics.of(args)
         source, assumed_hfov_deg = open_source_or_assume(args.source, intrinsics)
         args.hfov = assumed_hfov_deg or args.hfov
         for note in source.notes:

@@ -36,10 +36,11 @@ from depthrefl_ros.engine.bundle import BundleError
 from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.geometry.cloud import fill_cloud, write_ply
 from depthrefl_ros.geometry.preview import depth_preview
-from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,
+    add_model_arguments,
     make_parser,
     positive_float,
     positive_int,
@@ -73,12 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         depthrefl predict drive.mp4 --hfov 70 --every 10""",
     )
     parser.add_argument("source", help="image, image folder, video, recording or webcam number")
-    parser.add_argument(
-        "--hfov", type=positive_float, metavar="DEGREES", help="horizontal field of view"
-    )
-    parser.add_argument(
-        "--camera-info", type=Path, metavar="FILE", help="calibration file, instead"
-    )
+    add_camera_arguments(parser)
     parser.add_argument("--image-topic", help="of a recording; default: its colour camera")
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="default: the source's name and _depth"
@@ -89,8 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KINDS",
         help="what to write, parted by commas (default %(default)s)",
     )
-    parser.add_argument("--model", default="indoor_tiny", help="bundle (default %(default)s)")
-    parser.add_argument("--engine", default="auto", help="runtime (default %(default)s)")
+    add_model_arguments(parser)
     parser.add_argument(
         "--every", type=positive_int, default=1, metavar="N", help="N-th image only"
     )
@@ -107,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     kinds = _kinds(args.write)
-    intrinsics = Intrinsics(args.camera_info, args.hfov)
+    intrinsics = Intrinsics.of(args)
     source, assumed_hfov_deg = open_source_or_assume(args.source, intrinsics, args.image_topic)
     for note in source.notes:
         _say(note)
