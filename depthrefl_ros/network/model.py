@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from depthrefl_ros.network.backbone import Backbone
+from depthrefl_ros.network.backbone import Backbone, BackboneFeatures
 from depthrefl_ros.network.dinov2 import DinoV2Backbone, DinoV2Config
 from depthrefl_ros.network.efficientnet import EfficientNetLiteBackbone, EfficientNetLiteConfig
 from depthrefl_ros.network.ops import enlarge
@@ -134,12 +134,15 @@ class DepthModel(nn.Module):
 
     def forward(self, image: Tensor) -> DepthOutput:
         """Map (N, 3, H, W) RGB in 0..255 of the parameters' type to ``DepthOutput`` in float32."""
-        features = self.backbone(self.backbone.normalise(image))
+        return self.read_out(self.backbone(self.backbone.normalise(image)), image)
+
+    def read_out(self, features: BackboneFeatures, like: Tensor) -> DepthOutput:
+        """Map the backbone's features to ``DepthOutput`` with planes of the size of ``like``."""
         metric = self.reflector(features)
         return DepthOutput(
-            depth=enlarge(metric.depth * self.config.z_max_m, image),
-            sigma=enlarge(metric.sigma, image),
-            relative=enlarge(features.relative.float(), image),
+            depth=enlarge(metric.depth * self.config.z_max_m, like),
+            sigma=enlarge(metric.sigma, like),
+            relative=enlarge(features.relative.float(), like),
             centres=metric.centres * self.config.z_max_m,
             log_q=metric.log_probabilities,
         )

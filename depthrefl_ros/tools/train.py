@@ -27,6 +27,7 @@ from depthrefl_ros.tools.command_line import ToolError, add_json_argument, make_
 from depthrefl_ros.tools.train_options import (
     add_cap_option,
     add_data_options,
+    add_feature_options,
     add_machine_options,
     add_network_options,
     add_run_option,
@@ -80,6 +81,10 @@ def build_parser() -> argparse.ArgumentParser:
         add_data_options(stage, "images to validate on while training; the first set is used")
         add_settings_options(stage, TrainSettings(stage=int(name[-1]), steps=1))
         add_network_options(stage)
+        if name == "stage2":
+            add_feature_options(stage)
+        else:
+            stage.set_defaults(views=None)
         add_machine_options(stage)
 
     average = command("average", "average runs, or a model and what a run made of it")
@@ -113,6 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_data_options(finetune, "images to validate and calibrate on (default the last tenth)")
     add_settings_options(finetune, FINETUNE, FINETUNE_STEPS)
+    add_feature_options(finetune)
     add_machine_options(finetune)
 
     add_ablation_options(command("ablation", "compare the heads on one backbone"))

@@ -39,6 +39,7 @@ DATA_HELP = (
     "(default 1000 where they are whole numbers, else 1)"
 )
 CANONICAL_FOCAL_AT_256 = 240.0  # pixels for a network input 256 pixels wide
+USUAL_VIEWS = 6  # of an image, whose features are kept
 
 
 def add_run_option(parser: argparse.ArgumentParser, default: str | None = None) -> None:
@@ -172,6 +173,22 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     add("--validate-every", type=positive_int, default=500, metavar="STEPS", help="default 500")
     add("--save-every", type=positive_int, default=500, metavar="STEPS", help="default 500")
     add("--no-bf16", action="store_true", help="train in float32 only")
+
+
+def add_feature_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is kept of a backbone that stays as it is."""
+    add = parser.add_argument_group("features of a frozen backbone").add_argument
+    add("--views", type=_view_count, metavar="N",
+        help="random views an image whose features are kept, so that the backbone runs once and "
+        f"not at every step; 0 keeps none (default {USUAL_VIEWS}, or as many as fit)")  # fmt: skip
+    add("--features", type=Path, metavar="FOLDER",
+        help="where they are kept; several runs may share them (default RUN/features)")  # fmt: skip
+    add("--feature-limit", type=positive_float, default=8.0, metavar="GIB",
+        help="what they may take of the disk (default 8)")  # fmt: skip
+
+
+def _view_count(text: str) -> int:
+    return 0 if text == "0" else positive_int(text)
 
 
 def settings_of(arguments: argparse.Namespace, stage: int) -> TrainSettings:

@@ -34,17 +34,19 @@ from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
 from depthrefl_ros.tools.recorded_samples import RecordedSamples, open_samples
 from depthrefl_ros.tools.teacher_labels import add_labels
+from depthrefl_ros.tools.train_features import feature_batches
 from depthrefl_ros.tools.train_options import (
     augment_changes,
     augment_config_of,
     model_config_of,
     settings_of,
 )
-from depthrefl_ros.training.augment import Augmenter
+from depthrefl_ros.training.augment import AugmentConfig, Augmenter
 from depthrefl_ros.training.batches import StepBatches, balanced_by_depth
 from depthrefl_ros.training.datasets import ImageFolder, parse_data_option
 from depthrefl_ros.training.distributed import Processes, joined
 from depthrefl_ros.training.evaluation import evaluate_images, torch_infer
+from depthrefl_ros.training.features import FeaturesStopped
 from depthrefl_ros.training.loop import run_stage
 from depthrefl_ros.training.previews import preview_images
 from depthrefl_ros.training.protocol import Protocol
@@ -219,22 +221,6 @@ def run_leg(
     processes, settings, config = trainer.processes, trainer.settings, trainer.model.config
     augment = augment_config_of(arguments.augment)
     mixture = [pair for part in parts.values() for pair in part.in_bins()]
-    batches = StepBatches(
-        mixture,
-        Augmenter(config.height, config.width, augment),
-        seed=settings.seed * 10 + settings.stage,  # stage 2 draws other batches than stage 1
-        steps=settings.steps,
-        batch=arguments.batch,
-        rank=processes.rank,
-        world=processes.world,
-    )
-    for dataset, _ in mixture:
-        dataset.preload()
-        if dataset.kind == RecordedSamples.kind and not dataset.fits_memory:
-            raise ToolError(
-                f"{dataset.root}: {len(dataset)} decoded images do not fit into memory, and a "
-                "recording cannot be read in random order; write them into a plain folder"
-            )
     if processes.is_main and trainer.step == 0:
         knows_metres = arguments.command == "finetune" or arguments.start_from is not None
         model = trainer.ema if knows_metres else None
@@ -266,6 +252,11 @@ def run_leg(
         return preview_images(torch_infer(model), validation, network, config.focal_px)
 
     with StopRequest() as request:
+        try:
+            batches = make_batches(arguments, trainer, mixture, augment, lambda: bool(request))
+        except FeaturesStopped as stopped:
+            say(processes, str(stopped))
+            return False
         complete = run_stage(
             trainer, batches, folder, minutes=arguments.minutes, workers=arguments.workers,
             checkpoint_steps=arguments.save_every, validate_steps=arguments.validate_every,
@@ -274,6 +265,41 @@ def run_leg(
         )  # fmt: skip
     say(processes, f"step {trainer.step} of {settings.steps}")
     return complete
+
+
+def make_batches(
+    arguments: argparse.Namespace,
+    trainer: Trainer,
+    mixture: list[tuple[ImageFolder, float]],
+    augment: AugmentConfig,
+    stop: Callable[[], bool],
+) -> StepBatches:
+    """Return the batches of a leg: images drawn anew, or kept features of a frozen backbone.
+
+    Raises:
+        ToolError: a recording is too large, or as ``feature_batches``.
+        FeaturesStopped: ``stop`` said so.
+    """
+    kept = feature_batches(arguments, trainer, mixture, augment, stop)
+    if kept is not None:
+        return kept
+    for dataset, _ in mixture:
+        dataset.preload()
+        if dataset.kind == RecordedSamples.kind and not dataset.fits_memory:
+            raise ToolError(
+                f"{dataset.root}: {len(dataset)} decoded images do not fit into memory, and a "
+                "recording cannot be read in random order; write them into a plain folder"
+            )
+    settings, config = trainer.settings, trainer.model.config
+    return StepBatches(
+        mixture,
+        Augmenter(config.height, config.width, augment),
+        seed=settings.seed * 10 + settings.stage,  # stage 2 draws other batches than stage 1
+        steps=settings.steps,
+        batch=arguments.batch,
+        rank=trainer.processes.rank,
+        world=trainer.processes.world,
+    )
 
 
 def suspicions(

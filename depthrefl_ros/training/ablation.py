@@ -37,7 +37,6 @@ from typing import TYPE_CHECKING, Any
 
 from depthrefl_ros.training.ablation_table import markdown, summarise
 from depthrefl_ros.training.datasets import DatasetError, parse_data_option
-from depthrefl_ros.training.datasets.image_folder import sha256_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -174,7 +173,7 @@ def _checked(arguments: argparse.Namespace, heads: list[str], known: list[str]) 
 
 def prepare(arguments: argparse.Namespace) -> Ablation:
     """Check the data, cache the features, and return what the units share."""
-    from depthrefl_ros.training.features import cache_key, open_features
+    from depthrefl_ros.training.features import make_recipe, open_features, recipe_key
 
     _prepare_process()
     model = load_backbone(arguments.backbone)
@@ -182,12 +181,12 @@ def prepare(arguments: argparse.Namespace) -> Ablation:
     held_out = parse_data_option(arguments.val_data).open()
     if dataset.root == held_out.root and set(dataset.names) & set(held_out.names):
         raise DatasetError(f"{arguments.val_data}: holds images of --data; they must be apart")
-    key = cache_key(sha256_of(arguments.backbone), model, dataset, arguments.views)
-    folder = arguments.run / "features"
-    open_features(folder, model, dataset, arguments.views, key)
+    recipe = make_recipe(model, dataset, arguments.views)
+    open_features(arguments.run / "features", model, dataset, recipe)
     return Ablation(
-        arguments.run, arguments.backbone, arguments.data, arguments.val_data, arguments.batch, key
-    )
+        arguments.run, arguments.backbone, arguments.data, arguments.val_data, arguments.batch,
+        recipe_key(recipe),
+    )  # fmt: skip
 
 
 def load_backbone(path: Path) -> DepthModel:

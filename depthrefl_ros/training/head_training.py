@@ -76,7 +76,9 @@ def train_on_features(
     head = whole.head.to(memory_format=torch.channels_last).train()
 
     def loss_at(step: int) -> Tensor:
-        features, truth, valid = cache.batch(_views_of(step, batch, len(cache), settings.seed))
+        features, truth = cache.batch(_views_of(step, batch, len(cache), settings.seed))
+        truth, valid = at_stride(truth, truth > 0, features.blocks[-1].shape[2:])
+        truth = torch.where(valid, truth / model.config.z_max_m, torch.ones_like(truth))
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
             output = head(features)
         return head_loss(head, output, truth, valid)

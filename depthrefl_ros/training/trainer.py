@@ -35,6 +35,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from depthrefl_ros.network.backbone import BackboneFeatures
 from depthrefl_ros.network.checkpoints import load_weights, save_weights
 from depthrefl_ros.network.model import DepthModel, DepthOutput, ModelConfig
 from depthrefl_ros.training import losses
@@ -45,16 +46,23 @@ from depthrefl_ros.training.train_settings import TrainSettings, rate_at
 
 
 class StageNetwork(nn.Module):
-    """What a stage runs of a model: all of it, or its relative depth alone."""
+    """What a stage runs of a model: all of it, its relative depth, or its reflector alone."""
 
     def __init__(self, model: DepthModel, stage: int):
         super().__init__()
         self.model = model
         self.stage = stage
 
-    def forward(self, image: Tensor) -> DepthOutput | Tensor:
-        """(N, 3, H, W) RGB in 0..255 to relative depth (stage 1) or everything (stage 2)."""
-        return self.model.relative_only(image) if self.stage == 1 else self.model(image)
+    def forward(self, seen: Tensor | BackboneFeatures) -> DepthOutput | Tensor:
+        """(N, 3, H, W) RGB in 0..255 to relative depth (stage 1) or everything (stage 2).
+
+        In stage 2 also what a backbone that stays as it is has made of the images before.
+        """
+        if isinstance(seen, BackboneFeatures):
+            config = self.model.config
+            like = torch.empty(1, 1, config.height, config.width, device="meta")
+            return self.model.read_out(seen, like)
+        return self.model.relative_only(seen) if self.stage == 1 else self.model(seen)
 
 
 def stage_losses(
@@ -144,7 +152,7 @@ class Trainer:
         """Do one step; return the losses, their ``loss`` sum, ``gradient_norm`` and ``rate``.
 
         Args:
-            batch: of ``StepBatches``, this process's share.
+            batch: of ``StepBatches`` or ``FeatureBatches``, this process's share.
 
         Raises:
             FloatingPointError: loss or gradient is not finite; the weights are as before.
@@ -180,16 +188,24 @@ class Trainer:
             for name, tensor in batch.items()
             if isinstance(tensor, Tensor)
         }
-        image = tensors.pop("image")
+        seen = batch["features"] if "features" in batch else tensors.pop("image")
         if self.teacher is not None and self.settings.stage == 2:
-            image, is_mixed = mix_images(image, self.settings.mix_share)
+            seen, is_mixed = mix_images(seen, self.settings.mix_share)
             tensors["depth_m"] = tensors["depth_m"].masked_fill(is_mixed[:, None, None, None], 0.0)
             # One orientation a step, drawn by lot: half the cost, and the same in the mean.
             is_mirrored = bool(torch.rand(()) < 0.5)
-            log_depth, sigma = self.teacher.targets(image, (is_mirrored,))
+            log_depth, sigma = self.teacher.targets(seen, (is_mirrored,))
             tensors.update(teacher_log_depth=log_depth, teacher_sigma=sigma)
+        if isinstance(seen, BackboneFeatures):
+            blocks = tuple(block.to(self.device) for block in seen.blocks)
+            seen = BackboneFeatures(
+                seen.bottleneck.to(self.device), blocks,
+                seen.head.to(self.device), seen.relative.to(self.device),
+            )  # fmt: skip
+        else:
+            seen = seen.float().contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
-            output = self.network(image.float().contiguous(memory_format=torch.channels_last))
+            output = self.network(seen)
         gather = self.processes.gather
         output = gather(output) if isinstance(output, Tensor) else DepthOutput(*map(gather, output))
         tensors = {name: gather(tensor) for name, tensor in tensors.items()}
