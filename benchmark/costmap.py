@@ -22,18 +22,17 @@ in the mirrored scene, for marks all over the floor find whatever there is. All 
 height band, range and cells.
 
     python benchmark/costmap.py DRIVE... --json costmap.json
+    python benchmark/costmap.py test/data/corridor.mcap --frames 12 36 --picture docs/costmap.jpg
 
-A drive is a folder that `depthrefl render drive` made: images, true depth and the camera's mounts.
-Rows with
-"blurred truth" are of a network whose only fault is its resolution: true depth, blurred as the
-network's own interpolation does. They say what the gates do about points that float between two
-surfaces, without the errors of one model's metric depth.
+A drive is a folder that `depthrefl render drive` made (images, true depth and the camera's mounts),
+or the shipped recording. Rows with "blurred truth" are of a network whose only fault is its
+resolution: true depth, blurred as the network's own interpolation does. They say what the gates do
+about points that float between two surfaces, without the errors of one model's metric depth.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -41,6 +40,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scale import mounts_of
 
 from depthrefl_ros.engine.base import Engine, EngineError
 from depthrefl_ros.engine.bundle import Bundle, BundleError
@@ -50,20 +50,26 @@ from depthrefl_ros.geometry.gates import GateSettings, apply_gates
 from depthrefl_ros.geometry.obstacles import obstacle_clouds
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rectification import Rectification, reprojected
+from depthrefl_ros.ros.convert.camera_info import camera_from_info
+from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import (
     ToolError,
     add_json_argument,
     make_parser,
+    positive_int,
     progress,
     run_tool,
     write_json,
 )
+from depthrefl_ros.tools.frame_sources import open_source
 from depthrefl_ros.tools.occupancy import BAND, Tally, all_points, in_view
-from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
+from depthrefl_ros.tools.top_down import NavigationView
+from depthrefl_ros.tools.truth import find_truth
 
 BLUR_STRIDE = 4  # the network decides at a quarter of its input's resolution and interpolates
 # Chosen on drives of other seeds: it takes little there; more takes true cells before false ones.
 MIN_CONFIDENCE = 0.28
+MOST_RAYS = 4000  # that are drawn
 
 BLURRED_ROWS = ("blurred truth", "blurred truth, thinned", "blurred truth, ours")
 ROWS = ("raw depth", "raw depth, thinned", "ours without confidence", "ours", *BLURRED_ROWS)
@@ -94,17 +100,28 @@ class Scene:
     image_bgr: np.ndarray
 
 
-def read_drive(folder: RenderedFolder, engine: Engine, bundle: Bundle) -> Iterator[Scene]:
+def read_drive(drive: str, engine: Engine, bundle: Bundle, every: int = 1) -> Iterator[Scene]:
     """Yield each frame of a drive with what the network says of it.
 
+    Args:
+        drive: a rendered folder, or the shipped recording.
+        engine: of the network.
+        bundle: of the engine.
+        every: n-th frame only.
+
     Raises:
-        FolderError: the folder is no drive.
+        ToolError: it is no drive.
         EngineError: the engine failed.
     """
-    mounts = folder.mounts()
-    for name, (jpeg, png, camera) in zip(folder.names(), folder.frames(), strict=True):
-        image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-        millimetres = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    mounts, truth, first_ns = mounts_of(drive), find_truth(drive), None
+    for index, frame in enumerate(open_source(drive, Intrinsics()).frames()):
+        first_ns = frame.stamp_ns if first_ns is None else first_ns
+        if index % every:
+            continue
+        image = frame.bgr()
+        camera = camera_from_info(frame.camera_info, drive).for_image(frame.width, frame.height)
+        true_m = truth.depth_m({"source_stamp_ns": frame.stamp_ns, "name": frame.name})
+        mount = mounts(frame.name, (frame.stamp_ns - first_ns) / 1e9)
         way = Rectification(camera, True, (bundle.width, bundle.height))
         planes = engine.infer(cv2.cvtColor(way.to_network(image), cv2.COLOR_BGR2RGB)[None])
         sigma = planes["sigma"][0, 0]
@@ -112,13 +129,13 @@ def read_drive(folder: RenderedFolder, engine: Engine, bundle: Bundle) -> Iterat
         if (unseen := way.network_unseen()) is not None:
             depth_m[unseen] = np.nan
         yield Scene(
-            truth_m=millimetres.astype(np.float32) / np.float32(1000.0),
+            truth_m=np.where(np.isfinite(true_m), true_m, np.float32(0.0)),
             camera=way.camera,
             depth_m=depth_m,
             sigma=sigma,
             confidence=bundle.confidence(sigma),
             network_camera=way.network_camera,
-            base_from_camera=Pose.from_mount(**mounts[name]),
+            base_from_camera=Pose.from_mount(**mount),
             image_bgr=image,
         )
 
@@ -158,6 +175,12 @@ class Rows:
 
     def marking(self, scene: Scene, depth_m: np.ndarray, sigma_limit: float) -> np.ndarray:
         """Return what the node would publish as points/marking of this depth, in the base frame."""
+        return self.clouds(scene, depth_m, sigma_limit)[0]
+
+    def clouds(
+        self, scene: Scene, depth_m: np.ndarray, sigma_limit: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return points/marking and points/clearing of this depth, (n, 3) in the base frame."""
         camera = scene.network_camera
         gated = apply_gates(depth_m, scene.sigma, camera, sigma_limit, self.gates)
         clouds = obstacle_clouds(
@@ -170,7 +193,8 @@ class Rows:
             BAND,
             self.gates,
         )
-        return scene.base_from_camera.apply(clouds.marking[:, :3])
+        into_base = scene.base_from_camera.apply
+        return into_base(clouds.marking[:, :3]), into_base(clouds.clearing[:, :3])
 
 
 def thinned(points: np.ndarray, count: int) -> np.ndarray:
@@ -244,8 +268,8 @@ def _parser() -> argparse.ArgumentParser:
         "False marks and recall of raw and of gated clouds on rendered drives.",
         "python benchmark/costmap.py data/drive_9200 data/drive_9300 --json costmap.json",
     )
-    text = "folders that `depthrefl render drive` made"
-    parser.add_argument("drives", nargs="+", type=Path, help=text)
+    text = "folders that `depthrefl render drive` made, or the shipped recording"
+    parser.add_argument("drives", nargs="+", help=text)
     parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
     parser.add_argument("--engine", default="openvino", help="default %(default)s")
     parser.add_argument(
@@ -254,8 +278,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--edge-ratio", type=float, default=GateSettings().edge_ratio, help="of ours (%(default)s)"
     )
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw a frame's clouds")
-    parser.add_argument("--frame", type=int, default=0, help="of the first drive, for --picture")
+    parser.add_argument(
+        "--every", type=positive_int, default=1, metavar="N", help="compare each N-th frame only"
+    )
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="draw costmaps of frames, and compare nothing"
+    )
+    parser.add_argument(
+        "--frames",
+        type=int,
+        nargs="+",
+        default=[0],
+        metavar="N",
+        help="of the first drive, for --picture",
+    )
     add_json_argument(parser, "the figures")
     return parser
 
@@ -269,24 +305,19 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
             min_range_m=bundle.min_range_m,
             max_range_m=bundle.max_range_m,
         )
-        folders = [_drive(path) for path in args.drives]
-        frames = len(folders[0].names())
-        if args.frame >= frames:
-            raise ToolError(
-                f"--frame is {args.frame}; {args.drives[0]} has frames 0 to {frames - 1}"
-            )
         engine = open_engine(bundle, EngineChoice(args.engine)).engine
         rows = Rows(gates, bundle.sigma_limit(args.min_confidence))
         if args.picture:
-            _draw(args, read_drive(folders[0], engine, bundle), rows)
+            _draw(args, read_drive(args.drives[0], engine, bundle), rows)
+            return
         tallies = []
-        with progress(len(folders), "comparing", "drives") as bar:
-            for folder in folders:
-                tallies.append(compare(read_drive(folder, engine, bundle), rows))
+        with progress(len(args.drives), "comparing", "drives") as bar:
+            for drive in args.drives:
+                tallies.append(compare(read_drive(drive, engine, bundle, args.every), rows))
                 bar.update()
-    except (BundleError, EngineError, FolderError, ValueError) as error:
+    except (BundleError, EngineError, ValueError) as error:
         raise ToolError(str(error)) from error
-    compared = dict(zip(map(str, args.drives), tallies, strict=True)) | {"all": total(tallies)}
+    compared = dict(zip(args.drives, tallies, strict=True)) | {"all": total(tallies)}
     for drive, one in compared.items():
         print(f"{drive}\n{table(one)}\n")
     figures = {
@@ -299,28 +330,39 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     write_json(args.json, figures)
 
 
-def _drive(path: Path) -> RenderedFolder:
-    """Return a drive's folder; the class itself would make a missing one."""
-    if not (path / "mounts.yaml").is_file():
-        raise ToolError(f"{path}: no drive; it needs the mounts.yaml of `depthrefl render drive`")
-    return RenderedFolder(path)
-
-
 def _draw(args: argparse.Namespace, scenes: Iterator[Scene], rows: Rows) -> None:
-    """Draws one frame of the first drive."""
-    from costmap_picture import draw_clouds
+    """Draw frames of the first drive.
 
-    scene = next(itertools.islice(scenes, args.frame, None))
-    clouds = rows.points(scene)
-    truth = all_points(scene.truth_m, scene.camera, scene.base_from_camera)
-    pairs = {
-        f"the network {args.model}": (clouds["raw depth"], clouds["ours"]),
-        "true depth, blurred as by a network": (clouds["blurred truth"], clouds[BLURRED_ROWS[-1]]),
-    }
-    picture = draw_clouds(scene.image_bgr, truth, pairs)
+    Raises:
+        ToolError: it has no such frame, or the picture cannot be written.
+    """
+    from costmap_picture import CostmapRow, draw_costmaps
+
+    drawn, count = {}, 0
+    for count, scene in enumerate(scenes, 1):
+        if count - 1 in args.frames:
+            drawn[count - 1] = CostmapRow(scene.image_bgr, *_views(scene, rows))
+    if missing := sorted(set(args.frames) - set(drawn)):
+        raise ToolError(f"--frames has {missing[0]}; {args.drives[0]} has frames 0 to {count - 1}")
+    picture = draw_costmaps([drawn[number] for number in args.frames])
     if not cv2.imwrite(str(args.picture), picture, [cv2.IMWRITE_JPEG_QUALITY, 88]):
         raise ToolError(f"{args.picture}: cannot be written")
-    print(f"{args.picture}: frame {args.frame} of {args.drives[0]}")
+    print(f"{args.picture}: frames {', '.join(map(str, args.frames))} of {args.drives[0]}")
+
+
+def _views(scene: Scene, rows: Rows) -> tuple[NavigationView, NavigationView]:
+    """Return the costmaps of every pixel and of the node's clouds, as an obstacle layer has them.
+
+    Every point of a plain depth cloud that lies in the source's height band marks its cell and
+    clears the way to it.
+    """
+    truth = all_points(scene.truth_m, scene.camera, scene.base_from_camera)
+    every = rows.points(scene)["raw depth"]
+    every = every[in_view(every)]
+    marking, clearing = rows.clouds(scene, scene.depth_m, rows.sigma_limit)
+    eye = scene.base_from_camera.translation[:2]
+    rays = every[:: max(1, len(every) // MOST_RAYS)]
+    return NavigationView(every, rays, eye, truth), NavigationView(marking, clearing, eye, truth)
 
 
 if __name__ == "__main__":

@@ -156,8 +156,15 @@ def read_sequence(args: argparse.Namespace, more_than: int) -> list[Step]:
     return steps
 
 
-def _mounts(source: str) -> Callable[[str, float], Mount]:
-    """Where the camera is, by the frame's name and the seconds since the first frame."""
+def mounts_of(source: str) -> Callable[[str, float], Mount]:
+    """Return where the camera is, by the frame's name and the seconds since the first frame.
+
+    Args:
+        source: the shipped recording, or a drive with ``mounts.yaml``.
+
+    Raises:
+        ToolError: the source is neither.
+    """
     if Path(source).resolve() == RECORDING.resolve():
         return lambda name, seconds: recording_mount(seconds)
     try:
@@ -203,7 +210,7 @@ def read_steps(
     settings = EstimatorSettings(
         edge_ratio=0.0, max_grazing_angle_deg=0.0, min_range_m=0.0, max_range_m=1e3
     )
-    estimator, mounts = DepthEstimator(engine, bundle, settings), _mounts(source)
+    estimator, mounts = DepthEstimator(engine, bundle, settings), mounts_of(source)
     bar, first_ns = progress(frames, "model", "frames"), None
     for count, frame in enumerate(open_source(source, Intrinsics()).frames()):
         if count == frames or stop:

@@ -96,7 +96,7 @@ class Bench:
         self.estimator.engine = self._engines[fails]
 
     def set(self, **changes):
-        """Return settings of the frames that come from now on."""
+        """Change the settings of the frames that come from now on."""
         self.settings = FrameSettings.of(changed(Parameters(), changes), BUNDLE)
 
     def give_camera(self, width=WIDTH, height=HEIGHT):

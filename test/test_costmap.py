@@ -21,6 +21,7 @@ import json
 import math
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from box_scene import true_depth
@@ -29,18 +30,15 @@ from conftest import ROOT
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.gates import GateSettings
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.ros.convert.camera_info import camera_from_info
-from depthrefl_ros.tools.camera_info_file import Intrinsics
-from depthrefl_ros.tools.frame_sources import open_source
-from depthrefl_ros.tools.truth import find_truth
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 
 sys.path.insert(0, str(ROOT / "benchmark"))
 
 import costmap
 import scale
+from costmap_picture import VIEW_HEIGHT
 
-from depthrefl_ros.tools import occupancy
+from depthrefl_ros.tools import occupancy, top_down
 
 RECORDING = str(scale.RECORDING)
 
@@ -70,28 +68,11 @@ def scene(truth: np.ndarray) -> costmap.Scene:
     )
 
 
-def recorded_drive(folder: RenderedFolder, every: int) -> RenderedFolder:
-    """Return the shipped recording as a drive: a way through a corridor, with exact truth."""
-    truth, mounts, first_ns = find_truth(RECORDING), {}, None
-    for index, frame in enumerate(open_source(RECORDING, Intrinsics()).frames()):
-        first_ns = frame.stamp_ns if first_ns is None else first_ns
-        if index % every:
-            continue
-        name = f"{index:04d}"
-        depth_m = truth.depth_m({"source_stamp_ns": frame.stamp_ns, "name": frame.name})
-        camera = camera_from_info(frame.camera_info, RECORDING)
-        folder.add(name, np.ascontiguousarray(frame.bgr()[..., ::-1]), depth_m, camera)
-        mounts[name] = scale.recording_mount((frame.stamp_ns - first_ns) / 1e9)
-    folder.write_mounts(mounts)
-    return folder
-
-
 def test_ours_cuts_false_marks_by_three_at_five_points_of_recall(tmp_path):
     """The shipped model on the shipped recording, as the benchmark itself compares them."""
     pytest.importorskip("openvino")
-    drive = recorded_drive(RenderedFolder(tmp_path / "drive"), every=4)
     figures = tmp_path / "figures.json"
-    assert costmap.main([str(drive.root), "--json", str(figures)]) == 0
+    assert costmap.main([RECORDING, "--every", "4", "--json", str(figures)]) == 0
     rows = json.loads(figures.read_text())["all"]
     raw, ours = rows["raw depth"], rows["ours"]
     assert raw["false"] > 3000 and raw["true"] > 1000
@@ -157,14 +138,19 @@ def test_the_command_compares_drives_and_draws(tmp_path, capsys):
     )
     for name in names:
         folder.add(name, np.dstack([grey] * 3), truth, CAMERA)
-    figures, picture = tmp_path / "figures.json", tmp_path / "clouds.jpg"
-    drawing = ["--picture", str(picture), "--frame"]
-    assert costmap.main([str(folder.root), "--json", str(figures), *drawing, "1"]) == 0
+    figures, picture = tmp_path / "figures.json", tmp_path / "costmaps.jpg"
+    assert costmap.main([str(folder.root), "--json", str(figures)]) == 0
     rows = json.loads(figures.read_text())["all"]
     assert set(rows) == set(costmap.ROWS)
     assert rows["blurred truth, ours"]["recall"] > 0.9
     assert rows["ours"]["marks"] <= rows["raw depth"]["marks"]
     assert "raw depth, thinned" in capsys.readouterr().out
-    assert 10_000 < picture.stat().st_size < 300_000
-    assert costmap.main([str(folder.root), *drawing, "2"]) == 2
-    assert "frames 0 to 1" in capsys.readouterr().err
+    drawing = [str(folder.root), "--picture", str(picture), "--frames"]
+    assert costmap.main([*drawing, "1", "0"]) == 0
+    drawn = cv2.imread(str(picture))
+    assert drawn.shape[0] > 2 * VIEW_HEIGHT
+    # The true box is grey, marks on it are blue, and the floor before it is cleared.
+    for colour in (top_down.RIGHT, top_down.CLEARED, top_down.ROBOT):
+        assert (np.abs(drawn.astype(int) - colour).max(axis=-1) < 24).sum() > 50, colour
+    assert costmap.main([*drawing, "2"]) == 2
+    assert "--frames has 2; " in (said := capsys.readouterr().err) and "frames 0 to 1" in said

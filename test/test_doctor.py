@@ -237,7 +237,7 @@ def test_a_model_that_cannot_be_used_is_told_like_the_rest(tmp_path):
 
 @pytest.fixture
 def tensorrt_machine(monkeypatch, tmp_path):
-    """Return a machine with a GPU and TensorRT, both stood in for, and no other engine."""
+    """Make this a machine with a GPU and TensorRT, both stood in for, and no other engine."""
     pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
     pytest.importorskip("onnxruntime")
     from cuda_stand_in import StandInCuda, StandInTensorRT

@@ -168,7 +168,7 @@ def check_file(path, report):
 
 
 def check_mount(message, connection):
-    """Return a camera half a metre up that looks straight down: its z is the base frame's -z."""
+    """Check a camera half a metre up that looks straight down: its z is the base frame's -z."""
     assert connection.ext.offered_qos_profiles[0].durability.name == "TRANSIENT_LOCAL"
     (transform,) = message.transforms
     assert (transform.header.frame_id, transform.child_frame_id) == (

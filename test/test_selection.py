@@ -351,7 +351,7 @@ def test_kernels_that_cannot_be_kept_are_told_of_once(bundle, gpu, keep, plans, 
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Return a machine with NVIDIA's device files on which every module is installed."""
+    """Make this a machine with NVIDIA's device files and every module."""
     monkeypatch.setattr(selection, "_NVIDIA_DEVICES", ("/dev/null",))
     monkeypatch.setattr(selection.importlib.util, "find_spec", lambda module: module)
 

@@ -131,7 +131,9 @@ def draw_overview(
     if has_truth:
         _error_legend(canvas, columns[3], y, TILE_WIDTH)
     if has_view:
-        _view_legend(canvas, columns[-1], y, rows)
+        views = [row.navigation for row in rows if row.navigation is not None]
+        has_truth = any(view.truth is not None for view in views)
+        view_legend(canvas, columns[-1], y, has_truth)
     return canvas.reduced()
 
 
@@ -235,9 +237,8 @@ def _marks(view: NavigationView) -> str:
     return f"{marks} marks" if view.truth is None else f"{marks} marks, {wrong} wrong"
 
 
-def _view_legend(canvas: Canvas, x: int, y: int, rows: list[OverviewRow]) -> None:
-    views = [row.navigation for row in rows if row.navigation is not None]
-    has_truth = any(view.truth is not None for view in views)
+def view_legend(canvas: Canvas, x: int, y: int, has_truth: bool) -> None:
+    """Draw what the colours of the view from above mean, in two lines from (x, y) on."""
     for index, (text, colour) in enumerate(LEGEND_WITH_TRUTH if has_truth else LEGEND):
         left, top = x + 118 * (index % 3), y + 24 * (index // 3)
         canvas.picture(np.full((1, 1, 3), colour, np.uint8), left, top, 14, 14)
@@ -277,14 +278,14 @@ class Canvas:
         self._put(text, x, y, size, (255, 255, 255), thickness=2)
 
     def probe(self, text: str, x: float, y: float) -> None:
-        """Return a ring around a point, and what was measured there."""
+        """Draw a ring around a point, and write what was measured there."""
         centre = (round(x * SCALE), round(y * SCALE))
         cv2.circle(self._sheet, centre, 4 * SCALE, (0, 0, 0), 3 * SCALE, cv2.LINE_AA)
         cv2.circle(self._sheet, centre, 4 * SCALE, (255, 255, 255), SCALE, cv2.LINE_AA)
         self.label(text, x - self._width(text, 12) / 2, y - 10)
 
     def bar(self, colours: np.ndarray, x: int, y: int, width: int, ticks: dict[float, str]) -> None:
-        """Return a scale: (1, W, 3) uint8 colours, and text at shares of its width that fits."""
+        """Draw a scale: (1, W, 3) uint8 colours, and text at shares of its width, kept on it."""
         self.picture(colours, x, y, width, BAR_HEIGHT)
         bottom = y + BAR_HEIGHT
         for share, text in ticks.items():

@@ -131,7 +131,7 @@ class BuildProcess:
 
 
 def main(descriptor: int) -> None:
-    """Return what the child does."""
+    """Build in the child what the parent asks for."""
     connection = Connection(descriptor)
     request = json.loads(connection.recv_bytes())
     threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
