@@ -17,8 +17,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -27,7 +29,10 @@ from exact_bundle import exact_bundle
 from safetensors.torch import load_file, save_file
 
 from depthrefl_ros.engine.bundle import Bundle, file_digest
+from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+from depthrefl_ros.engine.self_test import self_test
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.tools import convert, export_bundle
 from depthrefl_ros.tools import train as tool
 from depthrefl_ros.training.trainer import latest_checkpoint
 
@@ -102,7 +107,67 @@ def test_a_bundle_that_is_a_graph_alone_is_refused(tmp_path, rooms, capsys):
     graph = exact_bundle(tmp_path / "graph", Camera.from_horizontal_fov(64, 48, 1.1))
     assert train(tmp_path / "run", "--data", rooms, "--backbone", graph) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "the bundle has no architecture and model.safetensors" in said
+    assert "the bundle holds a graph, which cannot be trained on, and no weights" in said
+    assert "convert the network from its checkpoint: depthrefl convert --hub NAME --weights" in said
     more = ["--backbone", "indoor_nano", "--start-from", tmp_path / "x.safetensors"]
     assert train(tmp_path / "run", "--data", rooms, *more) == 2
     assert "--backbone and --start-from exclude each other" in capsys.readouterr().err
+
+
+def test_a_converted_depth_anything_becomes_metric_to_the_bundle(tmp_path, rooms, capsys):
+    """From a checkpoint's files to metres in OpenVINO: convert, train, finish, export."""
+    tiny = pytest.importorskip("tiny_networks")
+    name = "depth-anything-v2-small"
+    public = tiny.make_network(name)
+    source = tiny.save_network(public, tmp_path / "checkpoint", name)
+    converted, run = tmp_path / "relative", tmp_path / "run"
+    command = ["--hub", source, "--size", "112x84", "--no-comparison", "--weights", converted]
+    assert convert.main([str(part) for part in command]) == 0
+    assert Bundle.load(str(converted)).kind == "inverse_relative"
+
+    more = ["--data", rooms, "--backbone", converted, "--freeze", "--views", "2", "--steps", "20"]
+    assert train(run, *more, "--warmup-steps", "2", "--learning-rate", "0.004") == 0
+    said = capsys.readouterr().out
+    assert "starting from the backbone of relative" in said
+    assert "features: 2 views of 3 images in" in said
+    assert_only_the_reflector_was_trained(run, load_file(converted / "backbone.safetensors"))
+    with (run / "stage2" / "log.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert len(losses) == 20 and np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+
+    assert tool.main(["finish", "--run", str(run), "--val-data", str(rooms)]) == 0
+    golden = sorted(map(str, (rooms / "rgb").iterdir()))[:3]
+    metric = tmp_path / "metric"
+    assert export_bundle.main([str(run), str(metric), "--golden", *golden]) == 0
+    bundle = Bundle.load(str(metric))
+    assert bundle.kind == "canonical" and bundle.outputs == ("depth", "sigma", "relative")
+    engine = OpenVinoEngine(bundle)
+    try:
+        self_test(engine, bundle)
+        images = bundle.golden().images[:3]
+        planes = engine.infer(images)
+    finally:
+        engine.close()
+    # Its order is the public network's own, whose ReLU is not reached where a pixel is near.
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255.0
+    mean, std = (
+        torch.tensor(tiny.IMAGENET[key]).reshape(3, 1, 1) for key in ("image_mean", "image_std")
+    )
+    with torch.inference_mode():
+        disparity = public((pixels - mean) / std).predicted_depth.numpy()
+    seen = disparity > 0
+    assert seen.mean() > 0.5 and disparity[seen].std() > 0.1
+    wanted = 1.0 / (1.0 + np.exp(disparity))
+    np.testing.assert_allclose(planes["relative"][:, 0][seen], wanted[seen], atol=5e-3)
+    assert 0.15 <= planes["depth"].min() and planes["depth"].max() <= 24.0
+
+
+def test_only_depth_anything_keeps_weights(tmp_path, capsys):
+    tiny = pytest.importorskip("tiny_networks")
+    source = tiny.save_network(tiny.make_network("glpn-nyu"), tmp_path / "glpn", "glpn-nyu")
+    command = ["--hub", source, "--size", "96x64", "--weights", tmp_path / "out"]
+    assert convert.main([str(part) for part in command]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "--weights: a reflector can be trained on a DepthAnythingForDepthEstimation with" in said
+    assert "and this network is a GLPNForDepthEstimation" in said
+    assert not (tmp_path / "out").exists()

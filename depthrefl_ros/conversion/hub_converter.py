@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,8 @@ from depthrefl_ros.conversion.meaning import Meaning
 from depthrefl_ros.conversion.original_files import write_folder
 from depthrefl_ros.conversion.plausibility import Frames
 from depthrefl_ros.conversion.torch_graph import export_adapter
-from depthrefl_ros.engine.bundle import file_digest
+from depthrefl_ros.conversion.trainable import backbone_config, keep_weights
+from depthrefl_ros.engine.bundle import Bundle, file_digest
 
 
 def convert_folder(
@@ -49,6 +51,7 @@ def convert_folder(
     size: tuple[int, int] | None = None,
     kind: str | None = None,
     frames: Frames | None = None,
+    with_weights: bool = False,
 ) -> list[Converted]:
     """Convert a folder with ``config.json`` and weights.
 
@@ -59,6 +62,7 @@ def convert_folder(
         size: (height, width) pixels of the bundle's input; None for the family's usual one.
         kind: ``metric`` or ``inverse_relative``, where the files do not tell it.
         frames: with true depth, against which the order and the scale are held.
+        with_weights: whether the bundle gets the weights too, to train on.
 
     Raises:
         ConversionError: the files are damaged, of an unknown family, or not what they say.
@@ -76,7 +80,7 @@ def convert_folder(
         target = folder if len(recipes) == 1 else Path(f"{folder}_{recipe.domain}")
         adapter = _load_adapter(found, recipe)
         meaning = at_size(recipe, height, width)
-        done.append(convert_module(adapter, meaning, recipe, target, sources, frames))
+        done.append(convert_module(adapter, meaning, recipe, target, sources, frames, with_weights))
     return done
 
 
@@ -85,6 +89,7 @@ def convert_original(
     folder: Path,
     size: tuple[int, int] | None = None,
     frames: Frames | None = None,
+    with_weights: bool = False,
 ) -> Converted:
     """Convert a checkpoint as its authors publish it; see ``original_files``.
 
@@ -93,6 +98,7 @@ def convert_original(
         folder: of the bundle.
         size: as in ``convert_folder``.
         frames: likewise.
+        with_weights: likewise.
 
     Raises:
         ConversionError, BundleError, OSError: as ``convert_folder``.
@@ -106,7 +112,8 @@ def convert_original(
     if hasattr(adapter.model.backbone, "embeddings") and recipe.multiple == PATCH:
         keep_authors_positions(adapter.model)
     meaning = at_size(recipe, height, width)
-    return convert_module(adapter, meaning, recipe, folder, {path.name: file_digest(path)}, frames)
+    sources = {path.name: file_digest(path)}
+    return convert_module(adapter, meaning, recipe, folder, sources, frames, with_weights)
 
 
 def _load_adapter(found: CheckpointFolder, recipe: Recipe) -> nn.Module:
@@ -124,6 +131,7 @@ def convert_module(
     folder: Path,
     sources: dict[str, str],
     frames: Frames | None = None,
+    with_weights: bool = False,
 ) -> Converted:
     """Convert a torch module that maps normalised RGB to one plane of the same size.
 
@@ -134,15 +142,21 @@ def convert_module(
         folder: of the bundle.
         sources: SHA-256 of the files that the weights came from, by name.
         frames: with true depth.
+        with_weights: whether the bundle gets the weights too.
 
     Raises:
         ConversionError, BundleError, OSError: as ``convert_network``.
     """
+    trainable = backbone_config(recipe, adapter.model.config) if with_weights else None
     with baked_positions(adapter, meaning.height, meaning.width):
         graph = export_adapter(adapter, meaning.height, meaning.width)
-    return convert_network(
+    done = convert_network(
         graph, meaning, folder, sources, frames=frames, reference=run(adapter), notes=recipe.notes
     )
+    if trainable is None:
+        return done
+    keep_weights(done.bundle.folder, adapter.model, trainable)
+    return replace(done, bundle=Bundle.load(str(done.bundle.folder)))
 
 
 def run(adapter: nn.Module) -> Callable[[np.ndarray], np.ndarray]:

@@ -43,6 +43,7 @@ FORMAT_VERSION = 2
 _READABLE = (1, 2)
 DESCRIPTION = "model.yaml"
 WEIGHTS = "model.weights"  # of both graphs, in half precision
+BACKBONE_WEIGHTS = "backbone.safetensors"  # of a converted network that can be trained on
 SHIPPED = Path(__file__).resolve().parents[1] / "models"
 LOG_DELTA1 = math.log(1.25)
 GOLDEN_IMAGES = 4

@@ -36,17 +36,18 @@ _STANDARD_DEVIATION = tuple(255.0 * value for value in (0.229, 0.224, 0.225))
 _PATCH = 14
 
 # Depth Anything V2 Small.
-_ENCODERS = {
-    "dinov2_small": {
-        "hidden_size": 384,
-        "num_attention_heads": 6,
-        "num_hidden_layers": 12,
-        "out_indices": [3, 6, 9, 12],
-        "neck_hidden_sizes": [48, 96, 192, 384],
-        "fusion_hidden_size": 64,
-        "head_hidden_size": 32,
-    }
+_SMALL = {
+    "hidden_size": 384,
+    "num_attention_heads": 6,
+    "num_hidden_layers": 12,
+    "mlp_ratio": 4,
+    "image_size": 518,
+    "out_indices": (3, 6, 9, 12),
+    "neck_hidden_sizes": (48, 96, 192, 384),
+    "fusion_hidden_size": 64,
+    "head_hidden_size": 32,
 }
+SMALL, OTHER = "dinov2_small", "dinov2"
 
 
 @dataclass(frozen=True)
@@ -54,19 +55,49 @@ class DinoV2Config:
     """What a DINOv2 backbone is built from.
 
     Attributes:
-        encoder: ``dinov2_small``.
+        encoder: ``dinov2_small``, Depth Anything V2 Small, whose sizes need not be told; or
+            ``dinov2``, whose sizes are those below.
+        hidden_size: channels of the encoder.
+        num_attention_heads: of each layer.
+        num_hidden_layers: of the encoder.
+        mlp_ratio: inner over outer channels of a layer's perceptron.
+        image_size: pixels of the square images that the position embedding is of.
+        out_indices: layers that feed the neck, counted from 1.
+        neck_hidden_sizes: channels of the neck's four levels, fine to coarse.
+        fusion_hidden_size: channels of the fused levels.
+        head_hidden_size: channels of the head's last feature.
+        farther_is_larger: whether the head's number grows away from the camera, as that of Depth
+            Anything's metric networks does; that of its relative ones grows toward it.
 
     Raises:
-        ValueError: the encoder is unknown.
+        ValueError: the encoder is unknown, or a size is missing or not that of the encoder.
     """
 
     stride: ClassVar[int] = _PATCH
 
-    encoder: str = "dinov2_small"
+    encoder: str = SMALL
+    hidden_size: int | None = None
+    num_attention_heads: int | None = None
+    num_hidden_layers: int | None = None
+    mlp_ratio: int | None = None
+    image_size: int | None = None
+    out_indices: tuple[int, ...] | None = None
+    neck_hidden_sizes: tuple[int, ...] | None = None
+    fusion_hidden_size: int | None = None
+    head_hidden_size: int | None = None
+    farther_is_larger: bool = False
 
     def __post_init__(self) -> None:
-        if self.encoder not in _ENCODERS:
-            raise ValueError(f"encoder is {self.encoder!r}; known are {sorted(_ENCODERS)}")
+        if self.encoder not in (SMALL, OTHER):
+            raise ValueError(f"encoder is {self.encoder!r}; known are {[OTHER, SMALL]}")
+        for name, usual in _SMALL.items():
+            value = getattr(self, name)
+            value = tuple(value) if isinstance(value, list) else value
+            if value is None and self.encoder == OTHER:
+                raise ValueError(f"{name} is missing; encoder {OTHER} needs it")
+            if self.encoder == SMALL and value not in (None, usual):
+                raise ValueError(f"{name} is {value}; encoder {SMALL} has {usual}")
+            object.__setattr__(self, name, usual if value is None else value)
 
 
 class DinoV2Backbone(nn.Module):
@@ -90,24 +121,25 @@ class DinoV2Backbone(nn.Module):
                 f"encoder {config.encoder} needs the package transformers ({error}): "
                 "pip install transformers"
             ) from error
-        sizes = dict(_ENCODERS[config.encoder])
-        self.head_channels = sizes["head_hidden_size"]
-        self.bottleneck_channels = sizes["neck_hidden_sizes"][-1]
-        self.block_channels = (sizes["fusion_hidden_size"],) * 4
-        encoder = {
-            name: sizes.pop(name)
-            for name in ("hidden_size", "num_attention_heads", "num_hidden_layers", "out_indices")
-        }
+        self.head_channels = config.head_hidden_size
+        self.bottleneck_channels = config.neck_hidden_sizes[-1]
+        self.block_channels = (config.fusion_hidden_size,) * 4
+        self._sign = 1.0 if config.farther_is_larger else -1.0
+        encoder = (
+            "hidden_size", "num_attention_heads", "num_hidden_layers", "mlp_ratio", "image_size"
+        )  # fmt: skip
         self.depth_anything = DepthAnythingForDepthEstimation(
             DepthAnythingConfig(
                 backbone_config={
                     "model_type": "dinov2",
-                    "image_size": 518,
                     "reshape_hidden_states": False,
-                    **encoder,
+                    "out_indices": list(config.out_indices),
+                    **{name: getattr(config, name) for name in encoder},
                 },
-                reassemble_hidden_size=encoder["hidden_size"],
-                **sizes,
+                reassemble_hidden_size=config.hidden_size,
+                neck_hidden_sizes=list(config.neck_hidden_sizes),
+                fusion_hidden_size=config.fusion_hidden_size,
+                head_hidden_size=config.head_hidden_size,
             )
         )
 
@@ -143,9 +175,9 @@ class DinoV2Backbone(nn.Module):
             head.conv1(finest), size=image.shape[2:], mode="bilinear", align_corners=True
         )
         feature = head.activation1(head.conv2(widened))
-        # Its logit grows toward the camera; ours is near to far. Without the ReLU that follows in
-        # Depth Anything the far background keeps its order.
-        return feature, torch.sigmoid(-head.conv3(feature))
+        # Ours is near to far. Without the ReLU that follows in Depth Anything's relative networks
+        # the far background keeps its order.
+        return feature, torch.sigmoid(self._sign * head.conv3(feature))
 
     def fix_size(self, height: int, width: int) -> None:
         """Resize the position embedding once, in place, for images of this size (pixels).

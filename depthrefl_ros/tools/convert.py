@@ -74,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--kind", choices=("metric", "inverse_relative"), help="where a checkpoint does not tell"
     )
+    parser.add_argument(
+        "--weights",
+        action="store_true",
+        help="keep the weights too, for train --backbone (Depth Anything)",
+    )
     meaning = parser.add_mutually_exclusive_group()
     meaning.add_argument(
         "--meaning", type=Path, metavar="FILE", help="YAML: what it takes and gives"
@@ -130,6 +135,8 @@ def _check_arguments(args: argparse.Namespace) -> None:
     for name in ("meaning", "preset", "output"):
         if args.hub and getattr(args, name):
             raise ToolError(f"--{name} is for --onnx; a checkpoint's files tell it")
+    if args.onnx and args.weights:
+        raise ToolError("--weights is for --hub; a graph has none that can be trained on")
     if args.onnx and args.kind:
         raise ToolError("--kind is for --hub; with --onnx the meaning or preset tells it")
 
@@ -151,11 +158,13 @@ def _from_hub(args: argparse.Namespace, frames: Frames | None) -> list[Converted
 
     folder = Path(args.hub).expanduser()
     if folder.is_file():
-        return [convert_original(folder, args.bundle, args.size, frames)]
+        return [convert_original(folder, args.bundle, args.size, frames, args.weights)]
     name = ""
     if not folder.exists():
         name, folder = args.hub, fetch_checkpoint(args.hub)
-    return convert_folder(folder, args.bundle, name, args.size, args.kind, frames)
+    return convert_folder(
+        folder, args.bundle, name, args.size, args.kind, frames, with_weights=args.weights
+    )
 
 
 def _report(done: Converted, frames: Frames | None, is_compared: bool) -> dict[str, Any]:

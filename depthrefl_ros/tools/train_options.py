@@ -139,7 +139,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("network").add_argument
     add("--backbone", metavar="BUNDLE",
         help="a bundle whose backbone is taken, its architecture, size and weights, such as a "
-        "DINOv2 with a DPT; the reflector on it begins anew")  # fmt: skip
+        "Depth Anything of convert --weights; the reflector on it begins anew")  # fmt: skip
     add("--encoder", default="lite0", help="lite0 (default), lite1 or lite2")
     add("--decoder-channels", type=positive_int, nargs=4, metavar="N",
         help="of the decoder, strides 32 to 4 (default 160 128 96 64)")  # fmt: skip
@@ -235,17 +235,28 @@ def architecture_of(model: str) -> ModelConfig:
         ToolError: it is a converted network, of which nothing but a graph is known.
         ValueError: its architecture cannot be read.
     """
-    from depthrefl_ros.engine.bundle import Bundle
+    from depthrefl_ros.engine.bundle import BACKBONE_WEIGHTS, Bundle
     from depthrefl_ros.network.model import ModelConfig
 
     bundle = Bundle.load(model)
     architecture = bundle.description.get("architecture")
-    if not isinstance(architecture, dict) or "model.safetensors" not in bundle.files:
+    if isinstance(architecture, dict) and "model.safetensors" in bundle.files:
+        return ModelConfig.from_dict({"reflector": {}, **architecture})
+    if BACKBONE_WEIGHTS not in bundle.files:
         raise ToolError(
-            f"--backbone {model}: the bundle has no architecture and model.safetensors; a graph "
-            "alone cannot be trained on"
+            f"--backbone {model}: the bundle holds a graph, which cannot be trained on, and no "
+            "weights; convert the network from its checkpoint: depthrefl convert --hub NAME "
+            "--weights"
         )
-    return ModelConfig.from_dict({"reflector": {}, **architecture})
+    return ModelConfig.from_dict(
+        {
+            "backbone": bundle.description.get("backbone"),
+            "reflector": {},
+            "height": bundle.height,
+            "width": bundle.width,
+            "focal_px": CANONICAL_FOCAL_AT_256 * bundle.width / 256,
+        }
+    )
 
 
 def augment_changes(texts: list[str]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.bundle import BACKBONE_WEIGHTS, Bundle
 from depthrefl_ros.network.checkpoints import load_imagenet_encoder, load_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
@@ -155,7 +155,9 @@ def load_start(arguments: argparse.Namespace, settings: TrainSettings, model: De
         if arguments.start_from is not None:
             raise ToolError("--backbone and --start-from exclude each other")
         bundle = Bundle.load(arguments.backbone)
-        load_weights(bundle.path("model.safetensors"), model, but="reflector")
+        own = "model.safetensors" in bundle.files
+        weights = bundle.path("model.safetensors" if own else BACKBONE_WEIGHTS)
+        load_weights(weights, model, but="reflector")
         return f"the backbone of {bundle.name} ({bundle.licence})"
     if arguments.start_from is not None:
         load_weights(arguments.start_from, model, but=arguments.renew)
