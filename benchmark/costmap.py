@@ -153,7 +153,7 @@ class Rows:
     sigma_limit: float
 
     def points(self, scene: Scene) -> dict[str, np.ndarray]:
-        """(n, 3) float32 metres of each row of ``ROWS``, not yet cut to band and range."""
+        """Return (n, 3) float32 metres of each row of ``ROWS``, not yet cut to band and range."""
         cameras = scene.network_camera, scene.camera
         raw = reprojected(scene.depth_m, *cameras, cv2.INTER_LINEAR)
         raw_points = all_points(raw, scene.camera, scene.base_from_camera)
@@ -198,7 +198,7 @@ class Rows:
 
 
 def thinned(points: np.ndarray, count: int) -> np.ndarray:
-    """`count` of the points that lie in band and range, chosen evenly at random."""
+    """Return `count` of the points that lie in band and range, chosen evenly at random."""
     inside = points[in_view(points)]
     chosen = np.random.default_rng(0).permutation(len(inside))[:count]
     return inside[chosen]
@@ -241,7 +241,7 @@ def total(tallies: list[dict[str, Tally]]) -> dict[str, Tally]:
 
 
 def table(tallies: dict[str, Tally]) -> str:
-    """One line a row; factors and points are against the first row of the same kind of depth."""
+    """Return one line a row; factors and points are against the first row of the same depth."""
     head = (
         f"{'false marks':>12}{'of marks':>10}{'fewer by':>10}{'recall':>9}{'':>9}{'by chance':>11}"
     )

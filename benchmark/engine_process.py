@@ -39,7 +39,7 @@ LEAST_FRAMES = 20  # timed, however long they take
 
 
 def main() -> int:
-    """Answers the request of the file that the command line names, in its ``report``."""
+    """Answer the request of the file that the command line names, in its ``report``."""
     request = json.loads(Path(sys.argv[1]).read_text())
     report: dict[str, Any] = {}
     try:
@@ -89,7 +89,7 @@ def _measure(request: dict[str, Any], report: dict[str, Any]) -> None:
 
 
 def _frames(path: Path, bundle: Bundle) -> np.ndarray:
-    """(N, H, W, 3) uint8 RGB of the network's size."""
+    """Return (N, H, W, 3) uint8 RGB of the network's size."""
     size = (bundle.width, bundle.height)
     return np.stack(
         [cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in np.load(path)]
@@ -147,7 +147,7 @@ def _open_tensorrt(request: dict[str, Any], bundle: Bundle, report: dict[str, An
 
 
 def _errors(outputs: list[dict[str, np.ndarray]], reference: Path) -> dict[str, float]:
-    """Median and 99th percentile of the relative difference to torch in float32."""
+    """Return median and 99th percentile of the relative difference to torch in float32."""
     errors = {}
     with np.load(reference) as truth:
         for name in ("depth", "sigma"):
@@ -159,7 +159,7 @@ def _errors(outputs: list[dict[str, np.ndarray]], reference: Path) -> dict[str, 
 
 
 def _time(engine: Engine, frames: np.ndarray, rounds: int, seconds: float) -> dict[str, Any]:
-    """Milliseconds of one frame: median, 99th percentile, and how many were timed."""
+    """Return milliseconds of one frame: median, 99th percentile, and how many were timed."""
     times_ms: list[float] = []
     end = time.monotonic() + seconds
     for number in range(-WARM_UP, max(rounds, LEAST_FRAMES)):

@@ -162,7 +162,7 @@ def _rows(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def recorded_frames(recording: Path, count: int) -> np.ndarray:
-    """(count, H, W, 3) uint8 RGB, evenly spread over the recording. Needs no ROS.
+    """Return (count, H, W, 3) uint8 RGB, evenly spread over the recording. Needs no ROS.
 
     Raises:
         ToolError: the recording cannot be read, or has fewer frames.

@@ -93,7 +93,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
 
 
 def precisions() -> list[str]:
-    """Those of ``PRECISIONS`` in which this processor computes; others OpenVINO would not refuse.
+    """Return those of ``PRECISIONS`` in which this processor computes; OpenVINO refuses none.
 
     Raises:
         ToolError: OpenVINO is not installed.
@@ -171,7 +171,7 @@ def measure(
     args: argparse.Namespace,
     stop: StopRequest,
 ) -> dict[str, float]:
-    """Milliseconds of each graph and the reflector's share, medians over the rounds.
+    """Return the milliseconds of each graph and the reflector's share, medians over the rounds.
 
     Args:
         path: of ``export_flagship``.
@@ -259,7 +259,7 @@ def table(figures: dict) -> str:
 
 
 def verdict(share: float, precision: str) -> str:
-    """Whether what the reflector adds to the neck is within its limit and its goal."""
+    """Tell whether what the reflector adds to the neck is within its limit and its goal."""
     limit, goal = ALLOWED[precision]
     if share > limit:
         return f"limit {limit:.0%} missed"

@@ -129,7 +129,7 @@ class Estimate:
         self._rng = rng
 
     def __call__(self, frame: SourceFrame) -> tuple[np.ndarray, np.ndarray]:
-        """(h, w) float32 metres before the gates, and (h, w, 3) uint8 RGB."""
+        """Return (h, w) float32 metres before the gates, and (h, w, 3) uint8 RGB."""
         try:
             image = noisy(frame.bgr(), self._rng)
             camera = camera_from_info(frame.camera_info, "camera_info")
@@ -153,7 +153,7 @@ def noisy(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def truth_of(path: Path, frames: list[SourceFrame], network: tuple[int, int]) -> np.ndarray:
-    """(n, h, w) float32 metres at the network's pixels (w, h), NaN where unknown.
+    """Return (n, h, w) float32 metres at the network's pixels (w, h), NaN where unknown.
 
     Raises:
         ToolError: the recording has no truth for some frame.
@@ -188,7 +188,7 @@ def stabilised(
 
 
 def still_figures(raw: np.ndarray, steady: np.ndarray, ms: float) -> dict:
-    """Flicker: standard deviation over time of log depth, median over pixels."""
+    """Return the flicker: standard deviation over time of log depth, median over pixels."""
     # What a factor for the whole frame could at best do.
     scale = np.nanmedian(raw - raw.mean(axis=0), axis=(1, 2), keepdims=True)
     sequences = {"raw": raw, "perfect factor": raw - scale, "stabilised": steady}
@@ -199,7 +199,7 @@ def still_figures(raw: np.ndarray, steady: np.ndarray, ms: float) -> dict:
 
 
 def drive_figures(raw: np.ndarray, steady: np.ndarray, ms: float, truth: np.ndarray) -> dict:
-    """AbsRel, jitter of the scale's error (second differences) and its lag."""
+    """Return AbsRel, jitter of the scale's error (second differences) and its lag."""
     figures = {"stabiliser_ms": ms}
     for name, sequence in {"raw": raw, "stabilised": steady}.items():
         error = sequence - np.log(truth)
@@ -214,7 +214,7 @@ def drive_figures(raw: np.ndarray, steady: np.ndarray, ms: float, truth: np.ndar
 
 
 def lag_frames(raw: np.ndarray, steady: np.ndarray) -> float:
-    """By how many frames the stabilised scale follows the raw one, by least squares.
+    """Return by how many frames the stabilised scale follows the raw one, by least squares.
 
     A lag of d frames makes the difference between both d times the scale's change per frame.
     """

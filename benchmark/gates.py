@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def scene(camera: Camera) -> np.ndarray:
-    """Depth (H, W) float32 metres as a network gives it: no sharp steps, no even surfaces."""
+    """Return depth (H, W) float32 m as a network gives it: no sharp steps, no even surfaces."""
     v, u = np.mgrid[: camera.height, : camera.width]
     x, y = (u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy
     with np.errstate(divide="ignore"):

@@ -104,7 +104,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
 
 
 def read_ups(path: Path) -> dict[str, np.ndarray]:
-    """Up (3,) in each image's camera: minus the second row of the levelling rotation (y down)."""
+    """Return up (3,) in each image's camera: minus the levelling rotation's second row (y down)."""
     if not path.is_file():
         raise ToolError(f"{path}: is missing; it holds the rotations that level the images")
     with path.open(newline="") as file:

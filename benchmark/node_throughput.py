@@ -134,7 +134,7 @@ def _watch(
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory of a process in MB (1e6 bytes), from /proc; NaN if it is gone."""
+    """Return the resident memory of a process, MB (1e6 bytes), by /proc; NaN if it is gone."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (FileNotFoundError, ProcessLookupError):
@@ -200,7 +200,7 @@ def _at(rss: list[tuple[int, float]], time_ns: int) -> float:
 
 
 def subscribe(report: Path) -> None:
-    """Receives depth images and clouds, best effort, until they stop coming; writes ``report``.
+    """Receive depth images and clouds, best effort, until they stop coming; writes ``report``.
 
     Messages are taken serialised: what a subscriber does with them is its own affair.
     """

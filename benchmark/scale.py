@@ -175,7 +175,7 @@ def mounts_of(source: str) -> Callable[[str, float], Mount]:
 
 
 def recording_mount(seconds: float) -> Mount:
-    """How the camera of the shipped recording rocks; ``drive_views`` in training/synth/drive.py."""
+    """Return how the shipped recording's camera rocks; see ``drive_views`` in synth/drive.py."""
     return {
         "height_m": 0.5,
         "pitch_rad": math.radians(4.0 - 0.5 * math.sin(5.1 * seconds)),
@@ -237,7 +237,7 @@ def _chosen(steps: list[Step], prediction: str) -> list[Step]:
 
 
 def converge(steps: list[Step], case: str, wrong_factor: float) -> dict[str, float]:
-    """Corrects one sequence of a wrong scale.
+    """Correct one sequence of a wrong scale.
 
     Returns:
         ``unscaled`` and ``corrected``: mean AbsRel from frame ``ALLOWED_FRAMES`` on; ``frames``:
@@ -274,7 +274,7 @@ def converge(steps: list[Step], case: str, wrong_factor: float) -> dict[str, flo
 
 
 def _until_good(excess: np.ndarray) -> float:
-    """How many frames pass until no excess is more than a point; NaN where the last one is."""
+    """Return how many frames pass until no excess is above a point; NaN where the last one is."""
     late = np.flatnonzero(excess > POINT)
     if not len(late):
         return 0.0
@@ -302,7 +302,7 @@ def log_ratios(
 
 
 def sparse_points(step: Step, rng: np.random.Generator) -> np.ndarray:
-    """(200, 3) metres: true points of random pixels, a tenth of them at a third of the way."""
+    """Return 200 true points of random pixels, (200, 3) m, a tenth at a third of the way."""
     rows = rng.integers(0, step.camera.height, 200)
     columns = rng.integers(0, step.camera.width, 200)
     points = pixel_rays(step.camera, columns, rows) * step.truth_m[rows, columns][:, None]

@@ -105,7 +105,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
 def _measure(
     runs: int, parameters: tuple[str, ...], folder: Path
 ) -> tuple[list[float], list[float], list[float], list[float]]:
-    """Seconds to the first depth and CPU seconds; traced to the first depth, and of imports."""
+    """Return seconds to the first depth, CPU seconds, both traced, and those of imports."""
     plain, cpu, traced, imports = [], [], [], []
     with StopRequest() as stop, progress(2 * runs, "measuring", "start") as bar:
         for number in range(runs):
@@ -216,7 +216,7 @@ class Camera:
             self._arrived_s = time.monotonic()
 
     def first_depth(self, node: Child, stop: StopRequest) -> float:
-        """Seconds from now until the first depth image; the node has just been started.
+        """Return seconds from now until the first depth image; the node has just been started.
 
         Raises:
             ToolError: the node ended, or none came in time, or the user stopped.

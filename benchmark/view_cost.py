@@ -211,7 +211,7 @@ async def _page(address: str, shown: list[int], index: int) -> None:
 
 
 def _cpu_s(child: Child) -> float:
-    """CPU time of a process so far, user and system, seconds (proc(5), fields 14 and 15)."""
+    """Return a process's CPU time so far, user and system, seconds (proc(5), fields 14 and 15)."""
     fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * TICK_S
 

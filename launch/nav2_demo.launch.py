@@ -13,7 +13,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Start a camera's mount, the node depthrefl and a Nav2 costmap that it fills; RViz if asked.
+"""Start a camera's mount, the node depthrefl and a Nav2 costmap fed by it; RViz if asked.
 
 ros2 launch depthrefl_ros nav2_demo.launch.py camera_height:=0.5 camera_pitch:=4.0 use_rviz:=true
 ros2 run depthrefl_ros depthrefl camera_source corridor.mcap --loop   # or your camera

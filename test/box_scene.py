@@ -31,7 +31,7 @@ Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 def true_depth(camera: Camera, mount: Pose, boxes: Sequence[Box]) -> np.ndarray:
-    """(H, W) float32 metres along the optical axis, by intersecting every pixel's ray.
+    """Return (H, W) float32 metres along the optical axis, by intersecting every pixel's ray.
 
     Args:
         camera: pinhole.
@@ -48,7 +48,7 @@ def true_depth(camera: Camera, mount: Pose, boxes: Sequence[Box]) -> np.ndarray:
 def before_boxes(
     depth: np.ndarray, directions: np.ndarray, origin: np.ndarray, boxes: Sequence[Box]
 ) -> np.ndarray:
-    """Depth (...) where boxes stand before it, along rays (..., 3) from an origin outside them."""
+    """Return depth (...) where boxes stand before it, along rays (..., 3) from outside them."""
     for box in boxes:
         enter, leave = enter_and_leave(directions, origin, box)
         depth = np.where((enter > 0) & (enter < leave), np.minimum(depth, enter), depth)
@@ -58,7 +58,7 @@ def before_boxes(
 def enter_and_leave(
     directions: np.ndarray, origin: np.ndarray, box: Box
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Slab method: where each ray (..., 3) enters and leaves a box, in lengths of the ray."""
+    """Return where each ray (..., 3) enters and leaves a box, in its lengths, by slabs."""
     directions = np.where(directions == 0, 1e-12, directions)
     to_low, to_high = ((np.asarray(corner) - origin) / directions for corner in box)
     return np.minimum(to_low, to_high).max(axis=-1), np.maximum(to_low, to_high).min(axis=-1)

@@ -84,7 +84,7 @@ class Peer:
         return messages
 
     def spin_until(self, condition, timeout: float = 10.0, period: float = 0.05, do=None) -> bool:
-        """Spins until the condition holds; calls ``do`` every ``period`` seconds meanwhile."""
+        """Spin until the condition holds; calls ``do`` every ``period`` seconds meanwhile."""
         end, due = time.monotonic() + timeout, 0.0
         while not condition():
             now = time.monotonic()
@@ -113,7 +113,7 @@ class Peer:
 
 @pytest.fixture(scope="session")
 def ros():
-    """ROS in the test's own process."""
+    """Start ROS in the test's own process."""
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
@@ -134,7 +134,7 @@ def peer(ros):
 
 @pytest.fixture(scope="module")
 def one_torch_thread():
-    """Torch with one thread: more cost more than they bring in networks that are this small."""
+    """Give torch one thread: more cost more than they bring in networks that are this small."""
     import torch
 
     count = torch.get_num_threads()

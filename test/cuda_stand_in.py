@@ -37,7 +37,7 @@ OK, BAD_VALUE = real.cudaError_t.cudaSuccess, real.cudaError_t.cudaErrorInvalidV
 
 
 def array_at(address, shape, dtype):
-    """Host memory as an array, without a copy."""
+    """Return host memory as an array, without a copy."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return np.frombuffer((ctypes.c_uint8 * size).from_address(address), dtype).reshape(shape)
 
@@ -179,7 +179,7 @@ class StandInCuda:
 
 
 def stand_in(monkeypatch, flavour: str, max_batch: int) -> StandInCuda:
-    """Until the test's end this machine has a GPU and one TensorRT, both stood in for."""
+    """Stand in for a GPU and one TensorRT until the test's end."""
     cuda = StandInCuda()
     runtime = StandInTensorRT(cuda, flavour, max_batch)
     log = api.RuntimeLog(runtime)
@@ -209,7 +209,7 @@ class StandInTensorRT:
             pass
 
     def _check_device(self):
-        """TensorRT wants the device on which the plan was opened to be the thread's current one."""
+        """Check that the plan's device is the thread's current one, as TensorRT wants."""
         assert self.cuda.device == self._opened_on
 
     def Runtime(self, logger):
@@ -259,7 +259,7 @@ class _Plan:
         return self.names[index]
 
     def get_tensor_shape(self, name):
-        """-1 where the batch varies, as in a plan with a profile."""
+        """Return -1 where the batch varies, as in a plan with a profile."""
         size = self.session.get_inputs()[0].shape[1:]
         return (1 if self.runtime.max_batch == 1 else -1, *size)
 

@@ -64,7 +64,7 @@ def write_nyu_folder(root: Path, count: int = 2) -> Path:
 
 
 def write_nyu_mat(path: Path, count: int = 3) -> Path:
-    """NYU's .mat file: MATLAB's axes, a white border; red counts images, depth rises rightwards."""
+    """Write NYU's .mat file: MATLAB's axes, a white border; red counts, depth rises rightwards."""
     import h5py
 
     images = np.full((count, 3, 640, 480), 255, np.uint8)
@@ -88,7 +88,7 @@ P_rect_03: 711.5 0 619.5 -339 0 712.5 182.8 2.2 0 0 1 0.003
 
 
 def write_kitti(root: Path, frames: tuple[int, ...] = (5, 6)) -> Path:
-    """KITTI as its archives unpack: 60x40 images; depth is 10 m in the lower half, else unknown."""
+    """Write KITTI as its archives unpack: 60x40 images; 10 m in the lower half, else unknown."""
     for split, drive in KITTI_DRIVES.items():
         date = drive[:10]
         colour = root / "raw" / date / drive / "image_02" / "data"

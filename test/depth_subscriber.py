@@ -22,7 +22,7 @@ import numpy as np
 
 
 def png_rows(png: bytes) -> np.ndarray:
-    """(H, W) uint16 of a 16 bit grey PNG, by the PNG specification alone."""
+    """Return (H, W) uint16 of a 16 bit grey PNG, by the PNG specification alone."""
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     place, packed = 8, b""
     while place < len(png):

@@ -46,7 +46,7 @@ TF_TYPE = "tf2_msgs/msg/TFMessage"
 
 
 def odometry(seconds: float) -> Pose:
-    """odom_from_base: half a metre a second ahead, and a slow turn."""
+    """Return odom_from_base: half a metre a second ahead, and a slow turn."""
     turn = 0.3 * seconds
     rotation = [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]
     return Pose(np.array(rotation), np.array([0.5 * seconds, 0.0, 0.0]))
@@ -107,7 +107,7 @@ class Drive:
     with_mounts: bool = True
 
     def colour_pose(self, number: int) -> Pose:
-        """odom_from_camera of an image."""
+        """Return odom_from_camera of an image."""
         return odometry(number * PERIOD_NS / 1e9) @ BASE_FROM_COLOUR
 
     def true_depth(self, number: int) -> np.ndarray:
@@ -177,6 +177,6 @@ class Drive:
 
 
 def error_of(depth_m: np.ndarray, truth_m: np.ndarray) -> np.ndarray:
-    """Relative error of the pixels that have depth."""
+    """Return relative error of the pixels that have depth."""
     known = depth_m > 0
     return np.abs(depth_m[known] / truth_m[known] - 1)

@@ -21,7 +21,7 @@ import onnx
 
 
 def shape_of(value):
-    """Lengths, or the names of those that vary."""
+    """Return lengths, or the names of those that vary."""
     return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
 
 

@@ -29,7 +29,7 @@ import pytest
 
 @contextmanager
 def mounted_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """Mounts an empty file system at ``folder``; skips the test where that is not allowed."""
+    """Mount an empty file system at ``folder``; skips the test where that is not allowed."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     may_mount = os.geteuid() == 0 and shutil.which("mount")

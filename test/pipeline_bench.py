@@ -127,7 +127,7 @@ class Bench:
         return {topic: of_stamp(messages)[-1] for topic, messages in self.received.items()}
 
     def widths(self) -> dict[str, int]:
-        """How many messages came so far, by topic."""
+        """Return how many messages came so far, by topic."""
         self.peer.spin_until(lambda: False, 0.2)
         return {topic: len(messages) for topic, messages in self.received.items()}
 

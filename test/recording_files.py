@@ -42,7 +42,7 @@ def header_at(number: int) -> Header:
 
 
 def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    """(height, width, 3) uint8 BGR, smooth so that JPEG keeps it, another for every number."""
+    """Return (height, width, 3) uint8 BGR, smooth for JPEG's sake, another for every number."""
     y, x = np.mgrid[:height, :width]
     planes = (x * 255 / width, y * 255 / height, np.full_like(x, 20 * number % 256))
     return np.stack(planes, axis=-1).astype(np.uint8)

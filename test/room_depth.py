@@ -31,7 +31,7 @@ ROOM = ((-2.0, -2.5, 0.0), (6.0, 2.5, 2.6))  # low and high corner, metres, base
 def room_depth(
     base_from_camera: Pose, boxes: list = (), camera: Camera = CAMERA, room: tuple = ROOM
 ) -> np.ndarray:
-    """(H, W) float32 metres; boxes are (low corner, high corner) in the base frame, z = 0: floor.
+    """Return (H, W) float32 m; boxes are (low corner, high corner) in the base frame, floor at 0.
 
     The camera must be inside the room and outside the boxes.
     """
@@ -43,7 +43,7 @@ def room_depth(
 def room_picture(
     base_from_camera: Pose, depth_m: np.ndarray, camera: Camera = CAMERA
 ) -> np.ndarray:
-    """(H, W, 3) uint8 of what has this depth: a pattern that hangs on the place of each point."""
+    """Return (H, W, 3) uint8 of what has this depth: a pattern by the place of each point."""
     rng = np.random.default_rng(3)
     waves = rng.normal(size=(3, 40))
     lengths_m = np.exp(rng.uniform(np.log(0.2), np.log(1.2), 40))
@@ -55,7 +55,7 @@ def room_picture(
 
 
 def monocular(depth_m: np.ndarray, seed: int, spread: float = 0.03) -> np.ndarray:
-    """Depth with the errors of a network: smooth over patches, in proportion to the depth."""
+    """Return depth with a network's errors: smooth over patches, in proportion to the depth."""
     rng = np.random.default_rng(seed)
     height, width = depth_m.shape
     patches = rng.normal(0, spread, (height // 8 + 1, width // 8 + 1))

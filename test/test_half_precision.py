@@ -13,7 +13,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The half-precision twin: kept where it passes the self-test, left out where it does not."""
+"""The half-precision copy: kept where it passes the self-test, left out where it does not."""
 
 import numpy as np
 import onnx

@@ -33,7 +33,7 @@ from depthrefl_ros.training.distributed import Processes, joined
 
 
 def train(processes: Processes, data: Path, stage: int) -> dict[str, dict[str, torch.Tensor]]:
-    """Gradients of the first step before clipping, and the weights after three steps."""
+    """Return gradients of the first step before clipping, and the weights after three steps."""
     torch.set_num_threads(1)
     # With BatchNorm's batch left out of it, shares and whole must agree.
     trainer = make_trainer(stage, processes=processes, freeze_norm=True, clip_norm=1e9)

@@ -39,7 +39,7 @@ class TransformBuffer:
         self.was_cleared = self.was_unregistered = False
 
     def open(self, _node):
-        """In the place of ``open_tf2_buffer``."""
+        """Stand in for ``open_tf2_buffer``."""
         return self, self._unregister
 
     def _unregister(self):

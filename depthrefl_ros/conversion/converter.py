@@ -261,7 +261,7 @@ def _pictures_ratio(shipped: Bundle, meaning: Meaning, height: int, width: int) 
 
 
 def _resized(images: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Images (n, H, W, 3) uint8 stretched to the network's size."""
+    """Return images (n, H, W, 3) uint8 stretched to the network's size."""
     way = cv2.INTER_AREA if height * width < images[0, ..., 0].size else cv2.INTER_LINEAR
     return np.stack([cv2.resize(one, (width, height), interpolation=way) for one in images])
 
@@ -282,7 +282,7 @@ def _with_raw(
 
 
 def _output_shapes(network: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes as they come out: what a graph says of itself is often missing or wrong."""
+    """Return shapes as they come out: what a graph says of itself is often missing or wrong."""
     with _session(network) as session:
         (given,) = session.get_inputs()
         kind = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}.get(
@@ -317,7 +317,7 @@ def _infer(
 
 @contextmanager
 def _session(graph: onnx.ModelProto) -> Iterator[onnxruntime.InferenceSession]:
-    """ONNX Runtime on the CPU; through files, since a graph of 2 GB goes no other way."""
+    """Open ONNX Runtime on the CPU; through files: a graph of 2 GB goes no other way."""
     with tempfile.TemporaryDirectory(
         prefix="depthrefl_convert.", ignore_cleanup_errors=True
     ) as folder:

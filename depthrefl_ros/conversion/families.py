@@ -171,7 +171,7 @@ def _channels(values: Any) -> tuple[float, float, float]:
 def _depth_anything(
     config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
 ) -> list[Recipe]:
-    """Depth Anything V1 and V2 by transformers' class; metric ones go to ``max_depth``."""
+    """Describe Depth Anything V1 and V2 by transformers' class; metric ones go to ``max_depth``."""
     is_metric = config.get("depth_estimation_type", "relative") == "metric"
     notes: tuple[str, ...] = ()
     reach = (_NEAREST_M, float(config.get("max_depth") or 0.0))
@@ -221,7 +221,7 @@ def _check_published_name(name: str, is_metric: bool, reach_m: float) -> None:
 def _zoedepth(
     config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
 ) -> list[Recipe]:
-    """ZoeDepth N, K, NK; each head of NK is a recipe of its own, since a router has no graph."""
+    """Describe ZoeDepth N, K, NK; each head of NK is its own recipe: a router has no graph."""
     heads = config.get("bin_configurations") or [
         {"n_bins": 64, "min_depth": 1e-3, "max_depth": 10.0}
     ]
@@ -261,7 +261,7 @@ def _zoedepth(
 def _depth_pro(
     config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
 ) -> list[Recipe]:
-    """Depth Pro: metres are focal length over width over its canonical inverse depth."""
+    """Describe Depth Pro: metres are focal length over width over its canonical inverse depth."""
     ratios = config.get("scaled_images_ratios") or (0.25, 0.5, 1)
     side = int(int(config.get("patch_size", 384)) / min(ratios))
     meaning = _normalised(
@@ -288,7 +288,7 @@ def _depth_pro(
 def _dpt(
     config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
 ) -> list[Recipe]:
-    """DPT: relative (MiDaS) or metres (DINOv2 on NYU or KITTI), which only the name tells."""
+    """Describe DPT: relative (MiDaS) or metres (DINOv2, NYU or KITTI), as only the name tells."""
     reach = {"nyu": _INDOOR_M, "kitti": _OUTDOOR_M}.get(name.split("-")[-1])
     is_relative = any(word in name for word in ("midas", "dpt-large", "dpt-beit", "dpt-swin"))
     known = "metric" if reach else "inverse_relative" if is_relative else None
@@ -327,7 +327,7 @@ def _dpt(
 def _glpn(
     config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
 ) -> list[Recipe]:
-    """GLPN: metres up to ``max_depth``; bytes are divided by 255 and no more."""
+    """Describe GLPN: metres up to ``max_depth``; bytes are divided by 255 and no more."""
     reach = float(config.get("max_depth", _INDOOR_M))
     meaning = _normalised(
         {"do_normalize": False, **processor}, _HALF, _HALF, kind="metric",
@@ -339,7 +339,7 @@ def _glpn(
 def _tips(
     config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
 ) -> list[Recipe]:
-    """TIPSv2 with a DPT head: metres in linear bins, trained indoors."""
+    """Describe TIPSv2 with a DPT head: metres in linear bins, trained indoors."""
     backbone = config.get("backbone_config") or {}
     patch = int(backbone.get("patch_size") or 14)
     meaning = _normalised(
@@ -352,7 +352,7 @@ def _tips(
 def _da3metric(
     config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
 ) -> list[Recipe]:
-    """DA3METRIC-LARGE as ``original_files`` describes it; what is below 0.3 is no sky."""
+    """Describe DA3METRIC-LARGE as ``original_files`` describes it; what is below 0.3 is no sky."""
     meaning = _normalised(
         processor,
         IMAGENET_MEAN,

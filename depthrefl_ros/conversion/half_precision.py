@@ -13,7 +13,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The half-precision twin of a foreign graph, for TensorRT, and whether it is good enough."""
+"""The half-precision copy of a foreign graph, for TensorRT, and whether it is good enough."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def _both(own: str, theirs: str) -> Pairs:
 
 
 def _fusion_pairs(scratch: str) -> Pairs:
-    """DPT's fusion, which its authors number from fine to coarse and transformers the other way."""
+    """Return the pairs of DPT's fusion; its authors number from fine to coarse, others back."""
     pairs = []
     for stage in range(4):
         pairs.append((f"{scratch}layer{stage + 1}_rn.weight", f"neck.convs.{stage}.weight"))

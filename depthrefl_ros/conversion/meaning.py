@@ -201,7 +201,7 @@ def _refuse_unknown(fields: Fields, known: tuple[str, ...], prefix: str) -> None
 def _three(
     fields: Fields, name: str, low: float, high: float, default: float
 ) -> tuple[float, float, float]:
-    """One number for each channel; a single one holds for all three."""
+    """Return one number for each channel; a single one holds for all three."""
     value: Any = fields.values.get(name)
     values = [default] * 3 if value is None else value
     values = values if isinstance(values, list) else [values] * 3

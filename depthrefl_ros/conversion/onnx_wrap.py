@@ -276,7 +276,7 @@ class _Nodes:
 
 
 def _add_input(nodes: _Nodes, meaning: Meaning, elem_type: int, name: str) -> None:
-    """From ``images`` to what the network takes."""
+    """Add what leads from ``images`` to what the network takes."""
     if (elem_type == TensorProto.UINT8) != (meaning.type == "uint8"):
         stated = TensorProto.DataType.Name(elem_type).lower()
         raise ConversionError(
@@ -322,7 +322,7 @@ def _sky(nodes: _Nodes, raw: str, meaning: Meaning) -> str:
 
 
 def _plane_shape(name: str, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Height and width of an output of one plane, wherever its axes of length 1 stand."""
+    """Return height and width of an output of one plane, wherever its axes of length 1 stand."""
     inner = list(shape)
     while len(inner) > 2 and 1 in inner:
         inner.remove(1)

@@ -180,7 +180,7 @@ def _depth_anything_config(
 def _da3metric(
     path: Path, tensors: dict[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
-    """DA3METRIC: Depth Anything's encoder and neck; a head of two planes under its own names."""
+    """Describe DA3METRIC: Depth Anything's encoder and neck; a head of two planes of its own."""
     renamed = {
         name.replace("model.backbone.", "").replace("model.head.", "depth_head."): value
         for name, value in tensors.items()

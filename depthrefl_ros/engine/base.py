@@ -76,7 +76,7 @@ class Engine(ABC):
 
     @abstractmethod
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """``infer`` on checked input."""
+        """Do ``infer`` on checked input."""
 
     @abstractmethod
     def close(self) -> None:

@@ -151,7 +151,7 @@ class OpenVinoEngine(Engine):
         }
 
     def layers(self) -> dict[str, int]:
-        """Precision -> number of layers that compute in it, the most frequent first."""
+        """Return precision -> number of layers that compute in it, the most frequent first."""
         kinds = Counter()
         for node in self._compiled.get_runtime_model().get_ops():
             facts = node.get_rt_info()
@@ -166,7 +166,7 @@ class OpenVinoEngine(Engine):
         return stream.getvalue()
 
     def close(self) -> None:
-        """Releases the compiled model."""
+        """Release the compiled model."""
         self._request = self._compiled = None
 
 
@@ -194,5 +194,5 @@ def _device_name(core: Any, compiled: Any, device: str) -> str:
 
 
 def _our_name(precision: str) -> str:
-    """``fp32`` for OpenVINO's ``f32``; ``bf16`` and ``i8`` are called the same."""
+    """Return ``fp32`` for OpenVINO's ``f32``; ``bf16`` and ``i8`` are called the same."""
     return f"fp{precision[1:]}" if precision.startswith("f") else precision

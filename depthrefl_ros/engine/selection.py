@@ -157,7 +157,7 @@ def open_engine(
 
 
 class _Walk:
-    """Down the ladder, remembering what happened on each rung."""
+    """One descent of the ladder, with the outcome of each rung."""
 
     def __init__(
         self,
@@ -300,7 +300,7 @@ class _Walk:
 
 
 def _need_nvidia(module: str) -> None:
-    """Whether it is worth importing a module that needs CUDA.
+    """Tell whether it is worth importing a module that needs CUDA.
 
     Raises:
         EngineMissingError: the module is not installed, or no NVIDIA device is there.
@@ -312,7 +312,7 @@ def _need_nvidia(module: str) -> None:
 
 
 def has_nvidia_device() -> bool:
-    """Whether a device file of one of NVIDIA's drivers is there."""
+    """Tell whether a device file of one of NVIDIA's drivers is there."""
     return any(Path(device).exists() for device in _NVIDIA_DEVICES)
 
 
@@ -326,7 +326,7 @@ def _need_gpu(flavour: str, gpu: int) -> None:
 
 
 def _runtime_words(engine: str, has_run: bool = False) -> str:
-    """Which TensorRT it was, nothing for the others.
+    """Return which TensorRT it was, nothing for the others.
 
     Args:
         engine: of the rung.

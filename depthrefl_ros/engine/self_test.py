@@ -100,7 +100,7 @@ def self_test(engine: Engine, bundle: Bundle) -> SelfTestReport:
 
 
 def _difference(plane: str, measured: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Pixel by pixel and without a unit; what is no number counts as infinitely far."""
+    """Return differences pixel by pixel, without a unit; what is no number is infinitely far."""
     scale = np.abs(reference)
     if plane in ("relative", "sky"):
         scale = scale.max() if plane == "relative" else 1.0
@@ -111,7 +111,7 @@ def _difference(plane: str, measured: np.ndarray, reference: np.ndarray) -> np.n
 
 
 def _summary(difference: np.ndarray) -> tuple[float, float]:
-    """Median and 99th percentile."""
+    """Return median and 99th percentile."""
     # Without interpolation, since between two infinities there is none.
     ordered = np.sort(difference, axis=None)
     median, p99 = (ordered[math.ceil(share * (ordered.size - 1))] for share in (0.5, 0.99))

@@ -108,7 +108,7 @@ class TorchEngine(Engine):
         return dict(zip(self._names, planes, strict=True))
 
     def _forward(self, images: np.ndarray) -> np.ndarray:
-        """All planes, (3, N, 1, H, W); stacked, so that they come down in one copy."""
+        """Return all planes, (3, N, 1, H, W); stacked, so that they come down in one copy."""
         outputs = self._model(self._torch.from_numpy(images).to(self._device))
         return self._torch.stack(outputs).cpu().numpy()
 
@@ -151,7 +151,7 @@ class TorchEngine(Engine):
         return seconds
 
     def close(self) -> None:
-        """Releases the model."""
+        """Release the model."""
         self._graphs.clear()
         self._model = None
 
@@ -179,7 +179,7 @@ class _GraphReplay:
         self._received = torch.empty(self._planes.shape, dtype=torch.float32, pin_memory=True)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """(N, H, W, 3) uint8 to all planes, (3, N, 1, H, W) float32, the caller's own."""
+        """Compute all planes, (3, N, 1, H, W) float32, of (N, H, W, 3) uint8; the caller's own."""
         self.upload(images)
         self.compute()
         self.download()

@@ -163,7 +163,7 @@ def _hypothesis(x: np.ndarray, true_m: np.ndarray) -> tuple[float, float]:
 
 
 def _refined(x: np.ndarray, true_m: np.ndarray, slope: float, offset: float) -> tuple[float, float]:
-    """Least squares of e = z (a x + b) - 1, far residuals weighing less and less."""
+    """Solve e = z (a x + b) - 1 by least squares, far residuals weighing less and less."""
     design = np.stack([true_m * x, true_m], axis=1)
     for _ in range(_REFINEMENTS):
         residual = design @ (slope, offset) - 1.0
@@ -258,7 +258,7 @@ class AffineCorrection:
         return self._average
 
     def _may_correct(self, name: str) -> bool:
-        """Whether an anchor may take over: a less trusted one waits until the other is silent."""
+        """Tell whether an anchor may take over: a less trusted one waits till the other stops."""
         if self._name is None or ORDER.index(name) <= ORDER.index(self._name):
             return True
         return self._updated_s - self._measured_s > self.TAKE_OVER_S

@@ -231,14 +231,14 @@ class ReadingWindow:
         self._kept.extend((stamp_s, float(value)) for value in log_ratios)
 
     def log_ratios(self, now_s: float) -> np.ndarray:
-        """(n,) float64 of the readings within the window that ends now."""
+        """Return (n,) float64 of the readings within the window that ends now."""
         while self._kept and not 0.0 <= now_s - self._kept[0][0] <= self.seconds:
             self._kept.popleft()
         return np.array([value for _, value in self._kept])
 
 
 def points_anchor(depth_m: np.ndarray, camera: Camera, points: np.ndarray) -> np.ndarray:
-    """Sparse points, of a lidar or of visual odometry, against the depth of their pixels.
+    """Return sparse points, of a lidar or of visual odometry, against the depth of their pixels.
 
     Args:
         depth_m: (h, w) float32 metres, uncorrected; what is not finite is unknown.

@@ -297,7 +297,7 @@ class Camera(Value):
         return doubts
 
     def _angle(self, name: str, extent: float) -> float:
-        """Field of view in radians of so many focal lengths; a fisheye's image grows with it."""
+        """Return the field of view (rad) of so many focal lengths; a fisheye grows with it."""
         if name == "K" and self.distortion_model == "equidistant" and self.D.any():
             return min(extent, math.radians(_FIELDS_OF_VIEW_DEG[1]))  # fisheyes see even farther
         return 2.0 * math.atan(extent / 2.0)
@@ -351,7 +351,7 @@ def _with_last_one(name: str, matrix: np.ndarray) -> np.ndarray:
 def undistortion_maps(
     camera: Camera, matrix: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel of an undistorted picture lies in the raw image.
+    """Return where each pixel of an undistorted picture lies in the raw image.
 
     Args:
         camera: the raw camera; K, D and R are used.
@@ -386,7 +386,7 @@ def undistortion_maps(
 
 
 def _distorted(camera: Camera, reach: np.ndarray) -> np.ndarray:
-    """Where the lens puts a ray, as a share of the focal length, tangential terms left out.
+    """Return where the lens puts a ray, as a share of the focal length, tangential terms left out.
 
     Args:
         camera: its model and D are used: theta_d of the equidistant model (Kannala and Brandt
@@ -403,7 +403,7 @@ def _distorted(camera: Camera, reach: np.ndarray) -> np.ndarray:
 
 
 def _end_of_lens(camera: Camera, widest: float) -> float:
-    """How far off the axis the lens looks: there its polynomial turns back towards the centre.
+    """Return how far off the axis the lens looks: where its polynomial turns back to the centre.
 
     Beyond, it would show what lies farther inside a second time.
     """

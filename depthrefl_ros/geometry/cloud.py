@@ -69,7 +69,7 @@ def _rays(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
 
 
 def voxel_thin(points: np.ndarray, confidence: np.ndarray, voxel_size_m: float) -> np.ndarray:
-    """Which points stay when each voxel keeps one, the most certain.
+    """Return which points stay when each voxel keeps one, the most certain.
 
     Args:
         points: (N, 3) float32 metres, finite.

@@ -298,7 +298,7 @@ class DepthCorrection:
         surround: Surround,
         settings: CorrectionSettings,
     ) -> ScaleHealth:
-        """Whether depth that was made metric by one anchor may be believed, as others have it."""
+        """Tell whether depth made metric by one anchor may be believed, as others have it."""
         found = self._relative.health
         self._scale.settings = replace(settings.scale, correct_with=())
         before, self._scale.scale_by = self._scale.scale_by, f"the fit to {found.corrected_by}"
@@ -321,7 +321,7 @@ class DepthCorrection:
         settings: CorrectionSettings,
         problems: dict[str, str],
     ) -> dict[str, np.ndarray]:
-        """ln(true / predicted), (n,) float64, by each anchor that can measure."""
+        """Return ln(true / predicted), (n,) float64, by each anchor that can measure."""
         measures = {
             GROUND: self._measure_ground,
             RANGE: self._measure_range,

@@ -220,7 +220,7 @@ class FloorCheck:
         )
 
     def _middle(self, looks: list[_Measurement] | deque[_Measurement]) -> tuple[float, float]:
-        """Median offset, and what of it is allowed, metres."""
+        """Return median offset, and what of it is allowed, metres."""
         explained_m = float(np.median([look.explained_m for look in looks]))
         offset_m = float(np.median([look.offset_m for look in looks]))
         return offset_m, self.settings.max_error_m + explained_m
@@ -229,7 +229,7 @@ class FloorCheck:
 def _measured(
     depth_m: np.ndarray, camera: Camera, base_from_camera: Pose, floor: Floor, scale_error: float
 ) -> _Measurement:
-    """Height of the floor's pixels as marking sees them, and what of it a wrong scale explains."""
+    """Return the floor's height as marking sees it, and what of it a wrong scale explains."""
     rays = pixel_rays(camera, floor.columns, floor.rows)
     drop = -(rays @ base_from_camera.up_in_source)
     steep = drop > math.sin(math.radians(_MIN_FLOOR_ANGLE_DEG)) * np.linalg.norm(rays, axis=1)

@@ -51,12 +51,12 @@ _STEP_RATIO = 1.2
 
 
 def smooth(depth: np.ndarray) -> np.ndarray:
-    """3x3 median of (h, w) float32 depth: removes single outliers and keeps steps."""
+    """Return 3x3 median of (h, w) float32 depth: removes single outliers and keeps steps."""
     return cv2.medianBlur(depth, 3)
 
 
 def depth_edges(depth: np.ndarray, ratio: float) -> np.ndarray:
-    """Pixels beside a step of depth, across which nothing should be interpolated.
+    """Return pixels beside a step of depth, across which nothing should be interpolated.
 
     A pixel is beside a step when the farthest of its 3x3 neighbours is more than ``ratio`` times as
     far as the nearest one. Ratios, not differences: a metric depth errs in proportion to itself.
@@ -86,7 +86,7 @@ def apply_range(depth: np.ndarray, min_range_m: float, max_range_m: float) -> No
 
 
 def nearest_possible(depth_m: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """How near a surface may be that is not believed: two sigmas nearer than its estimate.
+    """Return how near a surface may be that is not believed: two sigmas nearer than its estimate.
 
     Args:
         depth_m: metres, before the gates.
@@ -223,7 +223,7 @@ def apply_gates(
 
 
 def _filled(depth_m: np.ndarray, unseen: np.ndarray) -> np.ndarray:
-    """Depth with numbers for what was not seen: as far as the nearest pixel that was."""
+    """Return depth with numbers for what was not seen: as far as the nearest pixel that was."""
     filled = depth_m.copy()
     if unseen.all():
         filled[...] = _FAR_M
@@ -251,7 +251,7 @@ def _nearest_seen(unseen: bytes, shape: tuple[int, int]) -> tuple[np.ndarray, np
 
 
 def floating(inverse: np.ndarray, ratio: float) -> np.ndarray:
-    """Pixels that lie on neither of the surfaces beside them, along rows or along columns.
+    """Return pixels that lie on neither of the surfaces beside them, along rows or along columns.
 
     Args:
         inverse: (h, w) float32, 1/z in 1/metres.
@@ -273,7 +273,7 @@ def floating(inverse: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def _misfit(inverse: np.ndarray, axis: int) -> np.ndarray:
-    """How far 1/z is from its linear extrapolation from either side, whichever fits better."""
+    """Return how far 1/z is from its linear extrapolation from the side that fits better."""
     kernel = np.zeros((1, 2 * _REACH + 1), np.float32)
     kernel[0, [0, _REACH, -1]] = 1.0, -2.0, 1.0
     bend = np.abs(cv2.filter2D(inverse, -1, kernel if axis == 1 else kernel.T))
@@ -300,7 +300,7 @@ def _slope_at(inverse: np.ndarray, rows: np.ndarray, columns: np.ndarray, axis: 
 
 
 def grazing(inverse: np.ndarray, camera: Camera, angle_rad: float) -> np.ndarray:
-    """Pixels whose ray meets its surface at less than an angle.
+    """Return pixels whose ray meets its surface at less than an angle.
 
     With the gradient (g_u, g_v) of 1/z the plane through a pixel is m . P = 1,
     m = (f_x g_u, f_y g_v, 1/z - u g_u - v g_v) with u, v from the principal point; the sine of the

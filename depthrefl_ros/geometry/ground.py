@@ -121,7 +121,7 @@ class Floor:
 def up_from_acceleration(
     acceleration_m_s2: np.ndarray, tolerance: float = 0.1
 ) -> np.ndarray | None:
-    """Which way is up, from an accelerometer at rest (REP-145: it reads +g upwards).
+    """Return which way is up, from an accelerometer at rest (REP-145: it reads +g upwards).
 
     Args:
         acceleration_m_s2: (3,) linear acceleration in the sensor's frame, gravity included.
@@ -233,7 +233,7 @@ def _best_hypothesis(
 def _hypotheses(
     points: np.ndarray, up: np.ndarray, settings: FloorSettings, rng: np.random.Generator
 ) -> np.ndarray:
-    """Planes m (k, 3) through three samples each that agree with the prior and the heights.
+    """Return planes m (k, 3) through three samples each that agree with the prior and the heights.
 
     Samples are sorted by their height as the prior has it and a triple is drawn from a window of
     them: a floor that is a small part of the image still gives triples that lie on it altogether.
@@ -262,7 +262,7 @@ def _hypotheses(
 def _refined(
     points: np.ndarray, plane: np.ndarray, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Least squares on the points near the plane; the plane (3,) and which points (n,) lie on it.
+    """Fit the points near the plane by least squares; the plane (3,), and which (n,) lie on it.
 
     When nearly as many lie just below it, as the floor does around a rug, the plane goes there.
     """
@@ -281,7 +281,7 @@ def _refined(
 def _fitted(
     points: np.ndarray, plane: np.ndarray, tolerance: float
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """As ``_refined``, and the relative tolerance at which it ended.
+    """Do as ``_refined``; returns the relative tolerance at which it ended, too.
 
     The tolerance shrinks to what the points' own scatter asks for: what stands on the floor lies
     on one side of the plane only, and within a wide tolerance its foot would pull the plane up.

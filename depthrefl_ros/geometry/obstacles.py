@@ -20,9 +20,9 @@ it. So rays are compared as the costmap sees them, from above: by their bearing 
 which is an image column only while the camera is level. At each bearing the nearest thing within
 the height band ends all clearing, whether it was believed or not.
 
-A network's depth wavers from row to row of one upright surface, which would be marked as many
-layers of cells, most of them wrong. Obstacles that stand closer behind each other than the range
-resolution are marked where the nearest and the farthest of them stand, and nowhere between.
+A network's depth of an upright surface varies from row to row, and would mark it many cells thick,
+most of them wrong. Within one bearing, returns closer together in range than the range resolution
+are collapsed to their near and far ends.
 
 What is nearer than the gates' range is there, if not known where: it is marked at the range's near
 end, for a collision monitor must not release its stop because somebody came closer still.
@@ -57,9 +57,9 @@ class ObstacleSettings:
         min_height_m: lower end of the height band, above the base frame's z = 0.
         max_height_m: upper end.
         voxel_size_m: edge of the voxels, of which each keeps one point.
-        range_resolution_m: obstacles at one bearing that stand closer behind each other than this,
-            over the floor, are marked where the nearest and the farthest of them stand, each at the
-            end that it is closer to; 0 marks each where it is.
+        range_resolution_m: returns within one bearing that are closer together than this, over the
+            floor, are collapsed to their near and far ends, each to the end that it is closer to;
+            0 marks each where it is.
 
     Raises:
         SettingError: a value out of its range.
@@ -109,7 +109,7 @@ class ObstaclePoints:
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """How a camera's rays run in the base frame, for as long as it stands like this.
+    """The rays of a camera in the base frame, for one pose.
 
     Attributes:
         rays: (h, w, 3) float32 in the optical frame, z = 1.
@@ -132,7 +132,7 @@ class _View:
     camera_height_m: np.float32
 
     def height_m(self, depth_m: np.ndarray) -> np.ndarray:
-        """(h, w) metres above the floor at this depth."""
+        """Return (h, w) metres above the floor at this depth."""
         return self.camera_height_m + depth_m * self.rise
 
 
@@ -240,7 +240,7 @@ def _too_near(
     settings: ObstacleSettings,
     gates: GateSettings,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (h, w) bool of obstacles nearer than the range, and depths (n,) to mark them at.
+    """Return pixels (h, w) bool of obstacles nearer than the range, and depths (n,) for them.
 
     That is the range's near end, or where the ray leaves the height band before.
     """
@@ -262,7 +262,7 @@ def _too_near(
 def _limits(
     bearing: np.ndarray, distance_m: np.ndarray, width_m: float, bearings: int
 ) -> np.ndarray:
-    """(bearings,) the nearest distance at each bearing, or inf.
+    """Return (bearings,) the nearest distance at each bearing, or inf.
 
     What blocks one bearing blocks those within ``width_m`` of it, too: a costmap marks whole
     cells, and a ray past the obstacle's side would still cross its outermost ones.
@@ -280,7 +280,7 @@ def _limits(
 
 
 def _marked_with(reach_m: np.ndarray, turns: np.ndarray, settings: ObstacleSettings) -> np.ndarray:
-    """(N,) int64, of each point the one that stands where it is marked, itself perhaps.
+    """Return (N,) int64, of each point the one that stands where it is marked, itself perhaps.
 
     Points that share a cell of a polar grid over the floor, around the camera, as deep as the range
     resolution and as wide as a voxel, are marked at the nearer or the farther end of what is in it.
@@ -304,7 +304,7 @@ def _marked_with(reach_m: np.ndarray, turns: np.ndarray, settings: ObstacleSetti
 
 
 def _extreme(which: np.ufunc, reach_m: np.ndarray, cell: np.ndarray) -> np.ndarray:
-    """(N,) int64, of each point the one in its cell that is nearest (np.minimum) or farthest."""
+    """Return, (N,) int64, the point of each point's cell that is nearest or farthest, by ufunc."""
     start = np.inf if which is np.minimum else -np.inf
     extreme_m = np.full(int(cell.max()) + 1, start, np.float32)
     which.at(extreme_m, cell, reach_m)
@@ -315,7 +315,7 @@ def _extreme(which: np.ufunc, reach_m: np.ndarray, cell: np.ndarray) -> np.ndarr
 
 
 def _cloud(points: np.ndarray, certainty: np.ndarray, voxel_size_m: float) -> np.ndarray:
-    """(N, 4) float32, thinned by voxels as large as it takes to keep ``MAX_POINTS``."""
+    """Return (N, 4) float32, thinned by voxels as large as it takes to keep ``MAX_POINTS``."""
     kept = voxel_thin(points, certainty, voxel_size_m)
     while len(kept) > MAX_POINTS:
         voxel_size_m *= _COARSER
@@ -324,7 +324,7 @@ def _cloud(points: np.ndarray, certainty: np.ndarray, voxel_size_m: float) -> np
 
 
 def _crosses(near: np.ndarray, far: np.ndarray, settings: ObstacleSettings) -> np.ndarray:
-    """Where a stretch of a ray between two heights touches the band; not where one is NaN."""
+    """Return where a stretch of a ray between two heights touches the band; no NaN does."""
     return (np.minimum(near, far) <= settings.max_height_m) & (
         np.maximum(near, far) >= settings.min_height_m
     )

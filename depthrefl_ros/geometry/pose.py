@@ -65,7 +65,7 @@ class Pose(Value):
 
     @classmethod
     def identity(cls) -> Pose:
-        """Both frames are the same."""
+        """Return the pose of two frames that are the same."""
         return cls(np.eye(3), np.zeros(3))
 
     @classmethod
@@ -138,12 +138,12 @@ class Pose(Value):
         return " ".join(f"{value:.5f}" for value in rows.ravel())
 
     def inverse(self) -> Pose:
-        """source_from_target."""
+        """Return source_from_target."""
         back = self.rotation.T
         return Pose(back, -back @ self.translation)
 
     def apply(self, points: np.ndarray) -> np.ndarray:
-        """Points of the source frame in the target frame.
+        """Return points of the source frame in the target frame.
 
         Args:
             points: (..., 3) metres, float32 or float64; NaN stays NaN.
@@ -156,7 +156,7 @@ class Pose(Value):
         return points @ self.rotation.T.astype(dtype) + self.translation.astype(dtype)
 
     def __matmul__(self, other: Pose) -> Pose:
-        """``a_from_b @ b_from_c`` is a_from_c."""
+        """Return ``a_from_b @ b_from_c`` is a_from_c."""
         return Pose(
             self.rotation @ other.rotation, self.rotation @ other.translation + self.translation
         )

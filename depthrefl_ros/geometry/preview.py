@@ -30,7 +30,7 @@ _TICKS_M = (0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 80)
 
 
 def _shade(depth: np.ndarray, near: float, far: float) -> np.ndarray:
-    """Depth in metres to 0..255, near is bright; logarithmic, since depth errs in proportion."""
+    """Shade depth in metres as 0..255, near is bright; logarithmic: depth errs in proportion."""
     span = np.log(far / near)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.log(np.maximum(depth, near) / near) / span
@@ -39,7 +39,7 @@ def _shade(depth: np.ndarray, near: float, far: float) -> np.ndarray:
 
 
 def colour_depth(depth_m: np.ndarray, near_m: float, far_m: float) -> np.ndarray:
-    """Colours depth: near is red, far is blue; unknown grey, out of range apart.
+    """Colour depth: near is red, far is blue; unknown grey, out of range apart.
 
     Args:
         depth_m: (H, W) float32 metres; NaN, +Inf and -Inf as REP-117 has them.

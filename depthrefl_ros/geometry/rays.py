@@ -25,7 +25,7 @@ from depthrefl_ros.geometry.camera import Camera
 
 
 def pixel_rays(camera: Camera, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Rays through pixels, of length 1 along the optical axis: depth times ray is the point.
+    """Return rays through pixels, of length 1 along the optical axis: depth times ray is the point.
 
     Args:
         camera: a rectified pinhole camera.
@@ -41,13 +41,13 @@ def pixel_rays(camera: Camera, columns: np.ndarray, rows: np.ndarray) -> np.ndar
 
 
 def image_rays(camera: Camera) -> np.ndarray:
-    """``pixel_rays`` of every pixel: (H, W, 3) float64."""
+    """Return ``pixel_rays`` of every pixel: (H, W, 3) float64."""
     rows, columns = np.mgrid[: camera.height, : camera.width]
     return pixel_rays(camera, columns, rows)
 
 
 def sampled_pixels(camera: Camera, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels on a regular grid over the whole image, about ``count`` of them.
+    """Return pixels on a regular grid over the whole image, about ``count`` of them.
 
     Returns:
         columns and rows, each (n,) int64.

@@ -51,7 +51,7 @@ class Rectangle(NamedTuple):
 def fit_rectangles(
     image: tuple[int, int], network: tuple[int, int], aspect_fit: str
 ) -> tuple[Rectangle, Rectangle]:
-    """Which part of the image is seen, and where it lies in the network's input.
+    """Return which part of the image is seen, and where it lies in the network's input.
 
     Args:
         image: (width, height) of the image, pixels.
@@ -145,7 +145,7 @@ class Rectification:
         self._image_maps = cv2.convertMaps(x, y, cv2.CV_16SC2)
 
     def to_network(self, image: np.ndarray) -> np.ndarray:
-        """(H, W[, C]) uint8 to (h, w[, C]) uint8 at the network's size, padding in mid-grey."""
+        """Resample (H, W[, C]) uint8 to (h, w[, C]) at the network's size, padding in mid-grey."""
         if self._is_warped:
             if self._shrink > 1:
                 size = (self._size[0] // self._shrink, self._size[1] // self._shrink)
@@ -194,13 +194,13 @@ class Rectification:
         return canvas
 
     def rectify(self, image: np.ndarray) -> np.ndarray:
-        """(H, W[, C]) uint8 raw to the rectified image of the same size; black where unseen."""
+        """Rectify (H, W[, C]) uint8 to an image of the same size; black where unseen."""
         if not self._is_warped:
             return image
         return cv2.remap(image, *self._image_maps, cv2.INTER_LINEAR)
 
     def network_unseen(self) -> np.ndarray | None:
-        """(h, w) bool of network pixels that no image pixel was seen at, or None if all were."""
+        """Return (h, w) bool of network pixels without an image pixel, or None if all have one."""
         unseen = np.ones((self._network[1], self._network[0]), bool)
         inside = self._place.of(unseen)
         inside[...] = False
@@ -211,7 +211,7 @@ class Rectification:
         return unseen if unseen.any() else None
 
     def from_network(self, depth: np.ndarray, edges: np.ndarray | None = None) -> np.ndarray:
-        """Brings depth back to the size of the image without mixing surfaces.
+        """Bring depth back to the size of the image without mixing surfaces.
 
         Between pixels of one surface the depth is interpolated; next to a marked edge, or to a
         pixel without a finite depth, the nearest pixel's value stands.
@@ -272,7 +272,7 @@ def reprojected(
 
 
 def _middle_step(positions: np.ndarray, axis: int) -> float:
-    """Median pixels between neighbours of a map (h, w), where the lens looks."""
+    """Return median pixels between neighbours of a map (h, w), where the lens looks."""
     steps = np.abs(np.diff(positions, axis=axis))
     steps = steps[steps > 0.0]
     return float(np.median(steps)) if steps.size else 1.0

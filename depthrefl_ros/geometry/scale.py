@@ -144,7 +144,7 @@ class ScaleCorrection:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets everything, as after a backward jump of the clock."""
+        """Forget everything, as after a backward jump of the clock."""
         self.factor = 1.0
         self.health = ScaleHealth(True, "no anchor has measured yet")
         self._average: float | None = None
@@ -187,7 +187,7 @@ class ScaleCorrection:
         return self.factor
 
     def _corrector(self, measured: Mapping[str, float]) -> str | None:
-        """Which anchor corrects this time; None to hold."""
+        """Return which anchor corrects this time; None to hold."""
         order = self.settings.correct_with
         best = next((name for name in order if name in measured), None)
         if best is None or best == self._name or self._name is None:
@@ -197,7 +197,7 @@ class ScaleCorrection:
         return best if is_more_trusted or is_silent else None
 
     def _take(self, name: str, value: float, now_s: float) -> None:
-        """Averages one measurement in log scale."""
+        """Average one measurement in log scale."""
         if name != self._name:  # anchors differ among themselves; that is no jump of the scale
             self._name, self._average, self._count = name, None, 0
             self._jumps.clear()

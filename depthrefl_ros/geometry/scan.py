@@ -101,7 +101,7 @@ class ScanSettings:
     def beams_between(
         self, first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]
     ) -> np.ndarray:
-        """All beams (m,) that segments from ``first`` to ``second``, each x and y (n,), cross.
+        """Return the beams (m,) that segments from ``first`` to ``second``, x and y (n,), cross.
 
         The shorter way round the origin, which is the way that a segment takes.
         """
@@ -115,12 +115,12 @@ class ScanSettings:
         return np.flatnonzero(crossed)
 
     def _turned(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Bearings (n,) from where the first beam begins, 0 to 2 pi."""
+        """Return bearings (n,) from where the first beam begins, 0 to 2 pi."""
         half = self.angle_increment / 2
         return np.mod(np.arctan2(y, x) - np.float32(self.angle_min - half), 2 * math.pi)
 
     def _covered(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """(beams,) bool of the beams in any of the intervals (n,) of turned bearings."""
+        """Return (beams,) bool of the beams in any of the intervals (n,) of turned bearings."""
         first, last = (
             np.minimum(bearing / self.angle_increment, self.beams).astype(np.int64)
             for bearing in (low, high)
@@ -208,7 +208,7 @@ class _Mount:
         self._prepare_free(slopes, directions, scan.translation[:2])
 
     def _prepare_free(self, slopes: np.ndarray, directions: np.ndarray, origin: np.ndarray) -> None:
-        """Where each ray leaves the scan's circle, for those that are inside the band till then."""
+        """Return where each ray leaves the scan's circle, for those inside the band till then."""
         settings = self._settings
         # |origin + z direction| = range_max, the larger root.
         a = np.maximum((directions**2).sum(1), 1e-12)
@@ -228,25 +228,25 @@ class _Mount:
         return self._height + z * self._slopes[pixels]
 
     def _polar(self, pixels: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Beams and ranges of the points at depths z."""
+        """Return beams and ranges of the points at depths z."""
         x, y = self._place(pixels, z)
         return self._settings.beam_of(x, y), np.hypot(x, y)
 
     def _place(self, pixels: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where in the scan's frame, x and y in metres, the points at depths z are."""
+        """Return where in the scan's frame, x and y in metres, the points at depths z are."""
         return (
             self._origin[0] + z * self._directions[0][pixels],
             self._origin[1] + z * self._directions[1][pixels],
         )
 
     def free_beams(self, reach: np.ndarray) -> np.ndarray:
-        """Beams with a ray that is free to the end; a NaN reaches nowhere."""
+        """Return beams with a ray that is free to the end; a NaN reaches nowhere."""
         return self._free_beam[reach[self._free] >= self._exit_z]
 
     def unknown_beams(
         self, depth: np.ndarray, ungated: np.ndarray, sigma: np.ndarray
     ) -> np.ndarray:
-        """Beams of pixels that are not believed and may lie inside the band and the range."""
+        """Return the beams of pixels not believed that may lie inside the band and the range."""
         pixels = np.flatnonzero(np.isnan(depth) & ~np.isnan(ungated))
         far = ungated[pixels]
         near = nearest_possible(far, sigma[pixels])
@@ -261,7 +261,7 @@ class _Mount:
     def returns(
         self, depth: np.ndarray, ungated: np.ndarray, min_range_m: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Beams and ranges of the believed returns in the band."""
+        """Return beams and ranges of the believed returns in the band."""
         too_near = np.isneginf(depth)
         own = np.where(too_near, ungated, depth)
         with np.errstate(invalid="ignore"):  # infinitely far along a level ray

@@ -19,7 +19,7 @@ Two things flicker. The scale of the whole map jitters; a moving robot changes t
 an average would lag it. Robots move smoothly and jitter does not, so the cumulated change of scale
 goes through a filter that knows a velocity (``_ScaleFilter``). Of a camera that moves the same
 pixel sees another thing in every frame, so there the change is measured where the two pictures
-correspond (``_change_along_the_way``). And each region flickers by itself, which no factor mends:
+correspond (``_change_along_the_way``). Regions flicker by themselves, too; no factor corrects that:
 there log depth is averaged, pixel by pixel, but only while the picture stands still
 (``_Reference``); a picture that has moved by a fraction of a pixel starts it anew, so that no
 average lags a moving robot. A frame is never held back.
@@ -76,7 +76,7 @@ class DepthStabiliser:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all frames; the next one passes as it is."""
+        """Forget all frames; the next one passes as it is."""
         self._stamp_s: float | None = None
         self._last_m: np.ndarray | None = None
         self._last_grey: np.ndarray | None = None
@@ -133,7 +133,7 @@ class DepthStabiliser:
         return _ScaleFilter(min(_SCALE_SHARE * self.time_constant_s, _MAX_SCALE_CONSTANT_S))
 
     def _elapsed(self, depth_m: np.ndarray, stamp_s: float) -> float | None:
-        """Seconds since the last frame; None where it says nothing about this one."""
+        """Return seconds since the last frame; None where it says nothing about this one."""
         if self._last_m is None or self._last_m.shape != depth_m.shape:
             return None
         elapsed_s = stamp_s - self._stamp_s
@@ -169,7 +169,7 @@ def _log(depth_m: np.ndarray) -> np.ndarray:
 
 
 def _change_of_scale(last_m: np.ndarray, depth_m: np.ndarray) -> float | None:
-    """Median change of log depth between two frames; None for a scene cut or nothing seen."""
+    """Return the median change of log depth between frames; None for a cut or nothing seen."""
     # Thousands of pixels tell a median well enough.
     difference = _log(depth_m[::4, ::4]) - _log(last_m[::4, ::4])
     seen = difference[np.isfinite(difference)]
@@ -301,7 +301,7 @@ class _Reference:
         self._seen = pixels[:: max(1, pixels.size // self._SAMPLES)]
 
     def moved(self, grey: np.ndarray) -> np.ndarray | None:
-        """(h, w) bool of pixels that have changed; None if the camera moved or might have."""
+        """Return (h, w) bool of pixels that changed; None if the camera moved or might have."""
         if not self._is_textured:
             return None
         change = self._log_brightness(grey) - self._log

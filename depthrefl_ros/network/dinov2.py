@@ -169,7 +169,7 @@ class DinoV2Backbone(nn.Module):
         return maps[-1], (narrowed[-1], *fused), finest
 
     def _relative(self, finest: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Depth Anything's head to its last feature and to relative depth, at the image's size."""
+        """Run Depth Anything's head to its last feature and relative depth, at the image's size."""
         head = self.depth_anything.head
         widened = nn.functional.interpolate(
             head.conv1(finest), size=image.shape[2:], mode="bilinear", align_corners=True

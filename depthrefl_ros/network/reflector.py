@@ -100,7 +100,7 @@ class ReflectorOutput(NamedTuple):
 
 
 def log_spaced_widths(bins: int, near: float) -> Tensor:
-    """Widths (K,) of bins whose edges are log-spaced from ``near`` to 1, normalised to sum 1."""
+    """Return widths (K,) of bins with log-spaced edges from ``near`` to 1, normalised to sum 1."""
     edges = torch.logspace(math.log10(near), 0.0, bins + 1, dtype=torch.float64)
     widths = edges.diff()
     return widths / widths.sum()
@@ -237,7 +237,7 @@ class SoftmaxBins(nn.Module):
 
 
 def depth_and_sigma(centres: Tensor, log_probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean depth and the standard deviation of log depth under the bins' distribution.
+    """Return mean depth and the standard deviation of log depth under the bins' distribution.
 
     z = sum_k q_k c_k; sigma = sqrt(sum_k q_k (log c_k - log z)^2 + 0.02^2).
 

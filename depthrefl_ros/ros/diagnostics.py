@@ -38,7 +38,7 @@ DROP_REASONS = {
     "out_of_order": "its stamp is before the last frame's",
     "rate_limited": "came faster than max_rate",
     "too_old": "waited longer than max_age, or its stamp is older than max_stamp_age",
-    "no_engine": "the engine is still being opened or built, or none works",
+    "no_engine": "the engine is not open yet, or none works",
     "no_listener": "nobody subscribes to any result",
     "bad_image": "the image message cannot be read",
     "no_camera_info": "no CameraInfo has come and nothing stands in for it",

@@ -182,7 +182,7 @@ class Model:
 
 
 def is_anything_left_behind() -> bool:
-    """Whether a thread of this process may still be inside a runtime: only ``os._exit`` is safe."""
+    """Tell whether a thread may still be inside a runtime: only ``os._exit`` is safe then."""
     return bool(_LEFT_BEHIND)
 
 

@@ -16,7 +16,7 @@
 """What must stand in the environment before ``rclpy.init``: the transport and the log folder.
 
 With Fast DDS's default transports a best-effort subscriber in another process never sees a
-640x480 image. A profile in the *publisher's* process mends that for every subscriber.
+640x480 image. A profile in the *publisher's* process fixes that for every subscriber.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def large_message_transport() -> Transport:
 
 
 def is_one_machine() -> bool:
-    """Whether the user restricts ROS to this machine.
+    """Tell whether the user restricts ROS to this machine.
 
     ``ROS_LOCALHOST_ONLY`` counts up to Jazzy, ``ROS_AUTOMATIC_DISCOVERY_RANGE`` from Iron on. Each
     is taken as it is meant, whatever the distribution.

@@ -300,7 +300,7 @@ class _Look:
             )
 
     def _up(self) -> np.ndarray:
-        """(3,) up in the camera's optical frame: by TF, else an IMU, else the mount parameters."""
+        """Return up (3,) in the optical frame: by TF, else an IMU, else the mount parameters."""
         if self._pose_source == "TF":
             return self._base_from_camera.up_in_source
         measured = self._up_by_gravity()

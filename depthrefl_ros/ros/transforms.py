@@ -75,7 +75,7 @@ class _Link:
     has_moved: bool = False
 
     def is_fixed(self, now_s: float) -> bool:
-        """Whether the two have been seen long enough, and never moved."""
+        """Tell whether the two have been seen long enough, and never moved."""
         is_old = now_s - self.since_s >= _FIXED_AFTER_S and self.looks >= _FIXED_AFTER_LOOKS
         return is_old and not self.has_moved
 

@@ -211,7 +211,7 @@ def _say(text: str) -> None:
 def _free_topics(
     recording: Recording, image_topic: str, cameras: dict[str, AnnotatedCamera]
 ) -> tuple[str, str]:
-    """Topics for depth and its CameraInfo beside the camera's that are not taken yet."""
+    """Return topics for depth and its CameraInfo beside the camera's that are not taken yet."""
     namespace, name = base_topic(image_topic).rsplit("/", 1)
     taken = set(recording.topics) | {camera.depth_topic for camera in cameras.values()}
     for prefix in (namespace, f"{namespace}/depthrefl", f"{namespace}/{name}/depthrefl"):

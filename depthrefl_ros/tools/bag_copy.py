@@ -99,7 +99,7 @@ class BagCopy(ABC):
 
     @abstractmethod
     def _copy_messages(self) -> Iterator[tuple[str, int, bytes]]:
-        """As ``messages``, with whatever errors."""
+        """Yield as ``messages`` does, with whatever errors."""
 
     @abstractmethod
     def add_topic(self, topic: str, message_type: str) -> None:

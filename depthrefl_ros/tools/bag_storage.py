@@ -193,7 +193,7 @@ class SqliteStorage(BagStorage):
 
 
 def is_recording(path: Path) -> bool:
-    """Whether a path looks like a recording: .mcap, .db3, one of them compressed, or a folder.
+    """Tell whether a path looks like a recording: .mcap, .db3, one of them compressed, or a folder.
 
     A folder without metadata is one if it holds such files and no images.
     """
@@ -308,7 +308,7 @@ def named_in_metadata(folder: Path) -> list[Path]:
 
 
 def _ros2_name(name: str) -> str:
-    """``sensor_msgs/msg/Image`` also of writers that leave out ``msg``, or write IDL's ``::``."""
+    """Return ``sensor_msgs/msg/Image``, also of writers that leave out ``msg`` or write ``::``."""
     parts = name.replace("::", "/").split("/")
     if len(parts) == 2:
         parts.insert(1, "msg")

@@ -188,7 +188,7 @@ def _opened(source: FrameSource, args: argparse.Namespace) -> Iterator[Iterator[
 def _messages(
     frames: Iterator[SourceFrame], args: argparse.Namespace
 ) -> Iterator[tuple[SourceFrame, CameraMessages]]:
-    """Each frame with its messages: filled one by one, or all of them first and then looped."""
+    """Yield each frame with its messages: filled one by one, or all first and then looped."""
     if args.preload:
         prepared = [(frame, CameraMessages(args.compressed).fill(frame)) for frame in frames]
         yield from itertools.cycle(prepared) if args.loop else prepared
@@ -299,7 +299,7 @@ class Schedule:
         self._passed()
 
     def is_due(self) -> bool:
-        """Whether a live frame that has just come is to be published at this rate."""
+        """Tell whether a live frame that has just come is to be published at this rate."""
         # A camera's frames never come exactly on time: half a period early still counts.
         if self._first_s is not None:
             if time.monotonic() < self._due_s + self._period_s / 2:

@@ -138,7 +138,7 @@ def _refuse(parser: argparse.ArgumentParser, reason: object) -> int:
 
 
 def split_ros_args(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Parts the command's own arguments from ``--ros-args ... [--]``."""
+    """Part the command's own arguments from ``--ros-args ... [--]``."""
     if "--ros-args" not in argv:
         return list(argv), []
     start = argv.index("--ros-args")
@@ -227,11 +227,11 @@ class StopRequest:
         return self._requested
 
     def request(self) -> None:
-        """Asks for the stop."""
+        """Ask for the stop."""
         self._requested = True
 
     def sleep_until(self, monotonic_s: float) -> bool:
-        """Sleeps until ``time.monotonic()`` reaches this; True if a stop was asked for."""
+        """Sleep until ``time.monotonic()`` reaches this; True if a stop was asked for."""
         while not self._requested and (left := monotonic_s - time.monotonic()) > 0:
             time.sleep(min(left, self.SLICE_S))
         return self._requested

@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _size(text: str) -> tuple[int, int]:
-    """``--size 640x480`` as (height, width)."""
+    """Return ``--size 640x480`` as (height, width)."""
     found = re.fullmatch(r"(\d+)x(\d+)", text.lower())
     if not found or not all(16 <= int(one) <= 4096 for one in found.groups()):
         raise argparse.ArgumentTypeError(f"{text!r} must be WIDTHxHEIGHT, 16 to 4096 pixels each")
@@ -280,7 +280,7 @@ def _open_engine(bundle: Bundle) -> tuple[Engine | None, str, bool]:
 
 
 def _milliseconds(engine: Engine, bundle: Bundle) -> float:
-    """Median time of a frame."""
+    """Return median time of a frame."""
     image = bundle.golden().images[:1]
     times = []
     for _ in range(_TIMED_RUNS):
@@ -291,7 +291,7 @@ def _milliseconds(engine: Engine, bundle: Bundle) -> float:
 
 
 def _recorded_frames() -> Frames | None:
-    """Frames of the shipped recording with their truth; None, which is told, if it is not here."""
+    """Return frames of the shipped recording with their truth; None, which is told, without it."""
     try:
         from depthrefl_ros.conversion.plausibility import Frames
         from depthrefl_ros.ros.middleware import share_path

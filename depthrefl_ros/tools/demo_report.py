@@ -49,7 +49,7 @@ BUSY = 0.85  # of the cores' time: nothing is left to compute with
 
 
 def is_of_demo(folder: Path) -> bool:
-    """Whether a folder holds the results of an earlier demo, or the logs of one that failed."""
+    """Tell whether a folder holds results of an earlier demo, or logs of one that failed."""
     try:
         content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         return isinstance(content, dict) and content.get("made_by") == MADE_BY
@@ -130,7 +130,7 @@ def as_seen_in(truth_m: np.ndarray, shape: tuple[int, int], recording: Recording
 
 
 def is_distorted(recording_path: Path) -> bool:
-    """Whether the camera's raw image differs from its rectified one."""
+    """Tell whether the camera's raw image differs from its rectified one."""
     with Recording(recording_path) as recording:
         info = recording.first(INFO)
         return info is not None and camera_from_info(info, INFO).is_distorted

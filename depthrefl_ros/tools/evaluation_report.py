@@ -72,7 +72,7 @@ def add_coverage(evaluation: Evaluation, calibration: dict[str, list[float]]) ->
 def make_report(
     evaluation: Evaluation, cross_fit: bool, block_names: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    """Figures, their intervals by bootstrap over blocks of neighbours, and what sigma is worth.
+    """Return figures, their intervals by bootstrap over blocks, and what sigma is worth.
 
     Args:
         evaluation: with coverage.
@@ -240,7 +240,7 @@ def differences(
     path: Path,
     block_names: dict[str, str] | None = None,
 ) -> dict[str, Interval]:
-    """Mean of this evaluation minus another of the same images, figure by figure, paired.
+    """Return mean of this evaluation minus another of the same images, figure by figure, paired.
 
     Args:
         evaluation: this one.

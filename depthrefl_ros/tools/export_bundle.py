@@ -150,7 +150,7 @@ def citation(kind: str) -> dict[str, str]:
 
 
 def validated_on(validation: dict[str, Any]) -> str:
-    """Which images the accuracy was measured on, in words."""
+    """Return which images the accuracy was measured on, in words."""
     if validation.get("kind", "nyu") in ("nyu", "nyu_mat"):
         return "NYU Depth v2, rows 45:471, columns 41:601"
     return validation["name"]

@@ -30,7 +30,7 @@ WARM_UP = 5
 
 
 def time_engines(models: dict[str, nn.Module]) -> dict[str, float]:
-    """Median milliseconds of one image in OpenVINO, float32, two threads, by name.
+    """Return median milliseconds of one image in OpenVINO, float32, two threads, by name.
 
     The networks take turns, so that whatever else slows the machine slows all alike.
 

@@ -112,7 +112,7 @@ class Figures:
         }
 
     def _span(self) -> tuple[float, dict[str, str], dict[str, str]] | None:
-        """Seconds between the first and the last statuses of the window, and their values."""
+        """Return the seconds between the window's first and last status, and their values."""
         if len(self._history) < 2:
             return None
         (first_s, first), (last_s, last) = self._history[0], self._history[-1]
@@ -126,7 +126,7 @@ class Figures:
         return max(0.0, _grown(first, last, "received") / seconds)
 
     def _drops(self) -> dict[str, Any]:
-        """Which share of the frames was dropped in the window, and how many for which reason."""
+        """Return the share of frames dropped in the window, and how many for which reason."""
         span = self._span()
         if span is None:
             return {"dropped_percent": None, "dropped": {}}

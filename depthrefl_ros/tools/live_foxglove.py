@@ -148,10 +148,10 @@ class FoxgloveRelay:
         return self._parameters([one.name for one in parameters])
 
     def on_parameters_subscribe(self, names: list[str]) -> None:
-        """Everybody hears of every change."""
+        """Do nothing: everybody hears of every change."""
 
     def on_parameters_unsubscribe(self, names: list[str]) -> None:
-        """Everybody hears of every change."""
+        """Do nothing: everybody hears of every change."""
 
     def _parameters(self, names: Any) -> list[Parameter]:
         return [Parameter(name, value=self._values[name]) for name in names if name in self._values]

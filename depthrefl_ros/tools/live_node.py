@@ -311,7 +311,7 @@ class LiveNode:
         self._send(picture, message)
 
     def _is_due(self, what: str) -> bool:
-        """Whether the next one may go out; half a period early still counts at 30 Hz.
+        """Tell whether the next one may go out; half a period early still counts at 30 Hz.
 
         Pictures that go out alone take no turn from the depth.
         """

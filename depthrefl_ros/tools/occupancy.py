@@ -39,7 +39,7 @@ BAND = ObstacleSettings()  # its heights
 
 
 def all_points(depth_m: np.ndarray, camera: Camera, base_from_camera: Pose) -> np.ndarray:
-    """(n, 3) float32 of every pixel, as depth_image_proc makes a cloud; depth 0 is unknown."""
+    """Return every pixel as (n, 3) float32, as depth_image_proc has it; depth 0 is unknown."""
     cloud = np.empty((*depth_m.shape, 4), np.float32)
     known = np.where(depth_m > 0, depth_m, np.float32(np.nan))
     fill_cloud(known, None, camera, cloud)
@@ -48,14 +48,14 @@ def all_points(depth_m: np.ndarray, camera: Camera, base_from_camera: Pose) -> n
 
 
 def in_view(points: np.ndarray, range_m: float = RANGE_M) -> np.ndarray:
-    """(n,) bool of the points (n, 3) in the base frame that lie in the band and the range."""
+    """Return (n,) bool of the points (n, 3) in the base frame that lie in band and range."""
     heights = points[:, 2]
     in_band = (heights >= BAND.min_height_m) & (heights <= BAND.max_height_m)
     return in_band & (np.hypot(points[:, 0], points[:, 1]) <= range_m)
 
 
 def occupancy(points: np.ndarray, range_m: float = RANGE_M) -> np.ndarray:
-    """(n, 2 n) bool: cells of CELL_M ahead of the base frame with a point in band and range."""
+    """Return (n, 2 n) bool: cells of CELL_M ahead of the base with a point in band and range."""
     half = math.ceil((RANGE_M + 2 * TOLERANCE_M) / CELL_M)
     grid = np.zeros((half, 2 * half), bool)
     cells = np.floor(points[in_view(points, range_m), :2] / CELL_M).astype(np.int64)
@@ -65,7 +65,7 @@ def occupancy(points: np.ndarray, range_m: float = RANGE_M) -> np.ndarray:
 
 
 def near(grid: np.ndarray) -> np.ndarray:
-    """Cells whose centre is within TOLERANCE_M of the centre of an occupied one."""
+    """Return cells whose centre is within TOLERANCE_M of the centre of an occupied one."""
     if not grid.any():
         return np.zeros_like(grid)
     distance = cv2.distanceTransform((~grid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -73,7 +73,7 @@ def near(grid: np.ndarray) -> np.ndarray:
 
 
 def right_cells(truth: np.ndarray) -> np.ndarray:
-    """Cells in which a mark is right by the truth (n, 3) in the base frame."""
+    """Return cells in which a mark is right by the truth (n, 3) in the base frame."""
     # A mark at the end of the range may be right by a surface just beyond it.
     return near(occupancy(truth, RANGE_M + TOLERANCE_M))
 

@@ -161,7 +161,7 @@ def write_moving_overview(path: Path, rows: list[OverviewRow], title: str, warni
 
 
 def depth_range(rows: list[OverviewRow]) -> tuple[float, float]:
-    """Nearest and farthest metres of the colours: most of what the pictures hold."""
+    """Return nearest and farthest metres of the colours: most of what the pictures hold."""
     images = [image for row in rows for image in (row.depth_m, row.truth_m) if image is not None]
     values = np.concatenate([image[np.isfinite(image) & (image > 0)] for image in images])
     if values.size == 0:
@@ -172,7 +172,7 @@ def depth_range(rows: list[OverviewRow]) -> tuple[float, float]:
 
 
 def colour_error(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Colours (d - t) / t: white is right, red too near, blue too far, grey not compared.
+    """Colour (d - t) / t: white is right, red too near, blue too far, grey not compared.
 
     Args:
         prediction: (H, W) float32 metres.
@@ -189,7 +189,7 @@ def colour_error(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _diverging(share: np.ndarray) -> np.ndarray:
-    """-1 red, 0 white, 1 blue, each (B, G, R); straight lines between."""
+    """Return colours (B, G, R): -1 red, 0 white, 1 blue; straight lines between."""
     stops = np.array(
         [[38, 24, 178], [110, 130, 240], [250, 250, 250], [230, 165, 90], [150, 60, 20]]
     )
@@ -273,7 +273,7 @@ class Canvas:
         self._put(text, x, y, size, colour, thickness=2)
 
     def label(self, text: str, x: float, y: float, size: float = 12) -> None:
-        """White on dark edges, for use on pictures."""
+        """Write white on dark edges, for use on pictures."""
         self._put(text, x, y, size, (0, 0, 0), thickness=7)
         self._put(text, x, y, size, (255, 255, 255), thickness=2)
 

@@ -146,7 +146,7 @@ def _kinds(text: str) -> list[str]:
 
 
 def is_of_predict(folder: Path) -> bool:
-    """Whether a folder holds the results of an earlier ``predict``."""
+    """Tell whether a folder holds the results of an earlier ``predict``."""
     try:
         lines = (folder / LINES).read_text(encoding="utf-8").splitlines()
         return all("files" in json.loads(line) for line in lines)
@@ -188,7 +188,7 @@ def estimate(estimator: Any, frame: Any, camera: Camera | Any, name: str, **opti
 
 
 def _named(frames: Iterator[SourceFrame], source: FrameSource) -> Iterator[tuple[SourceFrame, str]]:
-    """Each frame with a file name of its own: ``a.jpg`` and ``a.png`` may stand in one folder."""
+    """Yield each frame with a file name of its own: a folder may have ``a.jpg`` and ``a.png``."""
     used: set[str] = set()
     for frame in frames:
         stem = frame.name if source.is_still else f"frame_{int(frame.name):06d}"

@@ -150,7 +150,7 @@ class Child:
             raise self.failure(f"ended with code {code}")
 
     def interrupt(self) -> None:
-        """Asks it to end, as Ctrl-C does."""
+        """Ask it to end, as Ctrl-C does."""
         if self.is_running:
             self.process.send_signal(signal.SIGINT)
 

@@ -120,12 +120,12 @@ class Figures:
         return numbers[0] <= numbers[1] + numbers[2]
 
     def latencies_ms(self) -> list[float]:
-        """From each depth image's stamp to its receipt."""
+        """Return from each depth image's stamp to its receipt."""
         pairs = zip(self.stamps_ns, self.received_ns, strict=True)
         return [(received - stamp) / 1e6 for stamp, received in pairs]
 
     def as_dict(self) -> dict:
-        """Frames, rate, latency percentiles, and every frame's stamp and latency."""
+        """Return frames, rate, latency percentiles, and every frame's stamp and latency."""
         latencies = self.latencies_ms()
         seconds = (self.received_ns[-1] - self.received_ns[0]) / 1e9 if latencies else 0.0
         return {
@@ -194,7 +194,7 @@ class Recorder:
         self._writer.check()
 
     def finish_frame(self) -> None:
-        """From now on only takes what belongs to the frames received so far."""
+        """Take only what belongs to the frames received so far, from now on."""
         self._last_stamp_ns = max(self.figures.stamps_ns, default=0)
 
     def subscribe_to_new_topics(self) -> None:

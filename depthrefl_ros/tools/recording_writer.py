@@ -127,7 +127,7 @@ class RecordingWriter:
     def write(
         self, topic: str, time_ns: int, serialised: bytes, encode: Encoder | None = None
     ) -> None:
-        """Queues a message; waits only where the disk falls far behind.
+        """Queue a message; waits only where the disk falls far behind.
 
         Args:
             topic: one that was added.
@@ -143,7 +143,7 @@ class RecordingWriter:
             raise ToolError(f"{self.path}: could not be written: {self._error}") from self._error
 
     def discard(self) -> None:
-        """Leaves nothing behind; does nothing after ``close``."""
+        """Leave nothing behind; does nothing after ``close``."""
         if self._thread.is_alive():
             self._jobs.put(None)
             self._thread.join()

@@ -288,7 +288,7 @@ class Recording:
 
 
 def is_other_light(recording: Recording, topic: str) -> bool:
-    """Whether an image topic is of a thermal, infrared or grey camera, by name or 16 bits."""
+    """Tell whether an image topic is of a thermal, infrared or grey camera, by name or 16 bits."""
     is_mono16 = getattr(recording.first(topic), "encoding", "") == "mono16"
     return is_mono16 or bool(_OTHER_LIGHT.search(topic.lower()))
 

@@ -211,7 +211,7 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
 
 
 def _pack(root: Path, out: Path, rate_hz: float) -> dict:
-    """Packs the dataset folder `root` as the recording `out`."""
+    """Pack the dataset folder `root` as the recording `out`."""
     from depthrefl_ros.training.synth.recording import write_recording
 
     if not (root / "rgb").is_dir():

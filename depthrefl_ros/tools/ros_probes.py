@@ -75,7 +75,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _distribution_of(package: Any) -> str:
-    """``kilted`` for the package ``ros-kilted-rclpy``; empty for any other."""
+    """Return ``kilted`` for the package ``ros-kilted-rclpy``; empty for any other."""
     # A broken package's metadata may lack the name.
     match = re.fullmatch(r"ros[-_]([a-z]+)[-_]rclpy", package.metadata["Name"] or "")
     return match.group(1) if match else ""

@@ -226,7 +226,7 @@ def _source(
 
 
 def _published(node: Node, kind: str, name: str) -> list[str]:
-    """Topics of this type that others than the node publish."""
+    """Return topics of this type that others than the node publish."""
     found = []
     for topic, kinds in node.get_topic_names_and_types():
         publishers = node.get_publishers_info_by_topic(topic) if kind in kinds else []
@@ -282,7 +282,7 @@ def _outputs(node: Node, base: str, heard: Heard, clouds: list[str]) -> Finding:
 
 
 def _processed(statuses: list[DiagnosticStatus]) -> int:
-    """Frames between the first and the last of the node's statuses."""
+    """Return frames between the first and the last of the node's statuses."""
     counts = [
         int(one.value) for status in statuses for one in status.values if one.key == "processed"
     ]

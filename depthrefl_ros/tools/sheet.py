@@ -45,7 +45,7 @@ def draw_sheet(
     title: str,
     resize: str = "pad",
 ) -> np.ndarray:
-    """Draws image, depth, truth and error of a few samples, as they were compared.
+    """Draw image, depth, truth and error of a few samples, as they were compared.
 
     Args:
         infer: the network, as ``evaluate.predictions`` takes it.

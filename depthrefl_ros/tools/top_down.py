@@ -99,7 +99,7 @@ def draw_top_down(view: NavigationView) -> np.ndarray:
 
 
 def _pixel(xy: np.ndarray | tuple[float, float]) -> tuple[int, int]:
-    """Column and row of x forward, y left, metres; far points are brought near the panel."""
+    """Return column and row of x forward, y left, metres; far points are brought near the panel."""
     x, y = np.clip(xy, -100.0, 100.0)
     return round((ASIDE_M - y) * PIXELS_PER_M), round((AHEAD_M - x) * PIXELS_PER_M)
 

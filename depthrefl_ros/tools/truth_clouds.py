@@ -258,7 +258,7 @@ def publish_mount(
 
 
 def quaternion(rotation: np.ndarray) -> np.ndarray:
-    """(4,) x, y, z, w of a rotation matrix: the eigenvector of Bar-Itzhack's symmetric form (2000).
+    """Return x, y, z, w of a rotation matrix: an eigenvector (Bar-Itzhack 2000).
 
     It is as exact for half turns as for small ones, where the usual formulas divide by about 0.
     """

@@ -39,7 +39,7 @@ def fit_calibration(
     weights: Sequence[float] | None = None,
     points: int = POINTS,
 ) -> dict[str, list[float]]:
-    """Fits one F to several data sets that count by their weights, however many pixels each has.
+    """Fit one F to several data sets that count by their weights, however many pixels each has.
 
     F is the weighted mean of the data sets' own distribution functions: each stands in the mixture
     with a number of its quantiles in proportion to its weight.

@@ -34,7 +34,7 @@ class DepthwiseConvolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, image: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-        """(N, C, H, W) and (C, 1, k, k) to (N, C, H', W')."""
+        """Convolve (N, C, H, W) with (C, 1, k, k) to (N, C, H', W')."""
         ctx.save_for_backward(image, weight)
         ctx.stride, ctx.padding = stride, padding
         return functional.conv2d(image, weight, None, stride, padding, groups=weight.shape[0])

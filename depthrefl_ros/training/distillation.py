@@ -58,7 +58,7 @@ class Teacher:
     def targets(
         self, image: Tensor, orientations: tuple[bool, ...] = (False, True)
     ) -> tuple[Tensor, Tensor]:
-        """Predicts each image, and by default its mirror image, with each network.
+        """Predict each image, and by default its mirror image, with each network.
 
         Args:
             image: (N, 3, H, W) uint8 RGB, as the student sees it.
@@ -81,7 +81,7 @@ class Teacher:
 
 
 def mix_images(image: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Blends some images of a batch with others of it: pictures that nobody has taken.
+    """Blend some images of a batch with others of it: pictures that nobody has taken.
 
     A teacher is a function of every image. Where it was trained on the very images that the student
     sees, it says little there but what the labels say; on mixtures (Zhang et al. 2018) it says how

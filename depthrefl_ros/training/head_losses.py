@@ -115,7 +115,7 @@ def _(head: ReflectorHead, output, truth: Tensor, valid: Tensor) -> Tensor:
 
 
 def scale_invariant_loss(difference: Tensor, valid: Tensor) -> Tensor:
-    """Mean over images of mean(d^2) - 0.5 mean(d)^2 (Eigen et al. 2014, eq. 4).
+    """Return mean over images of mean(d^2) - 0.5 mean(d)^2 (Eigen et al. 2014, eq. 4).
 
     Args:
         difference: (N, 1, h, w) d, log depth less log truth.
@@ -145,13 +145,13 @@ def berhu_loss(difference: Tensor, valid: Tensor) -> Tensor:
 
 
 def information_gain_matrix(bins: int) -> Tensor:
-    """H (K, K), H(p, q) = exp(-0.2 (p - q)^2) (Cao et al. 2017)."""
+    """Return H (K, K), H(p, q) = exp(-0.2 (p - q)^2) (Cao et al. 2017)."""
     index = torch.arange(bins, dtype=torch.float32)
     return torch.exp(-INFORMATION_GAIN * (index[:, None] - index[None]).square())
 
 
 def information_gain_loss(log_probabilities: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-    """Mean of -sum_p H(l, p) log q_p (Cao et al. 2017, eq. 2).
+    """Return mean of -sum_p H(l, p) log q_p (Cao et al. 2017, eq. 2).
 
     Args:
         log_probabilities: (N, K, h, w) log q.
@@ -164,7 +164,7 @@ def information_gain_loss(log_probabilities: Tensor, labels: Tensor, valid: Tens
 
 
 def ordinal_loss(logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
-    """Mean of -(sum_{k<l} log P_k + sum_{k>=l} log(1 - P_k)) (Fu et al. 2018, eq. 2).
+    """Return mean of -(sum_{k<l} log P_k + sum_{k>=l} log(1 - P_k)) (Fu et al. 2018, eq. 2).
 
     Args:
         logits: (N, K, h, w); sigmoid gives P_k.
@@ -178,7 +178,7 @@ def ordinal_loss(logits: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
 
 
 def chamfer_loss(centres: Tensor, points: Tensor, known: Tensor) -> Tensor:
-    """Mean squared distance from points to the nearest centre, and from centres to the nearest.
+    """Return the mean squared distance from points to the nearest centre, and back.
 
     Chamfer (Bhat et al. 2021, eq. 5), each direction as a mean, as in the authors' code; sets
     without a known point count 0.

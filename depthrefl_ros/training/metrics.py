@@ -94,7 +94,7 @@ def depth_metrics(
 
 
 def mean_metrics(images: list[dict[str, float | int]]) -> dict[str, float]:
-    """Means of per-image figures; images without a comparable pixel are left out.
+    """Return means of per-image figures; images without a comparable pixel are left out.
 
     Args:
         images: what ``depth_metrics`` returned, one an image, and any other figures.

@@ -54,7 +54,7 @@ class StageNetwork(nn.Module):
         self.stage = stage
 
     def forward(self, seen: Tensor | BackboneFeatures) -> DepthOutput | Tensor:
-        """(N, 3, H, W) RGB in 0..255 to relative depth (stage 1) or everything (stage 2).
+        """Compute relative depth (stage 1) or everything (stage 2) of (N, 3, H, W) RGB in 0..255.
 
         In stage 2 also what a backbone that stays as it is has made of the images before.
         """

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def choose(stage: Stage, room, rng: np.random.Generator) -> list[View]:
-    """Draws views of a robot that has space ahead, 0.2 to 1.6 m high and nearly level."""
+    """Draw views of a robot that has space ahead, 0.2 to 1.6 m high and nearly level."""
     views: list[View] = []
     while len(views) < VIEWS:
         position = rng.uniform((0.25, 0.25, 0.2), (room.length - 0.25, room.width - 0.25, 1.6))

@@ -76,7 +76,7 @@ class Flavour:
 
 
 def flavours() -> list[Flavour]:
-    """Both runtimes in the order in which ``auto`` prefers them, installed or not."""
+    """Return both runtimes in the order in which ``auto`` prefers them, installed or not."""
     return [find_flavour(name) for name in FLAVOURS]
 
 
@@ -186,7 +186,7 @@ def create(name: str, kind: str) -> Any:
 
 
 def is_rtx(runtime: ModuleType) -> bool:
-    """RTX builds without a GPU and times no kernels; it compiles them at the first run, on the GPU.
+    """Tell whether it is RTX's: that builds without a GPU and compiles kernels at the first run.
 
     It also captures and replays CUDA graphs by itself; for TensorRT the engine does.
     """
@@ -194,7 +194,7 @@ def is_rtx(runtime: ModuleType) -> bool:
 
 
 def set_targets(runtime: ModuleType, config: Any, targets: tuple[str, ...]) -> None:
-    """Chooses the compute capabilities to build for, ``sm86``...; only TensorRT-RTX can.
+    """Choose the compute capabilities to build for, ``sm86``...; only TensorRT-RTX can.
 
     Without targets TensorRT builds for the GPU that it sees and RTX for all from 8.0 up.
 
@@ -222,7 +222,7 @@ def set_targets(runtime: ModuleType, config: Any, targets: tuple[str, ...]) -> N
 
 
 def set_timing_cache(runtime: ModuleType, config: Any, content: bytes) -> None:
-    """Lets the builder use kernel times of earlier builds, and note new ones; RTX has none."""
+    """Let the builder use kernel times of earlier builds, and note new ones; RTX has none."""
     if not is_rtx(runtime):
         times = config.create_timing_cache(content) or config.create_timing_cache(b"")
         config.set_timing_cache(times, ignore_mismatch=False)
@@ -234,7 +234,7 @@ def read_timing_cache(runtime: ModuleType, config: Any) -> bytes:
 
 
 def open_runtime_cache(runtime: ModuleType, engine: Any, content: bytes) -> Any:
-    """RTX's cache of the kernels that it compiles for this GPU; None for TensorRT.
+    """Open RTX's cache of the kernels that it compiles for this GPU; None for TensorRT.
 
     Args:
         runtime: the module.
@@ -264,7 +264,7 @@ def create_context(runtime: ModuleType, engine: Any, runtime_cache: Any) -> Any:
 
 
 def device_memory_bytes(engine: Any) -> int:
-    """Scratch memory that a context takes on the GPU; the first name ended with TensorRT 10."""
+    """Return a context's scratch memory on the GPU; the first name ended with TensorRT 10."""
     if hasattr(engine, "device_memory_size_v2"):
         return int(engine.device_memory_size_v2)
     return int(engine.device_memory_size)

@@ -190,14 +190,14 @@ def _outputs(layer: Any) -> list[Any]:
 
 
 def _count_layers(layers: list[Any]) -> dict[str, int]:
-    """Layers by the precision of what they make; exact, since networks are strongly typed."""
+    """Count layers by the precision of what they make; exact: networks are strongly typed."""
     names = {"FLOAT": "fp32", "HALF": "fp16"}
     types = (layer.get_output(0).dtype.name for layer in layers)
     return dict(Counter(names.get(name, name.lower()) for name in types).most_common())
 
 
 def _peak_activations(layers: list[Any], batch: int) -> int:
-    """Bytes of the largest set of tensors that live at once, in the network's own order."""
+    """Return the bytes of the largest set of tensors that live at once, in the network's order."""
 
     def size(tensor: Any) -> int:
         return math.prod(batch if n < 0 else n for n in tensor.shape) * tensor.dtype.itemsize
@@ -215,7 +215,7 @@ def _peak_activations(layers: list[Any], batch: int) -> int:
 
 
 def _monitor(runtime: ModuleType, progress: Progress) -> Any:
-    """TensorRT's nested phases as one share that only grows.
+    """Return TensorRT's nested phases as one share that only grows.
 
     What ``progress`` raises stops the build and is kept in ``error``: it must not pass through C++.
     """

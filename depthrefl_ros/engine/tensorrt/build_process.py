@@ -95,7 +95,7 @@ class BuildProcess:
         return self._process.pid
 
     def result(self, on_progress: Callable[[str, float], None] | None = None) -> StoredPlan:
-        """Asks for the plan and waits for it; once. The child has ended after that.
+        """Ask for the plan and waits for it; once. The child has ended after that.
 
         Args:
             on_progress: told what is being done and the share done in [0, 1].

@@ -55,7 +55,7 @@ class Gpu:
 
 
 def load_cuda() -> ModuleType:
-    """CUDA's runtime API as ``cuda-python`` has it.
+    """Load CUDA's runtime API as ``cuda-python`` has it.
 
     Before 12.9.1 its calls kept all other Python threads waiting.
 
@@ -127,7 +127,7 @@ def use_gpu(index: int) -> None:
 
 
 def driver_version() -> str:
-    """Version of NVIDIA's driver, found without CUDA; empty where it is not told."""
+    """Return version of NVIDIA's driver, found without CUDA; empty where it is not told."""
     if not _DRIVER_FILE.is_file():  # desktops and servers have it; Jetsons may not
         return ""
     version = re.search(r"\d+\.\d+[.\d]*", _DRIVER_FILE.read_text())
@@ -188,7 +188,7 @@ class CudaStream:
         self._graphs: list[Any] = []
 
     def allocate(self, size: int) -> MirroredMemory:
-        """Memory of this many bytes, freed with the stream."""
+        """Return memory of this many bytes, freed with the stream."""
         self._memories.append(MirroredMemory(self._cuda, size))
         return self._memories[-1]
 

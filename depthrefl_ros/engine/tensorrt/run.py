@@ -176,7 +176,7 @@ class TensorRTEngine(Engine):
             _log.warning("%s runs without CUDA graphs: %s", self.name, error)
 
     def profile(self, images: np.ndarray) -> dict[str, float]:
-        """Where the time of one batch goes, by waiting after each part; without a graph.
+        """Return where the time of one batch goes, by waiting after each part; without a graph.
 
         Args:
             images: (N, height, width, 3) uint8 RGB, N at most ``max_batch``.
@@ -199,7 +199,7 @@ class TensorRTEngine(Engine):
         return b"" if self._cache is None else bytes(self._cache.serialize())
 
     def close(self) -> None:
-        """Releases the plan and all memory."""
+        """Release the plan and all memory."""
         if self._engine is None:
             return
         with suppress(EngineError):  # a broken GPU must not keep us from giving the rest back

@@ -79,7 +79,7 @@ class StoreEntry:
 
 
 def default_folder() -> Path:
-    """Where plans are kept, by the XDG base directory specification.
+    """Return where plans are kept, by the XDG base directory specification.
 
     A user without a home, as in some containers, gets a folder of their own among the temporary
     files; it is checked like any other.
@@ -105,7 +105,7 @@ class PlanStore:
         self.folder = default_folder() if folder is None else folder
 
     def path(self, key: PlanKey) -> Path:
-        """Where the plan lies, or would."""
+        """Return where the plan lies, or would."""
         return self.folder / (key.digest() + _SUFFIXES[key.content])
 
     def find(self, key: PlanKey) -> bytes | None:
@@ -176,7 +176,7 @@ class PlanStore:
             return StoredPlan(data, False, tuple(notes))
 
     def entries(self) -> list[StoreEntry]:
-        """Everything in the store, the newest first.
+        """Return everything in the store, the newest first.
 
         Raises:
             PlanStoreError: the folder cannot be trusted or read.
@@ -215,11 +215,11 @@ class PlanStore:
             return None, f"the plan is built again: {error}"
 
     def _files(self, suffix: str) -> list[Path]:
-        """Our files of a kind: whatever else lies in the folder is none of our business."""
+        """Return our files of a kind; whatever else lies in the folder is not looked at."""
         return [path for path in self.folder.glob(f"*{suffix}") if _OURS.fullmatch(path.name)]
 
     def _has_folder(self) -> bool:
-        """Whether the folder is there, and may be used.
+        """Tell whether the folder is there, and may be used.
 
         Raises:
             PlanStoreError: it is there but must not be used, or cannot be looked at.
@@ -250,7 +250,7 @@ class PlanStore:
 
     @contextmanager
     def _locked(self, key: PlanKey, on_wait: Callable[[], None] | None) -> Iterator[None]:
-        """Only one process at a time builds a key.
+        """Hold the lock of a key: only one process at a time builds it.
 
         The system drops the lock of a process that dies, however it dies.
         """

@@ -195,7 +195,7 @@ def to_8_bits(values: np.ndarray, topic: str) -> np.ndarray:
 
 
 def _channels(message: Image, count: int, channel_bytes: int, topic: str) -> np.ndarray:
-    """(H, W, count) or (H, W) uint8 of interleaved channels."""
+    """Return (H, W, count) or (H, W) uint8 of interleaved channels."""
     height, width, step = message.height, message.width, message.step
     pixel_bytes = count * channel_bytes
     check_layout(message, pixel_bytes, topic)
@@ -209,7 +209,7 @@ def _channels(message: Image, count: int, channel_bytes: int, topic: str) -> np.
 
 
 def _planes(message: Image, rows: int, steps: int, topic: str) -> tuple[np.ndarray, np.ndarray]:
-    """(H, W) uint8 of brightness and (rows, steps * W) uint8 of colour behind it."""
+    """Return (H, W) uint8 of brightness and (rows, steps * W) uint8 of colour behind it."""
     height, width, step = message.height, message.width, message.step
     check_layout(message, 1, topic, height + rows * steps)
     bright = np.ndarray((height, width), np.uint8, message.data, 0, (step, 1))
@@ -219,7 +219,7 @@ def _planes(message: Image, rows: int, steps: int, topic: str) -> tuple[np.ndarr
 
 
 def _bgr_of_nv24(bright: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 BGR of (H, W) brightness and (H, W, 2) colour.
+    """Return (H, W, 3) uint8 BGR of (H, W) brightness and (H, W, 2) colour.
 
     OpenCV has no conversion for it: every pixel becomes a pair of one that it has.
     """
@@ -267,7 +267,7 @@ def check_layout(message: Image, pixel_bytes: int, topic: str, rows: int = 0) ->
 
 @functools.cache
 def _bridge() -> tuple[object | None, str]:
-    """cv_bridge's converter, imported when it is first needed; or None, and why there is none."""
+    """Return cv_bridge's converter, imported when first needed; or None, and why there is none."""
     try:
         from cv_bridge import CvBridge
 
@@ -277,7 +277,7 @@ def _bridge() -> tuple[object | None, str]:
 
 
 def _bridged(message: Image, topic: str) -> np.ndarray:
-    """(H, W, 3) uint8 BGR by cv_bridge."""
+    """Return (H, W, 3) uint8 BGR by cv_bridge."""
     name = message.encoding
     known = f"known without it are {', '.join(KNOWN_ENCODINGS)}"
     bridge, why_not = _bridge()

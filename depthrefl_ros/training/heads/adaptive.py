@@ -35,7 +35,7 @@ LAYERS = 2
 
 
 def centres_of_widths(widths: Tensor, near: float) -> Tensor:
-    """Centres c_k = near + (1 - near)(sum_{j<k} w_j + w_k / 2) of widths that sum to 1 over dim 1.
+    """Return centres c_k = near + (1 - near)(sum_{j<k} w_j + w_k / 2); widths sum to 1 over dim 1.
 
     Bhat et al. 2021, eq. 3; the same in Bhat et al. 2022.
     """
@@ -43,7 +43,7 @@ def centres_of_widths(widths: Tensor, near: float) -> Tensor:
 
 
 def _start_alive(layer: nn.Linear | nn.Conv2d) -> None:
-    """Lets the ReLU behind a layer start positive: about equal widths, and none dead for ever."""
+    """Let the ReLU behind a layer start positive: about equal widths, and none dead for ever."""
     nn.init.constant_(layer.bias, 1.0)
 
 

@@ -86,7 +86,7 @@ class OrdinalOutput(NamedTuple):
 
 
 def spacing_increasing_thresholds(nearest: float, farthest: float, count: int) -> Tensor:
-    """Thresholds t_i = exp(log a + log(b / a) i / K), i = 0 .. K (Fu et al. 2018, eq. 1).
+    """Return thresholds t_i = exp(log a + log(b / a) i / K), i = 0 .. K (Fu et al. 2018, eq. 1).
 
     Args:
         nearest: a, positive.

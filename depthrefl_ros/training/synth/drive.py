@@ -133,7 +133,7 @@ def drive_views(count: int) -> list[View]:
 
 
 def choose_drive(stage: Stage, room: Room, rng: np.random.Generator, count: int) -> list[View]:
-    """Chooses `count` views along a straight drive on the longest of LANE_TRIES random lanes.
+    """Choose `count` views along a straight drive on the longest of LANE_TRIES random lanes.
 
     Camera height (0.3 to 0.6 m), mean pitch, field of view and lane are random; pitch and roll
     rock as in `drive_views`. Frames are 1 / RATE_HZ apart at SPEED_M_PER_S, or closer together

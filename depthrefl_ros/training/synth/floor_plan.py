@@ -38,7 +38,7 @@ class FloorPlan:
     taken: list[tuple[float, float, float, float]] = field(default_factory=list)
 
     def is_free(self, x0: float, y0: float, x1: float, y1: float) -> bool:
-        """Says whether the rectangle lies in the room and overlaps nothing."""
+        """Tell whether the rectangle lies in the room and overlaps nothing."""
         if x0 < 0 or y0 < 0 or x1 > self.room.length or y1 > self.room.width:
             return False
         return not any(

@@ -38,7 +38,7 @@ SURFACE_CHANCE = 0.2  # that a floor, wall, cloth or piece of furniture is cover
 
 
 def _sometimes_printed(make):
-    """Covers what a method of `Materials` makes with a photograph, by `SURFACE_CHANCE`."""
+    """Cover what a method of `Materials` makes with a photograph, by `SURFACE_CHANCE`."""
 
     @functools.wraps(make)
     def made(self):

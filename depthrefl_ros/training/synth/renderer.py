@@ -159,7 +159,7 @@ def silence() -> Iterator[None]:
 
 
 def photograph(radiance: np.ndarray, key: float) -> np.ndarray:
-    """Develops linear radiance (H, W, 3) float32 into an sRGB picture (H, W, 3) uint8.
+    """Develop linear radiance (H, W, 3) float32 into an sRGB picture (H, W, 3) uint8.
 
     Exposure brings the geometric mean of luminance to `key` (Reinhard et al. 2002, eq. 1 and 2).
     Highlights roll off by x (a x + b) / (x (c x + d) + e), Narkowicz's 2015 fit of the ACES curve.

@@ -217,7 +217,7 @@ def furnish(stage: Stage, materials: Materials, plan: FloorPlan, what: Kind) -> 
 
 
 def furnish_with_model(stage: Stage, rng, plan: FloorPlan, style: str) -> None:
-    """Places a random model that suits the room's style, rarely another's, rarely a person."""
+    """Place a random model that suits the room's style, rarely another's, rarely a person."""
     use = {"corridor": "living", "hall": "living", "store": "living"}.get(style, style)
     if rng.random() < 0.2:
         use = str(rng.choice(["living", "bedroom", "office", "kitchen"]))

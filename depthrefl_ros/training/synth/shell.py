@@ -146,7 +146,7 @@ def wall(
 
 
 def choose_openings(rng: np.random.Generator, length: float, height: float) -> list[Opening]:
-    """Chooses doors (from the floor) and windows for a wall, left to right, 0.3 m apart."""
+    """Choose doors (from the floor) and windows for a wall, left to right, 0.3 m apart."""
     openings: list[Opening] = []
     x = rng.uniform(0.3, 1.2)
     while x < length - 1.2:
@@ -162,7 +162,7 @@ def choose_openings(rng: np.random.Generator, length: float, height: float) -> l
 
 
 def window_front(rng: np.random.Generator, length: float, height: float) -> list[Opening]:
-    """Chooses tall windows side by side, as halls and schools have them."""
+    """Choose tall windows side by side, as halls and schools have them."""
     low, high = rng.choice([0.02, rng.uniform(0.3, 1.0)]), height - rng.uniform(0.15, 0.6)
     wide, gap = rng.uniform(0.9, 2.4), rng.uniform(0.05, 0.5)
     count = max(1, int((length - 0.4) / (wide + gap)))
@@ -270,7 +270,7 @@ def curtain(stage: Stage, x: float, width: float, height: float, cloth: bpy.type
 def decorate(
     stage: Stage, materials: Materials, length: float, height: float, openings: list[Opening]
 ) -> None:
-    """Hangs pictures, clocks, boards, switches and radiators where the wall is free."""
+    """Hang pictures, clocks, boards, switches and radiators where the wall is free."""
     rng = materials.rng
     for _ in range(rng.integers(0, 5)):
         wide, tall = rng.uniform(0.2, 1.0), rng.uniform(0.2, 0.8)
@@ -297,7 +297,7 @@ def radiator(stage: Stage, materials: Materials, x: float, width: float) -> None
 
 
 def ceiling_lights(stage: Stage, materials: Materials, room: Room) -> None:
-    """Lights the room from the ceiling: panels in a grid, spots, or a lamp hanging in the middle.
+    """Light the room from the ceiling: panels in a grid, spots, or a lamp hanging in the middle.
 
     About a fifth of the rooms have these lights off, or nearly, and live on their windows; the
     world's ambient light never reaches a closed room, so one weak wide light stands in for it.

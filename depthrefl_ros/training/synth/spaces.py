@@ -37,7 +37,7 @@ from .things import basket, screen, tabletop_things
 
 @contextmanager
 def wall_frame(stage: Stage, room: Room, index: int) -> Iterator[float]:
-    """Places what is built at wall `index` and yields its length (m); the room lies at y < 0."""
+    """Place what is built at wall `index` and yields its length (m); the room lies at y < 0."""
     x, y, yaw, length = room.walls()[index]
     with stage.at(x, y, 0.0, yaw):
         yield length

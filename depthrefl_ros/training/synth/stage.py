@@ -54,7 +54,7 @@ class Stage:
 
     @contextmanager
     def at(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> Iterator[None]:
-        """Places what is built inside the block at (x, y, z) metres, turned by yaw radians."""
+        """Place what is built inside the block at (x, y, z) metres, turned by yaw radians."""
         outer = self._frame
         self._frame = outer @ Matrix.Translation((x, y, z)) @ Matrix.Rotation(yaw, 4, "Z")
         try:
@@ -177,7 +177,7 @@ class Stage:
         return math.inf if way is None else way
 
     def cast(self, origin: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Casts rays from one point along (N, 3) unit directions.
+        """Cast rays from one point along (N, 3) unit directions.
 
         Returns:
             (N,) ways to the first surface in metres, inf where there is none, and (N,) bool: the

@@ -128,7 +128,7 @@ class Region:
     floor_m: float = 0.0
 
     def contains(self, position: np.ndarray, margin: float = 0.06) -> bool:
-        """Says whether a camera at `position` (3,) is inside, `margin` from the walls."""
+        """Tell whether a camera at `position` (3,) is inside, `margin` from the walls."""
         x0, y0, x1, y1 = self.bounds
         x, y, z = position
         inside = x0 + margin < x < x1 - margin and y0 + margin < y < y1 - margin
@@ -148,7 +148,7 @@ def choose_views(
     things: np.ndarray | None = None,
     large_far_share: float = LARGE_FAR_SHARE,
 ) -> list[View]:
-    """Chooses `count` views of what surrounds the regions.
+    """Choose `count` views of what surrounds the regions.
 
     `things` are points (N, 3) in metres that are worth looking at; without them most near views
     would be of walls.
@@ -208,7 +208,7 @@ def _find(cast, regions, rng, target: float, name: str, cells: list[np.ndarray])
 
 
 def propose(cast, region: Region, rng, target: float, name: str, cells=()) -> View | None:
-    """Draws a view of a mount that looks at something about `target` metres away.
+    """Draw a view of a mount that looks at something about `target` metres away.
 
     AIMED of the views look at a thing of `cells`. Of the others most are moved so that what
     happens to be in their middle is at that distance. Returns None where that leads out of the
@@ -294,7 +294,7 @@ def median_depth(cast, view: View, rng) -> float | None:
 
 
 def is_flat(depth: np.ndarray) -> bool:
-    """Says whether a grid's depths, (rows * columns,) metres, are those of one plane.
+    """Tell whether a grid's depths, (rows * columns,) metres, are those of one plane.
 
     In an image of a plane inverse depth is linear in the pixels' coordinates.
     """

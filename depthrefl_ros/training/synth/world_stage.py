@@ -94,7 +94,7 @@ def find_region(stage: Stage, visuals: list[Visual], rng: np.random.Generator) -
 
 
 def _light(stage: Stage, materials: Materials, region: Region) -> None:
-    """Hangs lights under the ceiling in a grid."""
+    """Hang lights under the ceiling in a grid."""
     rng, (x0, y0, x1, y1) = materials.rng, region.bounds
     area = (x1 - x0) * (y1 - y0)
     apart = max(LAMP_M, math.sqrt(area / 20))
