@@ -18,15 +18,21 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import yaml
+from dataset_folders import write_plain_folder
 from exact_bundle import FINE, encoded, exact_bundle
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.tools import convert, evaluate, export_bundle
 from depthrefl_ros.tools import train as tool
 from depthrefl_ros.tools.recorded_samples import open_samples
 from depthrefl_ros.training.datasets import parse_data_option
@@ -87,19 +93,25 @@ def test_photographs_and_a_teacher_are_enough_for_both_stages(tmp_path, capsys):
 
 
 def test_a_shipped_model_labels_a_recording_beside_data_with_truth(tmp_path, capsys):
-    from dataset_folders import write_plain_folder
-
     rooms = write_plain_folder(tmp_path / "rooms")
     photos = write_photos(tmp_path / "photos", 2)
     more = ["--data", rooms, "--teacher", "indoor_nano", "--unlabelled", f"{photos},hfov=60"]
     assert train(tmp_path / "run", *more, stage="stage1") == 0
     said = capsys.readouterr().out
     assert "rooms: 3 images, 1 a step" in said and "photos: 2 images, 1 a step" in said
+    more = [
+        "--data",
+        rooms,
+        "--teacher",
+        "indoor_nano",
+        "--unlabelled",
+        f"{photos},hfov=60,weight=3",
+    ]
+    assert train(tmp_path / "run", *more, stage="stage1") == 0
+    assert "photos: 2 images, 1.5 a step" in capsys.readouterr().out
 
 
 def test_a_bundle_teaches_by_its_weights_where_nothing_is_unlabelled(tmp_path, capsys):
-    from dataset_folders import write_plain_folder
-
     rooms = write_plain_folder(tmp_path / "rooms")
     assert train(tmp_path / "run", "--data", rooms, "--teacher", "indoor_nano") == 0
     assert "taught by" in capsys.readouterr().out
@@ -124,6 +136,8 @@ def test_what_is_missing_or_cannot_teach_is_told(tmp_path, capsys):
     teacher = ["--teacher", exact_bundle(tmp_path / "exact", CAMERA)]
     said = error_of(capsys, run, "--unlabelled", f"{photos},hfov=wide", *teacher)
     assert "hfov=wide: hfov: " in said
+    said = error_of(capsys, run, "--unlabelled", f"{photos},weight=0,hfov=60", *teacher)
+    assert "weight=0,hfov=60: weight: " in said
     assert "absent" in error_of(capsys, run, "--unlabelled", tmp_path / "absent", *teacher)
 
 
@@ -135,6 +149,8 @@ def test_labels_of_one_teacher_are_not_taken_for_anothers(tmp_path, capsys):
     assert train(run, *some, "--teacher", first, stage="stage1") == 0
     said = error_of(capsys, run, *some, "--teacher", "indoor_nano")
     assert "labelled_by: exact; indoor_nano was asked for" in said
+    said = error_of(capsys, run, "--unlabelled", f"{photos},hfov=70", "--teacher", first)
+    assert "hfov=60; " in said and "hfov=70 was asked for" in said
 
 
 def test_images_in_which_the_teacher_believes_nothing_are_left_out(tmp_path, capsys):
@@ -144,3 +160,50 @@ def test_images_in_which_the_teacher_believes_nothing_are_left_out(tmp_path, cap
         capsys, tmp_path / "run", "--unlabelled", f"{photos},hfov=60", "--teacher", teacher
     )
     assert "believes no depth in any of 2 images" in said
+
+
+PAGE = Path(tool.__file__).parents[1] / "training" / "README.md"
+TOOLS = {
+    "convert": convert.main, "train": tool.main, "export_bundle": export_bundle.main,
+    "evaluate": evaluate.main,
+}  # fmt: skip
+# What is added to a documented command so that it ends within seconds.
+FEW = {
+    "convert": ["--size", "98x70", "--no-comparison"],
+    "stage1": [*SMALL, "--encoder", "lite0"],
+    "stage2": [*SMALL, "--encoder", "lite0"],
+}
+
+
+def commands_of(heading):
+    """Return the commands of the first block below a heading of the page, word by word."""
+    text = PAGE.read_text(encoding="utf-8").partition(f"\n### {heading}\n")[2]
+    block = text.split("```")[1].replace("\\\n", " ")
+    return [shlex.split(line) for line in block.splitlines() if line.strip()]
+
+
+def test_the_documented_afternoon_runs_to_its_end(tmp_path, monkeypatch, capsys):
+    """Every command as it stands, with a small DA3METRIC of random weights for the teacher."""
+    original = pytest.importorskip("test_original_files")
+    monkeypatch.chdir(tmp_path)
+    network = original.depth_anything(original.V2)
+    file, _ = original.da3metric_file(network, tmp_path / "made")
+    file.rename("da3metric-large.safetensors")
+    write_photos(tmp_path / "photos")
+    rooms = write_plain_folder(tmp_path / "my_folder", count=3)
+    for name, picture in zip("abc", sorted((rooms / "rgb").iterdir()), strict=True):
+        shutil.copy(picture, f"{name}.jpg")
+
+    commands = commands_of("An afternoon with a large teacher")
+    assert len(commands) == 6
+    for program, name, *words in commands:
+        assert program == "depthrefl"
+        stage = words[0] if name == "train" else name
+        assert TOOLS[name]([*words, *FEW.get(stage, [])]) == 0, capsys.readouterr().err
+    said = capsys.readouterr()
+    assert re.search(r"photos: [1-4] images labelled by teacher", said.err)  # what it believes in
+    teacher, student = (Bundle.load(f"models/{name}") for name in ("teacher", "student"))
+    assert (teacher.kind, teacher.focal_px) == ("canonical", 300.0)
+    assert student.outputs == ("depth", "sigma", "relative") and student.has_sigma
+    recipe = yaml.safe_load(Path("runs/student/labelled/photos/recipe.yaml").read_text())
+    assert recipe["network"] == teacher.network_digest("model.onnx")

@@ -22,6 +22,7 @@ The teacher may be any bundle that knows metres; an engine runs it. What its gat
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +74,11 @@ def add_labels(arguments: argparse.Namespace, run: Path) -> None:
     run.mkdir(parents=True, exist_ok=True)
     with FileLock(run / f".{LABELLED}.lock"):  # of several processes that train together
         for text in arguments.unlabelled:
-            arguments.data.append(str(_labelled(text, str(bundles[0]), run / LABELLED)))
+            path, hfov_deg, weight = _parse_option(text)
+            source = open_source(path, Intrinsics(None, hfov_deg))
+            told = path if hfov_deg is None else f"{path},hfov={hfov_deg:g}"
+            folder = _labelled(source, told, str(bundles[0]), run / LABELLED)
+            arguments.data.append(f"{folder},weight={weight:g}")
 
 
 def _is_model(path: Path) -> bool:
@@ -91,9 +96,8 @@ def _weights_of(model: Path) -> Path:
     return bundle.path("model.safetensors")
 
 
-def _labelled(text: str, model: str, folder: Path) -> Path:
+def _labelled(source: FrameSource, text: str, model: str, folder: Path) -> Path:
     """Label one source into a plain folder of its name; what is there already is not done again."""
-    source = _opened(text)
     teacher = Bundle.load(model)
     if teacher.kind == "inverse_relative":
         raise ToolError(
@@ -136,10 +140,14 @@ def _labelled(text: str, model: str, folder: Path) -> Path:
     return target.root
 
 
-def _opened(text: str) -> FrameSource:
-    path, found, degrees = text.partition(",hfov=")
-    try:
-        hfov_deg = positive_float(degrees) if found else None
-    except (argparse.ArgumentTypeError, ValueError) as error:
-        raise ToolError(f"--unlabelled {text}: hfov: {error}") from error
-    return open_source(path, Intrinsics(None, hfov_deg))
+def _parse_option(text: str) -> tuple[str, float | None, float]:
+    """Return path, horizontal field of view in degrees, and weight of an ``--unlabelled``."""
+    path, *options = re.split(r",(?=(?:hfov|weight)=)", text)
+    values: dict[str, float | None] = {"hfov": None, "weight": 1.0}
+    for option in options:
+        name, _, value = option.partition("=")
+        try:
+            values[name] = positive_float(value)
+        except (argparse.ArgumentTypeError, ValueError) as error:
+            raise ToolError(f"--unlabelled {text}: {name}: {error}") from error
+    return path, values["hfov"], values["weight"]

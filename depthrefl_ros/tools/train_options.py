@@ -55,7 +55,8 @@ def add_data_options(parser: argparse.ArgumentParser, validation: str) -> None:
     group = parser.add_argument_group("data")
     add = group.add_argument
     add("--data", action="append", default=[], metavar="DATA", help=DATA_HELP)
-    add("--unlabelled", action="append", default=[], metavar="SOURCE[,hfov=DEGREES]",
+    add("--unlabelled", action="append", default=[],
+        metavar="SOURCE[,hfov=DEGREES][,weight=W]",
         help="images, a video or a recording without depth, which --teacher BUNDLE says; labelled "
         "once, into RUN/labelled; may be repeated")  # fmt: skip
     add("--val-data", action="append", default=[], metavar="DATA", help=validation)
