@@ -98,6 +98,7 @@ def report(
     rate=11.2,
     model="indoor_tiny",
     nav2=True,
+    size=None,
 ):
     source = {
         "source": "/drives/kitchen.mp4",
@@ -111,7 +112,7 @@ def report(
     record = {"frames": out, "rate_hz": rate, "latency_ms_p50": 70.4, "latency_ms_p99": 115.2}
     marks = {"marks_per_frame": 312.4 if nav2 else None, "marks_wrong": 0.406 if nav2 else None}
     evaluation = Evaluation(frames or {}, "" if frames else "the source has no true depth")
-    circumstances = Circumstances(assumed, still, 2, busy, None)
+    circumstances = Circumstances(assumed, still, 2, busy, None, size)
     record["diagnostics"] = diagnostics
     return make_report(source, record, evaluation, marks, circumstances)
 
@@ -125,6 +126,8 @@ def report(
             "--output-size network or --model indoor_nano",
         ),
         ({"model": "indoor_nano"}, "97 % busy: take --output-size network\n"),
+        ({"size": "network"}, "97 % busy: take --model indoor_nano\n"),
+        ({"size": "network", "model": "indoor_nano"}, "97 % busy: take a lower --rate\n"),
         ({"busy": 0.4}, "no, 11.2 Hz; this machine's 2 cores are 40 % busy\n"),
         ({"busy": None}, "kept up with 30.0 Hz: no, 11.2 Hz\n"),
         ({"out": 29}, "kept up with 30.0 Hz: yes\n"),

@@ -212,6 +212,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
             cores=len(os.sched_getaffinity(0)),
             busy=busy,
             mount=_mount(args),
+            output_size=args.output_size,
         )
         published = json.loads((logs / "source.json").read_text())
         recorded = json.loads((logs / "record.json").read_text())

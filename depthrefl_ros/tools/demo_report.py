@@ -83,6 +83,7 @@ class Circumstances:
         cores: that the demo might use.
         busy: share of all cores' time that was used meanwhile, 0 to 1; None where unknown.
         mount: of the camera over the floor; None where unknown.
+        output_size: that the node was told; None for its own.
     """
 
     assumed_hfov_deg: float | None
@@ -90,6 +91,7 @@ class Circumstances:
     cores: int
     busy: float | None
     mount: Pose | None
+    output_size: str | None = None
 
 
 def evaluate(
@@ -195,6 +197,7 @@ def make_report(
         "kept_up": None if circumstances.is_still else frames_out >= KEPT_UP * frames_in,
         "cores": circumstances.cores,
         "cores_busy": circumstances.busy,
+        "output_size": circumstances.output_size,
         "latency_ms_p50": record["latency_ms_p50"],
         "latency_ms_p99": record["latency_ms_p99"],
         "abs_rel": means.get("abs_rel"),
@@ -254,10 +257,10 @@ def speed_in_words(report: dict[str, Any]) -> str:
     cores = f"this machine's {report['cores']} cores are {busy:.0%} busy".replace("%", " %")
     if busy < BUSY:
         return f"{text}; {cores}"
-    advice = ["--output-size network"]
+    advice = [] if report["output_size"] == "network" else ["--output-size network"]
     if report["model"] != "indoor_nano":
         advice.append("--model indoor_nano")
-    return f"{text}; {cores}: take {' or '.join(advice)}"
+    return f"{text}; {cores}: take {' or '.join(advice) or 'a lower --rate'}"
 
 
 def accuracy_in_words(report: dict[str, Any]) -> str:
