@@ -140,7 +140,7 @@ setup(
     entry_points={
         "console_scripts": [
             f"depthrefl_node = {NAME}.ros.executable:main",
-            f"depthrefl = {NAME}.tools.commands:main",
+            f"depthrefl = {NAME}.__main__:main",
         ]
     },
     zip_safe=False,

@@ -13,11 +13,23 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""``python -m depthrefl_ros COMMAND``: the command line without its executable."""
+"""``depthrefl COMMAND``, as an executable and by ``python -m depthrefl_ros``."""
 
 import sys
 
-from depthrefl_ros.tools.commands import main
+INTERRUPTED = 130  # exit code of a shell's command that SIGINT ended
+
+
+def main() -> int:
+    """Run the command line; Ctrl-C ends it with one line, also while modules are imported."""
+    try:
+        from depthrefl_ros.tools.commands import main as run
+
+        return run()
+    except KeyboardInterrupt:
+        print(" ".join(["depthrefl", *sys.argv[1:2]]) + ": interrupted", file=sys.stderr)
+        return INTERRUPTED
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,6 +16,7 @@
 """The command line: every command is found, explains itself and says what it lacks."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -148,3 +149,16 @@ def test_a_fault_of_our_own_is_no_missing_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "depthrefl_ros.tools.evaluate", None)
     with pytest.raises(ImportError, match="depthrefl_ros.tools.evaluate"):
         main(["evaluate"])
+
+
+@pytest.mark.parametrize("module", ["tqdm", "rosbags"])  # of every command, of this one
+def test_ctrl_c_while_modules_are_imported_is_one_line(tmp_path, module):
+    (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "depthrefl_ros", "annotate", "a.mcap", "b.mcap"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 130
+    assert done.stderr == "depthrefl annotate: interrupted\n" and done.stdout == ""

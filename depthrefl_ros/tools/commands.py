@@ -47,7 +47,6 @@ COMMANDS = {
     "truth_clouds": "publish obstacle clouds from a recording's true depth",
 }
 NODE = "depthrefl_node"
-INTERRUPTED = 130  # exit code of a shell's command that SIGINT ended
 
 
 def usage() -> str:
@@ -88,9 +87,6 @@ def main(argv: list[str] | None = None) -> int:
             print(f"usage: depthrefl {command} [ARGUMENTS]\n\n{COMMANDS[command]}")
         print(f"depthrefl {command}: error: {missing}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        print(f"depthrefl {command}: interrupted", file=sys.stderr)
-        return INTERRUPTED
 
 
 def refuse(name: str) -> int:
