@@ -24,6 +24,7 @@ import onnxruntime
 import pytest
 import torch
 import transformers
+from network_camera import running_node
 from test_adapters import SIZES, authors_depth
 from tiny_networks import NETWORKS, make_network, save_network
 
@@ -35,33 +36,26 @@ from depthrefl_ros.engine.tensorrt.api import find_flavour
 from depthrefl_ros.engine.tensorrt.build import build_plan
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
-# Each class once; exporting takes seconds, and test_adapters.py has the rest.
-CONVERTED = [
-    "depth-anything-v2-small", "depthpro-hf", "glpn-nyu", "zoedepth-kitti", "dpt-large",
-    "tipsv2-b14-dpt",
-]  # fmt: skip
-BY_KIND = {
-    "inverse_relative": "depth-anything-v2-small",
-    "canonical": "depthpro-hf",
-    "metric": "glpn-nyu",
-}
+# Each family, and of ZoeDepth each kind of bins and of heads; NK becomes two bundles.
+CONVERTED = [(name, "") for name in NETWORKS if not name.startswith("zoedepth-nyu")]
+CONVERTED += [("zoedepth-nyu-kitti", "nyu"), ("zoedepth-nyu-kitti", "kitti")]
 
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
-    """Name -> the folder of the checkpoint, and what it was converted to; each made once."""
+    """Name and domain -> the checkpoint's folder, and what became of it; each made once."""
     made = {}
 
-    def get(name):
+    def get(name, domain=""):
         if name not in made:
             folder = tmp_path_factory.mktemp("converted")
             source = save_network(make_network(name), folder / name, name)
-            step = 14 if NETWORKS[name][0] in ("DepthAnything", "Tipsv2Dpt") else 32
             (source / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
-            size = SIZES[step][0]
-            (done,) = convert_folder(source, folder / "out", f"owner/{name}", size)
-            made[name] = (source, done)
-        return made[name]
+            step = 14 if name.startswith(("depth-anything", "dpt-dinov2", "tips")) else 32
+            done = convert_folder(source, folder / "out", f"owner/{name}", SIZES[step][0])
+            made[name] = (source, {one.bundle.name.partition("_")[2]: one for one in done})
+        source, done = made[name]
+        return source, done[domain]
 
     return get
 
@@ -85,16 +79,16 @@ def public_planes(name, domain, source, images):
     return 1.0 / np.clip(planes, 1e-4, 1e4) if name == "depthpro-hf" else planes
 
 
-@pytest.mark.parametrize("name", CONVERTED)
-def test_a_bundle_gives_what_the_public_class_gives(converted, name):
-    source, done = converted(name)
+@pytest.mark.parametrize("name, domain", CONVERTED)
+def test_a_bundle_gives_what_the_public_class_gives(converted, name, domain):
+    source, done = converted(name, domain)
     bundle = done.bundle
     weights = (source / "model.safetensors").read_bytes()
     assert bundle.sources == {"model.safetensors": hashlib.sha256(weights).hexdigest()}
     assert (bundle.source, bundle.licence) == (f"owner/{name}", "apache-2.0")
     assert bundle.commercial == "yes"
     images = bundle.golden().images[:3]
-    truth = public_planes(name, "", source, images)
+    truth = public_planes(name, domain, source, images)
     plane = "relative" if bundle.kind == "inverse_relative" else "depth"
     session = onnxruntime.InferenceSession(
         bundle.path("model.onnx"), providers=["CPUExecutionProvider"]
@@ -108,17 +102,33 @@ def test_a_bundle_gives_what_the_public_class_gives(converted, name):
     engine.close()
 
 
-@pytest.mark.parametrize("kind", BY_KIND)
-def test_tensorrt_for_rtx_builds_both_precisions(converted, kind):
+@pytest.mark.parametrize("name, domain", CONVERTED)
+def test_tensorrt_for_rtx_builds_what_the_bundle_has(converted, name, domain):
     rtx = find_flavour("tensorrt_rtx")
     if not rtx.can_build:
         pytest.skip(rtx.reason)
-    _, done = converted(BY_KIND[kind])
-    assert done.bundle.kind == kind
-    for precision, name in (("fp32", "model.onnx"), ("fp16", "model_fp16.onnx")):
-        built = build_plan("tensorrt_rtx", done.bundle.path(name), precision=precision)
+    bundle = converted(name, domain)[1].bundle
+    files = {"model.onnx": "fp32", "model_fp16.onnx": "fp16"}
+    for file, precision in files.items():
+        if file not in bundle.files:
+            continue
+        built = build_plan("tensorrt_rtx", bundle.path(file), precision=precision)
         most = max(built.layers, key=built.layers.get)
         assert most == precision and built.plan
+
+
+@pytest.fixture(scope="module")
+def running(ros, tmp_path_factory):
+    with running_node(tmp_path_factory.mktemp("node")) as node:
+        yield node
+
+
+@pytest.mark.parametrize("name, domain", CONVERTED)
+def test_the_node_marks_what_the_public_class_sees(converted, running, name, domain):
+    source, done = converted(name, domain)
+    running.check(
+        done.bundle, lambda images: public_planes(name, domain, source, images), "apache-2.0"
+    )
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,9 @@ import re
 
 import pytest
 import torch
+from authors_files import SIZE, V2, depth_anything, hub_tensors
 from safetensors.torch import load_file
-from test_original_files import SIZE, V2, depth_anything, hub_tensors, loaded
+from test_original_files import loaded
 from tiny_networks import make_network, save_network, smooth_image
 
 from depthrefl_ros.conversion.key_maps import depth_anything_pairs, to_transformers, zoedepth_pairs

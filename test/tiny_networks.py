@@ -145,6 +145,8 @@ def draw_weights(model, seed=0):
                 if "Transpose" in type(_owner(model, key)).__name__:
                     fan_in = value.shape[0]
                 value.copy_(torch.randn_like(value) * math.sqrt(1.5 / fan_in))
+                if owner in _SMOOTH and _SMOOTH[owner] in key and value.shape[-1] == 3:
+                    value.copy_(value.mean((2, 3), keepdim=True).expand_as(value) * 3.0)
             elif "bias_table" in key or "position" in key or "token" in key:
                 value.copy_(0.5 * torch.randn_like(value))
             elif "lambda" in key:
@@ -165,6 +167,8 @@ def draw_weights(model, seed=0):
 
 # Before the sigmoid of Depth Anything's metric class: rooms are nearer than half of its reach.
 _METRIC_MEAN = -1.5
+# Class -> its last convolutions, which average their neighbourhood: depth is smooth in pictures.
+_SMOOTH = {"DepthAnything": "head.conv", "DPT": "head.head"}
 # Class -> its last convolution, and the mean and deviation that its output shall have.
 _LAST = {
     "DepthAnything": ("head.conv3", 2.0, 0.6),

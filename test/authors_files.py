@@ -1,0 +1,183 @@
+# Copyright 2026 depthrefl_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Checkpoints as their authors publish them, small and with drawn weights, and their bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from test_adapters import authors_depth
+from tiny_networks import draw_weights, make_network, save_network
+
+from depthrefl_ros.conversion.da3metric import keep_authors_positions
+from depthrefl_ros.conversion.hub_converter import convert_original
+from depthrefl_ros.conversion.key_maps import depth_anything_pairs, to_authors, zoedepth_pairs
+from depthrefl_ros.conversion.meaning import IMAGENET_MEAN, IMAGENET_STD
+from depthrefl_ros.engine.bundle import Bundle
+
+ZOE = "core.core.pretrained.model."
+SIZE = (70, 98)
+V2, V1 = [3, 6, 9, 12], [9, 10, 11, 12]  # layers that feed the neck
+
+
+def depth_anything(taps, **more):
+    """The public class with twelve layers of one head of 64 channels, as the authors build it."""
+    backbone = transformers.Dinov2Config(
+        hidden_size=64, num_hidden_layers=12, num_attention_heads=1, mlp_ratio=2, image_size=70,
+        patch_size=14, out_indices=taps, reshape_hidden_states=False,
+    )  # fmt: skip
+    config = transformers.DepthAnythingConfig(
+        backbone_config=backbone, reassemble_hidden_size=64, neck_hidden_sizes=[8, 12, 16, 24],
+        fusion_hidden_size=16, head_hidden_size=8, **more,
+    )  # fmt: skip
+    return draw_weights(transformers.DepthAnythingForDepthEstimation(config).eval())
+
+
+def hub_tensors(model, folder):
+    model.save_pretrained(folder)
+    return load_file(folder / "model.safetensors")
+
+
+def da3metric_file(model, tmp_path, bias=0.1):
+    """A file as the authors of DA3METRIC-LARGE publish it, and the weights of its sky's head."""
+    theirs = hub_tensors(model, tmp_path / "hub")
+    own = to_authors(theirs, depth_anything_pairs(12), "pretrained.")
+    own = {
+        ("model.backbone." if n.startswith("pretrained") else "model.")
+        + n.replace("depth_head", "head"): v
+        for n, v in own.items()
+        if "refinenet4.resConfUnit1" not in n and "mask_token" not in n
+    }
+    drawn = torch.Generator().manual_seed(3)
+    sky = {
+        "0": torch.randn(8, 8, 3, 3, generator=drawn) * 0.2,
+        "2": torch.randn(1, 8, 1, 1, generator=drawn),
+    }
+    for step, weight in sky.items():
+        own[f"model.head.scratch.sky_output_conv2.{step}.weight"] = weight
+        own[f"model.head.scratch.sky_output_conv2.{step}.bias"] = torch.full(weight.shape[:1], bias)
+    path = tmp_path / "da3metric-large.safetensors"
+    save_file({name: value.contiguous() for name, value in own.items()}, path)
+    return path, sky
+
+
+def da3_planes(model, sky, image, bias=0.1):
+    """Depth for 300 pixels and sky, (1, 1, H, W) each, by the public class's parts.
+
+    Args:
+        model: of the public class, whose last convolution gives the logarithm of depth.
+        sky: weights of the sky's two convolutions.
+        image: (1, 3, H, W) normalised.
+        bias: of the sky's convolutions.
+    """
+    seen = {}
+    hooks = [
+        model.head.conv3.register_forward_hook(lambda *args: seen.update(logarithm=args[2])),
+        model.head.conv2.register_forward_hook(lambda *args: seen.update(shared=args[1][0])),
+    ]
+    with torch.no_grad():
+        model(pixel_values=image)
+        for hook in hooks:
+            hook.remove()
+        hidden = torch.nn.functional.conv2d(
+            seen["shared"], sky["0"], torch.full((8,), bias), padding=1
+        )
+        far = torch.nn.functional.conv2d(hidden.relu(), sky["2"], torch.full((1,), bias)).relu()
+        return seen["logarithm"].exp(), far
+
+
+@dataclass
+class Made:
+    """A bundle that was made of an authors' file, and the same by the public class.
+
+    Attributes:
+        bundle: of the file.
+        planes: bytes (n, H, W, 3) to the bundle's planes by name, (n, 1, H, W) float32.
+    """
+
+    bundle: Bundle
+    planes: Callable
+
+
+def of_bytes(network, mean=IMAGENET_MEAN, std=IMAGENET_STD):
+    """``network``, from a normalised image to planes, as a function of bytes (n, H, W, 3)."""
+
+    def planes(images):
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255.0
+        mean_, std_ = (torch.tensor(one).reshape(3, 1, 1) for one in (mean, std))
+        with torch.no_grad():
+            rows = [network(one[None]) for one in (pixels - mean_) / std_]
+        return {name: torch.cat([row[name] for row in rows]).numpy() for name in rows[0]}
+
+    return planes
+
+
+def make_da3metric(folder):
+    model = depth_anything(V2)
+    path, sky = da3metric_file(model, folder, -0.3)  # little sky: rooms have none
+    keep_authors_positions(model)
+
+    def planes(image):
+        depth, far = da3_planes(model, sky, image, -0.3)
+        return {"depth": depth, "sky": (far + 0.2).clip(0.0, 1.0)}  # 0.3 becomes a half
+
+    return Made(convert_original(path, folder / "bundle", SIZE).bundle, of_bytes(planes))
+
+
+def write_depth_anything(folder, name, taps, **more):
+    """Return the file's path, and the public class with the same weights."""
+    model = depth_anything(taps, **more)
+    own = to_authors(hub_tensors(model, folder / "hub"), depth_anything_pairs(12), "pretrained.")
+    torch.save(own, folder / name)
+    return folder / name, model
+
+
+def make_depth_anything(folder, name, taps, **more):
+    path, model = write_depth_anything(folder, name, taps, **more)
+    keep_authors_positions(model)
+    plane = "depth" if more else "relative"
+    planes = of_bytes(lambda image: {plane: model(pixel_values=image).predicted_depth[:, None]})
+    return Made(convert_original(path, folder / "bundle", SIZE).bundle, planes)
+
+
+def make_zoedepth(folder):
+    model = make_network("zoedepth-nyu")
+    theirs = load_file(save_network(model, folder / "hub", "zoedepth-nyu") / "model.safetensors")
+    torch.save({"model": to_authors(theirs, zoedepth_pairs(4), ZOE)}, folder / "ZoeD_M12_N.pt")
+    # The public processing scales to 384x512, which a network of this size need not.
+    planes = of_bytes(
+        lambda image: {"depth": authors_depth(model, "zoedepth-nyu", "", image)}, *[(0.5,) * 3] * 2
+    )
+    return Made(
+        convert_original(folder / "ZoeD_M12_N.pt", folder / "bundle", (64, 96)).bundle, planes
+    )
+
+
+METRIC = {"depth_estimation_type": "metric", "max_depth": 20}
+MAKERS = {
+    "da3metric-large.safetensors": make_da3metric,
+    "depth_anything_v2_metric_hypersim_vits.pth": lambda folder: make_depth_anything(
+        folder, "depth_anything_v2_metric_hypersim_vits.pth", V2, **METRIC
+    ),
+    "depth_anything_vits14.pth": lambda folder: make_depth_anything(
+        folder, "depth_anything_vits14.pth", V1
+    ),
+    "ZoeD_M12_N.pt": make_zoedepth,
+}
