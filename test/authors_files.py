@@ -38,7 +38,7 @@ V2, V1 = [3, 6, 9, 12], [9, 10, 11, 12]  # layers that feed the neck
 
 
 def depth_anything(taps, **more):
-    """The public class with twelve layers of one head of 64 channels, as the authors build it."""
+    """Return the public class with twelve layers of one head of 64 channels, as published."""
     backbone = transformers.Dinov2Config(
         hidden_size=64, num_hidden_layers=12, num_attention_heads=1, mlp_ratio=2, image_size=70,
         patch_size=14, out_indices=taps, reshape_hidden_states=False,
@@ -56,7 +56,7 @@ def hub_tensors(model, folder):
 
 
 def da3metric_file(model, tmp_path, bias=0.1):
-    """A file as the authors of DA3METRIC-LARGE publish it, and the weights of its sky's head."""
+    """Return a file as DA3METRIC-LARGE's authors publish it, and its sky head's weights."""
     theirs = hub_tensors(model, tmp_path / "hub")
     own = to_authors(theirs, depth_anything_pairs(12), "pretrained.")
     own = {
@@ -79,7 +79,7 @@ def da3metric_file(model, tmp_path, bias=0.1):
 
 
 def da3_planes(model, sky, image, bias=0.1):
-    """Depth for 300 pixels and sky, (1, 1, H, W) each, by the public class's parts.
+    """Return depth for 300 pixels and sky, (1, 1, H, W) each, by the public class's parts.
 
     Args:
         model: of the public class, whose last convolution gives the logarithm of depth.
@@ -117,7 +117,7 @@ class Made:
 
 
 def of_bytes(network, mean=IMAGENET_MEAN, std=IMAGENET_STD):
-    """``network``, from a normalised image to planes, as a function of bytes (n, H, W, 3)."""
+    """Return ``network``, which takes a normalised image, as a function of bytes (n, H, W, 3)."""
 
     def planes(images):
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255.0

@@ -85,7 +85,7 @@ class NetworkCamera(Harness):
         return camera_to_info(self.camera, header)
 
     def seen(self) -> np.ndarray:
-        """Depth (n,) metres of the newest cloud's points, NaN where unknown."""
+        """Return depth (n,) metres of the newest cloud's points, NaN where unknown."""
         return cloud_to_points(self.points[-1], "points")[:, 2] if self.points else np.empty(0)
 
     def check(self, bundle, network, licence: str) -> None:

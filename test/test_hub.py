@@ -18,6 +18,7 @@
 import hashlib
 import http.server
 import json
+import re
 import threading
 from types import SimpleNamespace
 
@@ -126,8 +127,11 @@ def hub(tmp_path, monkeypatch):
     server.server_close()
 
 
-def test_a_checkpoint_arrives_whole_and_is_fetched_once(hub):
+def test_a_checkpoint_arrives_whole_and_is_fetched_once(hub, capfd, monkeypatch):
+    monkeypatch.setenv("TQDM_POSITION", "-1")  # shown as on a terminal, which a test has not
     folder = fetch_checkpoint(NAME, hub.endpoint)
+    said = capfd.readouterr().err
+    assert re.search(r"model\.safetensors: 100%.*1\.05M/1\.05M", said), said  # how far it is
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
     assert json.loads((folder / "config.json").read_text()) == {"model_type": "glpn"}
     hub.files["model.safetensors"] = b""  # it would be refused

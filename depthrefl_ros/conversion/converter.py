@@ -55,6 +55,7 @@ from depthrefl_ros.engine.bundle import Bundle, file_digest
 from depthrefl_ros.engine.bundle_writer import write_bundle
 
 _SAME = 1e-3  # of the largest value; a graph that rounds otherwise stays far below
+UNTRAINABLE = "none: graphs only, no architecture and no model.safetensors for --backbone"
 PICTURES_OF = "indoor_tiny"  # whose golden pictures every network is shown: we rendered them
 
 
@@ -227,6 +228,7 @@ def _description(
         "commercial": meaning.commercial,
         "source": meaning.source or None,
         "sources": sources,
+        "training": UNTRAINABLE,
     }
     return {name: value for name, value in told.items() if value is not None}
 

@@ -21,6 +21,7 @@ Only tensors are read: a file that needs code to be read is refused.
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import re
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -96,6 +98,7 @@ def write_folder(path: Path, folder: Path) -> str:
 
     Raises:
         ConversionError: the file is damaged, or of no known network.
+        OSError: the folder's disk is full.
     """
     tensors = read_tensors(path)
     if any(name.startswith("pretrained.") for name in tensors):
@@ -117,7 +120,11 @@ def write_folder(path: Path, folder: Path) -> str:
     (folder / CONFIG).write_text(json.dumps(config))
     (folder / PROCESSOR).write_text(json.dumps(processor))
     tensors = {name: value.contiguous() for name, value in found.items()}
-    save_file(tensors, folder / WEIGHTS[0], {"format": "pt"})
+    try:
+        save_file(tensors, folder / WEIGHTS[0], {"format": "pt"})
+    except SafetensorError as error:  # the system's error is in its words only
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
     return path.stem.replace("_", "-")
 
 

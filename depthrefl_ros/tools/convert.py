@@ -18,10 +18,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import math
 import re
+import shutil
 import statistics
 import sys
+import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -54,6 +57,7 @@ depthrefl convert --presets
 """
 _FRAMES = (0, 5, 10)  # of the shipped recording, whose true depth gives the order
 _TIMED_RUNS = 10
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OURS = "indoor_tiny"  # that a converted network is shown beside
 _KINDS = {
     "canonical": "metres, scaled by the camera's focal length (needs a calibrated camera)",
@@ -119,9 +123,30 @@ def _convert(args: argparse.Namespace, _: list[str]) -> int:
         made = _from_hub(args, frames) if args.hub else _from_onnx(args, frames)
     except (ConversionError, BundleError) as error:
         raise ToolError(str(error)) from error
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise ToolError(_words_of_full_disk(args)) from error
     figures = [_report(one, frames, not args.no_comparison) for one in made]
     write_json(args.json, figures[0] if len(figures) == 1 else {"bundles": figures})
     return 1 if any(one["is_refused"] for one in figures) else 0
+
+
+def _words_of_full_disk(args: argparse.Namespace) -> str:
+    """Return in words which folder is short of space; the system does not say it."""
+    folders = {"OUT": args.bundle.absolute().parent, "TMPDIR": Path(tempfile.gettempdir())}
+    if args.hub and not Path(args.hub).expanduser().exists():
+        from huggingface_hub import constants
+
+        folders["HF_HOME"] = Path(constants.HF_HUB_CACHE)
+    told = []
+    for name, folder in folders.items():
+        there = next(one for one in (folder, *folder.parents) if one.exists())
+        told.append(f"{folder} ({name}) has {shutil.disk_usage(there).free / 1e6:.1f} MB free")
+    return (
+        f"no space left on a disk: {', '.join(told)}; {args.bundle} was not written. Free some, "
+        "or choose another folder for the short one"
+    )
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
@@ -233,6 +258,7 @@ def _told(bundle: Bundle) -> dict[str, Any]:
         "licence": bundle.licence,
         "commercial": bundle.commercial,
         "source": bundle.source,
+        "training": bundle.description.get("training"),
         "bytes": sum(path.stat().st_size for path in bundle.folder.iterdir()),
     }
 
@@ -259,6 +285,7 @@ def _show(bundle: Bundle, figures: dict[str, Any]) -> None:
         print(f"  picture     {figures['picture']}: beside {OURS}")
     if "sigma" not in bundle.outputs:
         print("  confidence  none: depth/confidence is NaN and the confidence gate is off")
+    print(f"  training    {figures['training']}")
     print(f"run it with   ros2 run depthrefl_ros depthrefl_node --ros-args -p "
           f"model:={bundle.folder}")  # fmt: skip
 
