@@ -112,7 +112,8 @@ def load_model(
             "--upgrade transformers"
         )
     transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    had_bars = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.disable_progress_bar()  # also those of downloads, which are wanted
     try:
         # By its values: the description of an authors' file may have a model_type of ours.
         values = {name: value for name, value in checkpoint.config.items() if name != "model_type"}
@@ -133,6 +134,9 @@ def load_model(
         raise ConversionError(
             f"{checkpoint.folder} cannot be loaded as {recipe.class_name}: {reason}"
         ) from error
+    finally:
+        if had_bars:
+            transformers.logging.enable_progress_bar()
     report["unexpected_keys"] = [name for name in report["unexpected_keys"] if name not in but]
     _check_report(checkpoint.folder, recipe.class_name, report)
     return model.eval()
