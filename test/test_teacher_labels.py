@@ -34,8 +34,10 @@ from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.tools import convert, evaluate, export_bundle
 from depthrefl_ros.tools import train as tool
+from depthrefl_ros.tools.command_line import StopRequest
 from depthrefl_ros.tools.recorded_samples import open_samples
 from depthrefl_ros.training.datasets import parse_data_option
+from depthrefl_ros.training.synth.folder import RenderedFolder
 
 SMALL = [
     "--height", "64", "--width", "64", "--bins", "8", "--embedding", "8",
@@ -151,6 +153,22 @@ def test_labels_of_one_teacher_are_not_taken_for_anothers(tmp_path, capsys):
     assert "labelled_by: exact; indoor_nano was asked for" in said
     said = error_of(capsys, run, "--unlabelled", f"{photos},hfov=70", "--teacher", first)
     assert "hfov=60; " in said and "hfov=70 was asked for" in said
+
+
+def test_labelling_that_was_stopped_goes_on_and_loses_no_image(tmp_path, monkeypatch, capsys):
+    photos = write_photos(tmp_path / "photos")
+    some = ["--unlabelled", f"{photos},hfov=60", "--teacher", exact_bundle(tmp_path / "t", CAMERA)]
+    run = tmp_path / "run"
+    asked = iter([False, False, True])
+    monkeypatch.setattr(StopRequest, "__bool__", lambda self: next(asked))
+    assert "stopped; the same command goes on" in error_of(capsys, run, *some)
+    monkeypatch.undo()
+    labelled = run / "labelled" / "photos"
+    assert RenderedFolder(labelled).known() == ["photo_0", "photo_1"]
+    # As a crash leaves it: pictures whose cameras were not written yet.
+    (labelled / "intrinsics.yaml").unlink()
+    assert train(run, *some, stage="stage1") == 0
+    assert "photos: 4 images, 2 a step" in capsys.readouterr().out
 
 
 def test_images_in_which_the_teacher_believes_nothing_are_left_out(tmp_path, capsys):

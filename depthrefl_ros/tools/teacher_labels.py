@@ -117,6 +117,7 @@ def _labelled(source: FrameSource, text: str, model: str, folder: Path) -> Path:
         for frame in source.frames():
             bar.update()
             if stop:
+                target.flush()
                 raise ToolError(f"stopped; the same command goes on in {target.root}")
             if frame.name in target:
                 kept += 1

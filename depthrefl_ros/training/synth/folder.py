@@ -17,7 +17,7 @@
 
 mounts.yaml has how high over the floor and how inclined the camera was in each image.
 Depth is 16-bit millimetres along the optical axis, 0 unknown. A picture appears in rgb/ last and
-by renaming, so whatever is there is complete, and an interrupted run can go on.
+by renaming, so whatever is there and has a camera is complete, and an interrupted run can go on.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class RenderedFolder:
         return sorted(path.stem for path in (self.root / "rgb").glob("*.jpg"))
 
     def __contains__(self, name: str) -> bool:
-        return (self.root / "rgb" / f"{name}.jpg").is_file()
+        # A picture whose camera was not flushed before a stop is not complete.
+        return name in self._intrinsics and (self.root / "rgb" / f"{name}.jpg").is_file()
 
     def add(
         self,
