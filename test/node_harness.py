@@ -119,7 +119,8 @@ class Harness(Peer):
         """Return the first message that comes after a frame sent now."""
         seen = self.stamp
         newer = lambda: [one for one in messages if one.header.stamp.sec > seen]  # noqa: E731
-        assert self.spin_until(newer, do=send or self.send), self.values()
+        # A busy machine takes its time to open the engine.
+        assert self.spin_until(newer, 60.0, do=send or self.send), self.values()
         return newer()[-1]
 
 

@@ -281,7 +281,7 @@ def test_a_base_frame_above_the_floor_stops_marking(bench, scale_correction):
 
 
 @pytest.mark.parametrize("scale_correction, is_told", [("none", True), ("ground", False)])
-def test_a_network_that_errs_in_scale_is_mended_by_the_floor_or_told_of(scale_correction, is_told):
+def test_a_network_that_errs_in_scale_is_helped_by_the_floor_or_told_of(scale_correction, is_told):
     """A network bends the floor as well, which tells it from exact depth over a wrong height."""
     bench, how = Bench(), settings(scale_correction)
     for seed in range(20):

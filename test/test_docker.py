@@ -50,8 +50,12 @@ def test_what_is_copied_and_started_exists(name):
     command = next(text for kind, text in steps if kind == "CMD")
     *_, package, launch_file = yaml.safe_load(command)
     assert package == "depthrefl_ros" and (ROOT / "launch" / launch_file).is_file()
-    assert (FOLDER / "entrypoint.sh").stat().st_mode & 0o111
-    subprocess.run(["bash", "-n", str(FOLDER / "entrypoint.sh")], check=True)
+
+
+@pytest.mark.parametrize("name", ["entrypoint.sh", "try_build.sh"])
+def test_scripts_are_executable_shell(name):
+    assert (FOLDER / name).stat().st_mode & 0o111
+    subprocess.run(["bash", "-n", str(FOLDER / name)], check=True)
 
 
 @pytest.mark.parametrize("name", FILES)

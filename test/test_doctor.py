@@ -147,7 +147,7 @@ def test_it_fails_where_the_node_cannot_run(tmp_path, name, library):
     assert done.returncode == 1
     assert found[name]["state"] == "error" and f"{library} is broken here" in found[name]["text"]
     assert not auto["can_run"]
-    assert auto["says"].startswith(f"the node cannot run, {name} must be mended; ")
+    assert auto["says"].startswith(f"the node cannot run, {name} must be fixed; ")
 
 
 def test_a_middleware_that_is_not_installed_is_named(tmp_path):

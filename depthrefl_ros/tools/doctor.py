@@ -71,7 +71,7 @@ def _main(args: argparse.Namespace, ros_args: list[str]) -> int:
     choice = choose(args.model)
     broken = [one.name for one in found if one.name in _NEEDED and one.state == "error"]
     if broken:
-        says = f"the node cannot run, {' and '.join(broken)} must be mended; {choice['says']}"
+        says = f"the node cannot run, {' and '.join(broken)} must be fixed; {choice['says']}"
         choice |= {"can_run": False, "says": says}
     print()
     for step in choice["steps"]:
