@@ -25,14 +25,16 @@ SIZE = (48, 64)
 _MEAN, _STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 # Family -> what its export looks like.
 FAMILIES = {
-    "da3metric": {"outputs": ("depth", "sky")},
+    # Of a canonical camera: for one of 64 pixels they are a few metres.
+    "da3metric": {"outputs": ("depth", "sky"), "gain": 6.0},
     "metric3d": {
         "input": "pixel_values",
         "takes": "bytes",
         "outputs": ("predicted_depth", "predicted_normal"),
         "size": (None, None),
+        "gain": 20.0,
     },
-    "dav3-metric": {"outputs": ("depth", "sky"), "rank": 3},
+    "dav3-metric": {"outputs": ("depth", "sky"), "rank": 3, "gain": 6.0},
     "yolo26-depth": {"input": "images", "takes": "unit", "outputs": ("output0",)},
     "zipdepth": {"takes": "unit", "outputs": ("out",), "nearness": True, "stride": 2},
     "midas-small": {"input": "0", "outputs": ("797",), "nearness": True, "rank": 3, "opset": 11},

@@ -28,6 +28,7 @@ import pytest
 import yaml
 from conftest import RunningProcess
 from foreign_networks import FAMILIES, SIZE, foreign_network, normalised
+from network_camera import running_node
 from node_harness import MODULE
 from onnx import TensorProto, helper, numpy_helper
 from sensor_msgs.msg import PointCloud2
@@ -81,14 +82,16 @@ def frames():
 
 
 def authors_plane(path, name, images):
-    """Return the output as the family's own code computes it: (n, H, W), at the output's size."""
+    """Return the output as the family's own code computes it: (n, H, W), at the bundle's size."""
     look = FAMILIES[name]
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     pixels = normalised(images, look.get("takes", "imagenet"))
     pixels = pixels.astype(np.float16 if look.get("half") else np.float32)
     given = look.get("input", "image")
     rows = [session.run(None, {given: one[None]})[0] for one in pixels]
-    return np.float32(rows).reshape(len(images), *rows[0].shape[-2:])
+    planes = np.float32(rows).reshape(len(images), *rows[0].shape[-2:])
+    # Without corners aligned, as the bundle's own resize.
+    return np.stack([cv2.resize(one, SIZE[::-1]) for one in planes])
 
 
 def test_every_preset_is_tested():
@@ -109,8 +112,6 @@ def test_a_bundle_runs_in_openvino_as_the_authors_network_does(converted, name):
     images = bundle.golden().images[:3]
     found = np.concatenate([engine.infer(one[None])[preset.plane] for one in images])[:, 0]
     truth = authors_plane(path, name, images)
-    # Without corners aligned, as the bundle's own resize.
-    truth = np.stack([cv2.resize(one, SIZE[::-1], interpolation=cv2.INTER_LINEAR) for one in truth])
     assert relative_difference(found, truth)[1] < 0.005
 
 
@@ -141,6 +142,19 @@ def test_the_estimator_gives_what_the_kind_means(converted, name):
     longer = math.tan(math.radians(45.0)) / math.tan(math.radians(22.5))
     expected = longer if bundle.kind == "canonical" else 1.0
     np.testing.assert_allclose(far.ungated_m / near.ungated_m, expected, rtol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def running(ros, tmp_path_factory):
+    with running_node(tmp_path_factory.mktemp("node")) as node:
+        yield node
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_node_marks_what_the_authors_network_sees(converted, running, name):
+    path, folder, _ = converted[name]
+    bundle = Bundle.load(str(folder))
+    running.check(bundle, lambda images: authors_plane(path, name, images)[:, None], bundle.licence)
 
 
 EXPORTS = {

@@ -29,6 +29,7 @@ from mounted_disk import mounted_disk
 from onnx import TensorProto, helper, numpy_helper
 
 from depthrefl_ros.conversion.converter import convert_onnx
+from depthrefl_ros.conversion.hub_converter import convert_original
 from depthrefl_ros.conversion.meaning import ConversionError, Meaning
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.tools.convert import main
@@ -203,6 +204,23 @@ def test_a_full_disk_leaves_no_half_of_a_bundle(tmp_path, capsys, share):
         assert sorted(path.name for path in disk.iterdir()) == ["filler", "out"]
     assert said.count("\n") == 1
     assert re.search(r"no space left on a disk: \S+disk \(OUT\) has 0\.\d MB free.*not writ", said)
+
+
+def test_weights_that_do_not_fit_leave_no_bundle(tmp_path):
+    """The graphs fit on the disk, and the weights beside them do not."""
+    path, _ = write_depth_anything(tmp_path, "depth_anything_v2_vits.pth", V2)
+    with mounted_disk(tmp_path / "disk", megabytes=20) as disk:
+        done = convert_original(path, disk / "first", (70, 98)).bundle
+        needed = sum(one.stat().st_size for one in done.folder.iterdir())
+        assert done.description["training"].startswith("none: graphs only")
+        leave_free(disk, needed + 100_000)
+        with pytest.raises(OSError, match="No space left"):
+            convert_original(path, disk / "out", (70, 98), with_weights=True)
+        assert sorted(one.name for one in disk.iterdir()) == ["filler", "first"]
+        (disk / "filler").unlink()
+        done = convert_original(path, disk / "out", (70, 98), with_weights=True).bundle
+        assert "backbone.safetensors" in done.description["training"]
+        assert {"backbone.safetensors", "model.onnx"} < set(done.files)
 
 
 @pytest.mark.parametrize("of", ["onnx", "pth"])

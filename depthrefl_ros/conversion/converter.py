@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +55,7 @@ from depthrefl_ros.engine.bundle import Bundle, file_digest
 from depthrefl_ros.engine.bundle_writer import write_bundle
 
 _SAME = 1e-3  # of the largest value; a graph that rounds otherwise stays far below
-UNTRAINABLE = "none: graphs only, no architecture and no model.safetensors for --backbone"
+UNTRAINABLE = "none: graphs only; convert --hub NAME --weights keeps those of Depth Anything"
 PICTURES_OF = "indoor_tiny"  # whose golden pictures every network is shown: we rendered them
 
 
@@ -111,6 +111,8 @@ def convert_network(
     frames: Frames | None = None,
     reference: Callable[[np.ndarray], np.ndarray] | None = None,
     notes: Sequence[str] = (),
+    more: Mapping[str, Any] | None = None,
+    write_more: Callable[[Path], None] = lambda folder: None,
 ) -> Converted:
     """Convert a graph in memory to a bundle.
 
@@ -125,6 +127,8 @@ def convert_network(
             layout that the meaning states, to its output. Its planes become the golden ones, and
             the graph must agree with it.
         notes: what the user should know, put before what is found here.
+        more: fields of ``model.yaml`` besides the meaning's.
+        write_more: as in ``write_bundle``.
 
     Raises:
         ConversionError: the network cannot be converted, has not this meaning, or its graph gives
@@ -171,7 +175,8 @@ def convert_network(
         folder,
         graphs,
         {"images": pictures, **golden},
-        _description(meaning, graph, height, width, sources),
+        _description(meaning, graph, height, width, sources) | dict(more or {}),
+        write_more,
     )
     return Converted(Bundle.load(str(folder.absolute())), found, told)
 

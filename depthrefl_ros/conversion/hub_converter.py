@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +39,8 @@ from depthrefl_ros.conversion.meaning import Meaning
 from depthrefl_ros.conversion.original_files import write_folder
 from depthrefl_ros.conversion.plausibility import Frames
 from depthrefl_ros.conversion.torch_graph import export_adapter
-from depthrefl_ros.conversion.trainable import backbone_config, keep_weights
-from depthrefl_ros.engine.bundle import Bundle, file_digest
+from depthrefl_ros.conversion.trainable import backbone_config, described, save_backbone
+from depthrefl_ros.engine.bundle import file_digest
 
 
 def convert_folder(
@@ -150,13 +149,17 @@ def convert_module(
     trainable = backbone_config(recipe, adapter.model.config) if with_weights else None
     with baked_positions(adapter, meaning.height, meaning.width):
         graph = export_adapter(adapter, meaning.height, meaning.width)
-    done = convert_network(
-        graph, meaning, folder, sources, frames=frames, reference=run(adapter), notes=recipe.notes
+    return convert_network(
+        graph,
+        meaning,
+        folder,
+        sources,
+        frames=frames,
+        reference=run(adapter),
+        notes=recipe.notes,
+        more=described(trainable) if trainable else None,
+        write_more=lambda part: save_backbone(part, adapter.model) if trainable else None,
     )
-    if trainable is None:
-        return done
-    keep_weights(done.bundle.folder, adapter.model, trainable)
-    return replace(done, bundle=Bundle.load(str(done.bundle.folder)))
 
 
 def run(adapter: nn.Module) -> Callable[[np.ndarray], np.ndarray]:

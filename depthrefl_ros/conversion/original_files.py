@@ -21,7 +21,6 @@ Only tensors are read: a file that needs code to be read is refused.
 
 from __future__ import annotations
 
-import errno
 import json
 import pickle
 import re
@@ -29,11 +28,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from depthrefl_ros.conversion.checkpoint_folder import CONFIG, PROCESSOR, WEIGHTS, check_file
+from depthrefl_ros.conversion.checkpoint_folder import (
+    CONFIG,
+    PROCESSOR,
+    WEIGHTS,
+    check_file,
+    save_tensors,
+)
 from depthrefl_ros.conversion.key_maps import (
     depth_anything_pairs,
     to_transformers,
@@ -120,11 +124,7 @@ def write_folder(path: Path, folder: Path) -> str:
     (folder / CONFIG).write_text(json.dumps(config))
     (folder / PROCESSOR).write_text(json.dumps(processor))
     tensors = {name: value.contiguous() for name, value in found.items()}
-    try:
-        save_file(tensors, folder / WEIGHTS[0], {"format": "pt"})
-    except SafetensorError as error:  # the system's error is in its words only
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else errno.EIO, str(error)) from error
+    save_tensors(tensors, folder / WEIGHTS[0])
     return path.stem.replace("_", "-")
 
 

@@ -21,15 +21,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-from safetensors.torch import save_file
 from torch import nn
 
+from depthrefl_ros.conversion.checkpoint_folder import save_tensors
 from depthrefl_ros.conversion.families import Recipe
 from depthrefl_ros.conversion.meaning import ConversionError
-from depthrefl_ros.engine.bundle import BACKBONE_WEIGHTS, DESCRIPTION, file_digest
+from depthrefl_ros.engine.bundle import BACKBONE_WEIGHTS
 from depthrefl_ros.network.dinov2 import OTHER, DinoV2Config
 
+TRAINABLE = "train stage2 --backbone takes the weights of backbone.safetensors"
 _CLASS = "DepthAnythingForDepthEstimation"
 
 
@@ -74,13 +74,21 @@ def backbone_config(recipe: Recipe, config: Any) -> DinoV2Config:
     )
 
 
-def keep_weights(folder: Path, model: nn.Module, config: DinoV2Config) -> None:
-    """Write ``backbone.safetensors`` into a bundle, and how it is built into ``model.yaml``.
+def described(config: DinoV2Config) -> dict[str, Any]:
+    """Return what ``model.yaml`` says of weights that are kept, in plain YAML."""
+    plain = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(config).items()
+    }
+    return {"training": TRAINABLE, "backbone": plain}
+
+
+def save_backbone(folder: Path, model: nn.Module) -> None:
+    """Write a network's ``backbone.safetensors`` into a bundle's folder.
 
     Args:
         folder: of the bundle.
         model: of ``transformers``.
-        config: that ``backbone_config`` returned for it.
 
     Raises:
         OSError: it cannot be written.
@@ -89,16 +97,4 @@ def keep_weights(folder: Path, model: nn.Module, config: DinoV2Config) -> None:
         f"backbone.depth_anything.{name}": value.detach().contiguous()
         for name, value in model.state_dict().items()
     }
-    save_file(tensors, folder / BACKBONE_WEIGHTS)
-    path = folder / DESCRIPTION
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    plain = asdict(config)
-    content["backbone"] = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()
-    }
-    content["files"][BACKBONE_WEIGHTS] = file_digest(folder / BACKBONE_WEIGHTS)
-    part = path.with_suffix(".part")
-    part.write_text(
-        yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100), encoding="utf-8"
-    )
-    part.replace(path)
+    save_tensors(tensors, folder / BACKBONE_WEIGHTS)
