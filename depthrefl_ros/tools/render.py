@@ -24,6 +24,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,
@@ -35,6 +37,8 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
+from depthrefl_ros.training.closer import FROM_M, closer_views
+from depthrefl_ros.training.datasets import DatasetError, open_dataset
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 from depthrefl_ros.training.synth.looks import PLAIN, LooksError, find_looks
 from depthrefl_ros.training.synth.models import CatalogueError, Models
@@ -46,6 +50,7 @@ depthrefl render world my_robot_world data/world --count 200
 depthrefl render corridor data/corridor --count 64
 depthrefl render corridor corridor.mcap --json corridor.json
 depthrefl render drive data/drive --count 30 --seed 9100
+depthrefl render closer NYU data/closer --list NYU/train.txt --count 400
 depthrefl render pack data/corridor corridor.mcap --rate 10
 """
 
@@ -108,6 +113,20 @@ def parser() -> argparse.ArgumentParser:
     drive = commands.add_parser("drive", help="a straight drive through a random room")
     drive.add_argument("out", type=Path, help="dataset folder, with the camera's mounts.yaml")
     _add_render_arguments(drive, count=30, seed=9100, size=(320, 240), samples=6)
+    closer = commands.add_parser(
+        "closer", help="what photographs with depth would show from closer by, as a dataset folder"
+    )
+    closer.add_argument("data", type=Path, help="data set with near things, as `train` takes it")
+    closer.add_argument("out", type=Path, help="dataset folder")
+    closer.add_argument("--list", type=Path, metavar="FILE", help="names of the images to take")
+    for name, default, text in (
+        ("--count", 400, "images"),
+        ("--width", 320, "of an image, pixels"),
+        ("--height", 240, "of an image, pixels"),
+    ):
+        closer.add_argument(name, type=positive_int, default=default, help=f"{text} (%(default)s)")
+    closer.add_argument("--seed", type=int, default=1, help="of the views (%(default)s)")
+    add_json_argument(closer, "number of images and time")
     pack = commands.add_parser("pack", help="turn a dataset folder into an MCAP file")
     pack.add_argument("folder", type=Path, help="dataset folder")
     pack.add_argument("out", type=Path, help="FILE.mcap")
@@ -142,6 +161,8 @@ def render(args: argparse.Namespace, _: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="depthrefl-render-") as scratch:
         if args.command == "pack":
             figures = _pack(args.folder, args.out, args.rate)
+        elif args.command == "closer":
+            figures = _closer(args)
         elif args.command == "corridor" and args.out.suffix == ".mcap":
             folder = args.out.with_suffix(".frames")
             figures = _render(args, folder, Path(scratch)) | _pack(folder, args.out, 10.0)
@@ -208,6 +229,34 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
     seconds = time.monotonic() - start
     print(f"{root}: {made} images rendered in {seconds:.0f} s, {len(folder.names())} in all")
     return {"images": made, "seconds": seconds, "folder": str(root)}
+
+
+def _closer(args: argparse.Namespace) -> dict:
+    """Make views from closer by and return the figures for --json."""
+    try:
+        samples = open_dataset(args.data, args.list)
+        folder = RenderedFolder(args.out)
+        if folder.names():
+            raise ToolError(f"{args.out} holds images already; choose a new folder")
+        folder.claim({"command": "closer", "seed": args.seed})
+    except (FolderError, DatasetError) as error:
+        raise ToolError(str(error)) from error
+    start, made = time.monotonic(), 0
+    rng = np.random.default_rng(args.seed)
+    views = closer_views(samples, args.count, rng, args.width, args.height)
+    with progress(args.count, args.command, "images") as bar, StopRequest() as stop:
+        for sample, camera in views:
+            name = f"{made:04d}_{Path(sample.name).name}"
+            folder.add(name, sample.image, sample.depth_m, camera)
+            made += 1
+            bar.update()
+            if stop:
+                raise ToolError(f"stopped after {made} images; {args.out} can be used as it is")
+    if not made:
+        raise ToolError(f"{args.data}: no image shows enough within {FROM_M} m to come closer to")
+    seconds = time.monotonic() - start
+    print(f"{args.out}: {made} images of {len(samples)} photographs in {seconds:.0f} s")
+    return {"images": made, "seconds": seconds, "folder": str(args.out)}
 
 
 def _pack(root: Path, out: Path, rate_hz: float) -> dict:
