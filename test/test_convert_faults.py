@@ -123,7 +123,7 @@ BAD = {
     ),
     "needs code": (
         lambda folder: torch.save({"model": RunsCode()}, folder / "depth_anything_v2_vits.pth"),
-        "needs code to be read, which is refused.* export it to ONNX where it was made",
+        r"needs code to be read \((\w+\.)?print\), which is refused; export it to ONNX where",
     ),
     "cut off": (
         lambda folder: cut(write_depth_anything(folder, "depth_anything_v2_vits.pth", V2)[0]),

@@ -147,7 +147,11 @@ def test_the_node_marks_what_the_public_class_sees(converted, running, name, dom
             r"(other\.\d+, ){9}other\.\d+ and 2 more$",
         ),
         ("shapes", r"head\.conv3\.bias is \(7,\) where \(1,\) is needed"),
-        ("bin", "cannot be loaded as DepthAnythingForDepthEstimation"),
+        (
+            "bin",
+            r"pytorch_model\.bin needs code to be read \((\w+\.)?setattr\), which is refused; "
+            "export it to ONNX",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_one_line(tmp_path, spoil, words):

@@ -119,7 +119,14 @@ class RunsCode:
 @pytest.mark.parametrize(
     "name, spoil, words",
     [
-        ("depth_anything_v2_vits.pth", "code", "needs code to be read, which is refused.*to ONNX"),
+        (
+            "depth_anything_v2_vits.pth",
+            "code",
+            r"needs code to be read \((\w+\.)?print\), which is refused; export it to ONNX",
+        ),
+        ("depth_anything_v2_vits.pth", "old", "needs code to be read, .* or is damaged; export"),
+        ("ZoeD_M12_NK.pt", "nk", "has two heads: convert --hub Intel/zoedepth-nyu-kitti"),
+        ("zoe.pt", "zoe", "call it ZoeD_M12_N.pt or ZoeD_M12_K.pt"),
         ("depth_anything_v2_vits.pth", "cut", "is cut off"),
         ("depth_anything_v2_vits.pth", "lfs", "Git LFS pointer"),
         ("yolo.pt", "other", "no network whose tensors are known"),
@@ -142,6 +149,8 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path, capfd, name, spoil, wor
         "code": {"model": RunsCode()},
         "other": {"a.b": torch.zeros(1)},
         "list": [1],
+        "nk": {"model": {ZOE + "cls_token": torch.zeros(1)}},
+        "zoe": {"model": {ZOE + "cls_token": torch.zeros(1)}},
         "v1 metric": {"model": {"core.core.depth_head.projects.0.weight": torch.zeros(1)}},
     }
     path, folder = tmp_path / name, tmp_path / "folder"
@@ -149,6 +158,9 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path, capfd, name, spoil, wor
     torch.save(contents.get(spoil, tensors), path)
     if spoil == "cut":
         path.write_bytes(path.read_bytes()[:-200])
+    elif spoil == "old":  # torch's format before 1.6 is no zip file: cut off, it is a broken pickle
+        torch.save(tensors, path, _use_new_zipfile_serialization=False)
+        path.write_bytes(path.read_bytes()[:-300])
     elif spoil == "lfs":
         path.write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(ConversionError, match=words) as refused:

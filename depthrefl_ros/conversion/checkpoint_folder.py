@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import errno
 import json
+import pickle
 import re
 import zipfile
 from collections.abc import Collection, Mapping
@@ -43,6 +44,10 @@ from depthrefl_ros.engine.description import BundleError, refuse_lfs_pointer
 CONFIG, PROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"  # beside the weights' name, where they are split
+EXPORT = (
+    "export it to ONNX where it was made: torch.onnx.export(model.eval(), torch.zeros(1, 3, "
+    "HEIGHT, WIDTH), 'network.onnx', opset_version=18), then depthrefl convert --onnx"
+)
 _TOLD = 10  # names of tensors in a message
 
 
@@ -132,6 +137,9 @@ def load_model(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are told below, all at once
         )
+    except pickle.UnpicklingError as error:
+        names = " and ".join(path.name for path in checkpoint.weights)
+        raise ConversionError(words_of_pickle(checkpoint.folder / names, error)) from error
     except Exception as error:  # the package raises whatever its parts do
         reason = " ".join(str(error).split())[:300]
         raise ConversionError(
@@ -184,6 +192,19 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     except SafetensorError as error:  # the system's error is in its words only
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+
+
+def words_of_pickle(path: Path, error: Exception) -> str:
+    """Return in words why torch reads no tensors; its own words advise to run the file.
+
+    Args:
+        path: of the file.
+        error: that ``torch.load`` raised with ``weights_only``.
+    """
+    code = re.search(r"GLOBAL (\S+)", str(error))
+    if code:
+        return f"{path} needs code to be read ({code[1]}), which is refused; {EXPORT}"
+    return f"{path} needs code to be read, which is refused, or is damaged; {EXPORT}"
 
 
 def words_of_keys(missing: list[str], unexpected: list[str]) -> str:

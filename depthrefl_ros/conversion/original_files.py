@@ -33,10 +33,12 @@ from torch import Tensor
 
 from depthrefl_ros.conversion.checkpoint_folder import (
     CONFIG,
+    EXPORT,
     PROCESSOR,
     WEIGHTS,
     check_file,
     save_tensors,
+    words_of_pickle,
 )
 from depthrefl_ros.conversion.key_maps import (
     depth_anything_pairs,
@@ -45,10 +47,6 @@ from depthrefl_ros.conversion.key_maps import (
 )
 from depthrefl_ros.conversion.meaning import IMAGENET_MEAN, IMAGENET_STD, ConversionError
 
-_EXPORT = (
-    "export it to ONNX where it was made: torch.onnx.export(model.eval(), torch.zeros(1, 3, "
-    "HEIGHT, WIDTH), 'network.onnx', opset_version=18), then depthrefl convert --onnx"
-)
 _TAPS = {  # (version, layers) -> layers that feed the neck, counted from 1
     (1, 12): (9, 10, 11, 12),
     (1, 24): (21, 22, 23, 24),
@@ -74,10 +72,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ConversionError(
-            f"{path} needs code to be read, which is refused, or is damaged "
-            f"({' '.join(str(error).split())[:120]}); {_EXPORT}"
-        ) from error
+        raise ConversionError(words_of_pickle(path, error)) from error
     for name in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
@@ -86,7 +81,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         or not content
         or not all(isinstance(value, Tensor) for value in content.values())
     ):
-        raise ConversionError(f"{path} holds no dictionary of tensors; {_EXPORT}")
+        raise ConversionError(f"{path} holds no dictionary of tensors; {EXPORT}")
     return {name.removeprefix("module."): value for name, value in content.items()}
 
 
@@ -114,12 +109,12 @@ def write_folder(path: Path, folder: Path) -> str:
     elif any(name.startswith(_V1_METRIC) for name in tensors):
         raise ConversionError(
             f"{path} is Depth Anything V1 metric (ZoeDepth's head on DINOv2), of which there is no "
-            f"converter: take Depth Anything V2 metric, or {_EXPORT} and a meaning"
+            f"converter: take Depth Anything V2 metric, or {EXPORT} and a meaning"
         )
     else:
         some = ", ".join(list(tensors)[:3])
         raise ConversionError(
-            f"{path} holds no network whose tensors are known (they begin with {some}); {_EXPORT}"
+            f"{path} holds no network whose tensors are known (they begin with {some}); {EXPORT}"
         )
     (folder / CONFIG).write_text(json.dumps(config))
     (folder / PROCESSOR).write_text(json.dumps(processor))
