@@ -263,6 +263,11 @@ MUTATIONS = {
         "larger is farther here: use transform inverse",
     ),
     "transform inverse left out": ({"last": "reciprocal"}, {}, "upside down"),
+    "relative weights under a sigmoid": (
+        {"nearness": True},
+        {"transform": "sigmoid_times_max", "maximum": 20.0},
+        "may be those of the relative network",
+    ),
     "exp where there is none": ({"gain": 4.0}, {"transform": "exp"}, "0.05 to 500 m"),
     "exp left out": ({"last": "log", "gain": 0.2}, {}, "0.05 to 500 m"),
     "millimetres": ({"gain": 1000.0}, {}, "0.05 to 500 m"),
