@@ -25,8 +25,10 @@ FOUND := $(if $(shell "$(BASE)" -c 'import rclpy, sensor_msgs' 2>/dev/null && ec
 ROS := $(or $(shell cat $(MADE) 2>/dev/null),$(FOUND))
 # Extras of setup.py that the node and the tools get; another engine than OpenVINO is one of them.
 EXTRAS := openvino,bags,view
+# Which ROS 2 from PyPI where none is sourced: ros is Kilted, ros-jazzy Jazzy.
+WHEELS := ros
 COMMA := ,
-INSTALLED := $(EXTRAS)$(if $(filter wheels,$(ROS)),$(COMMA)ros)
+INSTALLED := $(EXTRAS)$(if $(filter wheels,$(ROS)),$(COMMA)$(WHEELS))
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install
 # What the build needs is in .venv, so that it works offline; setuptools warns of every such
 # installation in nine lines.

@@ -95,6 +95,7 @@ TEST = [
     "pytest-timeout>=2.2",
     "psutil>=5.9",
     "ruff==0.17.6",
+    "uv>=0.5",  # resolves for another platform
     "colcon-common-extensions==0.3.0",
 ]
 

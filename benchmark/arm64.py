@@ -46,9 +46,14 @@ def requirements(extra: str) -> list[str]:
     return [*given["install_requires"], *(given["extras_require"][extra] if extra != "-" else ())]
 
 
+def find_uv() -> str | None:
+    """Return the path of uv: beside this Python, or on the PATH."""
+    return shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+
+
 def resolved(wanted: list[str], python: str, platform: str) -> tuple[list[str], str]:
     """Return the releases that have wheels for a platform, or none and why."""
-    command = [shutil.which("uv") or sys.exit("no uv: pip install uv"), "pip", "compile", "-q"]
+    command = [find_uv() or sys.exit("no uv: pip install uv"), "pip", "compile", "-q"]
     command += ["--python-version", python, "--python-platform", platform, "--no-header"]
     command += ["--only-binary", ":all:", "--no-annotate", "-"]
     done = subprocess.run(command, input="\n".join(wanted), capture_output=True, text=True)

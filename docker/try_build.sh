@@ -27,9 +27,9 @@ if [ ! -e "$folder/base_made" ]; then
     cp "$checkout/docker/requirements.py" "$checkout/setup.py" "$root/tmp/"
     chroot "$root" /bin/bash -euo pipefail -c "
         cd /tmp
-        python3 requirements.py setup.py ros | grep -v cv-bridge > list.txt
         # The wheels want an environment; what is in it is then seen from outside, as ROS is.
         python3 -m venv --system-site-packages /opt/ros/$distro
+        /opt/ros/$distro/bin/python requirements.py setup.py ros | grep -v cv-bridge > list.txt
         /opt/ros/$distro/bin/pip install --no-cache-dir -r list.txt
         /opt/ros/$distro/bin/pip install --no-cache-dir --no-deps cv-bridge==1.13.0.post0
         echo 'import site; site.addsitedir(\"/opt/ros/$distro/lib/python3.11/site-packages\")' \

@@ -134,6 +134,12 @@ def test_the_options_of_the_demo_reach_it(made):
     assert said.endswith('demo --output "demo"\n')
 
 
+def test_other_wheels_of_ros_get_an_environment_of_their_own(checkout):
+    said, code = make(checkout, "setup", SPOKEN, "WHEELS=ros-jazzy", "VENV=.venv-jazzy")
+    assert code == 0 and "--editable .[openvino,bags,view,ros-jazzy]" in said, said
+    assert (checkout / ".venv-jazzy/made").exists() and not (checkout / ".venv").exists()
+
+
 def test_an_environment_without_pip_is_made_again(checkout):
     venv.create(checkout / ".venv", with_pip=False)  # as Debian's own attempt leaves it
     said, code = make(checkout, "setup", SPOKEN)
