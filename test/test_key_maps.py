@@ -28,7 +28,12 @@ from safetensors.torch import load_file
 from test_original_files import loaded
 from tiny_networks import make_network, save_network, smooth_image
 
-from depthrefl_ros.conversion.key_maps import depth_anything_pairs, to_transformers, zoedepth_pairs
+from depthrefl_ros.conversion.key_maps import (
+    depth_anything_pairs,
+    to_authors,
+    to_transformers,
+    zoedepth_pairs,
+)
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 BEIT, DPT = "core.core.pretrained.", "core.core.scratch."
@@ -164,6 +169,7 @@ def test_zoedepths_file_as_it_is_published(tmp_path, domain, name):
         "conv2.weight",
     } < own.keys()
     assert_same(to_transformers(own, zoedepth_pairs(4), BEIT + "model."), public)
+    assert_same(to_authors(public, zoedepth_pairs(4), BEIT + "model."), own)
     # What the files have besides: timm's head and index, and the distribution's buffers.
     own |= {
         BEIT + "model.blocks.0.attn.relative_position_index": torch.zeros(5, 5),
@@ -174,7 +180,8 @@ def test_zoedepths_file_as_it_is_published(tmp_path, domain, name):
     }
     path = tmp_path / f"ZoeD_M12_{domain}.pt"
     torch.save({"model": own}, path)
-    _, adapter = loaded(path, tmp_path / "folder")
+    recipe, adapter = loaded(path, tmp_path / "folder")
+    assert recipe.meaning.range_m[1] == (10.0 if domain == "N" else 80.0)
     if domain == "K":  # 80 m, where the public file's config says 10
         for part in (model.metric_head.seed_bin_regressor, *model.metric_head.attractors):
             part.max_depth = 80.0
@@ -198,6 +205,7 @@ def test_depth_anythings_file_as_it_is_published(tmp_path):
         "depth_head.scratch.output_conv2.2.bias",
     } < own.keys()
     assert_same(to_transformers(own, depth_anything_pairs(12), "pretrained."), public)
+    assert_same(to_authors(public, depth_anything_pairs(12), "pretrained."), own)
     torch.save(own, tmp_path / "depth_anything_v2_vits.pth")
     _, adapter = loaded(tmp_path / "depth_anything_v2_vits.pth", tmp_path / "folder")
     image = smooth_image(*SIZE)

@@ -20,8 +20,7 @@ import json
 import pytest
 import torch
 from authors_files import SIZE, V1, V2, ZOE, depth_anything, hub_tensors
-from safetensors.torch import load_file
-from tiny_networks import make_network, save_network, smooth_image
+from tiny_networks import smooth_image
 
 from depthrefl_ros.conversion.adapters import make_adapter
 from depthrefl_ros.conversion.checkpoint_folder import load_model, read_folder
@@ -30,7 +29,6 @@ from depthrefl_ros.conversion.key_maps import (
     depth_anything_pairs,
     to_authors,
     to_transformers,
-    zoedepth_pairs,
 )
 from depthrefl_ros.conversion.meaning import ConversionError
 from depthrefl_ros.conversion.original_files import write_folder
@@ -82,33 +80,6 @@ def test_depth_anythings_pth_gives_what_the_public_class_gives(tmp_path, name, t
     with torch.no_grad():
         truth = model(pixel_values=image).predicted_depth[:, None]
         torch.testing.assert_close(adapter(image), truth, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("domain, name", [("N", "zoedepth-nyu"), ("K", "zoedepth-kitti")])
-def test_zoedepths_pt_gives_what_the_public_class_gives(tmp_path, domain, name):
-    model = make_network(name)
-    theirs = load_file(save_network(model, tmp_path / "hub", name) / "model.safetensors")
-    pairs = zoedepth_pairs(4)
-    own = to_authors(theirs, pairs, ZOE)
-    assert own[ZOE + "blocks.0.attn.qkv.weight"].shape == (96, 32)
-    assert {ZOE + "blocks.0.attn.q_bias", ZOE + "blocks.0.attn.v_bias"} <= own.keys()
-    back = to_transformers(own, pairs, ZOE)
-    assert back.keys() == theirs.keys()
-    assert all(torch.equal(back[key], theirs[key]) for key in theirs)
-    own[ZOE + "blocks.0.attn.relative_position_index"] = torch.zeros(5, 5)  # as timm keeps it
-    path = tmp_path / f"ZoeD_M12_{domain}.pt"
-    torch.save({"model": own}, path)
-    recipe, adapter = loaded(path, tmp_path / "folder")
-    assert recipe.meaning.range_m[1] == (10.0 if domain == "N" else 80.0)
-    if domain == "K":
-        for part in (model.metric_head.seed_bin_regressor, *model.metric_head.attractors):
-            part.max_depth = 80.0
-        model.metric_head.max_depth = 80.0
-    image = smooth_image(64, 96)
-    with torch.no_grad():
-        truth = model(pixel_values=image).predicted_depth
-        found = adapter.model(pixel_values=image).predicted_depth
-    torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-4)
 
 
 class RunsCode:
