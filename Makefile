@@ -82,7 +82,7 @@ distclean: clean
 	rm -rf $(VENV)
 
 # Debian's Python has no ensurepip without the package python3-venv, and its venv then leaves an
-# environment without pip behind; the pip of the system fills it.
+# environment without pip behind; the pip of the system fills it, and that one then makes bin/pip.
 $(MADE):
 	@test -n "$(BASE)" || { echo '$(PYTHON) is no Python; choose one: make PYTHON=...' >&2; exit 1; }
 	@"$(BASE)" -c 'import sys; (3, 10) <= sys.version_info < (3, 14) or sys.exit( \
@@ -95,7 +95,8 @@ $(MADE):
 	  "$(BASE)" -m venv --without-pip $(if $(filter sourced,$(ROS)),--system-site-packages) $(VENV) && \
 	  if "$(BASE)" -c 'import ensurepip' 2>/dev/null; then $(BIN)/python -m ensurepip; else \
 	    "$(BASE)" -m pip --disable-pip-version-check install --upgrade pip --target \
-	      "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"; \
+	      "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" && \
+	    $(BIN)/python -m pip --disable-pip-version-check install --force-reinstall pip; \
 	  fi; \
 	fi
 	$(PIP_INSTALL) --upgrade pip 'setuptools>=64' wheel

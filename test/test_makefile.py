@@ -156,6 +156,7 @@ def test_without_ensurepip_the_pip_of_the_system_does_it(checkout, tmp_path):
         checkout, "setup", SPOKEN, PYTHONPATH=hidden, PIP_NO_INDEX="1", PIP_FIND_LINKS=bundled
     )
     assert code == 0, said
+    assert (checkout / ".venv/bin/pip").exists()  # or an activated shell finds the system's
     python = checkout / ".venv/bin/python"
     where = "import pip, sys; print(pip.__file__.startswith(sys.prefix))"
     done = subprocess.run([python, "-I", "-c", where], capture_output=True, text=True, check=True)
