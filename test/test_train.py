@@ -18,7 +18,9 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -350,3 +352,13 @@ def test_finish_without_a_run_is_refused(tmp_path, capsys):
     assert "x: no such folder or file" in capsys.readouterr().err
     assert tool.main(["finish", "--run", str(tmp_path)]) == 2
     assert "run stage2 first" in capsys.readouterr().err
+
+
+def test_every_documented_command_is_understood():
+    page = Path(tool.__file__).parents[1] / "training" / "README.md"
+    blocks = re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    commands = [shlex.split(line) for line in lines if line.startswith("depthrefl train ")]
+    assert len(commands) > 15
+    for _, _, *words in commands:
+        tool.build_parser().parse_args(tool.subcommand_first(words))
