@@ -71,11 +71,24 @@ def test_every_image_comes_once_an_epoch(dataset):
 def test_names_are_those_of_the_images(dataset):
     seen = []
 
-    def note(sample, generator):
+    def note(sample, generator, pictures):
         seen.append(f"plain/{sample.name}")
         return Augmenter(32, 32)(sample, generator)
 
     assert step_batches([(dataset, 1.0)], 4, note)[3]["names"] == seen
+
+
+def test_pictures_are_images_of_the_batch(dataset):
+    offered = []
+
+    def note(sample, generator, pictures):
+        offered.extend(pictures(generator).tobytes() for _ in range(10))
+        return Augmenter(32, 32)(sample, generator)
+
+    names = step_batches([(dataset, 1.0)], 2, note)[1]["names"]
+    images = {name: dataset[dataset.names.index(name)].image.tobytes() for name in dataset.names}
+    of_batch = {images[name.removeprefix("plain/")] for name in names}
+    assert set(offered) == of_batch and len(of_batch) == 2
 
 
 def test_whole_shares_are_kept_in_every_batch(dataset, tmp_path):

@@ -24,6 +24,7 @@ focal length sees from the same place. Under a turn it becomes depth along the n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -31,6 +32,7 @@ import numpy as np
 
 from depthrefl_ros.geometry.camera import PADDING_GREY as PAD_COLOUR
 from depthrefl_ros.training.datasets import Sample
+from depthrefl_ros.training.pasting import paste_pictures
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class AugmentConfig:
     noise_chance: float = 0.3
     jpeg_chance: float = 0.3
     shrink_chance: float = 0.15
+    paste_chance: float = 0.0  # cuts of other images on plane surfaces; see ``pasting``
+    max_pictures: int = 10
 
 
 class Augmenter:
@@ -89,13 +93,30 @@ class Augmenter:
         self.width = width
         self.config = config or AugmentConfig()
 
-    def __call__(self, sample: Sample, generator: np.random.Generator) -> View:
-        """Return a random view of ``sample``."""
+    def __call__(
+        self,
+        sample: Sample,
+        generator: np.random.Generator,
+        pictures: Callable[[np.random.Generator], np.ndarray] | None = None,
+    ) -> View:
+        """Return a random view of ``sample``.
+
+        Args:
+            sample: the image with its truth.
+            generator: of random numbers.
+            pictures: returns a random image (H, W, 3) uint8 RGB that pasted pictures are cut from;
+                without it they are cut from ``sample``.
+        """
         matrix, scale = self.random_geometry(sample.depth_m.shape, generator)
         area = generator.random() < self.config.area_chance
         turn = self.random_turn(generator)
         view, inside = render_view(sample, matrix, scale, (self.height, self.width), area, turn)
-        image = jitter_colour(view.image, self.config, generator)
+        image = view.image
+        if self.config.paste_chance and generator.random() < self.config.paste_chance:
+            source = sample.image if pictures is None else pictures(generator)
+            count = int(generator.integers(1, self.config.max_pictures + 1))
+            image = paste_pictures(view, source, count, generator)
+        image = jitter_colour(image, self.config, generator)
         image = degrade(image, self.config, generator)
         image[~inside] = PAD_COLOUR
         return View(image, view.depth_m, view.focal_px, view.centre)

@@ -22,7 +22,7 @@ processes share exactly the batch that one process would have had.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -130,7 +130,9 @@ class StepBatches(Dataset):
         """
         views = [
             self.augmenter(
-                self._sample(step, index), np.random.default_rng([self.seed, step, index])
+                self._sample(step, index),
+                np.random.default_rng([self.seed, step, index]),
+                partial(self._picture, step),
             )
             for index in range(self.rank, self.batch, self.world)
         ]
@@ -150,6 +152,10 @@ class StepBatches(Dataset):
     def _sample(self, step: int, index: int) -> Sample:
         dataset, place = self._place(step, index)
         return dataset[place]
+
+    def _picture(self, step: int, generator: np.random.Generator) -> np.ndarray:
+        """Return the picture (H, W, 3) uint8 of any image of the batch."""
+        return self._sample(step, int(generator.integers(self.batch))).image
 
     def _place(self, step: int, index: int) -> tuple[ImageFolder, int]:
         """Return data set and index within it of one image: a walk through shuffled epochs."""
