@@ -90,10 +90,11 @@ $(MADE):
 	  % (sys.executable, sys.version.split()[0]))'
 	@"$(BASE)" -c 'import ensurepip' 2>/dev/null || "$(BASE)" -c 'import pip' 2>/dev/null || { \
 	  echo 'this Python has neither pip nor ensurepip: sudo apt install python3-pip' >&2; exit 1; }
-	@if ! $(BIN)/python -c 'import sys, pip; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null; then \
+	@if ! test -x $(BIN)/pip || \
+	    ! $(BIN)/python -c 'import sys, pip; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null; then \
 	  rm -rf $(VENV) && \
 	  "$(BASE)" -m venv --without-pip $(if $(filter sourced,$(ROS)),--system-site-packages) $(VENV) && \
-	  if "$(BASE)" -c 'import ensurepip' 2>/dev/null; then $(BIN)/python -m ensurepip; else \
+	  if "$(BASE)" -c 'import ensurepip' 2>/dev/null; then $(BIN)/python -m ensurepip --default-pip; else \
 	    "$(BASE)" -m pip --disable-pip-version-check install --upgrade pip --target \
 	      "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" && \
 	    $(BIN)/python -m pip --disable-pip-version-check install --force-reinstall pip; \
