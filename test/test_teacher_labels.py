@@ -202,10 +202,10 @@ def commands_of(heading):
 
 def test_the_documented_afternoon_runs_to_its_end(tmp_path, monkeypatch, capsys):
     """Every command as it stands, with a small DA3METRIC of random weights for the teacher."""
-    original = pytest.importorskip("test_original_files")
+    authors = pytest.importorskip("authors_files")
     monkeypatch.chdir(tmp_path)
-    network = original.depth_anything(original.V2)
-    file, _ = original.da3metric_file(network, tmp_path / "made")
+    network = authors.depth_anything(authors.V2)
+    file, _ = authors.da3metric_file(network, tmp_path / "made")
     file.rename("da3metric-large.safetensors")
     write_photos(tmp_path / "photos")
     rooms = write_plain_folder(tmp_path / "my_folder", count=3)
