@@ -80,6 +80,7 @@ CONVERT = [
     *TRANSFORMERS,
     *BAGS,
 ]
+INT8 = ["nncf>=3.4", "onnx>=1.16", "onnxruntime>=1.18"]
 FLAGSHIP = [*TRAIN, *TRANSFORMERS]
 TEST = [
     *OPENVINO,
@@ -89,6 +90,7 @@ TEST = [
     f"tensorrt-rtx>=1.2; {TENSORRT_RTX_WHEELS}",
     f"cuda-python>=12.9.1; {TENSORRT_RTX_WHEELS}",
     *CONVERT,
+    *INT8,
     "scikit-learn>=1.4",
     "scipy>=1.15",
     "pytest>=7",
@@ -136,6 +138,7 @@ setup(
         "train": TRAIN,
         "convert": CONVERT,
         "flagship": FLAGSHIP,
+        "int8": INT8,
         "test": TEST,
     },
     entry_points={

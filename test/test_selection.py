@@ -16,6 +16,7 @@
 """Which engine is taken, and what is said about those that are not."""
 
 import errno
+import shutil
 import sys
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from bundle_copies import copy_bundle, onnx_with_wrong_weights, whole_onnx
 
 from depthrefl_ros.engine import selection
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
-from depthrefl_ros.engine.bundle import Bundle, BundleError
+from depthrefl_ros.engine.bundle import Bundle, BundleError, change_description
 from depthrefl_ros.engine.selection import EngineChoice, open_engine
 from depthrefl_ros.engine.tensorrt import store
 from depthrefl_ros.engine.tensorrt.api import find_flavour
@@ -121,6 +122,25 @@ def test_bf16_runs_only_where_depth_and_sigma_pass(bundle):
         assert opened.problems == [opened.steps[0], "precision bf16 was asked for; fp32 runs"]
     else:
         assert opened.report.p99["sigma"] <= 0.02 and opened.problems == []
+
+
+def test_int8_runs_where_it_is_asked_for_and_the_bundle_has_it(bundle):
+    opened = open_engine(bundle, EngineChoice("openvino", precision="int8"))
+    assert (opened.engine.precision, opened.problems) == ("int8", [])
+    assert opened.steps[0].startswith("openvino int8: chosen, on ")
+    assert open_engine(bundle, "openvino").engine.precision == "fp32"
+
+
+def test_int8_that_the_bundle_lacks_gives_way_to_fp32(bundle, tmp_path):
+    folder = tmp_path / "without"
+    shutil.copytree(bundle.folder, folder)
+    files = {name: digest for name, digest in bundle.files.items() if name != "model_int8.onnx"}
+    change_description(folder, {"files": files})
+    choice = EngineChoice("openvino", precision="int8")
+    opened = open_engine(Bundle.load(str(folder)), choice)
+    assert opened.engine.precision == "fp32"
+    assert f"openvino int8: {folder} has no model_int8.onnx: `depthrefl" in opened.problems[0]
+    assert opened.problems[1:] == ["precision int8 was asked for; fp32 runs"]
 
 
 def test_auto_falls_back_where_openvino_is_missing(bundle, monkeypatch):

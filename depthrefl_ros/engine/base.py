@@ -40,7 +40,7 @@ class Engine(ABC):
     Attributes:
         name: ``openvino``, ``torch``...
         device: on which it runs, in the runtime's words.
-        precision: ``fp32``, ``fp16`` or ``bf16``, a key of ``self_test.TOLERANCES``.
+        precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``, a key of ``self_test.TOLERANCES``.
         height: of the input, pixels.
         width: of the input, pixels.
     """

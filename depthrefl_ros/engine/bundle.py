@@ -42,7 +42,8 @@ from depthrefl_ros.engine.description import (
 FORMAT_VERSION = 2
 _READABLE = (1, 2)
 DESCRIPTION = "model.yaml"
-WEIGHTS = "model.weights"  # of both graphs, in half precision
+WEIGHTS = "model.weights"  # of all graphs, in half precision
+INT8 = "model_int8.onnx"  # convolutions in int8; not every bundle has it
 BACKBONE_WEIGHTS = "backbone.safetensors"  # of a converted network that can be trained on
 SHIPPED = Path(__file__).resolve().parents[1] / "models"
 LOG_DELTA1 = math.log(1.25)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from depthrefl_ros.engine.tensorrt.source import PlanSource
 
 ENGINES = ("auto", "tensorrt", "tensorrt_rtx", "openvino", "torch")
-PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 BUILDS = ("auto", "never", "force")
 
 # Device files of NVIDIA's drivers (desktop, Jetson, WSL): looked at before TensorRT or torch are

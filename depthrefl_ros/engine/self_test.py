@@ -26,7 +26,14 @@ from depthrefl_ros.engine.base import Engine, EngineError
 from depthrefl_ros.engine.bundle import Bundle
 
 # precision -> (median, 99th percentile) of the relative difference to the golden outputs.
-TOLERANCES = {"fp32": (0.001, 0.005), "fp16": (0.005, 0.02), "bf16": (0.005, 0.02)}
+# What int8 is allowed is twice what it takes on the golden images of indoor_tiny; it is
+# never taken unasked.
+TOLERANCES = {
+    "fp32": (0.001, 0.005),
+    "fp16": (0.005, 0.02),
+    "bf16": (0.005, 0.02),
+    "int8": (0.03, 0.25),
+}
 REPEAT_TOLERANCE = 1e-3
 
 

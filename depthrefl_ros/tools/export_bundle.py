@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 depthrefl export_bundle runs/tiny models/indoor_tiny --golden a.jpg b.jpg c.jpg
-export_bundle old_bundle new_bundle
+export_bundle old_bundle new_bundle --int8 photos_of_my_rooms
 """
 # The weights are the one part of the package that is not Apache-2.0: said wherever they load.
 LICENCE = "weights for research use only (trained on NYU Depth v2); code Apache-2.0"
@@ -77,6 +77,13 @@ def _parser() -> argparse.ArgumentParser:
         nargs=3,
         metavar="IMAGE",
         help="three rendered images for the self-test; no images of data sets; needed for a run",
+    )
+    parser.add_argument(
+        "--int8",
+        type=Path,
+        metavar="IMAGES",
+        help="also add model_int8.onnx, for precision int8: folder with a hundred or more images "
+        "like those that the camera will see; needs pip install '.[int8]' and minutes",
     )
     parser.add_argument(
         "--min-range", type=float, help="metres (default 0.4, or what the bundle says)"
@@ -226,6 +233,31 @@ def read_golden(paths: list[Path], width: int, height: int) -> np.ndarray:
     return np.stack(images)
 
 
+def read_calibration(folder: Path, width: int, height: int) -> np.ndarray:
+    """Return a folder's images as the network sees them, (n, height, width, 3) uint8 RGB.
+
+    Raises:
+        ToolError: there are none, or one cannot be read.
+    """
+    from depthrefl_ros.geometry.camera import Camera
+    from depthrefl_ros.geometry.rectification import Rectification
+    from depthrefl_ros.image_files import ImageFileError, list_images, read_image
+
+    inputs = []
+    try:
+        for path in list_images(folder):
+            image = read_image(path)
+            rows, columns = image.shape[:2]
+            # The focal length says nothing here: nothing is undistorted.
+            camera = Camera.pinhole(columns, rows, columns, columns, columns / 2, rows / 2)
+            inputs.append(Rectification(camera, True, (width, height)).to_network(image))
+    except (ImageFileError, OSError) as error:
+        raise ToolError(str(error)) from error
+    if not inputs:
+        raise ToolError(f"--int8 is {folder}; it has no images")
+    return np.stack(inputs)
+
+
 def _export(args: argparse.Namespace, _: list[str]) -> int:
     from depthrefl_ros.engine.bundle import BundleError, is_bundle
 
@@ -241,13 +273,22 @@ def _export(args: argparse.Namespace, _: list[str]) -> int:
         images = read_golden(args.golden, model.config.width, model.config.height)
     asked = {"min": args.min_range, "max": args.max_range}
     told["range_m"] |= {name: value for name, value in asked.items() if value is not None}
+    size = (model.config.width, model.config.height)
+    calibration = None if args.int8 is None else read_calibration(args.int8, *size)
     try:
         from depthrefl_ros.engine.export import export_bundle
 
+        if calibration is not None:
+            from depthrefl_ros.engine.quantise import add_int8, need_nncf
+
+            need_nncf()
         export_bundle(model, args.bundle, told, images)
+        if calibration is not None:
+            add_int8(args.bundle, calibration)
     except ImportError as error:
         raise ToolError(
-            f"exporting needs {error.name}: in the checkout, pip install '.[train]'"
+            f"exporting needs {error.name}: in the checkout, pip install '.[train]', for --int8 "
+            "'.[train,int8]'"
         ) from error
     except (BundleError, OSError) as error:
         raise ToolError(str(error)) from error

@@ -1,0 +1,105 @@
+# Copyright 2026 depthrefl_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A bundle's convolutions in int8: how far from float32, what they share, what is refused."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from exact_bundle import exact_bundle
+
+from depthrefl_ros.engine.bundle import Bundle, BundleError
+from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+from depthrefl_ros.engine.quantise import add_int8
+from depthrefl_ros.engine.self_test import plane_difference
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.tools.export_bundle import main
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """Return ``indoor_nano`` with convolutions quantised for its own golden images."""
+    folder = tmp_path_factory.mktemp("bundles") / "nano"
+    shipped = Bundle.load("indoor_nano")
+    shutil.copytree(shipped.folder, folder)
+    add_int8(folder, shipped.golden().images[:3])
+    return Bundle.load(str(folder))
+
+
+def test_it_is_close_to_float32_and_computes_in_int8(bundle):
+    engine = OpenVinoEngine(bundle, precision="int8")
+    golden = bundle.golden()
+    found = engine.infer(golden.images)
+    for plane, (median, p99) in {"depth": (0.04, 0.3), "sigma": (0.04, 0.3)}.items():
+        difference = plane_difference(plane, found[plane], golden.planes[plane])
+        assert 0.0005 < difference[0] < median and difference[1] < p99, plane
+    kinds = engine.layers()
+    assert kinds["u8"] + kinds.get("i8", 0) > 75  # of 85 convolutions
+    assert kinds.get("i8", 0) < 5  # OpenVINO's slow way for activations with a sign
+
+
+def test_its_weights_are_those_of_the_other_graphs(bundle):
+    sizes = {name: (bundle.folder / name).stat().st_size for name in bundle.files}
+    shipped = Bundle.load("indoor_nano")
+    assert bundle.files["model.weights"] == shipped.files["model.weights"]
+    assert sizes["model_int8.onnx"] < 0.06 * sizes["model.weights"]
+    for name, digest in shipped.files.items():
+        if name != "model_int8.onnx":
+            assert bundle.files[name] == digest, name
+
+
+def test_what_decides_the_scale_stays_in_floating_point(bundle):
+    graph = onnx.load(bundle.path("model_int8.onnx"), load_external_data=False).graph
+    weights = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "QuantizeLinear"}
+    names = " ".join(weights.values())
+    assert "_blocks.1._depthwise_conv.weight" in names and "reflector.attractors" in names
+    for kept in ("_conv_stem", "_blocks.0._depthwise_conv", "reflector.bins"):
+        assert kept not in names, kept
+
+
+def test_a_network_of_another_kind_is_refused(tmp_path):
+    camera = Camera.pinhole(32, 32, 30.0, 30.0, 16.0, 16.0)
+    folder = exact_bundle(tmp_path / "exact", camera)
+    with pytest.raises(BundleError, match="exact is no network of ours with an EfficientNet"):
+        add_int8(folder, np.zeros((2, 32, 32, 3), np.uint8))
+    assert not list(folder.glob("*int8*"))
+
+
+def test_export_adds_it_from_a_folder_of_images(tmp_path, capsys):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for index, image in enumerate(Bundle.load("indoor_nano").golden().images[:2]):
+        cv2.imwrite(str(photos / f"{index}.png"), image[..., ::-1])
+    target, report = tmp_path / "mine", tmp_path / "report.json"
+    arguments = ["--int8", str(photos), "--json", str(report)]
+    shipped = str(Bundle.load("indoor_nano").folder)
+    assert main([shipped, str(target), *arguments]) == 0, capsys.readouterr().err
+    assert "model_int8.onnx" in json.loads(report.read_text())["bytes"]
+    bundle = Bundle.load(str(target))
+    image = bundle.golden().images[:1]
+    depth = OpenVinoEngine(bundle, precision="int8").infer(image)["depth"]
+    assert plane_difference("depth", depth, bundle.golden().depth[:1])[0] < 0.04
+
+
+def test_a_folder_without_images_is_named(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    shipped = str(Bundle.load("indoor_nano").folder)
+    assert main([shipped, str(tmp_path / "new"), "--int8", str(tmp_path / "empty")]) == 2
+    assert f"--int8 is {tmp_path / 'empty'}; it has no images" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
