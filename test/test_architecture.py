@@ -33,8 +33,9 @@ MAY_IMPORT = {
     "network": {"network"},
     "engine": {"engine", "network", "settings"},
     "conversion": {"conversion", "network", "engine"},
-    "estimator": {"engine", "geometry", "settings"},
-    "ros": {"ros", "estimator", "engine", "geometry", "settings", "image_files"},
+    "frames": {"engine", "geometry"},
+    "estimator": {"frames", "engine", "geometry", "settings"},
+    "ros": {"ros", "estimator", "frames", "engine", "geometry", "settings", "image_files"},
     "training": {"training", "network", "geometry", "image_files"},
 }
 ROS_PACKAGES = {"rclpy", "sensor_msgs", "std_msgs", "cv_bridge", "diagnostic_msgs"}

@@ -182,7 +182,7 @@ def check_requirements(wheel):
         }
     extras = fields.get_all("Provides-Extra")
     # pip 23 looks for the name as it is normalised: with hyphens.
-    assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", extra) for extra in extras), extras
+    assert all(re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", extra) for extra in extras), extras
     assert {"openvino", "bags", "tensorrt", "tensorrt-rtx", "ros", "train", "test"} <= set(extras)
     assert {"view", "foxglove"} <= set(extras)
     needed = fields.get_all("Requires-Dist")
