@@ -22,17 +22,11 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 import yaml
-from conftest import RunningProcess
 from foreign_networks import FAMILIES, SIZE, foreign_network, normalised
 from network_camera import running_node
-from node_harness import MODULE
-from onnx import TensorProto, helper, numpy_helper
-from sensor_msgs.msg import PointCloud2
-from test_node_safety import BOX, CAMERA, HEIGHT_M, MOUNT, PITCH_DEG, SafetyHarness
 
 from depthrefl_ros.conversion.converter import convert_onnx
 from depthrefl_ros.conversion.meaning import ConversionError, Meaning
@@ -44,7 +38,6 @@ from depthrefl_ros.engine.self_test import relative_difference, self_test
 from depthrefl_ros.engine.tensorrt.api import find_flavour
 from depthrefl_ros.engine.tensorrt.build import build_plan
 from depthrefl_ros.estimator import DepthEstimator
-from depthrefl_ros.ros.convert.clouds import cloud_to_points
 from depthrefl_ros.tools.convert import main
 
 IMAGENET = PRESETS["da3metric"]
@@ -330,59 +323,3 @@ def test_rank_correlation_is_spearmans():
     assert rank_correlation(one, other) == pytest.approx(stats.spearmanr(one, other).statistic)
     assert rank_correlation(one, np.exp(one)) == pytest.approx(1.0)
     assert rank_correlation(one, np.ones(50)) == 0.0
-
-
-def exact_network(path):
-    """Depth is read out of red and green, in millimetres, from an image of float 0 to 255."""
-    weights = np.float32([0.256, 0.001, 0.0]).reshape(1, 3, 1, 1)
-    constants = [numpy_helper.from_array(weights, "weights")]
-    nodes = [helper.make_node("Conv", ["image", "weights"], ["depth"])]
-    size = (CAMERA.height, CAMERA.width)
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, *size])
-    depth = helper.make_tensor_value_info("depth", TensorProto.FLOAT, [1, 1, *size])
-    graph = helper.make_graph(nodes, "exact", [image], [depth], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, path)
-    return path
-
-
-@pytest.mark.parametrize(
-    "kind, more, scale_correction",
-    [
-        ("canonical", {"focal_px": math.sqrt(CAMERA.fx * CAMERA.fy)}, "none"),
-        ("metric", {}, "none"),
-        ("inverse_relative", {"transform": "inverse"}, "ground"),
-    ],
-)
-def test_a_converted_network_marks_the_box_over_dds(ros, tmp_path, kind, more, scale_correction):
-    """The exact scene's box, through a network that takes float NCHW from 0 to 255."""
-    meaning = Meaning(kind=kind, scale=1.0, licence="MIT", range_m=(0.3, 10.0), **more)
-    made = convert_onnx(exact_network(tmp_path / "n.onnx"), meaning, tmp_path / "exact")
-    values = {
-        "model": str(made.bundle.folder),
-        "camera_height": HEIGHT_M,
-        "camera_pitch": PITCH_DEG,
-        "diagnostics_period": 0.1,
-        "temporal_smoothing": 0.0,
-        "scale_correction": scale_correction,
-    }
-    arguments = ["--ros-args"]
-    for name, value in values.items():
-        arguments += ["-p", f"{name}:={value}"]
-    process = RunningProcess(tmp_path / "log.txt", MODULE, *arguments)
-    node = SafetyHarness(process, tmp_path)
-    try:
-        reached = node.spin_until(lambda: node.values().get("state") == "active", 30)
-        assert reached, process.output()
-        clouds = node.collect(PointCloud2, "points/marking")
-        seen = node.spin_until(
-            lambda: any(one.width for one in clouds), 20, do=node.send, period=0.1
-        )
-        assert seen, process.output()
-        marked = MOUNT.apply(cloud_to_points(clouds[-1], "points/marking"))
-    finally:
-        node.close()
-        process.stop()
-    (near, left, _), (_, right, _) = BOX
-    front = marked[(marked[:, 1] > left) & (marked[:, 1] < right) & (marked[:, 0] < 3.0)]
-    assert len(front) > 20 and np.abs(front[:, 0] - near).max() < 0.3
