@@ -130,7 +130,7 @@ def _quantised(graph: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
         QuantizationParameters,
     )
 
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # handlers keep theirs
     nodes = graph.graph.node
     kept = [n.name for n in nodes if n.op_type == "Conv" and any(k in n.input[1] for k in _KEPT)]
     others = sorted({n.op_type for n in nodes} - {"Conv"})
