@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--frames", type=positive_int, default=2000, help="default %(default)s")
     parser.add_argument("--rate", type=positive_float, default=30.0, help="default %(default)g Hz")
     parser.add_argument("--engine", default="auto", help="default %(default)s")
+    parser.add_argument("--precision", default="auto", help="default %(default)s")
     parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
     parser.add_argument("--subscriber", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     add_json_argument(parser, "the figures")
@@ -106,6 +107,7 @@ def _measure(args: argparse.Namespace, folder: Path) -> tuple[dict, dict, list]:
             *("-m", "depthrefl_ros.ros.node", "--ros-args"),
             *("-r", "image:=/camera/image_raw", "-r", "camera_info:=/camera/camera_info"),
             *("-p", f"engine:={args.engine}", "-p", f"model:={args.model}"),
+            *("-p", f"precision:={args.precision}"),
         )
         rss = _watch(node, subscriber, children, args.frames / args.rate, stop)
         if not received_report.is_file() or not source_report.is_file():
