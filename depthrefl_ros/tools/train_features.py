@@ -34,6 +34,7 @@ from depthrefl_ros.training.features import (
     FeatureCache,
     make_recipe,
     open_features,
+    state_digest,
     view_bytes,
 )
 from depthrefl_ros.training.trainer import Trainer
@@ -48,6 +49,7 @@ def feature_batches(
     trainer: Trainer,
     mixture: list[tuple[ImageFolder, float]],
     augment: AugmentConfig,
+    order: dict[str, int],
     stop: Callable[[], bool],
 ) -> FeatureBatches | None:
     """Return the batches of a run whose backbone is frozen; its features are computed first.
@@ -57,6 +59,7 @@ def feature_batches(
         trainer: with the backbone.
         mixture: pairs (data set, weight).
         augment: of the views.
+        order: of ``StepBatches``: seed, steps, batch, rank and world.
         stop: whether to stop before the next pass through the backbone.
 
     Returns:
@@ -68,7 +71,7 @@ def feature_batches(
         ValueError: a folder holds other features.
         FeaturesStopped: ``stop`` said so.
     """
-    settings, processes = trainer.settings, trainer.processes
+    settings = trainer.settings
     wanted = arguments.views
     reason = None
     if BACKBONE not in settings.freeze:
@@ -85,15 +88,12 @@ def feature_batches(
     folder = arguments.features or arguments.run / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     caches: list[FeatureCache] = []
+    digest = state_digest(trainer.ema.backbone)
     with FileLock(folder / ".lock"):  # of several processes that train together
         for (dataset, _), name in zip(mixture, _names(mixture), strict=True):
-            recipe = make_recipe(trainer.ema, dataset, views, augment, settings.bf16)
+            recipe = make_recipe(trainer.ema, dataset, views, augment, settings.bf16, digest)
             caches.append(open_features(folder / name, trainer.ema, dataset, recipe, stop))
-    return FeatureBatches(
-        mixture, caches, trainer.model.config.focal_px,
-        seed=settings.seed * 10 + settings.stage, steps=settings.steps, batch=arguments.batch,
-        rank=processes.rank, world=processes.world,
-    )  # fmt: skip
+    return FeatureBatches(mixture, caches, trainer.model.config.focal_px, **order)
 
 
 def _views(

@@ -282,7 +282,15 @@ def make_batches(
         ToolError: a recording is too large, or as ``feature_batches``.
         FeaturesStopped: ``stop`` said so.
     """
-    kept = feature_batches(arguments, trainer, mixture, augment, stop)
+    settings, config = trainer.settings, trainer.model.config
+    order = {
+        "seed": settings.seed * 10 + settings.stage,  # stage 2 draws other batches than stage 1
+        "steps": settings.steps,
+        "batch": arguments.batch,
+        "rank": trainer.processes.rank,
+        "world": trainer.processes.world,
+    }
+    kept = feature_batches(arguments, trainer, mixture, augment, order, stop)
     if kept is not None:
         return kept
     for dataset, _ in mixture:
@@ -292,16 +300,7 @@ def make_batches(
                 f"{dataset.root}: {len(dataset)} decoded images do not fit into memory, and a "
                 "recording cannot be read in random order; write them into a plain folder"
             )
-    settings, config = trainer.settings, trainer.model.config
-    return StepBatches(
-        mixture,
-        Augmenter(config.height, config.width, augment),
-        seed=settings.seed * 10 + settings.stage,  # stage 2 draws other batches than stage 1
-        steps=settings.steps,
-        batch=arguments.batch,
-        rank=trainer.processes.rank,
-        world=trainer.processes.world,
-    )
+    return StepBatches(mixture, Augmenter(config.height, config.width, augment), **order)
 
 
 def suspicions(

@@ -158,11 +158,16 @@ class StepBatches(Dataset):
         return self._sample(step, int(generator.integers(self.batch))).image
 
     def _place(self, step: int, index: int) -> tuple[ImageFolder, int]:
-        """Return data set and index within it of one image: a walk through shuffled epochs."""
+        """Return data set and index within it of one image."""
+        part, _, image = self._walk(step, index)
+        return self.datasets[part], image
+
+    def _walk(self, step: int, index: int) -> tuple[int, int, int]:
+        """Return set, epoch and image within the set: a walk through shuffled epochs."""
         part, count = self.mixture.place(step * self.batch + index)
-        dataset = self.datasets[part]
-        epoch, place = divmod(count, len(dataset))
-        return dataset, int(shuffled(self.seed, part, epoch, len(dataset))[place])
+        size = len(self.datasets[part])
+        epoch, place = divmod(count, size)
+        return part, epoch, int(shuffled(self.seed, part, epoch, size)[place])
 
 
 def balanced_by_depth(dataset: ImageFolder) -> list[tuple[ImageFolder, float]]:

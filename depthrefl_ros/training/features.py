@@ -37,7 +37,7 @@ from tqdm import tqdm
 from depthrefl_ros.network.backbone import BackboneFeatures
 from depthrefl_ros.network.model import DepthModel
 from depthrefl_ros.training.augment import AugmentConfig, Augmenter
-from depthrefl_ros.training.batches import StepBatches, shuffled
+from depthrefl_ros.training.batches import StepBatches
 from depthrefl_ros.training.datasets import ImageFolder
 from depthrefl_ros.training.losses import canonical_truth
 
@@ -121,7 +121,7 @@ class FeatureBatches(StepBatches):
         parts: pairs (data set, weight).
         caches: of the sets, in this order; all have the same number of views an image.
         focal_px: the network's canonical focal length, which the truth is scaled to.
-        seed, steps, batch, rank, world: as for ``StepBatches``.
+        order: seed, steps, batch, rank and world, as for ``StepBatches``.
     """
 
     def __init__(
@@ -129,13 +129,9 @@ class FeatureBatches(StepBatches):
         parts: list[tuple[ImageFolder, float]],
         caches: list[FeatureCache],
         focal_px: float,
-        seed: int,
-        steps: int,
-        batch: int,
-        rank: int = 0,
-        world: int = 1,
+        **order: int,
     ):
-        super().__init__(parts, None, seed, steps, batch, rank, world)
+        super().__init__(parts, None, **order)
         self.caches = caches
         self.focal_px = focal_px
 
@@ -159,11 +155,9 @@ class FeatureBatches(StepBatches):
 
     def _view(self, step: int, index: int) -> tuple[int, int]:
         """Return data set and view of one image of a batch."""
-        part, count = self.mixture.place(step * self.batch + index)
-        size = len(self.datasets[part])
-        epoch, place = divmod(count, size)
-        views = len(self.caches[part]) // size
-        return part, int(shuffled(self.seed, part, epoch, size)[place]) * views + epoch % views
+        part, epoch, image = self._walk(step, index)
+        views = len(self.caches[part]) // len(self.datasets[part])
+        return part, image * views + epoch % views
 
 
 def make_recipe(
@@ -172,6 +166,7 @@ def make_recipe(
     views: int,
     augment: AugmentConfig | None = None,
     bf16: bool = True,
+    digest: str | None = None,
 ) -> dict[str, Any]:
     """Return all that the features and truth of a data set depend on, in plain values.
 
@@ -181,12 +176,13 @@ def make_recipe(
         views: random views an image.
         augment: how they are drawn; None as by default.
         bf16: whether convolutions run in bfloat16.
+        digest: of the backbone, by ``state_digest``, where several sets share it.
     """
     config = model.config
     plain = config.to_dict()
     images = "\n".join([dataset.fingerprint(), *dataset.names])
     return {
-        "backbone": state_digest(model.backbone),
+        "backbone": digest or state_digest(model.backbone),
         "network": [plain["backbone"], config.height, config.width],
         "canonical": [config.focal_px, config.z_min_m, config.z_max_m],
         "data": hashlib.sha256(images.encode()).hexdigest(),
