@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,
@@ -38,7 +39,7 @@ from depthrefl_ros.tools.command_line import (
     write_json,
 )
 from depthrefl_ros.training.closer import FROM_M, closer_views
-from depthrefl_ros.training.datasets import DatasetError, open_dataset
+from depthrefl_ros.training.datasets import DatasetError, Sample, open_dataset
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 from depthrefl_ros.training.synth.looks import PLAIN, LooksError, find_looks
 from depthrefl_ros.training.synth.models import CatalogueError, Models
@@ -215,17 +216,10 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
         names = generate.render_corridor(folder, *options)
     else:
         names = generate.render_drive(folder, *options)
-    made = 0
-    with progress(args.count, args.command, "images") as bar, StopRequest() as stop:
-        bar.update(min(existing, args.count))
-        try:
-            for _ in names:
-                made += 1
-                bar.update()
-                if stop:
-                    raise ToolError(f"stopped after {made} images; --resume goes on in {root}")
-        except WorldError as error:
-            raise ToolError(str(error)) from error
+    try:
+        made = _counted(names, args, existing, f"--resume goes on in {root}")
+    except WorldError as error:
+        raise ToolError(str(error)) from error
     seconds = time.monotonic() - start
     print(f"{root}: {made} images rendered in {seconds:.0f} s, {len(folder.names())} in all")
     return {"images": made, "seconds": seconds, "folder": str(root)}
@@ -241,22 +235,47 @@ def _closer(args: argparse.Namespace) -> dict:
         folder.claim({"command": "closer", "seed": args.seed})
     except (FolderError, DatasetError) as error:
         raise ToolError(str(error)) from error
-    start, made = time.monotonic(), 0
+    start = time.monotonic()
     rng = np.random.default_rng(args.seed)
     views = closer_views(samples, args.count, rng, args.width, args.height)
-    with progress(args.count, args.command, "images") as bar, StopRequest() as stop:
-        for sample, camera in views:
-            name = f"{made:04d}_{Path(sample.name).name}"
-            folder.add(name, sample.image, sample.depth_m, camera)
-            made += 1
-            bar.update()
-            if stop:
-                raise ToolError(f"stopped after {made} images; {args.out} can be used as it is")
+    names = _add_views(folder, views)
+    made = _counted(names, args, 0, f"{args.out} can be used as it is")
     if not made:
         raise ToolError(f"{args.data}: no image shows enough within {FROM_M} m to come closer to")
     seconds = time.monotonic() - start
     print(f"{args.out}: {made} images of {len(samples)} photographs in {seconds:.0f} s")
     return {"images": made, "seconds": seconds, "folder": str(args.out)}
+
+
+def _add_views(folder: RenderedFolder, views: Iterator[tuple[Sample, Camera]]) -> Iterator[str]:
+    """Write views, numbered and named after their photographs, and yield each new name."""
+    for number, (sample, camera) in enumerate(views):
+        name = f"{number:04d}_{Path(sample.name).name}"
+        folder.add(name, sample.image, sample.depth_m, camera)
+        yield name
+
+
+def _counted(names: Iterator[str], args: argparse.Namespace, existing: int, stopped: str) -> int:
+    """Show the progress of what makes images, and return how many it made.
+
+    Args:
+        names: yields the name of each new image.
+        args: the command and how many images there will be.
+        existing: images that are there already.
+        stopped: what to tell of the folder after Ctrl-C.
+
+    Raises:
+        ToolError: Ctrl-C.
+    """
+    made = 0
+    with progress(args.count, args.command, "images") as bar, StopRequest() as stop:
+        bar.update(min(existing, args.count))
+        for _ in names:
+            made += 1
+            bar.update()
+            if stop:
+                raise ToolError(f"stopped after {made} images; {stopped}")
+    return made
 
 
 def _pack(root: Path, out: Path, rate_hz: float) -> dict:

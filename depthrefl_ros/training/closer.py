@@ -25,12 +25,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.rays import image_rays, pixel_rays
 from depthrefl_ros.training.datasets.image_folder import Sample
 
 STANDS_M = (0.32, 0.85)  # of the new camera before what it looks at
@@ -44,34 +45,8 @@ _TRIES = 24  # places to look at in one photograph
 _ROUNDS_IN_VAIN = 3  # through all photographs, before there is no more to be had
 _DENSER = 3  # points for each pixel's edge, so that an enlarged surface has no gaps
 _EDGE_RATIO = 1.06  # of depth between neighbours, beyond which no surface joins them
-_STEP_M = (
-    0.06  # depth within one surface differs less between neighbours, its coding's steps included
-)
-
-
-@dataclass(frozen=True)
-class _Stand:
-    """Where the new camera stands.
-
-    Attributes:
-        centre: (3,) metres in the old camera's optical frame.
-        rotation: (3, 3) from the old camera's axes to the new one's.
-        focal_px: its focal length.
-    """
-
-    centre: np.ndarray
-    rotation: np.ndarray
-    focal_px: float
-
-    def project(self, points: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, ...]:
-        """Return u, v (pixels) and depth (m) of points (3, n), all (n,); depth <= 0 is behind."""
-        seen = self.rotation @ (points - self.centre[:, None])
-        depth = np.maximum(seen[2], 1e-6)
-        u, v = (
-            self.focal_px * axis / depth + (length - 1) / 2
-            for axis, length in zip(seen[:2], size, strict=True)
-        )
-        return u, v, seen[2]
+# Between neighbours on one surface, the steps of coded depth included.
+_STEP_M = 0.06
 
 
 def closer_views(
@@ -117,18 +92,21 @@ def closer_view(
     near = solid & (depth < FROM_M)
     if near.mean() < 0.1:
         return None
-    points = _points(depth, sample.intrinsics)
-    rows, columns = np.nonzero(near)
+    rows, columns = depth.shape
+    points = image_rays(Camera.pinhole(columns, rows, *sample.intrinsics)) * depth[..., None]
+    places = np.argwhere(near)
     for _ in range(_TRIES):
-        place = rng.integers(len(rows))
-        target = points[:, rows[place], columns[place]]
-        stand = _draw_stand(target, rng, width)
-        if stand is None or not _is_worth_it(stand, points, solid, (width, height)):
+        target = points[tuple(places[rng.integers(len(places))])]
+        pose = _draw_pose(target, rng)
+        if pose is None:
             continue
-        made = _seen_from(stand, sample, depth, solid, (width, height))
+        angle = math.radians(rng.uniform(*FIELD_OF_VIEW_DEG))
+        camera = Camera.from_horizontal_fov(width, height, angle)
+        if not _is_worth_it(pose, camera, points, solid):
+            continue
+        made = _seen_from(pose, camera, sample, depth, points, solid)
         if made is not None:
-            focal, middle = stand.focal_px, ((width - 1) / 2, (height - 1) / 2)
-            return made, Camera.pinhole(width, height, focal, focal, *middle)
+            return made, camera
     return None
 
 
@@ -154,15 +132,12 @@ def _solid(depth: np.ndarray) -> np.ndarray:
     return (depth > 0) & (farthest < nearest * _EDGE_RATIO)
 
 
-def _points(depth: np.ndarray, intrinsics: tuple[float, float, float, float]) -> np.ndarray:
-    """Return (3, H, W) metres."""
-    fx, fy, cx, cy = intrinsics
-    v, u = np.mgrid[0 : depth.shape[0], 0 : depth.shape[1]]
-    return np.stack([(u - cx) / fx * depth, (v - cy) / fy * depth, depth])
+def _draw_pose(target: np.ndarray, rng: np.random.Generator) -> Pose | None:
+    """Draw where to see a point (3,) from: nearer, a little around it, and not straight at it.
 
-
-def _draw_stand(target: np.ndarray, rng: np.random.Generator, width: int) -> _Stand | None:
-    """Draw where to see a point (3,) from: nearer, a little around it, and not straight at it."""
+    Returns:
+        The old camera's optical frame in the new one's, or None where the point is too near or far.
+    """
     nearer = math.exp(rng.uniform(*np.log(STANDS_M)))
     if not ENLARGED[0] < target[2] / nearer < ENLARGED[1]:
         return None
@@ -173,8 +148,7 @@ def _draw_stand(target: np.ndarray, rng: np.random.Generator, width: int) -> _St
     right = np.cross((0.0, 1.0, 0.0), ahead)
     right /= np.linalg.norm(right)
     rotation = np.stack([right, np.cross(ahead, right), ahead])
-    angle = math.radians(rng.uniform(*FIELD_OF_VIEW_DEG))
-    return _Stand(centre, rotation, width / 2 / math.tan(angle / 2))
+    return Pose(rotation, -rotation @ centre)
 
 
 def _turn(angles: np.ndarray) -> np.ndarray:
@@ -185,13 +159,17 @@ def _turn(angles: np.ndarray) -> np.ndarray:
     )
 
 
-def _is_worth_it(
-    stand: _Stand, points: np.ndarray, solid: np.ndarray, size: tuple[int, int]
-) -> bool:
+def _projected(points: np.ndarray, pose: Pose, camera: Camera) -> np.ndarray:
+    """Return u, v (pixels) and depth (metres) of points (n, 3): (3, n); depth <= 0 is behind."""
+    x, y, depth = pose.apply(points).T
+    ahead = np.maximum(depth, 1e-6)
+    return np.stack([camera.fx * x / ahead + camera.cx, camera.fy * y / ahead + camera.cy, depth])
+
+
+def _is_worth_it(pose: Pose, camera: Camera, points: np.ndarray, solid: np.ndarray) -> bool:
     """Return whether a coarse look, at one point in 16, finds the view full and near."""
-    some = points[:, ::4, ::4][:, solid[::4, ::4]]
-    u, v, depth = stand.project(some, size)
-    columns, rows = size[0] // 16, size[1] // 16
+    u, v, depth = _projected(points[::4, ::4][solid[::4, ::4]], pose, camera)
+    columns, rows = camera.width // 16, camera.height // 16
     inside = (depth > 0.15) & (u >= 0) & (v >= 0) & (u < columns * 16) & (v < rows * 16)
     nearest = np.full(rows * columns, np.inf)
     cells = (v[inside] // 16).astype(int) * columns + (u[inside] // 16).astype(int)
@@ -201,25 +179,29 @@ def _is_worth_it(
 
 
 def _seen_from(
-    stand: _Stand, sample: Sample, depth: np.ndarray, solid: np.ndarray, size: tuple[int, int]
+    pose: Pose,
+    camera: Camera,
+    sample: Sample,
+    depth: np.ndarray,
+    points: np.ndarray,
+    solid: np.ndarray,
 ) -> Sample | None:
     """Return what is seen from the new place, or None where too much of it is unknown."""
-    width, height = size
-    u, v, found = stand.project(_points(depth, sample.intrinsics)[:, solid], size)
-    rows, columns = np.nonzero(solid)
+    width, height = camera.width, camera.height
+    u, v, found = _projected(points[solid], pose, camera)
     inside = (found > 0.15) & (np.abs(u - width / 2) < 0.55 * width)
     inside &= np.abs(v - height / 2) < 0.55 * height
-    top, left = rows[inside].min(), columns[inside].min()
-    part = (slice(top, rows[inside].max() + 1), slice(left, columns[inside].max() + 1))
+    rows, columns = (places[inside] for places in np.nonzero(solid))
+    top, left = rows.min(), columns.min()
+    part = (slice(top, rows.max() + 1), slice(left, columns.max() + 1))
     # Densely within surfaces: depth between pixels is that of the plane through them.
     dense = cv2.resize(depth[part], None, fx=_DENSER, fy=_DENSER, interpolation=cv2.INTER_LINEAR)
     is_on = cv2.resize(solid[part].astype(np.float32), dense.shape[::-1]) > 0.999
     v, u = np.nonzero(is_on)
     source_u, source_v = ((x + 0.5) / _DENSER - 0.5 + first for x, first in ((u, left), (v, top)))
-    dense = dense[is_on]
-    fx, fy, cx, cy = sample.intrinsics
-    points = np.stack([(source_u - cx) / fx * dense, (source_v - cy) / fy * dense, dense])
-    u, v, found = stand.project(points, size)
+    old = Camera.pinhole(*depth.shape[::-1], *sample.intrinsics)
+    rays = pixel_rays(old, source_u, source_v)
+    u, v, found = _projected(rays * dense[is_on][:, None], pose, camera)
     u, v = np.rint(u).astype(int), np.rint(v).astype(int)
     inside = (found > 0.15) & (u >= 0) & (v >= 0) & (u < width) & (v < height)
     far_first = np.flatnonzero(inside)
@@ -238,8 +220,7 @@ def _seen_from(
     image = cv2.remap(sample.image, *_smoothed(source, unknown), cv2.INTER_CUBIC)
     image = cv2.inpaint(image, unknown.astype(np.uint8), 3, cv2.INPAINT_TELEA)
     depth_m = np.where(unknown, np.float32(0), depth_m)
-    focal, middle = stand.focal_px, ((width - 1) / 2, (height - 1) / 2)
-    return Sample(sample.name, image, depth_m, (focal, focal, *middle))
+    return Sample(sample.name, image, depth_m, (camera.fx, camera.fy, camera.cx, camera.cy))
 
 
 def _smoothed(source: list[np.ndarray], unknown: np.ndarray) -> list[np.ndarray]:
