@@ -47,7 +47,10 @@ def first_lines(path, count):
 
 def test_every_source_file_begins_with_its_licence():
     assert len(HEADER) == 14 and HEADER[1] == IDENTIFIER
-    assert len(sources()) > 300 and len(scripts()) > 4
+    words = " ".join(" ".join(HEADER).replace("#", " ").split())
+    assert words.startswith("Copyright 20") and words.endswith("limitations under the License.")
+    assert 'Licensed under the Apache License, Version 2.0 (the "License");' in words
+    assert len(sources()) > 400 and len(scripts()) > 4
     without = [path for path in sources() if first_lines(path, 15) != [*HEADER, ""]]
     without += [path for path in scripts() if first_lines(path, 1) != [IDENTIFIER]]
     assert [str(path.relative_to(ROOT)) for path in without] == []

@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -72,10 +73,6 @@ def panorama_colour(tree, panorama: Path, turn: float) -> tuple[bpy.types.NodeSo
     Returns:
         Its radiance, and the mean of it.
     """
-    image = bpy.data.images.load(str(panorama), check_existing=True)
-    values = np.empty(image.size[0] * image.size[1] * image.channels, np.float32)
-    image.pixels.foreach_get(values)
-    mean = float(values.reshape(-1, image.channels)[:, :3].mean())
     incoming = tree.nodes.new("ShaderNodeNewGeometry").outputs["Incoming"]
     away = tree.nodes.new("ShaderNodeVectorMath")
     away.operation = "MULTIPLY"
@@ -84,8 +81,17 @@ def panorama_colour(tree, panorama: Path, turn: float) -> tuple[bpy.types.NodeSo
     turned = add_node(tree, "ShaderNodeMapping", Vector=away.outputs[0])
     turned.inputs["Rotation"].default_value = (0.0, 0.0, turn)
     look_up = add_node(tree, "ShaderNodeTexEnvironment", Vector=turned.outputs[0])
-    look_up.image = image
-    return look_up.outputs["Color"], max(mean, 1e-3)
+    look_up.image = bpy.data.images.load(str(panorama), check_existing=True)
+    return look_up.outputs["Color"], _mean_radiance(panorama)
+
+
+@lru_cache
+def _mean_radiance(panorama: Path) -> float:
+    """Return the mean of a panorama that is loaded; every window of a space asks for it."""
+    image = bpy.data.images.load(str(panorama), check_existing=True)
+    values = np.empty(image.size[0] * image.size[1] * image.channels, np.float32)
+    image.pixels.foreach_get(values)
+    return max(float(values.reshape(-1, image.channels)[:, :3].mean()), 1e-3)
 
 
 def print_on(
