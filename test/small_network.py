@@ -17,10 +17,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
-from depthrefl_ros.network.model import ModelConfig, ReflectorConfig, create_model
+from depthrefl_ros.network.model import DepthModel, ModelConfig, ReflectorConfig, create_model
 from depthrefl_ros.training.train_settings import TrainSettings
 from depthrefl_ros.training.trainer import Trainer
 
@@ -32,6 +34,19 @@ CONFIG = ModelConfig(
     height=64,
     width=64,
 )
+
+
+MOUNT_CONFIG = replace(CONFIG, mount=True)
+
+
+def told_network(config: ModelConfig = MOUNT_CONFIG, seed: int = 0) -> DepthModel:
+    """Return a network whose output depends on the mount; as initialised its hints are zero."""
+    torch.manual_seed(seed)
+    model = create_model(config)
+    for branch in (*model.mount.deep, *model.mount.shallow):
+        torch.nn.init.normal_(branch[-1].weight, std=0.5)
+        torch.nn.init.normal_(branch[-1].bias, std=0.5)
+    return model.eval()
 
 
 def make_trainer(stage=2, steps=4, processes=None, teacher=None, **settings) -> Trainer:

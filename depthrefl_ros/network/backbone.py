@@ -19,7 +19,10 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
+
+NO_HINTS: tuple[None, ...] = (None,) * 5  # in the place of either of ``mount.Hints``
 
 
 class BackboneFeatures(NamedTuple):
@@ -36,6 +39,13 @@ class BackboneFeatures(NamedTuple):
     blocks: tuple[Tensor, Tensor, Tensor, Tensor]
     head: Tensor
     relative: Tensor
+
+    def to(self, device: torch.device | str) -> BackboneFeatures:
+        """Return the same features on a device."""
+        blocks = tuple(block.to(device) for block in self.blocks)
+        others = (plane.to(device) for plane in (self.bottleneck, self.head, self.relative))
+        bottleneck, head, relative = others
+        return BackboneFeatures(bottleneck, blocks, head, relative)
 
 
 @runtime_checkable

@@ -74,6 +74,7 @@ class DinoV2Config:
     """
 
     stride: ClassVar[int] = _PATCH
+    takes_hints: ClassVar[bool] = False
 
     encoder: str = SMALL
     hidden_size: int | None = None

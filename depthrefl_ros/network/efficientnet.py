@@ -24,6 +24,7 @@ are the pairs of convolution and batch norm that directly follow each other (see
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,8 +32,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from depthrefl_ros.network.backbone import BackboneFeatures
-from depthrefl_ros.network.ops import resize
+from depthrefl_ros.network.backbone import NO_HINTS, BackboneFeatures
+from depthrefl_ros.network.ops import hinted, resize
 from depthrefl_ros.network.relative import RelativeHead
 
 # (kernel, stride, expansion, channels, repeats) of EfficientNet-B0, which Lite0 shares.
@@ -65,6 +66,7 @@ class EfficientNetLiteConfig:
     """
 
     stride: ClassVar[int] = _STRIDES[-1]
+    takes_hints: ClassVar[bool] = True
 
     encoder: str = "lite0"
     bottleneck_channels: int = 256
@@ -224,11 +226,12 @@ class DecoderBlock(nn.Module):
         self.blend = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.normalise_blend = nn.BatchNorm2d(outputs)
 
-    def forward(self, skip: Tensor, coarser: Tensor) -> Tensor:
-        """Map (N, skip, h, w) and the coarser block to (N, outputs, h, w)."""
+    def forward(self, skip: Tensor, coarser: Tensor, hint: Tensor | None = None) -> Tensor:
+        """Map (N, skip, h, w) and the coarser block to (N, outputs, h, w), as the hint is."""
         # The 1x1 runs before the upsampling, on a quarter of the pixels; the two commute.
         descended = resize(self.descend(coarser), skip)
-        hidden = functional.relu(self.normalise_sum(self.lateral(skip) + descended))
+        hidden = self.normalise_sum(self.lateral(skip) + descended)
+        hidden = functional.relu(hinted(hidden, hint))
         return functional.relu(self.normalise_blend(self.blend(hidden)))
 
 
@@ -253,14 +256,19 @@ class EfficientNetLiteBackbone(nn.Module):
         )
         self.relative_head = RelativeHead(config.decoder_channels[-1], config.head_channels)
 
-    def forward(self, image: Tensor) -> BackboneFeatures:
-        """Map (N, 3, H, W) normalised RGB, H and W multiples of 32, to ``BackboneFeatures``."""
+    def forward(self, image: Tensor, hints: Sequence[Tensor | None] = NO_HINTS) -> BackboneFeatures:
+        """Map (N, 3, H, W) normalised RGB, H and W multiples of 32, to ``BackboneFeatures``.
+
+        Args:
+            image: what is seen.
+            hints: added to the bottleneck and to each decoder block, as ``mount.Hints.deep`` is.
+        """
         features = self.encoder(image)
-        bottleneck = self.context(features[-1])
+        bottleneck = hinted(self.context(features[-1]), hints[0])
         blocks = []
         block = bottleneck
-        for skip, decode in zip(reversed(features), self.decoder, strict=True):
-            block = decode(skip, block)
+        for skip, decode, hint in zip(reversed(features), self.decoder, hints[1:], strict=True):
+            block = decode(skip, block, hint)
             blocks.append(block)
         head, relative = self.relative_head(block)
         return BackboneFeatures(bottleneck, tuple(blocks), head, relative)

@@ -69,7 +69,7 @@ class InferenceModel(nn.Module):
         self.dtype = dtype
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map (N, H, W, 3) uint8 RGB to depth, sigma and relative, each (N, 1, H, W) float32."""
+        """Map (N, H, W, channels) uint8 to depth, sigma and relative, (N, 1, H, W) float32 each."""
         # Cast before the transpose: TensorRT-RTX refuses to transpose uint8.
         output = self.model(images.to(self.dtype).permute(0, 3, 1, 2))
         return output.depth, output.sigma, output.relative

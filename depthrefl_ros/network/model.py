@@ -17,14 +17,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from depthrefl_ros.network.backbone import Backbone, BackboneFeatures
+from depthrefl_ros.network.backbone import NO_HINTS, Backbone, BackboneFeatures
 from depthrefl_ros.network.dinov2 import DinoV2Backbone, DinoV2Config
 from depthrefl_ros.network.efficientnet import EfficientNetLiteBackbone, EfficientNetLiteConfig
+from depthrefl_ros.network.mount import MountHints
 from depthrefl_ros.network.ops import enlarge
 from depthrefl_ros.network.reflector import Reflector, ReflectorConfig
 
@@ -46,6 +48,8 @@ class ModelConfig:
         focal_px: f_c, the canonical focal length in pixels at network resolution.
         z_min_m: nearest canonical depth, metres.
         z_max_m: farthest canonical depth, metres: cap * f_c / f_min over the training cameras.
+        mount: whether the network is told where the camera stands, by a fourth plane of its input
+            (``geometry.floor_plane``).
 
     Raises:
         ValueError: a size or a range that no network can have.
@@ -58,6 +62,7 @@ class ModelConfig:
     focal_px: float = 240.0
     z_min_m: float = 0.15
     z_max_m: float = 24.0
+    mount: bool = False
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
@@ -70,10 +75,24 @@ class ModelConfig:
             raise ValueError(f"focal_px is {self.focal_px}; it must be positive")
         if not 0 < self.z_min_m < self.z_max_m:
             raise ValueError(f"need 0 < z_min_m < z_max_m, got {self.z_min_m} and {self.z_max_m}")
+        if not isinstance(self.mount, bool):
+            raise ValueError(f"mount is {self.mount!r}; true or false is needed")
+        if self.mount and not self.backbone.takes_hints:
+            raise ValueError(
+                f"mount is True; encoder {self.backbone.encoder} cannot be told it, an "
+                "EfficientNet-Lite is needed"
+            )
+
+    @property
+    def channels(self) -> int:
+        """Of the input: red, green, blue, and perhaps the mount's plane."""
+        return 4 if self.mount else 3
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values only, fit for YAML."""
+        """Return plain values only, fit for YAML; ``mount`` is told only where it is taken."""
         plain = asdict(self)
+        if not self.mount:  # as files are that were written before there was a mount
+            del plain["mount"]
         for part in (plain["backbone"], plain["reflector"]):
             part.update({name: list(v) for name, v in part.items() if isinstance(v, tuple)})
         return plain
@@ -118,7 +137,7 @@ class DepthOutput(NamedTuple):
 
 
 class DepthModel(nn.Module):
-    """Backbone and reflector."""
+    """Backbone and reflector, and what tells them the mount."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -131,14 +150,39 @@ class DepthModel(nn.Module):
             self.backbone.head_channels,
             near=config.z_min_m / config.z_max_m,
         )
+        self.mount: MountHints | None = None
+        if config.mount:
+            channels = (self.backbone.bottleneck_channels, *self.backbone.block_channels)
+            self.mount = MountHints(channels, config.reflector.embedding)
 
     def forward(self, image: Tensor) -> DepthOutput:
-        """Map (N, 3, H, W) RGB in 0..255 of the parameters' type to ``DepthOutput`` in float32."""
-        return self.read_out(self.backbone(self.backbone.normalise(image)), image)
+        """Map an image to ``DepthOutput`` in float32.
 
-    def read_out(self, features: BackboneFeatures, like: Tensor) -> DepthOutput:
-        """Map the backbone's features to ``DepthOutput`` with planes of the size of ``like``."""
-        metric = self.reflector(features)
+        Args:
+            image: (N, channels, H, W) in 0..255, of the parameters' type: RGB, and the mount's
+                plane where the network takes it, all 0 for an unknown mount.
+        """
+        if self.mount is None:
+            return self.read_out(self.backbone(self.backbone.normalise(image)), image)
+        image, plane = image[:, :3], image[:, 3:]
+        hints = self.mount(plane)
+        features = self.backbone(self.backbone.normalise(image), hints.deep)
+        return self.read_out(features, image, hints.shallow)
+
+    def read_out(
+        self,
+        features: BackboneFeatures,
+        like: Tensor,
+        hints: Sequence[Tensor | None] = NO_HINTS,
+    ) -> DepthOutput:
+        """Map the backbone's features to ``DepthOutput`` with planes of the size of ``like``.
+
+        Args:
+            features: of the backbone.
+            like: (N, ., H, W).
+            hints: as for ``Reflector``.
+        """
+        metric = self.reflector(features, hints)
         return DepthOutput(
             depth=enlarge(metric.depth * self.config.z_max_m, like),
             sigma=enlarge(metric.sigma, like),
@@ -148,7 +192,11 @@ class DepthModel(nn.Module):
         )
 
     def relative_only(self, image: Tensor) -> Tensor:
-        """Map (N, 3, H, W) RGB in 0..255 to relative depth (N, 1, H, W) in (0, 1) by stage 1."""
+        """Map (N, 3 or more, H, W) RGB in 0..255 to relative depth (N, 1, H, W) in (0, 1).
+
+        By stage 1 alone, which is not told the mount.
+        """
+        image = image[:, :3]
         return enlarge(self.backbone(self.backbone.normalise(image)).relative.float(), image)
 
 

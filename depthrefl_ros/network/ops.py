@@ -30,6 +30,11 @@ def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, outputs, 1))
 
 
+def hinted(features: Tensor, hint: Tensor | None) -> Tensor:
+    """Add a hint of where the camera stands, if there is one."""
+    return features if hint is None else features + hint
+
+
 def full_precision(tensor: Tensor) -> contextlib.AbstractContextManager:
     """Switch autocast off where it is on: depth needs float32 to its last pixel."""
     if torch.is_autocast_enabled(tensor.device.type):

@@ -26,6 +26,7 @@ All lengths in here are in units of z_max, so that nothing overflows in half pre
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,8 +34,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from depthrefl_ros.network.backbone import BackboneFeatures
-from depthrefl_ros.network.ops import full_precision, perceptron, resize
+from depthrefl_ros.network.backbone import NO_HINTS, BackboneFeatures
+from depthrefl_ros.network.ops import full_precision, hinted, perceptron, resize
 
 MINIMUM_WIDTH = 1e-3  # of a bin, before normalisation
 MINIMUM_PROBABILITY = 1e-4  # log-binomial p is clamped to [1e-4, 1 - 1e-4]
@@ -209,9 +210,10 @@ class LogBinomial(nn.Module):
         self.register_buffer("coefficients", coefficients.float().reshape(shape), persistent=False)
         self.register_buffer("index", index.float().reshape(shape), persistent=False)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (N, C, h, w) to log q (N, K, h, w) float32."""
-        logits = self.parameters_of(features)
+    def forward(self, features: Tensor, hint: Tensor | None = None) -> Tensor:
+        """Map (N, C, h, w), and a hint to the hidden layer, to log q (N, K, h, w) float32."""
+        first, activation, last = self.parameters_of
+        logits = last(activation(hinted(first(features), hint)))
         with full_precision(logits):
             p, t = torch.sigmoid(logits.float()).split(1, dim=1)
             p = p.clamp(MINIMUM_PROBABILITY, 1.0 - MINIMUM_PROBABILITY)
@@ -229,9 +231,10 @@ class SoftmaxBins(nn.Module):
         super().__init__()
         self.logits = perceptron(inputs, hidden, bins)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (N, C, h, w) to log q (N, K, h, w) float32."""
-        logits = self.logits(features)
+    def forward(self, features: Tensor, hint: Tensor | None = None) -> Tensor:
+        """Map (N, C, h, w), and a hint to the hidden layer, to log q (N, K, h, w) float32."""
+        first, activation, last = self.logits
+        logits = last(activation(hinted(first(features), hint)))
         with full_precision(logits):
             return functional.log_softmax(logits.float(), dim=1)
 
@@ -286,17 +289,25 @@ class Reflector(nn.Module):
         distribution = {"log_binomial": LogBinomial, "softmax": SoftmaxBins}[config.distribution]
         self.distribution = distribution(head_channels + 1 + embedding, embedding, config.bins)
 
-    def forward(self, features: BackboneFeatures) -> ReflectorOutput:
-        """Map backbone features to ``ReflectorOutput`` at the finest block's stride."""
+    def forward(
+        self, features: BackboneFeatures, hints: Sequence[Tensor | None] = NO_HINTS
+    ) -> ReflectorOutput:
+        """Map backbone features to ``ReflectorOutput`` at the finest block's stride.
+
+        Args:
+            features: of the backbone.
+            hints: added to each level's embedding and to the distribution's hidden layer, as
+                ``mount.Hints.shallow`` is.
+        """
         centres = self.bins(features.bottleneck)
         embedding = None
-        for block, project, attractor in zip(
-            features.blocks, self.projectors, self.attractors, strict=True
+        for block, project, attractor, hint in zip(
+            features.blocks, self.projectors, self.attractors, hints[:-1], strict=True
         ):
-            embedding = project(block, embedding)
+            embedding = hinted(project(block, embedding), hint)
             centres = attractor(centres, embedding)
         relative = resize(features.relative, embedding)
         condition = torch.cat([features.head, relative, embedding], dim=1)
-        log_probabilities = self.distribution(condition)
+        log_probabilities = self.distribution(condition, hints[-1])
         depth, sigma = depth_and_sigma(centres, log_probabilities)
         return ReflectorOutput(depth, sigma, centres, log_probabilities)
