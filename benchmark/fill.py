@@ -32,8 +32,9 @@ import numpy as np
 from relative import halved
 from scale import Step, add_sequence_arguments, read_sequence
 
-from depthrefl_ros.geometry.correction import CorrectionSettings, DepthCorrection, Surround
+from depthrefl_ros.geometry.correction import CorrectionSettings, DepthCorrection
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.tools.command_line import (
     add_json_argument,
     make_parser,

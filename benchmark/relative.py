@@ -49,8 +49,9 @@ from scale import (
 )
 
 from depthrefl_ros.geometry.anchors import RangeReading
-from depthrefl_ros.geometry.correction import CorrectionSettings, DepthCorrection, Surround
+from depthrefl_ros.geometry.correction import CorrectionSettings, DepthCorrection
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.tools.command_line import (
     add_json_argument,
     make_parser,

@@ -28,10 +28,10 @@ from depthrefl_ros.geometry.correction import (
     FLOOR_HELD_S,
     CorrectionSettings,
     DepthCorrection,
-    Surround,
 )
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.scale import ScaleSettings
+from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.settings import SettingError
 
 CAMERA = Camera.from_horizontal_fov(256, 192, 1.1)

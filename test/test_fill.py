@@ -23,9 +23,10 @@ import pytest
 from room_depth import room_depth
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.correction import CorrectionSettings, DepthCorrection, Surround
+from depthrefl_ros.geometry.correction import CorrectionSettings, DepthCorrection
 from depthrefl_ros.geometry.fill import fill_holes
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.surround import Surround
 
 CAMERA = Camera.from_horizontal_fov(256, 192, 1.2)
 MOUNT = Pose.from_mount(0.9, math.radians(14.0))

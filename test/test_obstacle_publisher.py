@@ -28,8 +28,8 @@ from std_msgs.msg import Header
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.estimator import StepTimer
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.correction import Surround
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.ros.convert.clouds import cloud_to_points
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.frame_settings import FrameSettings

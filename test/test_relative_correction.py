@@ -24,9 +24,10 @@ from room_depth import CAMERA, monocular, room_depth, room_picture
 
 from depthrefl_ros.geometry.affine import HELD_S
 from depthrefl_ros.geometry.anchors import RangeReading
-from depthrefl_ros.geometry.correction import CorrectionSettings, DepthCorrection, Surround
+from depthrefl_ros.geometry.correction import CorrectionSettings, DepthCorrection
 from depthrefl_ros.geometry.pose import BASE_FROM_OPTICAL, Pose
 from depthrefl_ros.geometry.rays import pixel_rays
+from depthrefl_ros.geometry.surround import Surround
 
 HEIGHT_M = 0.6
 BOXES = [

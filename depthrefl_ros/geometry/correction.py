@@ -23,12 +23,11 @@ else in the middle.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from depthrefl_ros.geometry.anchors import (
-    RangeReading,
     ReadingWindow,
     depth_anchor,
     ground_anchor,
@@ -42,6 +41,7 @@ from depthrefl_ros.geometry.ground import find_floor
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.relative_correction import RelativeCorrection
 from depthrefl_ros.geometry.scale import ANCHORS, ScaleCorrection, ScaleHealth, ScaleSettings
+from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.geometry.temporal import DepthStabiliser
 from depthrefl_ros.settings import check, setting
 
@@ -104,52 +104,6 @@ class CorrectionSettings:
         chosen = () if self.scale_correction == "none" else (self.scale_correction,)
         is_there = self.fill == "none" or REFERENCE_DEPTH in chosen
         return chosen if is_there else (REFERENCE_DEPTH, *chosen)
-
-
-@dataclass(frozen=True, eq=False)
-class Surround:
-    """What the robot knows at the moment of one image, beside the image.
-
-    Attributes:
-        time_s: of the image, seconds; only differences count.
-        up: (3,) float64, roughly up in the camera's optical frame.
-        base_from_camera: where the camera stands; z = 0 of the base frame is the floor. None where
-            nothing says so.
-        pose_source: ``TF`` or ``parameters``; empty where nothing says where the camera stands.
-        pose_problem: why there is no pose.
-        may_fit_floor: where there is no pose, a floor in view may stand in for it.
-        awaits_transforms: TF is only beginning to arrive, so a missing pose is no fault yet.
-        base_frame: name of the base frame.
-        scan_frame: name of the frame of the scan.
-        scan_from_camera: the camera in the frame of the scan, or None.
-        scan_problem: why there is none.
-        reading: of a ranger since the last image, or None.
-        camera_from_ranger: the ranger's frame, x ahead, in the camera's optical frame, or None.
-        points: (n, 3) float32 metres in the camera's optical frame: sparse points of known
-            distance, or None.
-        reference_m: (h, w) float32 metres of the network's pixels as a depth camera has them, NaN
-            where it has none; or None.
-        reference_image_m: (H, W) float32, the same of the raw image's pixels.
-        problems: by a short name, why a sensor's message could not be used.
-    """
-
-    time_s: float
-    up: np.ndarray
-    base_from_camera: Pose | None = None
-    pose_source: str = ""
-    pose_problem: str = ""
-    may_fit_floor: bool = True
-    awaits_transforms: bool = False
-    base_frame: str = ""
-    scan_frame: str = ""
-    scan_from_camera: Pose | None = None
-    scan_problem: str = ""
-    reading: RangeReading | None = None
-    camera_from_ranger: Pose | None = None
-    points: np.ndarray | None = None
-    reference_m: np.ndarray | None = None
-    reference_image_m: np.ndarray | None = None
-    problems: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from depthrefl_ros.geometry.affine import Affine, AffineCorrection, AffineHealth
@@ -34,9 +32,7 @@ from depthrefl_ros.geometry.inverse_anchors import (
     relative_span,
 )
 from depthrefl_ros.geometry.scale import ScaleSettings
-
-if TYPE_CHECKING:
-    from depthrefl_ros.geometry.correction import Surround
+from depthrefl_ros.geometry.surround import Surround
 
 
 class RelativeCorrection:

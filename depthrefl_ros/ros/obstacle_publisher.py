@@ -30,9 +30,10 @@ from std_msgs.msg import Header
 
 from depthrefl_ros.estimator import StepTimer
 from depthrefl_ros.frames import DepthFrame
-from depthrefl_ros.geometry.correction import Corrected, Surround
+from depthrefl_ros.geometry.correction import Corrected
 from depthrefl_ros.geometry.obstacles import obstacle_clouds
 from depthrefl_ros.geometry.scan import scan_ranges
+from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.ros.convert.clouds import cloud_message
 from depthrefl_ros.ros.frame_settings import FrameSettings
 from depthrefl_ros.ros.publishers import CLEARING, MARKING, SCAN, Publishers

@@ -38,9 +38,9 @@ from depthrefl_ros.geometry.correction import (
     REFERENCE_DEPTH,
     Corrected,
     DepthCorrection,
-    Surround,
     uncorrected,
 )
+from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.ros.camera_lookup import CameraLookup
 from depthrefl_ros.ros.convert.images import MessageError
 from depthrefl_ros.ros.diagnostics import Diagnostics

@@ -38,10 +38,10 @@ from depthrefl_ros.geometry.correction import (
     RANGE,
     REFERENCE_DEPTH,
     REFERENCE_POINTS,
-    Surround,
 )
 from depthrefl_ros.geometry.ground import up_from_acceleration
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.ros.convert.clouds import cloud_to_points
 from depthrefl_ros.ros.convert.images import MessageError, depth_image_to_metres
 from depthrefl_ros.ros.parameters import MountSettings, Parameters
