@@ -50,6 +50,21 @@ def change_description(folder, **fields):
     path.write_text(yaml.safe_dump(description))
 
 
+def tell_mount(folder, told=(0, 3)):
+    """Give a copy four channels, with a plane in some golden images; return its description."""
+    images = np.load(folder / "golden.npz")["images"][..., :3]
+    plane = np.zeros((4, HEIGHT, WIDTH, 1), np.uint8)
+    plane[list(told)] = 100
+    change_golden(folder, images=np.concatenate([images, plane], axis=3))
+    description = yaml.safe_load((folder / "model.yaml").read_text())
+    change_description(
+        folder,
+        input={**description["input"], "channels": 4},
+        architecture={**description["architecture"], "mount": True},
+    )
+    return yaml.safe_load((folder / "model.yaml").read_text())
+
+
 def test_the_shipped_bundle_loads_by_name_and_by_folder(copy):
     shipped, copied = Bundle.load("indoor_tiny"), Bundle.load(str(copy))
     assert (shipped.name, shipped.height, shipped.width) == ("indoor_tiny", HEIGHT, WIDTH)
@@ -303,6 +318,42 @@ def test_golden_images_of_which_none_is_repeated_are_refused(copy):
     change_golden(copy, images=images)
     with pytest.raises(BundleError, match="golden.npz has 4 different images; the last must"):
         Bundle.load(str(copy)).golden()
+
+
+def test_a_network_that_takes_the_mount_has_four_channels(copy):
+    tell_mount(copy)
+    images = Bundle.load(str(copy)).golden().images
+    assert images.shape == (4, HEIGHT, WIDTH, 4)
+
+
+@pytest.mark.parametrize("told", [0, 4])
+def test_golden_images_need_some_mounts_and_some_without(copy, told):
+    tell_mount(copy, range(told))
+    with pytest.raises(BundleError, match=f"has a mount's plane in {told} of 4 images; some with"):
+        Bundle.load(str(copy)).golden()
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"channels": 5}, "input.channels is 5; a number from 3 to 4 is needed"),
+        ({}, "architecture.mount is True; it contradicts channels 3"),
+    ],
+)
+def test_channels_that_cannot_be_are_named(copy, fields, complaint):
+    description = tell_mount(copy)
+    size = {n: v for n, v in description["input"].items() if n != "channels"}
+    change_description(copy, input={**size, **fields})
+    with pytest.raises(BundleError, match=complaint):
+        Bundle.load(str(copy))
+
+
+def test_only_a_canonical_network_can_be_told_the_mount(copy):
+    description = yaml.safe_load((copy / "model.yaml").read_text())
+    changed = {"kind": "metric", "input": {**description["input"], "channels": 4}}
+    change_description(copy, **changed)
+    with pytest.raises(BundleError, match=r"channels is 4; kind metric is not told the mount"):
+        Bundle.load(str(copy))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK nothing"])

@@ -22,6 +22,7 @@ import pytest
 import torch
 from graph_checks import faults, shape_of
 from safetensors.torch import load_file
+from small_network import told_network
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.export import OPSET, export_bundle, export_onnx
@@ -34,6 +35,7 @@ from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.inference import InferenceModel
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.network.reflector import ReflectorConfig
+from depthrefl_ros.tools.export_bundle import with_planes
 
 RTX = find_flavour("tensorrt_rtx")
 
@@ -235,6 +237,57 @@ def test_torch_gets_the_same_weights_in_half_the_bytes(bundle, model):
     session = onnxruntime.InferenceSession(str(bundle.path("model.onnx")))
     for name, plane in zip(found, session.run(list(found), {"images": images}), strict=True):
         np.testing.assert_allclose(found[name], plane, rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """Return the bundle of a network that takes the mount, and the network."""
+    network = told_network()
+    images = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)
+    folder = tmp_path_factory.mktemp("models") / "told"
+    description = {"range_m": {"min": 0.3, "max": 8.0}, "licence": "for the test"}
+    export_bundle(network, folder, description, with_planes(images, network.config))
+    return Bundle.load(str(folder)), network
+
+
+def test_a_network_that_takes_the_mount_has_a_fourth_byte_and_is_tested_with_and_without(told):
+    bundle, _ = told
+    assert bundle.channels == 4 and bundle.description["input"]["channels"] == 4
+    images = bundle.golden().images
+    assert images.shape == (4, 64, 64, 4)
+    assert images[..., 3].any(axis=(1, 2)).tolist() == [True, False, True, True]
+    for name in ("model.onnx", "model_fp16.onnx"):
+        graph = onnx.load(bundle.path(name))
+        assert shape_of(graph.graph.input[0]) == ["batch", 64, 64, 4]
+        assert faults(graph, bins=8) == []
+
+
+@pytest.mark.parametrize("name, tolerance", [("model.onnx", 2e-3), ("model_fp16.onnx", 0.03)])
+def test_a_graph_that_takes_the_mount_computes_what_torch_does(told, name, tolerance):
+    bundle, network = told
+    session = onnxruntime.InferenceSession(str(bundle.path(name)))
+    images = bundle.golden().images
+    depth, sigma, _ = session.run(None, {"images": images})
+    np.testing.assert_allclose(depth, bundle.golden().depth, rtol=tolerance)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(images).permute(0, 3, 1, 2).float())
+    np.testing.assert_allclose(depth, expected.depth, rtol=2 * tolerance)
+    np.testing.assert_allclose(sigma, expected.sigma, rtol=3 * tolerance)
+    untold = session.run(None, {"images": images * np.uint8([1, 1, 1, 0])})[0]
+    change = np.abs(np.log(untold / depth)).mean(axis=(1, 2, 3))
+    assert change[[0, 2]].min() > 0.02 and change[1] < 1e-6
+
+
+def test_golden_images_of_another_shape_are_refused(model, tmp_path):
+    images = np.zeros((3, 64, 96, 4), np.uint8)
+    with pytest.raises(ValueError, match=r"golden images are \(3, 64, 96, 4\); \(3, 64, 96, 3\)"):
+        export_bundle(model, tmp_path / "new", {}, images)
+
+
+def test_a_network_without_a_mount_is_described_as_before(bundle):
+    assert bundle.channels == 3
+    assert "channels" not in bundle.description["input"]
+    assert "mount" not in bundle.description["architecture"]
 
 
 def test_nothing_in_the_files_tells_where_they_were_made(bundle):

@@ -35,7 +35,10 @@ import yaml
 from depthrefl_ros.engine.description import (
     BundleError,
     Fields,
+    read_calibration,
     read_fields,
+    read_range,
+    read_sigma_table,
     refuse_lfs_pointer,
 )
 
@@ -59,7 +62,8 @@ class Golden(NamedTuple):
     """What the engine must reproduce (see ``self_test``).
 
     Attributes:
-        images: (4, H, W, 3) uint8 RGB; the last repeats one of the others.
+        images: (4, H, W, channels) uint8, RGB and perhaps the mount's plane; the last repeats one
+            of the others.
         planes: (4, 1, H, W) float32 by the output's name.
     """
 
@@ -95,6 +99,8 @@ class Bundle:
             nearer, of unknown scale and shift.
         height: of the network's input, pixels.
         width: of the network's input, pixels.
+        channels: of the network's input: 3, RGB; 4 with the mount's plane of
+            ``geometry.floor_plane``, which is all 0 where the mount is not known.
         resize: how an image of another shape becomes the input: ``pad``, ``crop`` or ``stretch``.
         outputs: of the network, some of ``depth``, ``sigma``, ``relative`` and ``sky``.
         focal_px: the canonical focal length f_c, pixels at network resolution; None unless
@@ -120,6 +126,7 @@ class Bundle:
     kind: str
     height: int
     width: int
+    channels: int
     resize: str
     outputs: tuple[str, ...]
     focal_px: float | None
@@ -157,14 +164,16 @@ class Bundle:
         size = fields.part("architecture" if is_first else "input")
         kind = "canonical" if is_first else fields.choice("kind", KINDS)
         outputs = _OF_FORMAT_1 if is_first else _outputs(fields, kind)
-        nearest, farthest = _range(fields.part("range_m"))
-        table = None if is_first or "sigma" in outputs else _sigma_table(fields)
+        nearest, farthest = read_range(fields.part("range_m"))
+        table = None if is_first or "sigma" in outputs else read_sigma_table(fields)
+        has_deviation = "sigma" in outputs or table is not None
         bundle = cls(
             name=fields.text("name"),
             folder=folder,
             kind=kind,
             height=size.whole("height", 16, 4096),
             width=size.whole("width", 16, 4096),
+            channels=_channels(size, kind),
             resize="pad" if is_first else size.choice("resize", RESIZES),
             outputs=outputs,
             focal_px=(size if is_first else fields).number("focal_px", 10.0, 20000.0)
@@ -177,7 +186,7 @@ class Bundle:
             commercial=fields.choice("commercial", COMMERCIAL, "unknown"),
             source=fields.text("source", ""),
             sources=fields.digests("sources", {}),
-            calibration=_calibration(fields) if "sigma" in outputs or table is not None else None,
+            calibration=read_calibration(fields) if has_deviation else None,
             sigma_table=table,
             files=fields.digests("files"),
             description=fields.values,
@@ -237,7 +246,7 @@ class Bundle:
         for name, array in found.items():
             shape, kind = ((GOLDEN_IMAGES, 1, *size), "float32")
             if name == "images":
-                shape, kind = ((GOLDEN_IMAGES, *size, 3), "uint8")
+                shape, kind = ((GOLDEN_IMAGES, *size, self.channels), "uint8")
             if array.shape != shape or array.dtype != kind:
                 raise BundleError(
                     f"{path} holds {name} {array.shape} {array.dtype}; {shape} {kind} are needed"
@@ -245,6 +254,12 @@ class Bundle:
             if not np.isfinite(array).all():
                 raise BundleError(f"{path} holds {name} that are not finite everywhere")
         golden = Golden(found.pop("images"), found)
+        told = golden.images[..., 3:].any(axis=(1, 2, 3))
+        if self.channels > 3 and (told.all() or not told.any()):
+            raise BundleError(
+                f"{path} has a mount's plane in {told.sum()} of {GOLDEN_IMAGES} images; some with "
+                "and some without are needed, or half of the network goes unseen"
+            )
         if golden.repeated() is None:
             raise BundleError(
                 f"{path} has {GOLDEN_IMAGES} different images; the last must repeat one of the "
@@ -350,40 +365,11 @@ def _outputs(fields: Fields, kind: str) -> tuple[str, ...]:
     return outputs
 
 
-def _range(fields: Fields) -> tuple[float, float]:
-    nearest, farthest = fields.number("min", 0.01, 1000.0), fields.number("max", 0.01, 1000.0)
-    if nearest >= farthest:
-        raise fields.error("min", nearest, f"it must be less than max, {farthest:g}")
-    return nearest, farthest
-
-
-def _calibration(fields: Fields) -> np.ndarray | None:
-    if not fields.has("calibration") and fields.values["format_version"] > 1:
-        return None
-    part = fields.part("calibration")
-    probability, quantile = part.rising("probability", 1.0), part.rising("quantile", 1e6)
-    if probability.size != quantile.size:
-        needed = f"as many as probability's {probability.size} are needed"
-        raise part.error("quantile", f"{quantile.size} numbers", needed)
-    return np.array([probability, quantile])
-
-
-def _sigma_table(fields: Fields) -> np.ndarray | None:
-    if not fields.has("sigma_table"):
-        return None
-    part = fields.part("sigma_table")
-    columns = [
-        part.rising("distance_m", 1000.0, 1),
-        part.numbers("inner", 1e-4, 10.0),
-        part.numbers("edge", 1e-4, 10.0),
-    ]
-    for name, column in zip(("inner", "edge"), columns[1:], strict=True):
-        if column.size != columns[0].size:
-            needed = f"as many as distance_m's {columns[0].size} are needed"
-            raise part.error(name, f"{column.size} numbers", needed)
-    if columns[0][0] <= 0.0:
-        raise part.error("distance_m", f"{columns[0].size} numbers", "they must be above 0")
-    return np.array(columns)
+def _channels(fields: Fields, kind: str) -> int:
+    channels = fields.whole("channels", 3, 4) if fields.has("channels") else 3
+    if channels > 3 and kind != "canonical":
+        raise fields.error("channels", channels, f"kind {kind} is not told the mount; 3 is needed")
+    return channels
 
 
 def _check_architecture(bundle: Bundle, fields: Fields) -> None:
@@ -395,6 +381,9 @@ def _check_architecture(bundle: Bundle, fields: Fields) -> None:
         said, told = part.values.get(name), getattr(bundle, name)
         if said != told:
             raise part.error(name, said, f"it contradicts {name} {told}")
+    mount = part.values.get("mount", False)
+    if mount != (bundle.channels == 4):
+        raise part.error("mount", mount, f"it contradicts channels {bundle.channels}")
 
 
 def _check(path: Path, digest: str) -> None:

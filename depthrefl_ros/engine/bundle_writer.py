@@ -63,7 +63,7 @@ def write_bundle(
             files in it that its ``model.yaml`` does not list are kept.
         graphs: the networks by file name, ``model.onnx`` and perhaps ``model_fp16.onnx``; their
             weights move to one shared file.
-        golden: ``images`` (3, H, W, 3) uint8 RGB, and (3, 1, H, W) float32 of each output; the
+        golden: ``images`` (3, H, W, channels) uint8, and (3, 1, H, W) float32 of each output; the
             first is repeated as the fourth.
         content: of ``model.yaml``, apart from version, name and files.
         write_more: writes further files of the bundle into the folder that it is given.

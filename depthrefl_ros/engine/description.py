@@ -175,6 +175,45 @@ def read_fields(path: Path) -> Fields:
     return Fields(path, values)
 
 
+def read_range(fields: Fields) -> tuple[float, float]:
+    """Return the nearest and the farthest depth of ``range_m``, metres."""
+    nearest, farthest = fields.number("min", 0.01, 1000.0), fields.number("max", 0.01, 1000.0)
+    if nearest >= farthest:
+        raise fields.error("min", nearest, f"it must be less than max, {farthest:g}")
+    return nearest, farthest
+
+
+def read_calibration(fields: Fields) -> np.ndarray | None:
+    """Return (2, n) float64: probabilities and quantiles; None where there are none."""
+    if not fields.has("calibration") and fields.values["format_version"] > 1:
+        return None
+    part = fields.part("calibration")
+    probability, quantile = part.rising("probability", 1.0), part.rising("quantile", 1e6)
+    if probability.size != quantile.size:
+        needed = f"as many as probability's {probability.size} are needed"
+        raise part.error("quantile", f"{quantile.size} numbers", needed)
+    return np.array([probability, quantile])
+
+
+def read_sigma_table(fields: Fields) -> np.ndarray | None:
+    """Return (3, n) float64: distances, sigma there and at edges; None where there are none."""
+    if not fields.has("sigma_table"):
+        return None
+    part = fields.part("sigma_table")
+    columns = [
+        part.rising("distance_m", 1000.0, 1),
+        part.numbers("inner", 1e-4, 10.0),
+        part.numbers("edge", 1e-4, 10.0),
+    ]
+    for name, column in zip(("inner", "edge"), columns[1:], strict=True):
+        if column.size != columns[0].size:
+            needed = f"as many as distance_m's {columns[0].size} are needed"
+            raise part.error(name, f"{column.size} numbers", needed)
+    if columns[0][0] <= 0.0:
+        raise part.error("distance_m", f"{columns[0].size} numbers", "they must be above 0")
+    return np.array(columns)
+
+
 def refuse_lfs_pointer(path: Path, head: bytes) -> None:
     """Check that a file's first bytes are not those of a Git LFS pointer.
 

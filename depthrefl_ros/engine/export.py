@@ -53,7 +53,8 @@ def make_graph(model: DepthModel, dtype: torch.dtype = torch.float32) -> onnx.Mo
     inference = InferenceModel(model, dtype).eval()
     inference.model.backbone.prepare_for_export()
     # Two images, since the exporter takes an axis of length one for a constant.
-    images = torch.zeros(2, model.config.height, model.config.width, 3, dtype=torch.uint8)
+    config = model.config
+    images = torch.zeros(2, config.height, config.width, config.channels, dtype=torch.uint8)
     program = torch.onnx.export(
         inference,
         (images,),
@@ -118,7 +119,7 @@ def golden_arrays(model: DepthModel, images: np.ndarray) -> dict[str, np.ndarray
 
     Args:
         model: the network.
-        images: (3, H, W, 3) uint8 RGB, rendered.
+        images: (3, H, W, channels) uint8, rendered.
     """
     with torch.inference_mode():
         planes = InferenceModel(model)(torch.from_numpy(images))
@@ -135,21 +136,31 @@ def export_bundle(
         folder: of the bundle; its name is the model's. New, empty, or a bundle to be replaced.
         description: ``range_m`` {min, max}, ``calibration`` {probability, quantile},
             ``licence``, and whatever else ``model.yaml`` should tell.
-        golden_images: (3, H, W, 3) uint8 RGB, rendered.
+        golden_images: (3, H, W, channels) uint8 RGB, rendered; of a network that takes the mount
+            with its plane, some with one and some all 0.
 
     Raises:
         BundleError: the folder holds something else.
+        ValueError: the golden images have another shape.
     """
+    config = model.config
+    shape = (3, config.height, config.width, config.channels)
+    if golden_images.shape != shape:
+        raise ValueError(f"golden images are {golden_images.shape}; {shape} is needed")
     stored = halved(model)
     model = copy.deepcopy(stored).float()
     graphs = {
         "model.onnx": make_graph(model),
         "model_fp16.onnx": make_graph(model, torch.float16),
     }
-    config = model.config
     content = {
         "kind": "canonical",
-        "input": {"height": config.height, "width": config.width, "resize": "pad"},
+        "input": {
+            "height": config.height,
+            "width": config.width,
+            **({"channels": config.channels} if config.mount else {}),
+            "resize": "pad",
+        },
         "outputs": list(OUTPUT_NAMES),
         "focal_px": config.focal_px,
         "architecture": config.to_dict(),

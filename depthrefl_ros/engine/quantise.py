@@ -41,8 +41,9 @@ from depthrefl_ros.engine.bundle import (
 
 # Convolutions that stay in floating point. Measured one by one on indoor_tiny: the first two of the
 # encoder and the bins' regressor make three fifths of the difference in depth that all 100 make,
-# and in int8 they would save a tenth of the time.
-_KEPT = ("encoder._conv_stem", "encoder._blocks.0._depthwise_conv", "reflector.bins")
+# and in int8 they would save a tenth of the time. The mount's branches begin with logarithms of
+# metres, finer than a byte, and take next to no time.
+_KEPT = ("encoder._conv_stem", "encoder._blocks.0._depthwise_conv", "reflector.bins", ".mount.")
 
 
 def add_int8(folder: Path, images: np.ndarray) -> None:
@@ -53,8 +54,8 @@ def add_int8(folder: Path, images: np.ndarray) -> None:
 
     Args:
         folder: of a bundle of ours with an EfficientNet-Lite encoder.
-        images: (n, H, W, 3) uint8 RGB as the network sees them, a hundred or more and as varied as
-            what it will see: the ranges of its activations come from them.
+        images: (n, H, W, channels) uint8 as the network sees them, a hundred or more and as varied
+            as what it will see: the ranges of its activations come from them.
 
     Raises:
         BundleError: the bundle is damaged, or of another network.

@@ -36,7 +36,7 @@ from depthrefl_ros.tools.command_line import (
 from depthrefl_ros.tools.output_folder import check_output_folder
 
 if TYPE_CHECKING:
-    from depthrefl_ros.network.model import DepthModel
+    from depthrefl_ros.network.model import DepthModel, ModelConfig
 
 EXAMPLES = """
 depthrefl export_bundle runs/tiny models/indoor_tiny --golden a.jpg b.jpg c.jpg
@@ -55,6 +55,8 @@ CITATIONS = {
     "kitti": "Uhrig et al., Sparsity Invariant CNNs, 3DV 2017",
     "tum": "Sturm et al., A Benchmark for the Evaluation of RGB-D SLAM Systems, IROS 2012",
 }
+# Height in metres, pitch and roll in radians: a low robot's, a tall one's, one that looks up.
+_PLAUSIBLE_MOUNTS = ((0.3, 0.1, 0.0), (1.2, 0.35, 0.03), (0.6, -0.05, -0.02), (0.9, 0.6, 0.0))
 IMAGENET = "ImageNet, EfficientNet-Lite (Apache-2.0)"
 
 
@@ -217,6 +219,33 @@ def load_bundle(folder: Path) -> tuple[DepthModel, dict[str, Any], np.ndarray]:
     return model, told, images
 
 
+def with_planes(images: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """Return images as the network takes them: those without the mount's plane get some.
+
+    Args:
+        images: (n, H, W, 3 or more) uint8 RGB.
+        config: of the network.
+
+    Returns:
+        (n, H, W, channels) uint8: the planes are those of plausible mounts, turn and turn about
+        with none, since the images' own are not known. RGB alone where the network takes no mount.
+    """
+    from depthrefl_ros.geometry.camera import Camera
+    from depthrefl_ros.geometry.floor_plane import camera_floor_depth, encode_floor
+    from depthrefl_ros.geometry.pose import Pose
+
+    if images.shape[-1] >= config.channels:
+        return images[..., : config.channels]
+    middle = ((config.width - 1) / 2, (config.height - 1) / 2)
+    camera = Camera.pinhole(config.width, config.height, *2 * (config.focal_px,), *middle)
+    told = np.zeros((*images.shape[:3], config.channels), np.uint8)
+    told[..., :3] = images
+    for turn, image in enumerate(told[::2]):
+        mount = Pose.from_mount(*_PLAUSIBLE_MOUNTS[turn % len(_PLAUSIBLE_MOUNTS)])
+        image[..., 3] = encode_floor(camera_floor_depth(camera, mount))
+    return told
+
+
 def read_golden(paths: list[Path], width: int, height: int) -> np.ndarray:
     """Return images for the self-test, (n, height, width, 3) uint8 RGB.
 
@@ -273,8 +302,11 @@ def _export(args: argparse.Namespace, _: list[str]) -> int:
         images = read_golden(args.golden, model.config.width, model.config.height)
     asked = {"min": args.min_range, "max": args.max_range}
     told["range_m"] |= {name: value for name, value in asked.items() if value is not None}
+    images = with_planes(images, model.config)
     size = (model.config.width, model.config.height)
-    calibration = None if args.int8 is None else read_calibration(args.int8, *size)
+    calibration = None
+    if args.int8 is not None:
+        calibration = with_planes(read_calibration(args.int8, *size), model.config)
     try:
         from depthrefl_ros.engine.export import export_bundle
 

@@ -25,7 +25,7 @@ from depthrefl_ros.engine.export import export_bundle
 from depthrefl_ros.network.checkpoints import load_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.export_bundle import load_run
+from depthrefl_ros.tools.export_bundle import load_run, with_planes
 from depthrefl_ros.tools.output_folder import check_output_folder
 from depthrefl_ros.tools.teacher_labels import add_labels
 from depthrefl_ros.tools.train_finish import finish_checkpoint
@@ -127,5 +127,6 @@ def write_bundle(run: Path, base: Bundle, target: Path) -> None:
         "commercial": base.commercial,
         "range_m": {"min": base.min_range_m, "max": base.max_range_m},
     }
-    export_bundle(model, target, description, base.golden().images[:3])
+    images = with_planes(base.golden().images[:3], model.config)
+    export_bundle(model, target, description, images)
     print(f"wrote the bundle {target}; run it with model:={target.resolve()}")
