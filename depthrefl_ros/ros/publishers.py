@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -122,15 +123,20 @@ class Publishers:
             self._publishers[topic].publish(message)
         self._diagnostics.count(f"published_{topic}")
 
-    def flush(self, topics: frozenset[str], timeout_s: float) -> None:
-        """Wait until reliable subscribers have what was published on some topics.
+    def flush(self, topics: frozenset[str], wait_s: float) -> None:
+        """Give subscribers the time to take what was published on some topics, before it closes.
+
+        Best-effort subscribers acknowledge nothing, and one that learns that a publisher is gone
+        before it has taken the last message loses it. So this waits even when all is acknowledged.
 
         Args:
             topics: to wait for.
-            timeout_s: longest wait in all, seconds.
+            wait_s: how long in all, seconds.
         """
+        end_s = time.monotonic() + wait_s
         for topic in topics:
-            self._publishers[topic].wait_for_all_acked(Duration(seconds=timeout_s / len(topics)))
+            self._publishers[topic].wait_for_all_acked(Duration(seconds=wait_s / len(topics)))
+        time.sleep(max(0.0, end_s - time.monotonic()))
 
     def close(self) -> None:
         """Destroy the publishers."""

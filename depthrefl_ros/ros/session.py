@@ -47,7 +47,7 @@ STUCK_S = 1.7  # a frame that takes longer is stuck; told within 2 s of its star
 GIVE_UP_S = 10.0  # an engine that hangs longer is left behind and another one is looked for
 FAILURES = 5  # in a row, after which the engine is replaced
 WATCH_PERIOD_S = 0.2
-_FLUSH_S = 0.2  # longest wait until subscribers have the last clouds
+_FLUSH_S = 0.2  # in which subscribers take the last clouds
 _SOUNDS_RECTIFIED = re.compile(r"[/_]rect")
 
 
