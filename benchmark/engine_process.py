@@ -89,11 +89,12 @@ def _measure(request: dict[str, Any], report: dict[str, Any]) -> None:
 
 
 def _frames(path: Path, bundle: Bundle) -> np.ndarray:
-    """Return (N, H, W, 3) uint8 RGB of the network's size."""
+    """Return (N, H, W, C) uint8 of the network's size: RGB, and no mount where it takes one."""
     size = (bundle.width, bundle.height)
-    return np.stack(
+    frames = np.stack(
         [cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in np.load(path)]
     )
+    return np.pad(frames, [(0, 0)] * 3 + [(0, bundle.channels - 3)])
 
 
 def _open(request: dict[str, Any], bundle: Bundle, report: dict[str, Any]) -> Engine:
@@ -135,11 +136,13 @@ def _open_tensorrt(request: dict[str, Any], bundle: Bundle, report: dict[str, An
         name,
         *(bundle.height, bundle.width, bundle.outputs),
         precision=precision,
+        channels=bundle.channels,
         runtime_cache=kernels,
     )
     if not kernels:
         # As the node does it: compiled by the first frame, kept for the next start.
-        engine.infer(np.zeros((1, bundle.height, bundle.width, 3), np.uint8))
+        shape = (1, bundle.height, bundle.width, bundle.channels)
+        engine.infer(np.zeros(shape, np.uint8))
         compiled = engine.runtime_cache()
         if compiled:
             plans.keep_kernels(bundle, name, precision, compiled)

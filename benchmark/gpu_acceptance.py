@@ -284,7 +284,8 @@ def _open(
     finally:
         alarm.cancel()
     size = (bundle.height, bundle.width, bundle.outputs)
-    return TensorRTEngine(plan.data, kind, *size, precision=precision, gpu=gpu)
+    form = {"precision": precision, "channels": bundle.channels}
+    return TensorRTEngine(plan.data, kind, *size, **form, gpu=gpu)
 
 
 def measure(
@@ -296,7 +297,8 @@ def measure(
         figures["self_test"] = str(self_test(engine, bundle))
     except EngineError as error:
         figures["self_test_failure"] = str(error)
-    images = np.resize(bundle.golden().images, (batch, bundle.height, bundle.width, 3))
+    images = bundle.golden().images
+    images = np.resize(images, (batch, *images.shape[1:]))
     for _ in range(3):
         engine.infer(images)
     seconds, parts = [], []

@@ -24,11 +24,12 @@ import numpy as np
 import onnxruntime
 import pytest
 from conftest import ROOT
+from told_bundle import told_bundle
 
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine, _our_name, openvino_core
-from depthrefl_ros.engine.self_test import TOLERANCES, relative_difference
+from depthrefl_ros.engine.self_test import TOLERANCES, relative_difference, self_test
 from depthrefl_ros.engine.torch_engine import TorchEngine
 
 
@@ -76,6 +77,40 @@ def test_other_shapes_and_types_are_refused(bundle, engines, change):
     needed = rf"\(N, {bundle.height}, {bundle.width}, 3\) uint8"
     with pytest.raises(ValueError, match=needed):
         engines["openvino"].infer(change(bundle.golden().images[:1]))
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    return told_bundle(tmp_path_factory.mktemp("models") / "told")
+
+
+@pytest.mark.parametrize("kind", [OpenVinoEngine, TorchEngine])
+def test_a_network_that_takes_the_mount_is_told_it_by_the_fourth_plane(told, kind):
+    engine = kind(told)
+    assert engine.channels == 4
+    self_test(engine, told)
+    golden = told.golden()
+    blind = golden.images.copy()
+    blind[..., 3] = 0
+    found, untold = engine.infer(golden.images)["depth"], engine.infer(blind)["depth"]
+    is_told = golden.images[..., 3].any(axis=(1, 2))
+    for image, (with_mount, without) in enumerate(zip(found, untold, strict=True)):
+        is_same = np.allclose(with_mount, without, rtol=1e-3)
+        assert is_same is not is_told[image], image
+    needed = r"\(1, 64, 64, 3\) uint8; \(N, 64, 64, 4\) uint8 is needed"
+    with pytest.raises(ValueError, match=needed):
+        engine.infer(golden.images[:1, ..., :3])
+    engine.close()
+
+
+def test_a_graph_of_other_channels_than_the_bundle_says_is_named(bundle, told, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(told.folder, folder)
+    wrong = Bundle.load(str(folder))
+    for name in ("model.onnx", "model.weights"):
+        shutil.copy(bundle.path(name), folder / name)
+    with pytest.raises(EngineError, match=r"model.onnx takes images of 3 channels; .* says 4"):
+        OpenVinoEngine(wrong)
 
 
 def test_results_are_not_overwritten_by_the_next_frame(bundle, engines):

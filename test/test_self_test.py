@@ -48,6 +48,7 @@ class Wrapped(Engine):
     def __init__(self, engine, change):
         self.engine, self.change, self.calls = engine, change, 0
         self.height, self.width = engine.height, engine.width
+        self.channels = engine.channels
 
     def _run(self, images):
         self.calls += 1

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from bundle_copies import whole_onnx
 from small_onnx import CAST, DOUBLE, network_file
+from told_bundle import told_bundle
 
 from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import Bundle
@@ -85,6 +86,28 @@ def test_a_frame_is_one_upload_one_graph_and_one_download(engine, bundle, machin
     launches = {"tensorrt": {"cudaGraphLaunch": 1}, "tensorrt_rtx": {"cudaMemcpyAsync": 2}}
     once = {"cudaSetDevice": 1, "cudaStreamSynchronize": 1}
     assert machine.calls == {**once, **launches[engine.name]}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    return told_bundle(tmp_path_factory.mktemp("models") / "told")
+
+
+@both_flavours
+def test_a_network_that_takes_the_mount_gets_four_bytes_a_pixel(machine, told):
+    plan = whole_onnx(told.path("model.onnx"))
+    size = (told.height, told.width, told.outputs)
+    with pytest.raises(EngineError, match=r"takes \(2, 64, 64, 4\) at most; \(2, 64, 64, 3\)"):
+        TensorRTEngine(plan, machine.flavour, *size, 2, precision="fp32")
+    engine = TensorRTEngine(plan, machine.flavour, *size, 2, precision="fp32", channels=4)
+    assert self_test(engine, told).p99["depth"] < 1e-3
+    machine.copies.clear()
+    engine.infer(told.golden().images[:1])
+    assert machine.copies[0] == ("HostToDevice", 4 * 64 * 64)
+    with pytest.raises(ValueError, match=r"\(N, 64, 64, 4\) uint8 is needed"):
+        engine.infer(told.golden().images[..., :3])
+    engine.close()
+    assert not machine.live
 
 
 @both_flavours

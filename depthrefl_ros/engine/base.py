@@ -43,6 +43,7 @@ class Engine(ABC):
         precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``, a key of ``self_test.TOLERANCES``.
         height: of the input, pixels.
         width: of the input, pixels.
+        channels: of the input: 3, or 4 where a plane of the mount lies beside RGB.
     """
 
     name: str
@@ -50,12 +51,14 @@ class Engine(ABC):
     precision: str
     height: int
     width: int
+    channels: int
 
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Run the network.
 
         Args:
-            images: (N, height, width, 3) uint8 RGB, C-contiguous.
+            images: (N, height, width, channels) uint8 RGB, and as the fourth plane of those that
+                take it the floor as ``geometry.floor_plane.encode_floor`` has it; C-contiguous.
 
         Returns:
             The planes of ``Bundle.outputs``, some of ``depth`` (metres as ``Bundle.kind`` has
@@ -66,12 +69,10 @@ class Engine(ABC):
             ValueError: the images have another shape or type.
             EngineError: the runtime failed.
         """
-        expected = (self.height, self.width, 3)
+        expected = (self.height, self.width, self.channels)
         if images.ndim != 4 or images.shape[1:] != expected or images.dtype != np.uint8:
-            raise ValueError(
-                f"images are {images.shape} {images.dtype}; (N, {self.height}, {self.width}, 3) "
-                "uint8 is needed"
-            )
+            needed = f"(N, {', '.join(map(str, expected))}) uint8"
+            raise ValueError(f"images are {images.shape} {images.dtype}; {needed} is needed")
         return self._run(np.ascontiguousarray(images))
 
     @abstractmethod

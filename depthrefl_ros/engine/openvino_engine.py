@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from depthrefl_ros.engine.base import Engine, EngineError, EngineMissingError
-from depthrefl_ros.engine.bundle import INT8, Bundle
+from depthrefl_ros.engine.bundle import DESCRIPTION, INT8, Bundle
 
 
 def load_openvino() -> ModuleType:
@@ -111,7 +111,8 @@ class OpenVinoEngine(Engine):
         self, bundle: Bundle, threads: int = 0, device: str = "CPU", precision: str = "fp32"
     ):
         core = openvino_core()
-        self.height, self.width, self.precision = bundle.height, bundle.width, precision
+        self.height, self.width, self.channels = bundle.height, bundle.width, bundle.channels
+        self.precision = precision
         _need_device(core.available_devices, device)
         # Left to itself OpenVINO takes bf16 on AMX machines, which errs 3 % in depth.
         hint = "f32" if precision == "int8" else precision.replace("fp", "f")
@@ -125,7 +126,13 @@ class OpenVinoEngine(Engine):
                 raise EngineError(f"{device} does not compute in {precision}, only {capabilities}")
             # Resolved: OpenVINO refuses weights whose link leads out of the graph's own folder.
             model = core.read_model(path.resolve())
-            model.reshape([1, self.height, self.width, 3])
+            takes = model.input(0).partial_shape[3]
+            if takes.is_static and takes.get_length() != self.channels:
+                raise EngineError(
+                    f"{path} takes images of {takes.get_length()} channels; {DESCRIPTION} says "
+                    f"{self.channels}"
+                )
+            model.reshape([1, self.height, self.width, self.channels])
             self._compiled = core.compile_model(model, device, settings)
             self._request = self._compiled.create_infer_request()
             self.device = _device_name(core, self._compiled, device)

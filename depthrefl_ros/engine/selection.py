@@ -248,6 +248,7 @@ class _Walk:
                 self._bundle.width,
                 self._bundle.outputs,
                 precision=precision,
+                channels=self._bundle.channels,
                 runtime_cache=self._kernels,
                 gpu=gpu,
             )

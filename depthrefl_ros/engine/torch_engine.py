@@ -97,7 +97,7 @@ class TorchEngine(Engine):
         self.device = torch.cuda.get_device_name(device) if self._is_cuda else "CPU"
         self._device = device
         self.precision = precision
-        self.height, self.width = bundle.height, bundle.width
+        self.height, self.width, self.channels = bundle.height, bundle.width, bundle.channels
 
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         try:
@@ -128,7 +128,7 @@ class TorchEngine(Engine):
         """Return where the time of one batch goes, by waiting after each part.
 
         Args:
-            images: (N, height, width, 3) uint8 RGB.
+            images: (N, height, width, channels) uint8, as of ``infer``.
 
         Returns:
             ``upload_s``, ``compute_s`` and ``download_s``, seconds.
@@ -179,7 +179,7 @@ class _GraphReplay:
         self._received = torch.empty(self._planes.shape, dtype=torch.float32, pin_memory=True)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Compute all planes, (3, N, 1, H, W) float32, of (N, H, W, 3) uint8; the caller's own."""
+        """Compute all planes, (3, N, 1, H, W) float32, of (N, H, W, C) uint8; the caller's own."""
         self.upload(images)
         self.compute()
         self.download()

@@ -207,7 +207,8 @@ def _test_plan(
     if not flavour.can_run:
         return f"not made: {flavour.reason}"
     size = (bundle.height, bundle.width, bundle.outputs, args.batch)
-    engine = TensorRTEngine(plan, args.engine, *size, precision=precision, gpu=gpu)
+    form = {"precision": precision, "channels": bundle.channels}
+    engine = TensorRTEngine(plan, args.engine, *size, **form, gpu=gpu)
     try:
         return str(self_test(engine, bundle))
     finally:

@@ -56,6 +56,7 @@ class TensorRTEngine(Engine):
         outputs: of the network, by name (``Bundle.outputs``).
         max_batch: for which the plan was built; larger batches run in parts.
         precision: ``fp32`` or ``fp16``.
+        channels: of the input (``Bundle.channels``).
         runtime_cache: what ``runtime_cache`` returned at an earlier start on this machine.
         gpu: index of the CUDA device.
 
@@ -77,12 +78,14 @@ class TensorRTEngine(Engine):
         max_batch: int = 1,
         *,
         precision: str,
+        channels: int = 3,
         runtime_cache: bytes = b"",
         gpu: int = 0,
     ):
         module, log = load_runtime(flavour), runtime_log(flavour)
         self.name, self.precision = flavour, precision
-        self.height, self.width, self._max_batch = height, width, max_batch
+        self.height, self.width, self.channels = height, width, channels
+        self._max_batch = max_batch
         self._log, self._outputs = log, outputs
         with suppress(EngineError):  # the refusal below says why
             use_gpu(gpu)
@@ -99,7 +102,7 @@ class TensorRTEngine(Engine):
         self._cache = open_runtime_cache(module, self._engine, runtime_cache)
         self._stream = CudaStream(gpu)
         try:
-            self._input = self._stream.allocate(max_batch * height * width * 3)
+            self._input = self._stream.allocate(max_batch * height * width * channels)
             self._output = self._stream.allocate(
                 len(self._outputs) * max_batch * height * width * 4
             )
@@ -116,7 +119,7 @@ class TensorRTEngine(Engine):
         found = tuple(self._engine.get_tensor_shape(INPUT))
         if found[0] < 0:  # batches vary: the profile says up to which
             found = tuple(self._engine.get_tensor_profile_shape(INPUT, 0)[2])
-        expected = (self._max_batch, self.height, self.width, 3)
+        expected = (self._max_batch, self.height, self.width, self.channels)
         if found != expected:
             raise EngineError(f"the plan takes {found} at most; {expected} is needed")
 
@@ -179,7 +182,7 @@ class TensorRTEngine(Engine):
         """Return where the time of one batch goes, by waiting after each part; without a graph.
 
         Args:
-            images: (N, height, width, 3) uint8 RGB, N at most ``max_batch``.
+            images: (N, height, width, channels) uint8, as of ``infer``; N at most ``max_batch``.
 
         Returns:
             ``upload_s``, ``compute_s`` and ``download_s``, seconds.

@@ -1,0 +1,36 @@
+# Copyright 2026 depthrefl_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A small bundle whose network is told the mount, exported as the shipped ones are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from small_network import told_network
+
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.export import export_bundle
+from depthrefl_ros.tools.export_bundle import with_planes
+
+
+def told_bundle(folder: Path) -> Bundle:
+    """Write the bundle, with random weights and hints that are not zero, and load it."""
+    network = told_network()
+    images = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)
+    description = {"range_m": {"min": 0.3, "max": 8.0}, "licence": "made by a test"}
+    export_bundle(network, folder, description, with_planes(images, network.config))
+    return Bundle.load(str(folder))
