@@ -25,18 +25,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Camera", "DepthEstimator", "DepthFrame", "load"]
+__all__ = ["Camera", "DepthEstimator", "DepthFrame", "Pose", "load"]
 
 if TYPE_CHECKING:
     from depthrefl_ros.estimator import DepthEstimator
     from depthrefl_ros.frames import DepthFrame
     from depthrefl_ros.geometry.camera import Camera
+    from depthrefl_ros.geometry.pose import Pose
 
 # Imported when asked for: parts of the package run where OpenCV is not installed.
 _HOMES = {
     "Camera": "depthrefl_ros.geometry.camera",
     "DepthEstimator": "depthrefl_ros.estimator",
     "DepthFrame": "depthrefl_ros.estimator",
+    "Pose": "depthrefl_ros.geometry.pose",
 }
 
 

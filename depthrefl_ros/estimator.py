@@ -27,18 +27,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from depthrefl_ros.engine.base import Engine
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.frames import DepthFrame, Frame, NetworkView, Prediction, network_view
+from depthrefl_ros.frames import (
+    DepthFrame,
+    Frame,
+    NetworkView,
+    Prediction,
+    network_floor,
+    network_view,
+)
 from depthrefl_ros.geometry.camera import ASPECT_FITS, Camera
 from depthrefl_ros.geometry.fill import MEASURED_SIGMA
 from depthrefl_ros.geometry.gates import GateSettings, apply_gates, apply_range
+from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.sigma_table import SigmaTable
 from depthrefl_ros.settings import check, setting
 
 OUTPUT_SIZES = ("input", "network")
+
+_COLOURS = 3  # channels of an image; a fourth tells of the mount
 
 _SKY_M = 1e4  # beyond every range, and finite: the gates make +Inf of it
 _UNKNOWN_SIGMA = 0.2  # of log depth, where neither network nor validation says how far it errs
@@ -118,6 +129,7 @@ class DepthEstimator:
         hfov_deg: float | None = None,
         channels: str = "",
         with_colour: bool = False,
+        base_from_camera: Pose | None = None,
     ) -> DepthFrame:
         """Estimate the metric depth of one image.
 
@@ -128,6 +140,8 @@ class DepthEstimator:
                 no calibration.
             channels: ``rgb``, ``bgr``, ``rgba``, ``bgra`` or ``mono``; by default RGB or grey.
             with_colour: also return the rectified colours.
+            base_from_camera: where the camera stands, for a model that takes it (others ignore it):
+                ``Pose.from_mount`` of height and pitch; z = 0 of the base frame is the floor.
 
         Raises:
             ValueError: the image cannot be read, or not exactly one of camera and field of view is
@@ -146,11 +160,15 @@ class DepthEstimator:
             camera = Camera.from_horizontal_fov(width, height, math.radians(hfov_deg))
         usual = "mono" if image.ndim == 2 else "rgb"
         frame = Frame(image, channels or usual, camera.for_image(width, height))
-        prediction = self.predict(frame, self.settings)
+        prediction = self.predict(frame, self.settings, base_from_camera=base_from_camera)
         return self.believe(prediction, prediction.depth_m, self.settings, with_colour)
 
     def predict(
-        self, frame: Frame, settings: EstimatorSettings, timer: StepTimer | None = None
+        self,
+        frame: Frame,
+        settings: EstimatorSettings,
+        timer: StepTimer | None = None,
+        base_from_camera: Pose | None = None,
     ) -> Prediction:
         """Ask the network for the depth of a frame, in metres, before any correction and gate.
 
@@ -158,6 +176,8 @@ class DepthEstimator:
             frame: image and camera.
             settings: how the image is fitted into the network.
             timer: gets the steps ``to_network`` and ``engine``.
+            base_from_camera: where the camera stands, which a model of four channels is told; None
+                where that is not known.
 
         Raises:
             EngineError: the runtime failed.
@@ -169,10 +189,45 @@ class DepthEstimator:
             view = network_view(frame.camera, frame.mask, settings.image_is_rectified, network, fit)
             small = view.rectification.to_network(frame.image)
             rgb = frame.as_rgb(small)
+            floor = None if base_from_camera is None else self._floor(view, base_from_camera)
+            images = self._shown(rgb, floor)
         with timer.step("engine"):
-            planes = self.engine.infer(rgb[None])
+            planes = self.engine.infer(images)
         depth_m, sigma, relative = self._meant(planes, view)
-        return Prediction(frame, depth_m, sigma, relative, rgb, view)
+        return Prediction(frame, depth_m, sigma, relative, rgb, floor, view)
+
+    def depth_untold(self, prediction: Prediction) -> np.ndarray:
+        """Return what the network says of the same image when it is told nothing of the mount.
+
+        Args:
+            prediction: of the image.
+
+        Returns:
+            (h, w) float32 metres as ``Prediction.depth_m``.
+
+        Raises:
+            EngineError: the runtime failed.
+        """
+        if prediction.floor is None:
+            return prediction.depth_m
+        planes = self.engine.infer(self._shown(prediction.image, None))
+        return self._meant(planes, prediction.view)[0]
+
+    def _floor(self, view: NetworkView, base_from_camera: Pose) -> np.ndarray | None:
+        """Return what the network is told of the mount; None where it takes nothing."""
+        if self.bundle.channels == _COLOURS:
+            return None
+        camera = view.rectification.network_camera
+        focal_px = self.bundle.focal_px or view.rectification.network_focal_px
+        return network_floor(camera, base_from_camera, focal_px)
+
+    def _shown(self, rgb: np.ndarray, floor: np.ndarray | None) -> np.ndarray:
+        """Return the engine's images, (1, h, w, channels) uint8."""
+        if self.bundle.channels == _COLOURS:
+            return rgb[None]
+        image = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)
+        image[..., _COLOURS] = 0 if floor is None else floor
+        return image[None]
 
     def _meant(
         self, planes: dict[str, np.ndarray], view: NetworkView

@@ -25,6 +25,8 @@ import numpy as np
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.floor_plane import camera_floor_depth, encode_floor
+from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rectification import Rectification, rectification
 from depthrefl_ros.geometry.tables import Value, frozen, table
 
@@ -145,6 +147,24 @@ def network_view(
     return NetworkView(way, unseen, hidden)
 
 
+@table
+def network_floor(camera: Camera, base_from_camera: Pose, focal_px: float) -> np.ndarray | None:
+    """Return what a network is told of its mount: where each pixel's ray meets the floor.
+
+    Args:
+        camera: the rectified pinhole camera of the network's input (h, w).
+        base_from_camera: where the camera stands; z = 0 of the base frame is the floor.
+        focal_px: the canonical focal length that the depth is for, pixels.
+
+    Returns:
+        (h, w) uint8 as ``encode_floor`` has it; None where the camera sees no floor, as one that
+        looks up, or that stands below it.
+    """
+    floor_m = camera_floor_depth(camera, base_from_camera)
+    plane = encode_floor(floor_m * (focal_px / np.sqrt(camera.fx * camera.fy)))
+    return frozen(plane) if plane.any() else None
+
+
 @dataclass(eq=False)
 class Prediction:
     """What the network says of one frame, at its own size (h, w).
@@ -158,6 +178,7 @@ class Prediction:
         relative: (h, w) float32, near to far (of an ``inverse_relative`` network far to near); NaN
             where no image was seen or the network has none.
         image: (h, w, 3) uint8 RGB, what the network was shown.
+        floor: (h, w) uint8, what it was told of the mount (``network_floor``); None for nothing.
     """
 
     frame: Frame
@@ -165,6 +186,7 @@ class Prediction:
     sigma: np.ndarray
     relative: np.ndarray
     image: np.ndarray
+    floor: np.ndarray | None
     view: NetworkView = field(repr=False)
 
     @property

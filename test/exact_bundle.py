@@ -15,7 +15,8 @@
 
 """A bundle whose network reads depth out of the image: what the node does with exact depth.
 
-Red and green are the depth in millimetres, blue is sigma in thousandths.
+Red and green are the depth in millimetres, blue is sigma in thousandths. A network that is told the
+mount moves that depth towards the floor's, wherever it is told where the floor is.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.floor_plane import FARTHEST_M, NEAREST_M, decode_floor, encode_floor
 
 SIGMA = 0.02
 # Weights of red, green and blue, and what is added: of depth, and of a coarser relative plane.
@@ -41,6 +43,7 @@ def exact_bundle(
     camera: Camera,
     outputs: tuple[str, ...] = ("depth", "sigma", "relative"),
     relative: tuple[tuple[float, float, float], float] = COARSE,
+    trust: float | None = None,
     **description,
 ) -> Path:
     """Write the bundle for images of a camera, which pass through it pixel by pixel.
@@ -50,19 +53,30 @@ def exact_bundle(
         camera: pinhole; the network has its size and focal length.
         outputs: of the network; ``sky`` is where blue is above 127.
         relative: how that plane is read; ``FINE`` takes what ``encoded`` was given.
+        trust: of a network that is told the mount, how much its depth is the floor's: 0 to 1.
         description: fields of ``model.yaml`` that differ.
     """
     folder.mkdir()
     size = (camera.height, camera.width)
-    (folder / "model.onnx").write_bytes(_graph(*size, outputs, relative).SerializeToString())
+    graph = _graph(*size, outputs, relative, trust)
+    (folder / "model.onnx").write_bytes(graph.SerializeToString())
     scenes = [np.full(size, metres, np.float32) for metres in (0.5, 1.5, 4.0)]
     scenes.append(scenes[0])
     images = np.stack([encoded(scene) for scene in scenes])
     depth = np.stack(scenes)[:, None]
+    channels = 3
+    if trust is not None:
+        # The first and its repetition are told a floor in their lower half, the others nothing.
+        floor_m, channels = np.zeros((len(scenes), *size, 1)), 4
+        floor_m[[0, 3], size[0] // 2 :] = 2.0
+        told = encode_floor(floor_m)
+        images = np.concatenate([images, told], axis=-1)
+        told_m = decode_floor(told)[:, None, ..., 0]
+        depth = np.where(told_m > 0, depth + trust * (told_m - depth), depth)
     planes = {
         "depth": depth,
         "sigma": np.full_like(depth, SIGMA),
-        "relative": (images @ np.float32(relative[0]) + np.float32(relative[1]))[:, None],
+        "relative": (images[..., :3] @ np.float32(relative[0]) + np.float32(relative[1]))[:, None],
         "sky": np.full_like(depth, SIGMA * 1000 / 255),
     }
     kept = {name: planes[name].astype(np.float32) for name in outputs}
@@ -72,7 +86,10 @@ def exact_bundle(
         "name": "exact",
         "kind": "canonical",
         "licence": "made by a test",
-        "input": {"height": camera.height, "width": camera.width, "resize": "pad"},
+        "input": {
+            **{"height": camera.height, "width": camera.width, "resize": "pad"},
+            **({} if channels == 3 else {"channels": channels}),
+        },
         "focal_px": float(np.sqrt(camera.fx * camera.fy)),
         "outputs": list(outputs),
         "range_m": {"min": 0.3, "max": 10.0},
@@ -96,7 +113,10 @@ def encoded(depth_m: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
     return np.stack([high, low, blue], axis=-1)
 
 
-def _graph(height: int, width: int, names: tuple[str, ...], relative: tuple) -> onnx.ModelProto:
+def _graph(
+    height: int, width: int, names: tuple[str, ...], relative: tuple, trust: float | None
+) -> onnx.ModelProto:
+    channels = 3 if trust is None else 4
     planes = {
         "depth": FINE,
         "sigma": ([0.0, 0.0, 0.001], 1e-6),
@@ -107,16 +127,45 @@ def _graph(height: int, width: int, names: tuple[str, ...], relative: tuple) -> 
     nodes = [helper.make_node("Cast", ["image"], ["colours"], to=TensorProto.FLOAT)]
     constants = []
     for name, (weights, offset) in planes.items():
-        array = np.array(weights, np.float32).reshape(3, 1)
+        array = np.zeros((channels, 1), np.float32)
+        array[:3, 0] = weights
         constants.append(numpy_helper.from_array(array, f"{name}_weights"))
         constants.append(numpy_helper.from_array(np.float32([offset]), f"{name}_offset"))
         nodes += [
             helper.make_node("MatMul", ["colours", f"{name}_weights"], [f"{name}_sum"]),
             helper.make_node("Add", [f"{name}_sum", f"{name}_offset"], [f"{name}_last"]),
-            helper.make_node("Transpose", [f"{name}_last"], [name], perm=[0, 3, 1, 2]),
         ]
-    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, height, width, 3])
+        last = f"{name}_last"
+        if name == "depth" and trust is not None:
+            nodes += _told(last, trust, constants)
+            last = "moved"
+        nodes.append(helper.make_node("Transpose", [last], [name], perm=[0, 3, 1, 2]))
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, height, width, channels])
     shape = [1, 1, height, width]
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in planes]
     graph = helper.make_graph(nodes, "exact", [image], outputs, constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def _told(seen: str, trust: float, constants: list) -> list[onnx.NodeProto]:
+    """Return what moves a depth towards the floor's: seen + trust is_told (floor - seen)."""
+    step = np.log(FARTHEST_M / NEAREST_M) / 254
+    values = {
+        "fourth": [[0.0], [0.0], [0.0], [1.0]],
+        "step": [step],
+        "start": [np.log(NEAREST_M) - step],
+        "one": [1.0],
+        "trust": [trust],
+    }
+    constants += [numpy_helper.from_array(np.array(v, np.float32), n) for n, v in values.items()]
+    return [
+        helper.make_node("MatMul", ["colours", "fourth"], ["level"]),
+        helper.make_node("Min", ["level", "one"], ["is_told"]),
+        helper.make_node("Mul", ["is_told", "trust"], ["share"]),
+        helper.make_node("Mul", ["level", "step"], ["steps"]),
+        helper.make_node("Add", ["steps", "start"], ["log_floor"]),
+        helper.make_node("Exp", ["log_floor"], ["floor"]),
+        helper.make_node("Sub", ["floor", seen], ["way"]),
+        helper.make_node("Mul", ["way", "share"], ["part"]),
+        helper.make_node("Add", [seen, "part"], ["moved"]),
+    ]

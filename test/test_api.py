@@ -51,6 +51,8 @@ def test_depth_of_an_image_needs_neither_torch_nor_ros():
         "same = estimator.estimate(image, camera)\n"
         "print(found.depth.shape, found.depth.dtype, found.confidence.shape, same.depth.shape)\n"
         "print(found.camera.width, found.camera.height, round(found.camera.fx, 3))\n"
+        "mount = depthrefl_ros.Pose.from_mount(0.5, 0.1)\n"
+        "print(estimator.estimate(image, camera, base_from_camera=mount).depth.shape)\n"
         "print(type(found) is depthrefl_ros.DepthFrame)\n"
         "print(type(estimator) is depthrefl_ros.DepthEstimator)\n"
     )
@@ -62,6 +64,7 @@ def test_depth_of_an_image_needs_neither_torch_nor_ros():
         "torch is not here",
         "(100, 150) float32 (100, 150) (100, 150)",
         f"150 100 {75 / np.tan(np.radians(30)):.3f}",
+        "(100, 150)",
         "True",
         "True",
     ]
