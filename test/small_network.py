@@ -49,8 +49,10 @@ def told_network(config: ModelConfig = MOUNT_CONFIG, seed: int = 0) -> DepthMode
     return model.eval()
 
 
-def make_trainer(stage=2, steps=4, processes=None, teacher=None, **settings) -> Trainer:
+def make_trainer(
+    stage=2, steps=4, processes=None, teacher=None, config=CONFIG, **settings
+) -> Trainer:
     torch.manual_seed(0)
     settings = {"bf16": False, "warmup_steps": 2, **settings}
     settings = TrainSettings(stage=stage, steps=steps, **settings)
-    return Trainer(create_model(CONFIG), settings, processes, teacher)
+    return Trainer(create_model(config), settings, processes, teacher)

@@ -22,6 +22,8 @@ import numpy as np
 import pytest
 
 from depthrefl_ros.geometry.camera import PADDING_GREY, Camera
+from depthrefl_ros.geometry.floor_plane import camera_floor_depth, decode_floor
+from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rectification import Rectification
 from depthrefl_ros.training.augment import (
     PAD_COLOUR,
@@ -32,6 +34,7 @@ from depthrefl_ros.training.augment import (
     view_matrix,
 )
 from depthrefl_ros.training.datasets import Sample
+from depthrefl_ros.training.evaluation import mount_plane
 
 INTRINSICS = (200.0, 200.0, 90.0, 70.0)
 
@@ -204,3 +207,120 @@ def test_neutral_settings_leave_the_colours_alone():
     image = np.full((8, 8, 3), (200, 120, 60), np.uint8)
     changed = jitter_colour(image, config, np.random.default_rng(0))
     assert np.abs(changed.astype(int) - image).max() <= 3  # 8-bit hue
+
+
+def floor_sample(mount: Pose, height: int = 300, width: int = 400) -> Sample:
+    """Return what a camera above a bare floor sees; black where it sees none."""
+    camera = Camera.pinhole(width, height, 300.0, 310.0, 190.0, 140.0)
+    depth_m = camera_floor_depth(camera, mount).astype(np.float32)
+    image = np.repeat((depth_m > 0).astype(np.uint8)[..., None] * 255, 3, axis=2)
+    return Sample("floor", image, depth_m, (300.0, 310.0, 190.0, 140.0), mount)
+
+
+PLAIN = {"letterbox_chance": 0.0, "max_zoom": 1.0, "flip_chance": 0.0, "roll_chance": 0.0}
+EXACT = {"mount_chance": 1.0, "mount_height": 0.0, "mount_tilt_deg": 0.0}
+COLOURLESS = {
+    name: 0.0 for name in ("colour_chance", "blur_chance", "noise_chance", "jpeg_chance",
+                           "shrink_chance", "greyscale_chance", "area_chance")
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"max_zoom": 2.5},
+        {"roll_chance": 1.0, "max_roll_deg": 15.0},
+        {"turn_chance": 1.0, "turn_deg": 8.0},
+        {"flip_chance": 1.0},
+        {"letterbox_chance": 1.0, "max_zoom_out": 1.4},
+        {"paste_chance": 1.0},
+        {"letterbox_chance": 0.4, "max_zoom": 2.5, "flip_chance": 0.5, "roll_chance": 1.0,
+         "turn_chance": 1.0, "max_zoom_out": 1.3, "paste_chance": 0.5},
+    ],
+    ids=["crop", "zoom", "roll", "turn", "mirror", "letterbox", "paste", "all"],
+)  # fmt: skip
+def test_the_plane_lies_on_the_floor_in_every_view(changes):
+    sample = floor_sample(Pose.from_mount(0.5, 0.25, 0.08))
+    config = AugmentConfig(**{**PLAIN, **EXACT, **COLOURLESS, **changes})
+    augmenter = Augmenter(96, 128, config, canonical_px=240.0)
+    seen = 0
+    for seed in range(6):
+        view = augmenter(sample, np.random.default_rng(seed))
+        known = view.depth_m > 0
+        canonical_m = view.depth_m * (240.0 / view.focal_px)
+        known &= (canonical_m > 0.11) & (canonical_m < 35.0)
+        seen += known.sum()
+        # Half a byte, and nearest depth that is up to a pixel off the view's ray.
+        ratio = decode_floor(view.plane)[known] / canonical_m[known]
+        assert np.abs(ratio - 1).max() < 0.12 and np.abs(np.median(ratio) - 1) < 0.005
+        # Truth ends where the image does, and the floor where it meets the sky; the plane agrees.
+        sky = (view.image[..., 0] < 40) & ~known
+        assert (view.plane[sky] == 0).mean() > 0.9 if sky.sum() > 50 else True
+    assert seen > 6000
+
+
+def test_a_mirrored_plane_is_the_mirror_image():
+    sample = floor_sample(Pose.from_mount(0.5, 0.25, 0.3))
+    centre, size = np.array([199.5, 149.5]), (75, 100)
+    augmenter = Augmenter(*size, AugmentConfig(**EXACT), canonical_px=240.0)
+    plain, mirrored = (
+        augmenter.random_plane(
+            sample, view_matrix(centre, 4.0, 0, flip, size), None, 76.0, np.random.default_rng(0)
+        )
+        for flip in (False, True)
+    )
+    assert not np.array_equal(plain, plain[:, ::-1])
+    np.testing.assert_array_equal(mirrored, plain[:, ::-1])
+
+
+def test_the_plane_is_that_of_running():
+    """The whole image, letterboxed, is told as the estimator's rectification has it."""
+    sample = floor_sample(Pose.from_mount(0.5, 0.25, 0.08), 258, 384)  # 86 x 128, with bars
+    matrix, scale = letterbox_matrix((258, 384), (96, 128))
+    augmenter = Augmenter(96, 128, AugmentConfig(**EXACT), canonical_px=240.0)
+    view, _ = render_view(sample, matrix, scale, (96, 128), True)
+    told = augmenter.random_plane(sample, matrix, None, view.focal_px, np.random.default_rng(0))
+    camera = Camera.pinhole(384, 258, *sample.intrinsics)
+    run = mount_plane(Rectification(camera, True, (128, 96), "pad"), 240.0, sample.mount)
+    assert (told > 0).mean() > 0.4
+    assert np.abs(told.astype(int) - run).max() <= 1
+
+
+def test_views_are_the_same_with_and_without_the_plane():
+    sample = floor_sample(Pose.from_mount(0.5, 0.25))
+    config = AugmentConfig(turn_chance=0.5, paste_chance=0.5)
+    for seed in range(5):
+        without, told = (
+            Augmenter(48, 64, config, focal)(sample, np.random.default_rng(seed))
+            for focal in (None, 60.0)
+        )
+        assert without.plane is None and told.plane.dtype == np.uint8
+        np.testing.assert_array_equal(told.image, without.image)
+        np.testing.assert_array_equal(told.depth_m, without.depth_m)
+
+
+def test_the_mount_is_told_for_half_the_images_and_not_quite_right():
+    sample = floor_sample(Pose.from_mount(0.5, 0.25))
+    camera = Camera.pinhole(400, 300, *sample.intrinsics)
+    exact_m = camera_floor_depth(camera, sample.mount)[290, 200]
+    found = []
+    augmenter = Augmenter(300, 400, AugmentConfig(), canonical_px=300.0)
+    generator = np.random.default_rng(0)
+    whole = np.eye(3)[:2]
+    for _ in range(400):
+        plane = augmenter.random_plane(sample, whole, None, 300.0, generator)
+        found.append(decode_floor(plane)[290, 200])
+    found = np.array(found)
+    assert (found > 0).mean() == pytest.approx(0.5, abs=0.08)
+    logs = np.log(found[found > 0] / exact_m)
+    # 3 % of height, and a degree on a ray 36 degrees below the horizon: 1 / (sin cos) is 2.1.
+    assert logs.std() == pytest.approx(np.hypot(0.03, 2.1 * np.deg2rad(1)), rel=0.2)
+    assert abs(logs.mean()) < 0.012
+
+
+def test_an_unknown_mount_is_an_empty_plane():
+    sample = floor_sample(Pose.from_mount(0.5, 0.25))
+    sample = Sample(sample.name, sample.image, sample.depth_m, sample.intrinsics)
+    augmenter = Augmenter(48, 64, AugmentConfig(**EXACT), canonical_px=60.0)
+    assert not augmenter(sample, np.random.default_rng(0)).plane.any()

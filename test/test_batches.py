@@ -23,7 +23,8 @@ import pytest
 import torch
 from dataset_folders import write_plain_folder
 
-from depthrefl_ros.training.augment import Augmenter
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.training.augment import AugmentConfig, Augmenter
 from depthrefl_ros.training.batches import Mixture, StepBatches, balanced_by_depth
 from depthrefl_ros.training.datasets import DatasetError, PlainFolder
 
@@ -163,3 +164,15 @@ def test_balanced_batches_show_rare_distances_more_often(tmp_path):
 def test_without_depth_nothing_is_balanced(tmp_path):
     with pytest.raises(DatasetError, match="walls: none of its 2 images has depth"):
         balanced_by_depth(with_depths(tmp_path / "walls", [0.0, 0.0]))
+
+
+def test_the_mount_s_plane_is_the_fourth_of_the_image(dataset):
+    dataset.mounts = dict.fromkeys(dataset.names[:4], Pose.from_mount(0.5, 0.4))
+    config = AugmentConfig(mount_chance=1.0)
+    without = step_batches([(dataset, 1.0)], 5, Augmenter(32, 64, config))[1]
+    told = step_batches([(dataset, 1.0)], 5, Augmenter(32, 64, config, 60.0))[1]
+    assert told["image"].shape == (5, 4, 32, 64) and told["image"].dtype == torch.uint8
+    assert torch.equal(told["image"][:, :3], without["image"])
+    assert torch.equal(told["depth_m"], without["depth_m"])
+    unknown = [name.endswith(dataset.names[4]) for name in told["names"]]
+    assert [not plane.any() for plane in told["image"][:, 3]] == unknown

@@ -20,6 +20,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_network import CONFIG, told_network
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.network.checkpoints import (
@@ -122,3 +123,20 @@ def test_shipped_weights_fit_key_by_key(name):
     stored = load_file(bundle.path("model.safetensors"))
     assert stored.keys() == model.state_dict().keys()
     load_weights(bundle.path("model.safetensors"), model)
+
+
+def test_a_module_that_a_file_does_not_know_may_keep_its_own(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    told = told_network(seed=1)
+    save_weights(path, create_model(CONFIG))
+    branch = told.mount.deep[0][2].weight.clone()
+    with pytest.raises(CheckpointError, match=r"it lacks mount\.deep\.0\.0\.bias and 39 others"):
+        load_weights(path, told)
+    load_weights(path, told, optional="mount")
+    assert torch.equal(told.mount.deep[0][2].weight, branch)
+    other = told_network(seed=2)
+    save_weights(path, other)
+    load_weights(path, told, optional="mount")
+    assert torch.equal(told.mount.deep[0][2].weight, other.mount.deep[0][2].weight)
+    with pytest.raises(CheckpointError, match=r"it has no place for mount\.deep"):
+        load_weights(path, create_model(CONFIG), optional="mount")

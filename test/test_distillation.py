@@ -21,7 +21,7 @@ import json
 
 import pytest
 import torch
-from small_network import CONFIG, make_trainer
+from small_network import CONFIG, make_trainer, told_network
 
 from depthrefl_ros.network.checkpoints import CheckpointError, save_weights
 from depthrefl_ros.network.model import create_model
@@ -140,3 +140,36 @@ def test_a_trained_student_comes_closer_to_its_teacher(weights, images):
     for _ in range(11):
         last = trainer.train_step(batch)["distillation"]
     assert last < 0.8 * first
+
+
+def told_images(images):
+    plane = torch.full_like(images[:, :1], 120)
+    plane[:, :, :30] = 0
+    return torch.cat([images, plane], dim=1)
+
+
+def test_a_teacher_is_told_what_it_takes(weights, images):
+    plain, told = Teacher(weights).models[0], told_network()
+    four = told_images(images)
+    assert torch.equal(predict(plain, four)[0], predict(plain, images)[0])
+    blind = torch.cat([images, torch.zeros_like(images[:, :1])], dim=1)
+    assert torch.equal(predict(told, blind)[0], predict(told, images)[0])
+    assert (predict(told, four)[0] - predict(told, images)[0]).abs().mean() > 0.01
+
+
+def test_a_plane_of_another_size_is_not_mixed_with_the_unknown():
+    """Twice as large an image of the same thing has the same plane, each byte four times."""
+    seen = []
+    model = told_network()
+    model.mount.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    four = told_images(torch.zeros((1, 3, 128, 128), dtype=torch.uint8))
+    predict(model, four)
+    assert seen[0].shape == (1, 1, 64, 64) and set(seen[0].unique().tolist()) == {0.0, 120.0}
+
+
+def test_a_mixture_of_two_images_has_no_mount():
+    torch.manual_seed(4)
+    four = told_images(torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8))
+    mixed, is_mixed = mix_images(four, 0.5)
+    assert not mixed[is_mixed][:, 3].any() and mixed[is_mixed][:, :3].any()
+    assert torch.equal(mixed[~is_mixed], four[~is_mixed])

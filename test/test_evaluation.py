@@ -18,15 +18,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_network import told_network
 
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.floor_plane import camera_floor_depth, encode_floor
+from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.training.datasets import Sample
 from depthrefl_ros.training.evaluation import (
     Prediction,
     aligned,
     evaluate_images,
+    evaluate_model,
     predictions,
     torch_infer,
 )
@@ -217,3 +223,31 @@ def test_medians_stand_beside_means():
     found = evaluate_images(answering(np.full((48, 64), 8.0)), samples, SIZE, FOCAL_PX)
     assert found.summary()["abs_rel"] == pytest.approx((1.0 + 0.0 + 0.75) / 3)
     assert found.medians()["abs_rel"] == pytest.approx(0.75)
+
+
+def test_a_network_is_told_the_mounts_that_the_samples_know():
+    seen = []
+
+    def infer(images: np.ndarray) -> dict[str, np.ndarray]:
+        seen.append(images[0])
+        return answering(np.full((48, 64), 12.0))(images[..., :3])
+
+    mount = Pose.from_mount(0.5, 0.3)
+    known = replace(sample(np.full((96, 128), 3.0, np.float32)), mount=mount)
+    unknown = replace(known, mount=None)
+    evaluate_images(infer, [known, unknown], SIZE, FOCAL_PX, channels=4)
+    evaluate_images(infer, [known], SIZE, FOCAL_PX, channels=4, is_told=False)
+    told, *others = (image[..., 3] for image in seen)
+    assert not any(plane.any() for plane in others)
+    # The input is 64 pixels wide with a focal length of 30, a quarter of the canonical one.
+    camera = Camera.pinhole(64, 48, 30.0, 30.0, 31.5, 23.5)
+    np.testing.assert_array_equal(told, encode_floor(4 * camera_floor_depth(camera, mount)))
+
+
+def test_a_torch_model_is_told_the_mount():
+    model = told_network()
+    known = replace(sample(np.full((64, 64), 2.0, np.float32)), mount=Pose.from_mount(0.5, 0.4))
+    told, untold = (
+        evaluate_model(model, [known], Protocol(), is_told=way).summary() for way in (True, False)
+    )
+    assert abs(np.log(told["scale_ratio"] / untold["scale_ratio"])) > 0.02

@@ -19,11 +19,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from dataset_folders import write_plain_folder
-from small_network import make_trainer
+from small_network import MOUNT_CONFIG, make_trainer
 
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.floor_plane import camera_floor_depth, encode_floor
+from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.training.augment import Augmenter
 from depthrefl_ros.training.batches import StepBatches
 from depthrefl_ros.training.datasets import PlainFolder
@@ -67,6 +71,43 @@ def test_the_encoder_learns_slower():
         is_encoder = {id(p) in encoder for p in group["params"]}
         assert is_encoder == {group["base_lr"] < 5e-3}
         assert all((p.ndim > 1) == (group["weight_decay"] > 0) for p in group["params"])
+
+
+def test_what_is_told_the_mount_learns_faster():
+    trainer = make_trainer(config=MOUNT_CONFIG, learning_rate=1e-3, mount_factor=4.0)
+    told = {id(p) for p in trainer.model.mount.parameters()}
+    for group in trainer.optimizer.param_groups:
+        is_told = {id(p) in told for p in group["params"]}
+        assert is_told == {group["base_lr"] > 2e-3}
+    assert max(group["base_lr"] for group in trainer.optimizer.param_groups) == 4e-3
+
+
+def test_the_mount_can_be_learnt():
+    """Equal pictures, of which only the plane says how far the floor is."""
+    camera = Camera.pinhole(64, 64, 60.0, 60.0, 31.5, 31.5)
+    planes = [camera_floor_depth(camera, Pose.from_mount(height, 0.7)) for height in (0.3, 1.2)]
+    told = torch.from_numpy(np.stack([encode_floor(4 * plane) for plane in planes]))[:, None]
+    image = torch.full((2, 3, 64, 64), 120, dtype=torch.uint8)
+    batch = {
+        "image": torch.cat([image, told], dim=1),
+        "depth_m": torch.from_numpy(np.stack(planes)[:, None]).float(),
+        "focal_px": torch.full((2,), 60.0),
+        "names": ["low", "high"],
+    }
+    trainer = make_trainer(steps=60, config=MOUNT_CONFIG, learning_rate=3e-3)
+    for _ in range(60):
+        trainer.train_step({**batch})
+    with torch.no_grad():
+        depth = trainer.model.eval()(batch["image"].float()).depth
+    known = batch["depth_m"][0] > 0
+    ratio = (depth[1] / depth[0])[known].median()
+    assert 2.5 < ratio < 6.0  # the truth is 4
+
+
+def test_stage_1_leaves_alone_what_is_told_the_mount(batches):
+    trainer = make_trainer(stage=1, config=MOUNT_CONFIG)
+    trainer.train_step(batches[0])
+    assert all(parameter.grad is None for parameter in trainer.model.mount.parameters())
 
 
 def test_the_rate_warms_up_and_falls():

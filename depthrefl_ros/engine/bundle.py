@@ -47,6 +47,7 @@ _READABLE = (1, 2)
 DESCRIPTION = "model.yaml"
 WEIGHTS = "model.weights"  # of all graphs, in half precision
 INT8 = "model_int8.onnx"  # convolutions in int8; not every bundle has it
+MODEL_WEIGHTS = "model.safetensors"  # for training, other shapes and the torch engine
 BACKBONE_WEIGHTS = "backbone.safetensors"  # of a converted network that can be trained on
 SHIPPED = Path(__file__).resolve().parents[1] / "models"
 LOG_DELTA1 = math.log(1.25)

@@ -26,6 +26,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from depthrefl_ros.engine.bundle import MODEL_WEIGHTS
 from depthrefl_ros.engine.bundle_writer import write_bundle
 from depthrefl_ros.network.checkpoints import save_weights
 from depthrefl_ros.network.inference import OUTPUT_NAMES, InferenceModel
@@ -171,5 +172,5 @@ def export_bundle(
         graphs,
         golden_arrays(model, golden_images),
         content,
-        lambda part: save_weights(part / "model.safetensors", stored),
+        lambda part: save_weights(part / MODEL_WEIGHTS, stored),
     )

@@ -44,13 +44,14 @@ def save_weights(path: str | Path, model: nn.Module) -> None:
     temporary.replace(path)
 
 
-def load_weights(path: str | Path, model: nn.Module, but: str = "") -> None:
+def load_weights(path: str | Path, model: nn.Module, but: str = "", optional: str = "") -> None:
     """Read safetensors into the model; every tensor must be there and fit.
 
     Args:
         path: the file.
         model: takes the tensors.
         but: a module of the model, such as ``reflector.distribution``, that keeps its own.
+        optional: a module that keeps its own where the file has nothing of it.
 
     Raises:
         CheckpointError: the file is missing, truncated, or of another architecture, or there is
@@ -61,14 +62,20 @@ def load_weights(path: str | Path, model: nn.Module, but: str = "") -> None:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
     if but:
-        kept = {n: v for n, v in model.state_dict().items() if n.startswith(f"{but}.")}
+        kept = _tensors_of(but, model.state_dict())
         if not kept:
             raise CheckpointError(f"the network has no module {but!r} to leave as it is")
         tensors = {n: v for n, v in tensors.items() if not n.startswith(f"{but}.")} | kept
+    if optional and not _tensors_of(optional, tensors):
+        tensors |= _tensors_of(optional, model.state_dict())
     reason = _misfit(tensors, model)
     if reason:
         raise CheckpointError(f"{path} does not fit this architecture: {reason}")
     model.load_state_dict(tensors)
+
+
+def _tensors_of(module: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in tensors.items() if name.startswith(f"{module}.")}
 
 
 def _misfit(tensors: dict[str, Tensor], model: nn.Module) -> str | None:

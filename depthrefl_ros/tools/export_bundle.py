@@ -113,11 +113,7 @@ def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> di
         metrics: the run's ``metrics.json``.
         calibration: the run's ``calibration.json``.
     """
-    figures = {
-        name: round(float(value), 5)
-        for name, value in metrics["validation"].items()
-        if value is not None  # what cannot be told, such as the order of equal depths
-    }
+    figures = _rounded(metrics["validation"])
     validation = metrics["validation_data"]
     accuracy = {
         **figures,
@@ -138,6 +134,11 @@ def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> di
         "source": "trained by depthrefl_ros",
         "sources": {"final.safetensors": metrics["weights_sha256"]},
         "accuracy": accuracy,
+        **(
+            {"accuracy_without_mount": _rounded(metrics["validation_untold"])}
+            if "validation_untold" in metrics
+            else {}
+        ),
         "training": {
             "data": [
                 {"name": name, **data, **citation(data.get("kind", name))}
@@ -151,6 +152,11 @@ def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> di
         },
         "calibration": {"data": metrics["calibration_data"], **calibration},
     }
+
+
+def _rounded(figures: dict[str, float | None]) -> dict[str, float]:
+    """Return figures but those that cannot be told, such as the order of equal depths."""
+    return {name: round(float(v), 5) for name, v in figures.items() if v is not None}
 
 
 def citation(kind: str) -> dict[str, str]:

@@ -53,12 +53,15 @@ def open_samples(
 
     Raises:
         DatasetError: as ``open_dataset``.
-        ToolError: as ``RecordedSamples``, or the option has a list, kind or unit of a recording.
+        ToolError: as ``RecordedSamples``, or the option has a list, kind, unit or mounts of a
+            recording.
     """
     if not is_recording(option.path):
         return option.open()
-    if option.list_file or option.kind or option.depth_factor:
-        raise ToolError(f"{option.path}: list, kind and depth_factor are not for recordings")
+    if option.list_file or option.kind or option.depth_factor or option.mounts_file:
+        raise ToolError(
+            f"{option.path}: list, kind, depth_factor and mounts are not for recordings"
+        )
     return RecordedSamples(option.path, image_topic, truth_topic)
 
 

@@ -25,21 +25,26 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from filelock import FileLock
 
-from depthrefl_ros.engine.bundle import SHIPPED, Bundle, is_bundle
+from depthrefl_ros.engine.bundle import (
+    MODEL_WEIGHTS,
+    SHIPPED,
+    Bundle,
+    file_digest,
+    is_bundle,
+)
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import StopRequest, ToolError, positive_float, progress
 from depthrefl_ros.tools.frame_sources import open_source
 from depthrefl_ros.tools.predict import estimate, open_estimator
+from depthrefl_ros.tools.recorded_depth import mount_of
+from depthrefl_ros.training.datasets.mounts import MOUNTS_FILE, read_mounts
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
-
-if TYPE_CHECKING:
-    from depthrefl_ros.tools.source_frame import FrameSource
 
 LABELLED = "labelled"  # folder in the run
 _FEWEST_KNOWN = 0.02  # share of an image; with less it teaches nothing
@@ -74,11 +79,30 @@ def add_labels(arguments: argparse.Namespace, run: Path) -> None:
     run.mkdir(parents=True, exist_ok=True)
     with FileLock(run / f".{LABELLED}.lock"):  # of several processes that train together
         for text in arguments.unlabelled:
-            path, hfov_deg, weight = _parse_option(text)
-            source = open_source(path, Intrinsics(None, hfov_deg))
-            told = path if hfov_deg is None else f"{path},hfov={hfov_deg:g}"
-            folder = _labelled(source, told, str(bundles[0]), run / LABELLED)
-            arguments.data.append(f"{folder},weight={weight:g}")
+            option = _parse_option(text)
+            folder = _labelled(option, str(bundles[0]), run / LABELLED)
+            arguments.data.append(f"{folder},weight={option.weight:g}")
+
+
+class _Option(NamedTuple):
+    """What an ``--unlabelled`` says.
+
+    Attributes:
+        path: of the source.
+        hfov_deg: horizontal field of view; None where the source knows its camera.
+        weight: of the labelled set.
+        mounts: of the cameras, by image; None for a folder's own ``mounts.yaml``.
+    """
+
+    path: str
+    hfov_deg: float | None = None
+    weight: float = 1.0
+    mounts: Path | None = None
+
+    def mounts_file(self) -> Path | None:
+        """Return where the mounts are, None where there are none."""
+        own = Path(self.path).expanduser() / MOUNTS_FILE
+        return self.mounts or (own if own.is_file() else None)
 
 
 def _is_model(path: Path) -> bool:
@@ -88,16 +112,27 @@ def _is_model(path: Path) -> bool:
 def _weights_of(model: Path) -> Path:
     """Return the torch weights of a bundle that teaches while the student trains."""
     bundle = Bundle.load(str(model))
-    if "model.safetensors" not in bundle.files:
+    if MODEL_WEIGHTS not in bundle.files:
         raise ToolError(
-            f"--teacher {model}: the bundle has no model.safetensors, so it can only label images: "
+            f"--teacher {model}: the bundle has no {MODEL_WEIGHTS}, so it can only label images: "
             "give them by --unlabelled"
         )
-    return bundle.path("model.safetensors")
+    return bundle.path(MODEL_WEIGHTS)
 
 
-def _labelled(source: FrameSource, text: str, model: str, folder: Path) -> Path:
-    """Label one source into a plain folder of its name; what is there already is not done again."""
+def _labelled(option: _Option, model: str, folder: Path) -> Path:
+    """Label one source into a plain folder of its name; what is there already is not done again.
+
+    The mounts of its images come along, for a student with --mount; a teacher that takes the mount
+    is told it.
+    """
+    source = open_source(option.path, Intrinsics(None, option.hfov_deg))
+    mounts_file = option.mounts_file()
+    mounts = {} if mounts_file is None else read_mounts(mounts_file)
+    hfov = "" if option.hfov_deg is None else f",hfov={option.hfov_deg:g}"
+    recipe = {"source": f"{option.path}{hfov}"}
+    if mounts_file is not None:
+        recipe["mounts"] = file_digest(mounts_file)
     teacher = Bundle.load(model)
     if teacher.kind == "inverse_relative":
         raise ToolError(
@@ -108,7 +143,7 @@ def _labelled(source: FrameSource, text: str, model: str, folder: Path) -> Path:
     )
     digest = teacher.network_digest("model.onnx")
     try:
-        target.claim({"labelled_by": teacher.name, "network": digest, "source": text})
+        target.claim({"labelled_by": teacher.name, "network": digest, **recipe})
     except FolderError as error:
         raise ToolError(str(error)) from error
     kept = left = 0
@@ -122,17 +157,20 @@ def _labelled(source: FrameSource, text: str, model: str, folder: Path) -> Path:
             if frame.name in target:
                 kept += 1
                 continue
-            result = estimate(estimator, frame, frame.camera, frame.name, with_colour=True)
+            mount = mounts.get(frame.name)
+            told = {"base_from_camera": mount} if teacher.channels > 3 else {}
+            result = estimate(estimator, frame, frame.camera, frame.name, with_colour=True, **told)
             depth_m = np.where(np.isfinite(result.depth), result.depth, 0.0).astype(np.float32)
             if (depth_m > 0.0).mean() < _FEWEST_KNOWN:
                 left += 1
                 continue
             image = cv2.cvtColor(result.colour_bgra, cv2.COLOR_BGRA2RGB)
-            target.add(frame.name, image, depth_m, result.camera)
+            numbers = None if mount is None else mount_of(mount)
+            target.add(frame.name, image, depth_m, result.camera, numbers)
             kept += 1
     target.flush()
     if not kept:
-        raise ToolError(f"{text}: {model} believes no depth in any of {left} images")
+        raise ToolError(f"{option.path}: {model} believes no depth in any of {left} images")
     print(
         f"{target.root}: {kept} images labelled by {teacher.name} ({teacher.licence}); "
         f"{left} without depth are left out",
@@ -141,14 +179,15 @@ def _labelled(source: FrameSource, text: str, model: str, folder: Path) -> Path:
     return target.root
 
 
-def _parse_option(text: str) -> tuple[str, float | None, float]:
-    """Return path, horizontal field of view in degrees, and weight of an ``--unlabelled``."""
-    path, *options = re.split(r",(?=(?:hfov|weight)=)", text)
-    values: dict[str, float | None] = {"hfov": None, "weight": 1.0}
+def _parse_option(text: str) -> _Option:
+    """Read an ``--unlabelled``; raises ToolError, which names what is wrong."""
+    path, *options = re.split(r",(?=(?:hfov|weight|mounts)=)", text)
+    names = {"hfov": "hfov_deg", "weight": "weight", "mounts": "mounts"}
+    values: dict[str, Any] = {}
     for option in options:
         name, _, value = option.partition("=")
         try:
-            values[name] = positive_float(value)
+            values[names[name]] = Path(value) if name == "mounts" else positive_float(value)
         except (argparse.ArgumentTypeError, ValueError) as error:
             raise ToolError(f"--unlabelled {text}: {name}: {error}") from error
-    return path, values["hfov"], values["weight"]
+    return _Option(path, **values)

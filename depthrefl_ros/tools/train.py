@@ -29,6 +29,7 @@ from depthrefl_ros.tools.train_options import (
     add_data_options,
     add_feature_options,
     add_machine_options,
+    add_mount_option,
     add_network_options,
     add_run_option,
     add_settings_options,
@@ -82,9 +83,10 @@ def build_parser() -> argparse.ArgumentParser:
         add_settings_options(stage, TrainSettings(stage=int(name[-1]), steps=1))
         add_network_options(stage)
         if name == "stage2":
+            add_mount_option(stage)
             add_feature_options(stage)
         else:
-            stage.set_defaults(views=None)
+            stage.set_defaults(views=None, mount=False)
         add_machine_options(stage)
 
     average = command("average", "average runs, or a model and what a run made of it")
@@ -118,6 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_data_options(finetune, "images to validate and calibrate on (default the last tenth)")
     add_settings_options(finetune, FINETUNE, FINETUNE_STEPS)
+    add_mount_option(finetune)
     add_feature_options(finetune)
     add_machine_options(finetune)
 

@@ -23,7 +23,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from depthrefl_ros.engine.bundle import SHIPPED, Bundle, is_bundle
+from depthrefl_ros.engine.bundle import MODEL_WEIGHTS, SHIPPED, Bundle, is_bundle
 from depthrefl_ros.network.checkpoints import load_weights, save_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import ToolError
@@ -110,7 +110,7 @@ def read_member(text: str) -> Member:
         raise ToolError(f"{place}: was not trained by `depthrefl train`; only such can be averaged")
     architecture = bundle.description["architecture"]
     model = create_model(ModelConfig.from_dict(architecture))
-    load_weights(bundle.path("model.safetensors"), model)
+    load_weights(bundle.path(MODEL_WEIGHTS), model)
     record = {"step": told["steps"], "settings": told["settings"], "model": architecture}
     return Member(bundle.name, share, model, record, told["history"])
 

@@ -63,8 +63,8 @@ def feature_batches(
         stop: whether to stop before the next pass through the backbone.
 
     Returns:
-        None where the backbone runs at every step: it is trained, a teacher needs the images,
-        ``--views 0`` was given, or not even one view of the images fits.
+        None where the backbone runs at every step: it is trained or told the mount, a teacher needs
+        the images, ``--views 0`` was given, or not even one view of the images fits.
 
     Raises:
         ToolError: ``--views`` was given where it cannot be had.
@@ -76,6 +76,8 @@ def feature_batches(
     reason = None
     if BACKBONE not in settings.freeze:
         reason = "the backbone is trained: give --freeze"
+    elif trainer.model.mount is not None:
+        reason = "--mount reaches into the decoder, whose features do not stay as they are"
     elif trainer.teacher is not None:
         reason = "--teacher needs the images at every step: let it label --unlabelled"
     if reason is not None:

@@ -18,11 +18,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-from depthrefl_ros.engine.bundle import Bundle, is_bundle
+from depthrefl_ros.engine.bundle import MODEL_WEIGHTS, Bundle, is_bundle
 from depthrefl_ros.engine.export import export_bundle
-from depthrefl_ros.network.checkpoints import load_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.export_bundle import load_run, with_planes
@@ -33,6 +33,7 @@ from depthrefl_ros.tools.train_options import settings_of
 from depthrefl_ros.tools.train_run import (
     STOPPED_EARLY,
     Part,
+    load_known,
     make_trainer,
     open_parts,
     run_leg,
@@ -63,10 +64,9 @@ def finetune(arguments: argparse.Namespace) -> int:
         parts, held_out = split_off(parts)
     with joined(arguments.device) as processes:
         settings = settings_of(arguments, stage=2)
-        config, folder = (
-            ModelConfig.from_dict(base.description["architecture"]),
-            arguments.run / STAGE,
-        )
+        config = ModelConfig.from_dict(base.description["architecture"])
+        config = replace(config, mount=config.mount or arguments.mount)
+        folder = arguments.run / STAGE
         trainer = make_trainer(
             arguments, settings, config, processes, folder,
             start=lambda model: load_bundle_weights(base, model),
@@ -109,9 +109,9 @@ def split_off(parts: dict[str, Part]) -> tuple[dict[str, Part], dict[str, Part]]
 
 def load_bundle_weights(base: Bundle, model: DepthModel) -> str:
     """Load a bundle's weights into its network; return in words where they come from."""
-    load_weights(base.path("model.safetensors"), model)
-    digest = base.description["files"]["model.safetensors"]
-    return f"bundle {base.name}, model.safetensors with SHA-256 {digest}"
+    load_known(base.path(MODEL_WEIGHTS), model)
+    digest = base.files[MODEL_WEIGHTS]
+    return f"bundle {base.name}, {MODEL_WEIGHTS} with SHA-256 {digest}"
 
 
 def write_bundle(run: Path, base: Bundle, target: Path) -> None:

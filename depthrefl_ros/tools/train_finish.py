@@ -23,17 +23,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from depthrefl_ros.network.checkpoints import save_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError, write_json
 from depthrefl_ros.tools.train_average import load_member, newest_of
 from depthrefl_ros.tools.train_run import Part, describe, open_parts
 from depthrefl_ros.training.calibrate import fit_calibration
-from depthrefl_ros.training.evaluation import evaluate_images, torch_infer
+from depthrefl_ros.training.evaluation import evaluate_model
 from depthrefl_ros.training.loop import format_figures
 from depthrefl_ros.training.protocol import Protocol
 
-_MEASURED = ("validation", "validation_protocol", "validation_data", "calibration_data")
+_MEASURED = (
+    "validation", "validation_untold", "validation_protocol", "validation_data", "calibration_data"
+)  # fmt: skip
 
 
 def finish(arguments: argparse.Namespace) -> int:
@@ -59,7 +63,8 @@ def finish_checkpoint(
     """Write ``final.safetensors``, ``calibration.json`` and ``metrics.json``; return the last.
 
     The accuracy is measured on the first of the held-out sets; the calibration is fitted to all
-    of them by their weights.
+    of them by their weights. A network that takes the mount is measured told and not told it, and
+    calibrated on both, since a robot may know it or not.
 
     Args:
         run: the run's folder.
@@ -73,23 +78,28 @@ def finish_checkpoint(
     if not held_out:
         raise ToolError("--val-data is needed: images that were not trained on")
     model, state = load_member(checkpoint)
-    config = model.config
-    infer, size = torch_infer(model), (config.width, config.height)
+    names_mounts = any(part.dataset.mounts for part in held_out.values())
+    ways = (True, False) if model.config.mount and names_mounts else (True,)
     evaluations = [
-        evaluate_images(infer, part.dataset, size, config.focal_px, protocol, show_progress=True)
+        [evaluate_model(model, part.dataset, protocol, way, show_progress=True) for way in ways]
         for part in held_out.values()
     ]
-    figures = evaluations[0].summary()
-    print(format_figures(figures))
+    figures = [found.summary() for found in evaluations[0]]
+    for found, words in zip(figures, ("", " without the mount"), strict=False):
+        print(format_figures(found) + words)
     calibration = fit_calibration(
-        [found.pixels.error_ratio.ravel() for found in evaluations],
+        [
+            np.concatenate([found.pixels.error_ratio.ravel() for found in both])
+            for both in evaluations
+        ],
         [part.weight for part in held_out.values()],
     )
     (run / "calibration.json").write_text(json.dumps(calibration, indent=1))
     described = {name: describe(part.dataset) for name, part in held_out.items()}
     name = next(iter(described))
     measured = {
-        "validation": figures,
+        "validation": figures[0],
+        **({"validation_untold": figures[1]} if len(ways) > 1 else {}),
         "validation_protocol": str(protocol),
         "validation_data": {"name": name, **described[name]},
         "calibration_data": {
@@ -117,7 +127,7 @@ def finish_by(run: Path, checkpoint: Path, measured_run: Path) -> dict[str, Any]
     if ModelConfig.from_dict(report["model"]) != model.config:
         raise ToolError(f"{measured_run} has another architecture than {run}")
     (run / "calibration.json").write_text(json.dumps(calibration, indent=1))
-    taken = {name: report[name] for name in _MEASURED}
+    taken = {name: report[name] for name in _MEASURED if name in report}
     taken["figures_of"] = {
         "weights_sha256": report["weights_sha256"],
         "training_data": report["training_data"],

@@ -28,15 +28,17 @@ from depthrefl_ros.tools.command_line import ToolError, positive_float, positive
 from depthrefl_ros.training.train_settings import TrainSettings
 
 if TYPE_CHECKING:
+    from depthrefl_ros.engine.bundle import Bundle
     from depthrefl_ros.network.model import ModelConfig
     from depthrefl_ros.training.augment import AugmentConfig
 
 DATA_HELP = (
-    "PATH[,list=FILE][,weight=W][,kind=K][,balance=depth][,depth_factor=N]: a plain folder, NYU "
-    "Depth v2 as a folder or .mat, KITTI, TUM RGB-D or a recording with true depth, told apart by "
-    "looking; repeat it to mix sets by weight (default 1 each); balance=depth shows rare distances "
-    "more often; depth_factor is how many units of a plain folder's depth files are a metre "
-    "(default 1000 where they are whole numbers, else 1)"
+    "PATH[,list=FILE][,weight=W][,kind=K][,balance=depth][,depth_factor=N][,mounts=FILE]: a plain "
+    "folder, NYU Depth v2 as a folder or .mat, KITTI, TUM RGB-D or a recording with true depth, "
+    "told apart by looking; repeat it to mix sets by weight (default 1 each); balance=depth shows "
+    "rare distances more often; depth_factor is how many units of a plain folder's depth files are "
+    "a metre (default 1000 where they are whole numbers, else 1); mounts says by image where the "
+    "camera stood (default a plain folder's mounts.yaml), for a network with --mount"
 )
 CANONICAL_FOCAL_AT_256 = 240.0  # pixels for a network input 256 pixels wide
 USUAL_VIEWS = 6  # of an image, whose features are kept
@@ -56,9 +58,9 @@ def add_data_options(parser: argparse.ArgumentParser, validation: str) -> None:
     add = group.add_argument
     add("--data", action="append", default=[], metavar="DATA", help=DATA_HELP)
     add("--unlabelled", action="append", default=[],
-        metavar="SOURCE[,hfov=DEGREES][,weight=W]",
+        metavar="SOURCE[,hfov=DEGREES][,weight=W][,mounts=FILE]",
         help="images, a video or a recording without depth, which --teacher BUNDLE says; labelled "
-        "once, into RUN/labelled; may be repeated")  # fmt: skip
+        "once, into RUN/labelled; mounts as for --data; may be repeated")  # fmt: skip
     add("--val-data", action="append", default=[], metavar="DATA", help=validation)
     add_cap_option(group)
     add("--augment", action="append", default=[], metavar="KEY=VALUE",
@@ -98,6 +100,7 @@ def add_settings_options(
     for group, name, text in (
         (schedule, "learning_rate", "peak"),
         (schedule, "encoder_factor", "the encoder's learning rate as a fraction of it"),
+        (schedule, "mount_factor", "with --mount: learning rate of what is told it, over it"),
         (schedule, "weight_decay", "of AdamW"),
         (schedule, "warmup_steps", "steps of linear warm-up"),
         (schedule, "ema_decay", "of the weights' exponential average"),
@@ -164,6 +167,16 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         help="what --start-from leaves random, such as reflector.distribution")  # fmt: skip
 
 
+def add_mount_option(parser: argparse.ArgumentParser) -> None:
+    """Add --mount."""
+    parser.add_argument(
+        "--mount", action="store_true",
+        help="the network is told where the camera stands, where that is known; weights that were "
+        "trained without it may be started from. See --augment mount_chance, mount_height, "
+        "mount_tilt_deg",
+    )  # fmt: skip
+
+
 def add_machine_options(parser: argparse.ArgumentParser) -> None:
     """Add how the machine is used; none of it changes what is learnt."""
     add = parser.add_argument_group("machine").add_argument
@@ -225,6 +238,24 @@ def model_config_of(arguments: argparse.Namespace) -> ModelConfig:
         focal_px=focal_px or CANONICAL_FOCAL_AT_256 * width / 256,
         z_min_m=arguments.z_min,
         z_max_m=arguments.z_max,
+        mount=arguments.mount,
+    )
+
+
+def weights_to_train(bundle: Bundle) -> Path:
+    """Return the torch weights that a bundle's backbone is trained on from.
+
+    Raises:
+        ToolError: it is a converted network, of which nothing but a graph is known.
+    """
+    from depthrefl_ros.engine.bundle import BACKBONE_WEIGHTS, MODEL_WEIGHTS
+
+    for name in (MODEL_WEIGHTS, BACKBONE_WEIGHTS):
+        if name in bundle.files:
+            return bundle.path(name)
+    raise ToolError(
+        f"--backbone {bundle.folder}: the bundle holds a graph, which cannot be trained on, and no "
+        "weights; convert the network from its checkpoint: depthrefl convert --hub NAME --weights"
     )
 
 
@@ -233,22 +264,16 @@ def architecture_of(model: str) -> ModelConfig:
 
     Raises:
         BundleError: the bundle cannot be loaded.
-        ToolError: it is a converted network, of which nothing but a graph is known.
+        ToolError: as ``weights_to_train``.
         ValueError: its architecture cannot be read.
     """
-    from depthrefl_ros.engine.bundle import BACKBONE_WEIGHTS, Bundle
+    from depthrefl_ros.engine.bundle import MODEL_WEIGHTS, Bundle
     from depthrefl_ros.network.model import ModelConfig
 
     bundle = Bundle.load(model)
-    architecture = bundle.description.get("architecture")
-    if isinstance(architecture, dict) and "model.safetensors" in bundle.files:
+    if weights_to_train(bundle).name == MODEL_WEIGHTS:
+        architecture = bundle.description.get("architecture") or {}
         return ModelConfig.from_dict({"reflector": {}, **architecture})
-    if BACKBONE_WEIGHTS not in bundle.files:
-        raise ToolError(
-            f"--backbone {model}: the bundle holds a graph, which cannot be trained on, and no "
-            "weights; convert the network from its checkpoint: depthrefl convert --hub NAME "
-            "--weights"
-        )
     return ModelConfig.from_dict(
         {
             "backbone": bundle.description.get("backbone"),

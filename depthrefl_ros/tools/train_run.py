@@ -28,8 +28,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from depthrefl_ros.engine.bundle import BACKBONE_WEIGHTS, Bundle
-from depthrefl_ros.network.checkpoints import load_imagenet_encoder, load_weights
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.network.checkpoints import (
+    CheckpointError,
+    load_imagenet_encoder,
+    load_weights,
+)
 from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
 from depthrefl_ros.tools.recorded_samples import RecordedSamples, open_samples
@@ -40,12 +44,13 @@ from depthrefl_ros.tools.train_options import (
     augment_config_of,
     model_config_of,
     settings_of,
+    weights_to_train,
 )
 from depthrefl_ros.training.augment import AugmentConfig, Augmenter
 from depthrefl_ros.training.batches import StepBatches, balanced_by_depth
 from depthrefl_ros.training.datasets import ImageFolder, parse_data_option
 from depthrefl_ros.training.distributed import Processes, joined
-from depthrefl_ros.training.evaluation import evaluate_images, torch_infer
+from depthrefl_ros.training.evaluation import evaluate_model, torch_infer
 from depthrefl_ros.training.features import FeaturesStopped
 from depthrefl_ros.training.loop import run_stage
 from depthrefl_ros.training.previews import preview_images
@@ -155,19 +160,35 @@ def load_start(arguments: argparse.Namespace, settings: TrainSettings, model: De
         if arguments.start_from is not None:
             raise ToolError("--backbone and --start-from exclude each other")
         bundle = Bundle.load(arguments.backbone)
-        own = "model.safetensors" in bundle.files
-        weights = bundle.path("model.safetensors" if own else BACKBONE_WEIGHTS)
-        load_weights(weights, model, but="reflector")
+        load_known(weights_to_train(bundle), model, but="reflector")
         return f"the backbone of {bundle.name} ({bundle.licence})"
     if arguments.start_from is not None:
-        load_weights(arguments.start_from, model, but=arguments.renew)
+        load_known(arguments.start_from, model, but=arguments.renew)
         renewed = f", with {arguments.renew} drawn anew" if arguments.renew else ""
         return f"{arguments.start_from}{renewed}"
     if stage1 is not None:
-        load_weights(stage1 / "ema.safetensors", model)
+        load_known(stage1 / "ema.safetensors", model)
         state = json.loads((stage1 / "state.json").read_text())
         return f"{stage1}, which began from {state.get('origin', 'unknown weights')}"
     return f"ImageNet weights {load_imagenet_encoder(model)} (Apache-2.0)"
+
+
+def load_known(path: Path, model: DepthModel, but: str = "") -> None:
+    """Load weights that a network begins with; what it does not know of the mount stays new.
+
+    Args:
+        path: of the weights.
+        model: takes them.
+        but: as for ``load_weights``.
+
+    Raises:
+        CheckpointError: they do not fit; says so where the network takes no mount and they do.
+    """
+    try:
+        load_weights(path, model, but, optional="mount")
+    except CheckpointError as error:
+        hint = "" if model.mount or "mount." not in str(error) else "; it takes the mount: --mount"
+        raise CheckpointError(f"{error}{hint}") from error
 
 
 def load_teacher(weights: list[Path]):
@@ -190,13 +211,15 @@ def restore(trainer: Trainer, checkpoint: Path) -> None:
     except (ValueError, KeyError) as error:
         raise ToolError(f"{checkpoint / 'state.json'} is damaged: {error!r}") from error
     wanted = trainer.model.config.to_dict()
-    differing = [name for name in wanted if wanted[name] != stored.get(name)]
-    if differing:
-        name = differing[0]
-        raise ToolError(
-            f"{checkpoint} has another network: {name} is {stored.get(name)}, and the options say "
-            f"{wanted[name]}; use another --run"
-        )
+    for name in {**wanted, **stored}:
+        said, told = stored.get(name), wanted.get(name)
+        if said != told:
+            if name == "mount":  # only told where it is true
+                said, told = bool(said), bool(told)
+            raise ToolError(
+                f"{checkpoint} has another network: {name} is {said}, and the options say {told}; "
+                "use another --run"
+            )
     trainer.restore(checkpoint)
 
 
@@ -238,20 +261,28 @@ def run_leg(
         say(
             processes,
             f"{name}: {len(part.dataset)} images, {share:.3g} a step"
+            + (f", {count_mounts(part.dataset)} with a mount" if config.mount else "")
             + (f"; {left_out} without depth are left out" if left_out else ""),
         )
     if processes.is_main:
         changes = augment_changes(arguments.augment)
-        record_data(folder / "data.json", trainer.step, describe_parts(parts), changes)
+        sets = describe_parts(parts, config.mount)
+        record_data(folder / "data.json", trainer.step, sets, changes)
     validation = next((part.dataset for part in held_out.values()), None)
-    network, protocol = (config.width, config.height), Protocol(cap_m=arguments.cap)
+    protocol = Protocol(cap_m=arguments.cap)
 
     def validate(model: DepthModel) -> dict[str, float]:
-        infer = torch_infer(model)
-        return evaluate_images(infer, validation, network, config.focal_px, protocol).log_row()
+        row = evaluate_model(model, validation, protocol).log_row()
+        if config.mount and validation.mounts:
+            untold = evaluate_model(model, validation, protocol, is_told=False).log_row()
+            row |= {f"{name}_untold": untold[name] for name in ("abs_rel", "delta1")}
+        return row
 
     def preview(model: DepthModel) -> dict[str, Any]:
-        return preview_images(torch_infer(model), validation, network, config.focal_px)
+        network = (config.width, config.height)
+        return preview_images(
+            torch_infer(model), validation, network, config.focal_px, config.channels
+        )
 
     with StopRequest() as request:
         try:
@@ -300,7 +331,9 @@ def make_batches(
                 f"{dataset.root}: {len(dataset)} decoded images do not fit into memory, and a "
                 "recording cannot be read in random order; write them into a plain folder"
             )
-    return StepBatches(mixture, Augmenter(config.height, config.width, augment), **order)
+    canonical_px = config.focal_px if config.mount and settings.stage == 2 else None
+    augmenter = Augmenter(config.height, config.width, augment, canonical_px)
+    return StepBatches(mixture, augmenter, **order)
 
 
 def suspicions(
@@ -319,13 +352,9 @@ def suspicions(
     """
     lines = check_truth(name, dataset, farthest_m)
     if model is not None:
-        config = model.config
         samples = spread_over(dataset, 8)
         try:
-            found = evaluate_images(
-                torch_infer(model), samples, (config.width, config.height), config.focal_px,
-                Protocol(cap_m=min(farthest_m, 1000.0)),
-            )  # fmt: skip
+            found = evaluate_model(model, samples, Protocol(cap_m=min(farthest_m, 1000.0)))
         except ValueError:  # these few have no depth that counts
             return lines
         hint = unit_hint(name, np.array(found.unit_ratios), dataset)
@@ -344,13 +373,24 @@ def describe(dataset: ImageFolder) -> dict[str, int | str]:
     return {"images": len(dataset), "kind": dataset.kind, "sha256": dataset.fingerprint()}
 
 
-def describe_parts(parts: dict[str, Part]) -> dict[str, dict[str, Any]]:
-    """Return ``describe``, the weight and, if it has one, the balance of every set by name."""
+def count_mounts(dataset: ImageFolder) -> int:
+    """Return how many images of a set know their mount."""
+    return sum(name in dataset.mounts for name in dataset.names)
+
+
+def describe_parts(parts: dict[str, Part], with_mounts: bool = False) -> dict[str, dict[str, Any]]:
+    """Return of every set by name ``describe``, the weight and, if it has one, the balance.
+
+    Args:
+        parts: the sets.
+        with_mounts: whether to tell how many images know their mount.
+    """
     return {
         name: {
             **describe(part.dataset),
             "weight": part.weight,
             **({"balance": "depth"} if part.is_balanced else {}),
+            **({"mounts": count_mounts(part.dataset)} if with_mounts else {}),
         }
         for name, part in parts.items()
     }

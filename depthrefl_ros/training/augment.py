@@ -25,12 +25,14 @@ focal length sees from the same place. Under a turn it becomes depth along the n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
 
 from depthrefl_ros.geometry.camera import PADDING_GREY as PAD_COLOUR
+from depthrefl_ros.geometry.floor_plane import encode_floor, floor_depth
 from depthrefl_ros.training.datasets import Sample
 from depthrefl_ros.training.pasting import paste_pictures
 
@@ -44,12 +46,15 @@ class View:
         depth_m: (h, w) float32 metres; 0 where unknown or padded.
         focal_px: focal length in pixels of ``image``.
         centre: principal point (cx, cy) in pixels of ``image``.
+        plane: (h, w) uint8, the mount as ``geometry.floor_plane`` has it, all 0 where it is not
+            told; None for a network that takes none.
     """
 
     image: np.ndarray
     depth_m: np.ndarray
     focal_px: float
     centre: tuple[float, float]
+    plane: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -83,15 +88,37 @@ class AugmentConfig:
     shrink_chance: float = 0.15
     paste_chance: float = 0.0  # cuts of other images on plane surfaces; see ``pasting``
     max_pictures: int = 10
+    mount_chance: float = 0.5  # of telling a known mount
+    mount_height: float = 0.03  # standard deviation of the logarithm of the height that is told
+    mount_tilt_deg: float = 1.0  # standard deviation of its tilt about each axis
+
+    def of_pictures(self) -> dict[str, Any]:
+        """Return the fields that decide picture and truth, all but those of the mount."""
+        return {name: v for name, v in asdict(self).items() if not name.startswith("mount_")}
 
 
 class Augmenter:
-    """Makes random views of one size: ``augmenter(sample, generator) -> View``."""
+    """Makes random views of one size: ``augmenter(sample, generator) -> View``.
 
-    def __init__(self, height: int, width: int, config: AugmentConfig | None = None):
+    Args:
+        height: of the views, pixels.
+        width: of the views, pixels.
+        config: how far they go.
+        canonical_px: f_c of a network that takes the mount's plane; None for views without it,
+            which are the same otherwise.
+    """
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        config: AugmentConfig | None = None,
+        canonical_px: float | None = None,
+    ):
         self.height = height
         self.width = width
         self.config = config or AugmentConfig()
+        self.canonical_px = canonical_px
 
     def __call__(
         self,
@@ -119,7 +146,42 @@ class Augmenter:
         image = jitter_colour(image, self.config, generator)
         image = degrade(image, self.config, generator)
         image[~inside] = PAD_COLOUR
-        return View(image, view.depth_m, view.focal_px, view.centre)
+        plane = None
+        if self.canonical_px is not None:
+            # By a child and last, so that picture and truth are those without a plane.
+            child = np.random.default_rng(generator.integers(2**63))
+            plane = self.random_plane(sample, matrix, turn, view.focal_px, child)
+        return replace(view, image=image, plane=plane)
+
+    def random_plane(
+        self,
+        sample: Sample,
+        matrix: np.ndarray,
+        turn: np.ndarray | None,
+        focal_px: float,
+        generator: np.random.Generator,
+    ) -> np.ndarray:
+        """Return the plane (h, w) uint8 of a mount that is told about right, or not at all.
+
+        Args:
+            sample: with its mount.
+            matrix: as for ``render_view``.
+            turn: as for ``render_view``.
+            focal_px: of the view.
+            generator: of random numbers.
+        """
+        config, size = self.config, (self.height, self.width)
+        is_told = generator.random() < config.mount_chance
+        height, *tilt = generator.normal(size=4)
+        if sample.mount is None or not is_told:
+            return np.zeros(size, np.uint8)
+        height_m = sample.mount.translation[2] * np.exp(config.mount_height * height)
+        lean = cv2.Rodrigues(np.deg2rad(config.mount_tilt_deg) * np.array(tilt))[0]
+        down = lean @ -sample.mount.up_in_source
+        turn = np.eye(3) if turn is None else turn
+        rays = view_rays(sample, matrix, turn)
+        depth_m = floor_depth(rays, down, height_m, size, axis=turn[2])
+        return encode_floor(depth_m * (self.canonical_px / focal_px))
 
     def random_geometry(
         self, size: tuple[int, int], generator: np.random.Generator
@@ -189,11 +251,9 @@ def render_view(
         turn: (3, 3) rotation from the source camera's frame to the turned one's.
     """
     fx, fy, cx, cy = sample.intrinsics
-    intrinsics = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
-    similarity = np.vstack([matrix, [0.0, 0.0, 1.0]])
     turn = np.eye(3) if turn is None else turn
-    # A ray of the turned camera is turned back and projected: K R^T K^-1.
-    to_source = intrinsics @ turn.T @ np.linalg.inv(intrinsics) @ similarity
+    rays = view_rays(sample, matrix, turn)
+    to_source = _intrinsics(sample) @ rays
     image, to_image = sample.image, to_source
     if area and scale > 1.0:
         image, shrink = shrink_source(sample.image, scale)
@@ -207,7 +267,6 @@ def render_view(
         sample.depth_m, to_source, extent, flags=cv2.WARP_INVERSE_MAP | cv2.INTER_NEAREST
     )
     # Depth along the new axis: a source ray s with s_z = 1 has z' = (R s)_z z.
-    rays = np.linalg.inv(intrinsics) @ to_source
     depth_m = depth_m / turned_share(rays, turn, size).astype(np.float32)
     inside = inside_mask(to_source, sample.depth_m.shape, size)
     image[~inside] = PAD_COLOUR
@@ -215,6 +274,20 @@ def render_view(
     centre = np.linalg.inv(matrix[:, :2]) @ (np.array([cx, cy]) - matrix[:, 2])
     focal_px = float(np.sqrt(fx * fy)) / scale
     return View(image, depth_m, focal_px, (float(centre[0]), float(centre[1]))), inside
+
+
+def view_rays(sample: Sample, matrix: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """Return (3, 3) from output pixels to rays in the source camera's frame, of any length.
+
+    A ray of the turned camera is turned back: R^T K^-1. Arguments as for ``render_view``.
+    """
+    similarity = np.vstack([matrix, [0.0, 0.0, 1.0]])
+    return turn.T @ np.linalg.inv(_intrinsics(sample)) @ similarity
+
+
+def _intrinsics(sample: Sample) -> np.ndarray:
+    fx, fy, cx, cy = sample.intrinsics
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
 
 
 def turned_share(rays: np.ndarray, turn: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -122,8 +122,9 @@ class StepBatches(Dataset):
     def __getitem__(self, step: int) -> dict[str, torch.Tensor | list[str]]:
         """Return the images of ``step``.
 
-        ``image`` (n, 3, H, W) uint8, ``depth_m`` (n, 1, H, W) float32 and ``focal_px`` (n,)
-        float32 of this process's n images, and ``names``, those of the whole batch.
+        ``image`` (n, 3, H, W) uint8, with the mount's plane (n, 4, H, W), ``depth_m``
+        (n, 1, H, W) float32 and ``focal_px`` (n,) float32 of this process's n images, and
+        ``names``, those of the whole batch.
 
         Raises:
             DatasetError: a file cannot be read.
@@ -137,6 +138,9 @@ class StepBatches(Dataset):
             for index in range(self.rank, self.batch, self.world)
         ]
         images = np.stack([view.image for view in views]).transpose(0, 3, 1, 2)
+        if views[0].plane is not None:
+            planes = np.stack([view.plane for view in views])[:, None]
+            images = np.concatenate([images, planes], axis=1)
         return {
             "image": torch.from_numpy(np.ascontiguousarray(images)),
             "depth_m": torch.from_numpy(np.stack([view.depth_m for view in views])[:, None]),

@@ -61,7 +61,8 @@ class Teacher:
         """Predict each image, and by default its mirror image, with each network.
 
         Args:
-            image: (N, 3, H, W) uint8 RGB, as the student sees it.
+            image: (N, 3 or 4, H, W) uint8, as the student sees it; a network that takes no mount
+                sees RGB alone, and one that does is told what the student is told.
             orientations: whether the image is mirrored, for each view of it.
 
         Returns:
@@ -88,11 +89,12 @@ def mix_images(image: Tensor, share: float) -> tuple[Tensor, Tensor]:
     it goes on between them, which is what a student is to learn (Beyer et al. 2022).
 
     Args:
-        image: (N, 3, H, W) uint8 RGB.
+        image: (N, 3 or 4, H, W) uint8 RGB, and perhaps the mount's plane.
         share: of the images that become mixtures, 0 to 1.
 
     Returns:
-        The batch (N, 3, H, W) uint8 with the mixtures in it, and the (N,) bool mask of them.
+        The batch, of the same shape, with the mixtures in it, which have no mount, and the (N,)
+        bool mask of them.
     """
     count = len(image)
     is_mixed = torch.zeros(count, dtype=torch.bool, device=image.device)
@@ -100,6 +102,7 @@ def mix_images(image: Tensor, share: float) -> tuple[Tensor, Tensor]:
     is_mixed[chosen] = True
     weight = 0.3 + 0.4 * torch.rand(count, 1, 1, 1, device=image.device)
     blend = (weight * image + (1 - weight) * image.roll(1, dims=0)).round().to(image.dtype)
+    blend[:, 3:] = 0
     return torch.where(is_mixed[:, None, None, None], blend, image), is_mixed
 
 
@@ -111,16 +114,22 @@ def predict(model: DepthModel, image: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         model: in evaluation mode.
-        image: (N, 3, H, W) uint8 RGB.
+        image: (N, 3 or 4, H, W) uint8 RGB, and perhaps the mount's plane.
 
     Returns:
         Two tensors (N, 1, H, W) float32.
     """
     model.to(image.device)
     size = (model.config.height, model.config.width)
-    pixels = image.float().contiguous(memory_format=torch.channels_last)
+    pixels, plane = image[:, :3].float(), image[:, 3:].float()
     if tuple(image.shape[2:]) != size:
         pixels = functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+        if plane.shape[1]:  # nearest: a mean of bytes across the horizon is the depth of nothing
+            plane = functional.interpolate(plane, size=size, mode="nearest-exact")
+    if model.config.mount:
+        known = plane if plane.shape[1] else torch.zeros_like(pixels[:, :1])
+        pixels = torch.cat([pixels, known], dim=1)
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
     with torch.autocast(image.device.type, torch.bfloat16):
         output = model(pixels)
     planes = (output.depth.float().clamp(min=1e-3).log(), output.sigma.float())

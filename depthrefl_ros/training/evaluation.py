@@ -31,6 +31,8 @@ import numpy as np
 from tqdm import tqdm
 
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.floor_plane import camera_floor_depth, encode_floor
+from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rectification import Rectification
 from depthrefl_ros.training.boundary import edge_f1
 from depthrefl_ros.training.datasets import Sample
@@ -54,7 +56,7 @@ _OF_ONE_IMAGE = ("pixels", "coverage", "median_depth_m", "median_truth_m")
 
 NEAREST_SIGMA = 1e-6  # of an aligned prediction; a flat one has none of its own
 
-# (N, h, w, 3) uint8 RGB to {"depth", "sigma", "relative"}, each (N, 1, h, w) float32, depth in
+# (N, h, w, channels) uint8 to {"depth", "sigma", "relative"}, each (N, 1, h, w) float32, depth in
 # canonical metres: what Engine.infer does.
 Infer = Callable[[np.ndarray], dict[str, np.ndarray]]
 SigmaOf = Callable[[np.ndarray], np.ndarray]
@@ -145,6 +147,21 @@ def torch_infer(model: DepthModel) -> Infer:
     return infer
 
 
+def evaluate_model(
+    model: DepthModel,
+    samples: Sequence[Sample],
+    protocol: Protocol,
+    is_told: bool = True,
+    show_progress: bool = False,
+) -> Evaluation:
+    """Evaluate a torch model as ``evaluate_images`` does an engine; arguments as there."""
+    config = model.config
+    return evaluate_images(
+        torch_infer(model), samples, (config.width, config.height), config.focal_px, protocol,
+        show_progress, channels=config.channels, is_told=is_told,
+    )  # fmt: skip
+
+
 def predictions(
     infer: Infer,
     samples: Sequence[Sample],
@@ -152,6 +169,8 @@ def predictions(
     focal_px: float | None,
     resize: str = "pad",
     sigma_of: SigmaOf = np.ones_like,
+    channels: int = 3,
+    is_told: bool = True,
 ) -> Iterator[tuple[Sample, Prediction]]:
     """Yield every sample with its prediction at the truth's size, depth not clamped.
 
@@ -164,13 +183,21 @@ def predictions(
         focal_px: f_c, the canonical focal length in pixels; None where depth is metric as it is.
         resize: how the image becomes the input: ``pad``, ``crop`` or ``stretch``.
         sigma_of: gives sigma (h, w) of a depth in metres (h, w), where the network has none.
+        channels: of the network's input: 4 where it takes the mount's plane, which needs
+            ``focal_px``.
+        is_told: whether such a network is told the mounts that the samples know.
     """
     for index in range(len(samples)):
         sample = samples[index]
         height, width = sample.depth_m.shape
         camera = Camera.pinhole(width, height, *sample.intrinsics)
         rectification = Rectification(camera, True, network, resize)
-        output = infer(rectification.to_network(sample.image)[None])
+        image = rectification.to_network(sample.image)
+        if channels > 3:
+            mount = sample.mount if is_told else None
+            plane = mount_plane(rectification, focal_px, mount)
+            image = np.concatenate([image, plane[..., None]], axis=2)
+        output = infer(image[None])
         depth_m = output["depth"][0, 0]
         if focal_px is not None:
             depth_m = depth_m * np.float32(rectification.network_focal_px / focal_px)
@@ -178,6 +205,23 @@ def predictions(
         relative = output["relative"][0, 0] if "relative" in output else depth_m
         planes = (depth_m, sigma, relative)
         yield sample, Prediction(*map(rectification.from_network, planes))
+
+
+def mount_plane(
+    rectification: Rectification, focal_px: float, base_from_camera: Pose | None
+) -> np.ndarray:
+    """Return the mount's plane (h, w) uint8 as a network sees it, all 0 for an unknown mount.
+
+    Args:
+        rectification: of the camera to the network's input.
+        focal_px: f_c, the canonical focal length in pixels.
+        base_from_camera: where the camera stands; the floor is z = 0 of the base.
+    """
+    camera = rectification.network_camera
+    if base_from_camera is None:
+        return np.zeros((camera.height, camera.width), np.uint8)
+    depth_m = camera_floor_depth(camera, base_from_camera)
+    return encode_floor(depth_m * (focal_px / rectification.network_focal_px))
 
 
 def evaluate_images(
@@ -189,6 +233,8 @@ def evaluate_images(
     show_progress: bool = False,
     resize: str = "pad",
     sigma_of: SigmaOf = np.ones_like,
+    channels: int = 3,
+    is_told: bool = True,
 ) -> Evaluation:
     """Predict every image and compare it with its truth.
 
@@ -204,6 +250,8 @@ def evaluate_images(
         show_progress: show a bar on stderr.
         resize: as for ``predictions``.
         sigma_of: see there.
+        channels: see there.
+        is_told: see there.
 
     Raises:
         ValueError: no image has truth that counts, or the crop does not fit an image.
@@ -212,7 +260,7 @@ def evaluate_images(
     count = pixels_per_image(len(samples))
     names, figures, chosen, without_truth, unit_ratios = [], [], [], [], []
     bands = DistanceBands()
-    pairs = predictions(infer, samples, network, focal_px, resize, sigma_of)
+    pairs = predictions(infer, samples, network, focal_px, resize, sigma_of, channels, is_told)
     bar = tqdm(pairs, total=len(samples), unit="image", disable=not show_progress)
     for index, (sample, prediction) in enumerate(bar):
         if (anywhere := (sample.depth_m > 0) & np.isfinite(prediction.depth_m)).any():

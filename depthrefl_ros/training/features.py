@@ -25,7 +25,6 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +186,7 @@ def make_recipe(
         "canonical": [config.focal_px, config.z_min_m, config.z_max_m],
         "data": hashlib.sha256(images.encode()).hexdigest(),
         "views": views,
-        "augment": json.loads(json.dumps(asdict(augment or AugmentConfig()))),
+        "augment": json.loads(json.dumps((augment or AugmentConfig()).of_pictures())),
         "bf16": bf16,
     }
 

@@ -27,7 +27,11 @@ PREVIEWS = 4
 
 
 def preview_images(
-    infer: Infer, held_out: ImageFolder, network: tuple[int, int], focal_px: float
+    infer: Infer,
+    held_out: ImageFolder,
+    network: tuple[int, int],
+    focal_px: float,
+    channels: int = 3,
 ) -> dict[str, np.ndarray]:
     """Return colour, predicted depth and truth side by side, (H, 3 W, 3) uint8 RGB, by name.
 
@@ -39,7 +43,9 @@ def preview_images(
     indices = np.linspace(0, len(held_out) - 1, count).astype(int)
     samples = [held_out[int(index)] for index in indices]
     pictures = {}
-    for sample, prediction in predictions(infer, samples, network, focal_px):
+    for sample, prediction in predictions(
+        infer, samples, network, focal_px, channels=channels
+    ):
         known = sample.depth_m > 0
         if not known.any():
             continue

@@ -30,6 +30,7 @@ class TrainSettings:
         steps: length of the schedule.
         learning_rate: peak, for all but the encoder.
         encoder_factor: the encoder's learning rate as a fraction of it.
+        mount_factor: the learning rate of what is told the mount, which begins at zero, over it.
         weight_decay: of AdamW, on convolution weights only.
         warmup_steps: of linear warm-up before the cosine.
         ema_decay: of the weights' exponential average, shorter at the start.
@@ -56,6 +57,7 @@ class TrainSettings:
     steps: int
     learning_rate: float = 1e-3
     encoder_factor: float = 0.1
+    mount_factor: float = 3.0
     weight_decay: float = 0.05
     warmup_steps: int = 100
     ema_decay: float = 0.999

@@ -54,7 +54,7 @@ class StageNetwork(nn.Module):
         self.stage = stage
 
     def forward(self, seen: Tensor | BackboneFeatures) -> DepthOutput | Tensor:
-        """Compute relative depth (stage 1) or everything (stage 2) of (N, 3, H, W) RGB in 0..255.
+        """Compute relative depth (stage 1) or everything (stage 2) of (N, channels, H, W), 0..255.
 
         In stage 2 also what a backbone that stays as it is has made of the images before.
         """
@@ -136,6 +136,8 @@ class Trainer:
             speed_up_depthwise(self.model)
         if settings.stage == 1:
             self.model.reflector.requires_grad_(False)
+            if self.model.mount is not None:
+                self.model.mount.requires_grad_(False)
         self._frozen = frozen_modules(self.model, settings)
         for module in self._frozen:
             module.requires_grad_(False)
@@ -197,11 +199,7 @@ class Trainer:
             log_depth, sigma = self.teacher.targets(seen, (is_mirrored,))
             tensors.update(teacher_log_depth=log_depth, teacher_sigma=sigma)
         if isinstance(seen, BackboneFeatures):
-            blocks = tuple(block.to(self.device) for block in seen.blocks)
-            seen = BackboneFeatures(
-                seen.bottleneck.to(self.device), blocks,
-                seen.head.to(self.device), seen.relative.to(self.device),
-            )  # fmt: skip
+            seen = seen.to(self.device)
         else:
             seen = seen.float().contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
@@ -303,20 +301,25 @@ def frozen_modules(model: DepthModel, settings: TrainSettings) -> list[nn.Module
 
 
 def parameter_groups(model: DepthModel, settings: TrainSettings) -> list[dict]:
-    """Return AdamW's groups of what is trained: the encoder slower, biases and norms undecayed."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    """Return AdamW's groups of what is trained; biases and norms do not decay."""
+    factors = {
+        "backbone.encoder.": settings.encoder_factor,
+        "mount.": settings.mount_factor,
+        "": 1.0,
+    }
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        key = (name.startswith("backbone.encoder."), parameter.ndim > 1)
-        groups.setdefault(key, []).append(parameter)
+        part = next(prefix for prefix in factors if name.startswith(prefix))
+        groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
     return [
         {
             "params": parameters,
-            "base_lr": settings.learning_rate * (settings.encoder_factor if encoder else 1.0),
+            "base_lr": settings.learning_rate * factors[part],
             "weight_decay": settings.weight_decay if decays else 0.0,
         }
-        for (encoder, decays), parameters in groups.items()
+        for (part, decays), parameters in groups.items()
     ]
 
 

@@ -22,15 +22,20 @@ import copy
 import difflib
 import hashlib
 import unicodedata
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 import cv2
 import numpy as np
+import yaml
 
+from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.image_files import IMAGE_SUFFIXES, ImageFileError, decode
 
+# Numbers stay text: an image's name 0010 would be read as octal 8.
+TextLoader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 MEMORY_LIMIT = 4 * 2**30  # bytes; a data set that decodes to more is read again at every use
 HASH_LIMIT = 20_000  # files; a larger data set's fingerprint is of names and sizes
 
@@ -48,12 +53,14 @@ class Sample:
         image: (H, W, 3) uint8 RGB.
         depth_m: (H, W) float32 metres along the optical axis; 0 where unknown.
         intrinsics: (fx, fy, cx, cy) in pixels of ``image``, pixel centres at integers.
+        mount: base_from_camera, the floor being z = 0 of the base; None where it is not known.
     """
 
     name: str
     image: np.ndarray
     depth_m: np.ndarray
     intrinsics: tuple[float, float, float, float]
+    mount: Pose | None = None
 
 
 class ImageFolder(Sequence):
@@ -62,10 +69,14 @@ class ImageFolder(Sequence):
     What takes at most ``MEMORY_LIMIT`` bytes when decoded (judged by the first sample) is kept in
     memory; of a larger data set nothing is. A subclass sets ``kind`` and implements ``load`` and
     ``files_of``; ``without_depth`` names images that it leaves out because they have none.
+
+    Attributes:
+        mounts: base_from_camera of the images of which it is known, by name.
     """
 
     kind = ""
     without_depth: Sequence[str] = ()
+    mounts: Mapping[str, Pose] = MappingProxyType({})
 
     def __init__(self, root: str | Path, names: list[str]):
         self.root = Path(root)
@@ -87,6 +98,8 @@ class ImageFolder(Sequence):
             sample = self.load(self.names[index])
         except ImageFileError as error:
             raise DatasetError(str(error)) from error
+        if self.names[index] in self.mounts:
+            sample = replace(sample, mount=self.mounts[self.names[index]])
         if self._fits_memory is None:
             size = sample.image.nbytes + sample.depth_m.nbytes
             self._fits_memory = size * len(self) <= MEMORY_LIMIT

@@ -27,18 +27,19 @@ from depthrefl_ros.image_files import list_images
 from depthrefl_ros.training.datasets.depth_files import DEPTH_SUFFIXES
 from depthrefl_ros.training.datasets.image_folder import DatasetError, ImageFolder, read_depth_png
 from depthrefl_ros.training.datasets.kitti import DEPTH_PLACES, DRIVE, KittiDepth
+from depthrefl_ros.training.datasets.mounts import read_mounts
 from depthrefl_ros.training.datasets.nyu import NyuFolder, NyuMat
 from depthrefl_ros.training.datasets.plain import INTRINSICS_FILE, PlainFolder, checked_factor
 from depthrefl_ros.training.datasets.tum import TumRgbd
 
 KINDS = {kind.kind: kind for kind in (NyuFolder, NyuMat, KittiDepth, TumRgbd, PlainFolder)}
-_OPTIONS = ("list", "weight", "kind", "balance", "depth_factor")
+_OPTIONS = ("list", "weight", "kind", "balance", "depth_factor", "mounts")
 MAT_FILE = "nyu_depth_v2_labeled.mat"
 
 
 @dataclass(frozen=True)
 class DataOption:
-    """What ``PATH[,list=FILE][,weight=W][,kind=K][,balance=depth][,depth_factor=N]`` says.
+    """What ``PATH[,list=FILE][,weight=W]...``, with any of ``_OPTIONS``, says.
 
     Attributes:
         path: of the folder or file.
@@ -47,6 +48,7 @@ class DataOption:
         kind: a key of ``KINDS``; None to find out.
         is_balanced: whether rare distances come more often (``batches.balanced_by_depth``).
         depth_factor: units of a plain folder's depth files a metre; None for the usual ones.
+        mounts_file: where the camera stood, by image; None for a plain folder's own.
     """
 
     path: Path
@@ -55,10 +57,23 @@ class DataOption:
     kind: str | None = None
     is_balanced: bool = False
     depth_factor: float | None = None
+    mounts_file: Path | None = None
 
     def open(self) -> ImageFolder:
-        """Return the data set; raises DatasetError as ``open_dataset``."""
-        return open_dataset(self.path, self.list_file, self.kind, self.depth_factor)
+        """Return the data set.
+
+        Raises:
+            DatasetError: as ``open_dataset`` and ``read_mounts``, or no mount is of its images.
+        """
+        dataset = open_dataset(self.path, self.list_file, self.kind, self.depth_factor)
+        if self.mounts_file is not None:
+            dataset.mounts = read_mounts(self.mounts_file)
+            if not dataset.mounts.keys() & set(dataset.names):
+                raise DatasetError(
+                    f"{self.mounts_file}: none of its {len(dataset.mounts)} names is an image of "
+                    f"{self.path}, which has {dataset.names[0]!r}"
+                )
+        return dataset
 
 
 def parse_data_option(text: str) -> DataOption:
@@ -75,8 +90,8 @@ def parse_data_option(text: str) -> DataOption:
         key, equals, value = pair.partition("=")
         if key not in _OPTIONS or not equals or key in values:
             raise DatasetError(
-                f"{text!r}: {pair!r} is not one of list=FILE, weight=W, kind=K, balance=depth and "
-                "depth_factor=N, each once"
+                f"{text!r}: {pair!r} is not one of list=FILE, weight=W, kind=K, balance=depth, "
+                "depth_factor=N and mounts=FILE, each once"
             )
         values[key] = value
     try:
@@ -91,8 +106,9 @@ def parse_data_option(text: str) -> DataOption:
     factor = values.get("depth_factor")
     if factor is not None:
         factor = checked_factor(factor, f"{text!r}: depth_factor")
+    mounts_file = Path(values["mounts"]) if "mounts" in values else None
     return DataOption(
-        Path(path), list_file, weight, values.get("kind"), "balance" in values, factor
+        Path(path), list_file, weight, values.get("kind"), "balance" in values, factor, mounts_file
     )
 
 

@@ -34,12 +34,13 @@ from depthrefl_ros.training.datasets.image_folder import (
     DatasetError,
     ImageFolder,
     Sample,
+    TextLoader,
     read_text,
 )
+from depthrefl_ros.training.datasets.mounts import MOUNTS_FILE, read_mounts
 
 INTRINSICS_FILE = "intrinsics.yaml"
 # Where libyaml is there, ten thousand cameras are read four times as fast.
-_TextLoader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 _PINHOLE = ("fx", "fy", "cx", "cy")
 
 
@@ -63,8 +64,7 @@ class CameraFile:
         if not path.is_file():
             raise DatasetError(f"{path}: missing; it must hold 'camera' or 'images'")
         try:
-            # Text only: as a number, an image's name 0010 would be read as octal 8.
-            content = yaml.load(read_text(path), Loader=_TextLoader)
+            content = yaml.load(read_text(path), Loader=TextLoader)
         except yaml.YAMLError:
             content = None  # perhaps a calibration in a form of its own
         self._calibrated: Camera | None = None
@@ -133,7 +133,7 @@ class PlainFolder(ImageFolder):
     Depth is along the optical axis, 0 where unknown: whole numbers in millimetres, fractions in
     metres, unless ``depth_factor`` says otherwise (``depth_files``). Without a list file every
     image that has colour, depth and intrinsics is taken (a renderer may still be adding to the
-    folder).
+    folder). ``mounts.yaml`` says where the camera stood (``mounts``), where there is one.
 
     Args:
         root: of the folder.
@@ -159,6 +159,8 @@ class PlainFolder(ImageFolder):
             names = [name for name in names if self._cameras.knows(name)]
         super().__init__(root, names)
         self.without_depth = self._pairs.without_depth
+        if (root / MOUNTS_FILE).is_file():
+            self.mounts = read_mounts(root / MOUNTS_FILE)
 
     def load(self, name: str) -> Sample:
         """Decode one image with its depth in metres and its own intrinsics."""
