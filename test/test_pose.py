@@ -104,6 +104,22 @@ def test_up_of_a_mount_is_the_floor_normal_in_the_camera():
     assert np.allclose(pose.rotation @ pose.up_in_source, (0, 0, 1))
 
 
+def test_a_height_and_an_up_make_a_mount_whose_heading_is_where_it_looks():
+    pose = Pose.over_floor(0.5, Pose.from_mount(9.0, 0.3, 0.2).up_in_source)
+    assert np.allclose(pose.apply(np.zeros(3)), (0, 0, 0.5))
+    assert np.allclose(pose.rotation @ FORWARD, (math.cos(0.3), 0, -math.sin(0.3)))
+    assert np.allclose(pose.up_in_source, Pose.from_mount(0.5, 0.3, 0.2).up_in_source)
+    down = Pose.over_floor(0.5, np.array([0.0, 0.0, -1.0]))
+    assert np.allclose(down.rotation @ -np.array([0.0, 1.0, 0.0]), (1, 0, 0))
+
+
+def test_a_mount_is_said_in_words():
+    words = "0.50 m up, looking 4.0 degrees down"
+    assert Pose.from_mount(0.5, math.radians(4), 0.3).mount_in_words() == words
+    words = "1.25 m up, looking 10.0 degrees up"
+    assert Pose.from_mount(1.25, math.radians(-10)).mount_in_words() == words
+
+
 @pytest.mark.parametrize(
     ("rotation", "translation", "named"),
     [

@@ -27,26 +27,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from depthrefl_ros.geometry.anchors import (
-    ReadingWindow,
-    depth_anchor,
-    ground_anchor,
-    points_anchor,
-    range_anchor,
-)
+from depthrefl_ros.geometry.anchor_ratios import AnchorRatios
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.fill import FILLS, fill_holes
 from depthrefl_ros.geometry.floor_check import FloorCheck, FloorCheckSettings, mount_doubt
 from depthrefl_ros.geometry.ground import find_floor
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.relative_correction import RelativeCorrection
-from depthrefl_ros.geometry.scale import ANCHORS, ScaleCorrection, ScaleHealth, ScaleSettings
+from depthrefl_ros.geometry.scale import (
+    ANCHORS,
+    GROUND,
+    REFERENCE_DEPTH,
+    ScaleCorrection,
+    ScaleHealth,
+    ScaleSettings,
+    robust_median,
+)
 from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.geometry.temporal import DepthStabiliser
 from depthrefl_ros.settings import check, setting
 
-GROUND, RANGE = "ground", "range"
-REFERENCE_POINTS, REFERENCE_DEPTH = "reference_points", "reference_depth"
 SCALE_CORRECTIONS = ("none", "auto", *ANCHORS)
 # A floor that is out of view, behind a crowd or a wall, is where it was for this long.
 FLOOR_HELD_S = 2.0
@@ -156,7 +156,7 @@ class DepthCorrection:
         self._stabiliser: DepthStabiliser | None = None
         self._scale = ScaleCorrection()
         self._relative = RelativeCorrection()
-        self._readings = ReadingWindow()
+        self._ratios, self._untold_ratios = AnchorRatios(), AnchorRatios()
         self._floor_check = FloorCheck(FloorCheckSettings())
         self._floor: Pose | None = None
         self._floor_seen_s = -math.inf
@@ -170,6 +170,8 @@ class DepthCorrection:
         settings: CorrectionSettings,
         wants_obstacles: bool = True,
         relative: np.ndarray | None = None,
+        is_told: bool = False,
+        untold_m: np.ndarray | None = None,
     ) -> Corrected:
         """Correct one frame's depth.
 
@@ -182,6 +184,9 @@ class DepthCorrection:
             wants_obstacles: somebody acts on where the floor is; otherwise it is not looked for.
             relative: (h, w) float32 inverse relative depth of a network without metres, whose
                 ``depth_m`` is NaN but where it is endless: made metric first.
+            is_told: the network was told where the floor is.
+            untold_m: (h, w) float32 metres of the same image as ``depth_m``, by the network that
+                was not told; None where ``needs_untold`` says no.
         """
         problems = dict(surround.problems)
         if relative is not None:
@@ -211,6 +216,8 @@ class DepthCorrection:
             if pose is not None and source != "floor":
                 # Corrected by the floor itself, depth agrees with any height.
                 judged_m = uncorrected_m if scale.corrected_by == GROUND else depth_m
+                if is_told:
+                    judged_m = self._untold(untold_m, camera, surround)
                 problem, offset_m = self._floor_problem(
                     judged_m, camera, pose, surround, settings, problems
                 )
@@ -218,6 +225,37 @@ class DepthCorrection:
             problem = scale.reason
         found = (pose, source, problem, offset_m, problems, is_measured)
         return Corrected(depth_m, factor, scale, *found)
+
+    def needs_untold(self, surround: Surround, settings: CorrectionSettings) -> bool:
+        """Return whether the floor is looked at in this frame, in depth that was not told of it.
+
+        Such depth takes another run of the network: a few at first, then one a second.
+
+        Args:
+            surround: of the frame, with the mount that the network was told.
+            settings: how it will be corrected.
+        """
+        is_compared = settings.floor.max_error_m > 0.0 and surround.base_from_camera is not None
+        return is_compared and self._floor_check.is_due(surround.time_s, is_costly=True)
+
+    def _untold(
+        self, untold_m: np.ndarray | None, camera: Camera, surround: Surround
+    ) -> np.ndarray | None:
+        """Return what the floor is judged by where the network was told of it; None for nothing.
+
+        The factor of the told depth is not that of the untold: the same anchor measures both.
+        """
+        if untold_m is None or not self._is_anchored:
+            return untold_m
+        anchor = self._scale.health.corrected_by
+        ratios = self._untold_ratios.measure(untold_m, camera, surround, (anchor,), {})
+        middle = robust_median(ratios.get(anchor, np.zeros(0)), 1)
+        return None if middle is None else untold_m * np.float32(math.exp(middle))
+
+    @property
+    def _is_anchored(self) -> bool:
+        """Whether something else than the floor told the scale of the last frame."""
+        return self._scale.health.corrected_by not in (None, GROUND)
 
     def _steadied(
         self, depth_m: np.ndarray, image: np.ndarray, time_s: float, constant_s: float
@@ -239,10 +277,10 @@ class DepthCorrection:
     ) -> tuple[float, ScaleHealth]:
         if not settings.anchors:
             self._scale.reset()
-            self._readings = ReadingWindow()
+            self._ratios, self._untold_ratios = AnchorRatios(), AnchorRatios()
             return 1.0, ScaleHealth(True, "not corrected")
         self._scale.settings = replace(settings.scale, correct_with=settings.anchors)
-        ratios = self._log_ratios(depth_m, camera, surround, settings, problems)
+        ratios = self._ratios.measure(depth_m, camera, surround, settings.anchors, problems)
         return self._scale.update(ratios, surround.time_s), self._scale.health
 
     def _judged(
@@ -258,7 +296,7 @@ class DepthCorrection:
         before, self._scale.scale_by = self._scale.scale_by, f"the fit to {found.corrected_by}"
         if before != self._scale.scale_by:  # the judgement was of another one
             self._scale.reset()
-        ratios = self._log_ratios(depth_m, camera, surround, settings, {})
+        ratios = self._ratios.measure(depth_m, camera, surround, settings.anchors, {})
         ratios.pop(found.corrected_by, None)
         self._scale.update(ratios, surround.time_s)
         judged = self._scale.health
@@ -266,65 +304,6 @@ class DepthCorrection:
         return replace(
             judged, ok=found.ok and judged.ok, reason=reason, corrected_by=found.corrected_by
         )
-
-    def _log_ratios(
-        self,
-        depth_m: np.ndarray,
-        camera: Camera,
-        surround: Surround,
-        settings: CorrectionSettings,
-        problems: dict[str, str],
-    ) -> dict[str, np.ndarray]:
-        """Return ln(true / predicted), (n,) float64, by each anchor that can measure."""
-        measures = {
-            GROUND: self._measure_ground,
-            RANGE: self._measure_range,
-            REFERENCE_POINTS: self._measure_points,
-            REFERENCE_DEPTH: self._measure_depth,
-        }
-        found = {}
-        for name, measure in measures.items():
-            # The floor needs no sensor: where it can be measured it judges the others.
-            if name not in settings.anchors and name != GROUND:
-                continue
-            try:
-                found[name] = measure(depth_m, camera, surround)
-            except ValueError as error:
-                if name in settings.anchors:
-                    problems[name] = f"{name} cannot measure the scale: {error}"
-        return found
-
-    def _measure_ground(
-        self, depth_m: np.ndarray, camera: Camera, surround: Surround
-    ) -> np.ndarray:
-        if surround.base_from_camera is None:
-            raise ValueError(surround.pose_problem)
-        height_m = float(surround.base_from_camera.translation[2])
-        return ground_anchor(depth_m, camera, surround.up, height_m)
-
-    def _measure_range(self, depth_m: np.ndarray, camera: Camera, surround: Surround) -> np.ndarray:
-        reading = surround.reading
-        if reading is not None:
-            if not reading.is_distance:
-                raise ValueError(
-                    f"the reading is {reading.range_m:g} m; a distance between min_range "
-                    f"{reading.min_range_m:g} m and max_range {reading.max_range_m:g} m is needed"
-                )
-            found = range_anchor(depth_m, camera, reading, surround.camera_from_ranger)
-            self._readings.add(found, surround.time_s)
-        return self._readings.log_ratios(surround.time_s)
-
-    @staticmethod
-    def _measure_points(depth_m: np.ndarray, camera: Camera, surround: Surround) -> np.ndarray:
-        if surround.points is None:
-            return np.zeros(0)
-        return points_anchor(depth_m, camera, surround.points)
-
-    @staticmethod
-    def _measure_depth(depth_m: np.ndarray, _camera: Camera, surround: Surround) -> np.ndarray:
-        if surround.reference_m is None:
-            return np.zeros(0)
-        return depth_anchor(depth_m, surround.reference_m)
 
     def _pose(
         self, depth_m: np.ndarray, camera: Camera, surround: Surround
@@ -345,25 +324,28 @@ class DepthCorrection:
 
     def _floor_problem(
         self,
-        depth_m: np.ndarray,
+        depth_m: np.ndarray | None,
         camera: Camera,
         pose: Pose,
         surround: Surround,
         settings: CorrectionSettings,
         problems: dict[str, str],
     ) -> tuple[str, float]:
-        """Return why the floor is not where the pose says, or nothing, and its offset in metres."""
+        """Return why the floor is not where the pose says, or nothing, and its offset in metres.
+
+        Without depth to judge by, as the last frame had it.
+        """
         doubt = mount_doubt(pose)
         if doubt:
             problems["mount"] = doubt
         if self._floor_check.settings != settings.floor:
             self._floor_check = FloorCheck(settings.floor)
-        corrector = self._scale.health.corrected_by
-        is_anchored = corrector not in (None, GROUND)
-        error = _ANCHORED_ERROR if is_anchored else self._model_error
-        if corrector == GROUND:
+        error = _ANCHORED_ERROR if self._is_anchored else self._model_error
+        if self._scale.health.corrected_by == GROUND:
             error = math.inf  # the user trusts the height: only a floor as even as exact depth's
-        health = self._floor_check.update(depth_m, camera, pose, error, surround.time_s)
+        health = self._floor_check.health
+        if depth_m is not None:
+            health = self._floor_check.update(depth_m, camera, pose, error, surround.time_s)
         if health.is_doubtful and health.ok:
             problems["floor"] = health.reason
         return ("" if health.ok else health.reason), health.offset_m

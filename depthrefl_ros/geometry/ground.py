@@ -105,17 +105,8 @@ class Floor:
 
     @property
     def base_from_camera(self) -> Pose:
-        """A frame on the floor below the camera: z up, x where the camera looks (REP-103).
-
-        A camera that looks straight down has x where the top of its image points.
-        """
-        ahead = np.array([0.0, 0.0, 1.0])
-        if abs(self.normal @ ahead) > 0.999:
-            ahead = np.array([0.0, -1.0, 0.0])
-        x = ahead - (self.normal @ ahead) * self.normal
-        x /= np.linalg.norm(x)
-        rotation = np.stack([x, np.cross(self.normal, x), self.normal])
-        return Pose(rotation, np.array([0.0, 0.0, self.height_m]))
+        """A frame on the floor below the camera; see ``Pose.over_floor``."""
+        return Pose.over_floor(self.height_m, self.normal)
 
 
 def up_from_acceleration(

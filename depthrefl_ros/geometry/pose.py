@@ -99,6 +99,26 @@ class Pose(Value):
         return cls(pitch @ roll @ BASE_FROM_OPTICAL, np.array([x_m, y_m, height_m]))
 
     @classmethod
+    def over_floor(cls, height_m: float, up: np.ndarray) -> Pose:
+        """Return the base frame on the floor below a camera: z up, x where it looks (REP-103).
+
+        A camera that looks straight down has x where the top of its image points.
+
+        Args:
+            height_m: of the camera above the floor, metres.
+            up: (3,) of length 1, in the camera's optical frame.
+
+        Returns:
+            base_from_camera.
+        """
+        ahead = np.array([0.0, 0.0, 1.0])
+        if abs(up @ ahead) > 0.999:
+            ahead = np.array([0.0, -1.0, 0.0])
+        x = ahead - (up @ ahead) * up
+        x /= np.linalg.norm(x)
+        return cls(np.stack([x, np.cross(up, x), up]), np.array([0.0, 0.0, height_m]))
+
+    @classmethod
     def from_quaternion(
         cls, x: float, y: float, z: float, w: float, translation: np.ndarray | tuple = (0, 0, 0)
     ) -> Pose:
@@ -136,6 +156,12 @@ class Pose(Value):
         """Return the three rows of ``[rotation | translation]``, metres, one after the other."""
         rows = np.column_stack([self.rotation, self.translation])
         return " ".join(f"{value:.5f}" for value in rows.ravel())
+
+    def mount_in_words(self) -> str:
+        """Return height and angle of the source frame, an optical one, over the target's z = 0."""
+        down_deg = math.degrees(math.asin(max(-1.0, min(1.0, float(-self.rotation[2, 2])))))
+        side = "down" if down_deg >= 0.0 else "up"
+        return f"{self.translation[2]:.2f} m up, looking {abs(down_deg):.1f} degrees {side}"
 
     def inverse(self) -> Pose:
         """Return source_from_target."""

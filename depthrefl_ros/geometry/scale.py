@@ -31,8 +31,10 @@ import numpy as np
 
 from depthrefl_ros.settings import SettingError, check, setting
 
+REFERENCE_DEPTH, REFERENCE_POINTS = "reference_depth", "reference_points"
+RANGE, GROUND = "range", "ground"
 # In the order in which they are trusted.
-ANCHORS = ("reference_depth", "reference_points", "range", "ground")
+ANCHORS = (REFERENCE_DEPTH, REFERENCE_POINTS, RANGE, GROUND)
 MIN_INLIERS = 20
 CLAMP = (0.5, 2.0)
 _REJECT_MAD = 3.0

@@ -37,6 +37,8 @@ class Surround:
         pose_source: ``TF`` or ``parameters``; empty where nothing says where the camera stands.
         pose_problem: why there is no pose.
         may_fit_floor: where there is no pose, a floor in view may stand in for it.
+        mount: where the camera stands as a network may be told it, or None.
+        mount_problem: why there is none.
         awaits_transforms: TF is only beginning to arrive, so a missing pose is no fault yet.
         base_frame: name of the base frame.
         scan_frame: name of the frame of the scan.
@@ -58,6 +60,8 @@ class Surround:
     pose_source: str = ""
     pose_problem: str = ""
     may_fit_floor: bool = True
+    mount: Pose | None = None
+    mount_problem: str = ""
     awaits_transforms: bool = False
     base_frame: str = ""
     scan_frame: str = ""

@@ -34,12 +34,8 @@ from std_msgs.msg import Header
 
 from depthrefl_ros.estimator import DepthEstimator, StepTimer
 from depthrefl_ros.frames import DepthFrame, Frame, Prediction
-from depthrefl_ros.geometry.correction import (
-    REFERENCE_DEPTH,
-    Corrected,
-    DepthCorrection,
-    uncorrected,
-)
+from depthrefl_ros.geometry.correction import Corrected, DepthCorrection, uncorrected
+from depthrefl_ros.geometry.scale import REFERENCE_DEPTH
 from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.ros.camera_lookup import CameraLookup
 from depthrefl_ros.ros.convert.images import MessageError

@@ -33,14 +33,9 @@ from sensor_msgs.msg import Image, Imu, PointCloud2, Range
 from std_msgs.msg import Header
 
 from depthrefl_ros.geometry.anchors import RangeReading
-from depthrefl_ros.geometry.correction import (
-    GROUND,
-    RANGE,
-    REFERENCE_DEPTH,
-    REFERENCE_POINTS,
-)
 from depthrefl_ros.geometry.ground import up_from_acceleration
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.scale import GROUND, RANGE, REFERENCE_DEPTH, REFERENCE_POINTS
 from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.ros.convert.clouds import cloud_to_points
 from depthrefl_ros.ros.convert.images import MessageError, depth_image_to_metres
