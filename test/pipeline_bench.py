@@ -60,8 +60,8 @@ def stamped(seconds: float, frame_id: str = FRAME) -> Header:
 class Bench:
     """One pipeline; ``received`` has what came, by topic."""
 
-    def __init__(self, peer, engines, topics, open_buffer, **changes):
-        self.peer = peer
+    def __init__(self, peer, engines, topics, open_buffer, bundle=BUNDLE, **changes):
+        self.peer, self.bundle = peer, bundle
         self._engines = engines
         self.node = LifecycleNode("bench")
         self.diagnostics = Diagnostics()
@@ -73,7 +73,7 @@ class Bench:
         self.robot = Robot(self.node, open_buffer)
         self.obstacles = ObstaclePublisher(self.publishers)
         self.set(**changes)
-        self.estimator = DepthEstimator(engines[0], BUNDLE)
+        self.estimator = DepthEstimator(engines[0], bundle)
         self.first = []
         self.pipeline = Pipeline(
             self.estimator,
@@ -97,7 +97,7 @@ class Bench:
 
     def set(self, **changes):
         """Change the settings of the frames that come from now on."""
-        self.settings = FrameSettings.of(changed(Parameters(), changes), BUNDLE)
+        self.settings = FrameSettings.of(changed(Parameters(), changes), self.bundle)
 
     def give_camera(self, width=WIDTH, height=HEIGHT):
         camera = Camera.pinhole(width, height, 125, 125, (width - 1) / 2, (height - 1) / 2)

@@ -208,6 +208,56 @@ def test_a_scan_in_the_base_frame_goes_by_the_mount_parameters(bench):
     assert nothing.scan_problem == nothing.pose_problem != ""
 
 
+# What a network that takes the mount is told of it.
+
+
+def test_the_network_is_told_where_tf_has_the_camera(bench):
+    bench.known[FOOTPRINT, FRAME] = transform((0.1, 0.0, 0.5), (-0.5, 0.5, -0.5, 0.5))
+    found = bench.at(camera_height=0.9)
+    assert found.mount is found.base_from_camera and found.mount_problem == ""
+    bench.known[FOOTPRINT, FRAME] = transform((0.1, 0.0, 0.6), (-0.5, 0.5, -0.5, 0.5))
+    assert bench.at().mount.translation[2] == 0.6  # a mast that is driven up
+
+
+def test_without_tf_the_network_is_told_the_mount_parameters(bench):
+    found = bench.at(camera_height=0.9, camera_pitch=10.0, camera_roll=5.0)
+    assert found.mount.translation[2] == 0.9
+    assert found.mount.up_in_source == pytest.approx(found.base_from_camera.up_in_source)
+    assert bench.at(camera_height=0.9, camera_pitch=10.0, camera_roll=5.0).mount == found.mount
+
+
+def test_an_imu_knows_the_angle_better_than_the_parameters_but_no_height(bench):
+    up = Pose.from_mount(0.9, 0.3).up_in_source
+    bench.robot.take("imu", imu_message(9.81 * up))
+    found = bench.at(camera_height=0.9)
+    assert found.mount.up_in_source == pytest.approx(up)
+    assert found.mount.translation[2] == 0.9
+    found = bench.at()
+    assert found.mount is None and "camera_height is not given" in found.mount_problem
+
+
+def test_the_network_is_told_nothing_that_may_not_be_the_floor(bench):
+    found = bench.at(camera_height=0.9, use_mount=False)
+    assert (found.mount, found.mount_problem) == (None, "use_mount is off")
+    assert found.base_from_camera is not None
+    bench.known[BODY, FRAME] = transform((0.0, 0.0, 0.3))
+    found = bench.at()
+    assert found.mount is None and "'base_link' stands in for it" in found.mount_problem
+    assert bench.at(base_frame=BODY).mount is not None  # the user says that it is
+    bench.known[FOOTPRINT, FRAME] = transform((0.0, 0.0, -0.1))
+    found = bench.at()
+    problem = "the camera is 0.10 m below z = 0 of 'base_footprint'"
+    assert (found.mount, found.mount_problem) == (None, problem)
+
+
+def test_a_frame_without_tf_at_its_time_is_told_nothing(bench):
+    bench.known[FOOTPRINT, FRAME] = transform((0.0, 0.0, 0.5))
+    assert bench.at().mount is not None
+    bench.buffer.last_s = NOW_S - 1.0
+    found = bench.at(camera_height=0.9, transform_timeout=0.0)
+    assert found.mount is None and "extrapolation into the future" in found.mount_problem
+
+
 # What is up.
 
 

@@ -148,6 +148,11 @@ class MountSettings:
         "never says.",
         limits=(-180.0, 180.0),
     )
+    use_mount: bool = setting(
+        True,
+        "Tell the network at which height and angle the camera stands, by TF or by the parameters "
+        "above. Only models whose input has four channels take it.",
+    )
     transform_timeout_s: float = setting(
         0.1,
         "Longest wait for TF at the stamp of an image, where the camera moves on the robot. "

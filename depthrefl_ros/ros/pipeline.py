@@ -150,19 +150,45 @@ class Pipeline:
             frame = self._intake.frame(received.message, settings)
         with timer.step("robot"):
             surround = self._robot.at(header, time_s, settings.parameters)
-        prediction = self._predict(frame, settings, timer)
+        prediction = self._predict(frame, surround, settings, timer)
         if REFERENCE_DEPTH in settings.parameters.correction.anchors:
             with timer.step("reference"):
                 surround = self._with_reference(received, prediction, surround)
+        untold_m = self._untold(prediction, surround, settings, wanted, timer)
         with timer.step("correct"):
-            corrected = self._correct(prediction, surround, settings, wanted)
+            corrected = self._correct(prediction, surround, settings, wanted, untold_m)
         depth = self._believe(prediction, corrected, surround, settings, wanted, timer)
         self._tell(depth, corrected)
+        self._tell_mount(prediction, surround)
         self._publish(wanted, depth, corrected, surround, header, settings, timer)
 
-    def _predict(self, frame: Frame, settings: FrameSettings, timer: StepTimer) -> Prediction:
+    def _predict(
+        self, frame: Frame, surround: Surround, settings: FrameSettings, timer: StepTimer
+    ) -> Prediction:
+        with self._engine_watched():
+            return self._estimator.predict(frame, settings.estimator, timer, surround.mount)
+
+    def _untold(
+        self,
+        prediction: Prediction,
+        surround: Surround,
+        settings: FrameSettings,
+        wanted: frozenset[str],
+        timer: StepTimer,
+    ) -> np.ndarray | None:
+        """Return depth that was not told the mount, where the floor check looks at this frame."""
+        how = settings.parameters.correction
+        is_needed = prediction.floor is not None and wanted & OBSTACLE_TOPICS
+        if not is_needed or not self._correction.needs_untold(surround, how):
+            return None
+        with self._engine_watched(), timer.step("engine"):
+            return self._estimator.depth_untold(prediction)
+
+    @contextmanager
+    def _engine_watched(self) -> Iterator[None]:
+        """Count an engine's failures; end the frame if nobody wants to know of it any more."""
         try:
-            prediction = self._estimator.predict(frame, settings.estimator, timer)
+            yield
         except Exception:
             if self._is_left_behind:
                 raise _LeftBehindError from None
@@ -171,7 +197,6 @@ class Pipeline:
         if self._is_left_behind:
             raise _LeftBehindError
         self.engine_failures = 0
-        return prediction
 
     def _with_reference(
         self, received: Received, prediction: Prediction, surround: Surround
@@ -198,6 +223,7 @@ class Pipeline:
         surround: Surround,
         settings: FrameSettings,
         wanted: frozenset[str],
+        untold_m: np.ndarray | None,
     ) -> Corrected:
         """Correct the depth; where that fails it goes on as it is, but nothing is marked by it."""
         how = settings.parameters.correction
@@ -215,6 +241,8 @@ class Pipeline:
                 how,
                 bool(wanted & OBSTACLE_TOPICS),
                 prediction.relative if is_relative else None,
+                prediction.floor is not None,
+                untold_m,
             )
         except Exception as error:
             self._fail("correction", "the correction failed", error)
@@ -336,6 +364,18 @@ class Pipeline:
             self._diagnostics.measure("floor_offset_m", corrected.floor_offset_m)
         for kind, problem in corrected.problems.items():
             self._diagnostics.warn(kind, problem)
+
+    def _tell_mount(self, prediction: Prediction, surround: Surround) -> None:
+        """State whether the network was told where the camera stands."""
+        if self._estimator.bundle.channels == 3:
+            words = "not taken by this model"
+        elif surround.mount is None:
+            words = f"not told: {surround.mount_problem}"
+        else:
+            words = f"{surround.mount.mount_in_words()} by {surround.pose_source}"
+            if prediction.floor is None:
+                words = f"not told: no floor in view from {words}"
+        self._diagnostics.state_fact("mount", words)
 
     def _account(self, received: Received, steps_ms: dict[str, float]) -> None:
         self._diagnostics.count("processed")

@@ -197,13 +197,17 @@ class _Look:
         self._check_level(scan_frame, scan_from_camera)
         sensors = needed_sensors(self._parameters.correction.anchors)
         reading, camera_from_ranger = self._reading() if RANGE in sensors else (None, None)
+        up = self._up()
+        mount, mount_problem = self._told_mount(up)
         return Surround(
             time_s=self._time_s,
-            up=self._up(),
+            up=up,
             base_from_camera=self._base_from_camera,
             pose_source=self._pose_source,
             pose_problem=self._pose_problem,
             may_fit_floor=self._may_fit_floor,
+            mount=mount,
+            mount_problem=mount_problem,
             awaits_transforms=self._awaits_transforms,
             base_frame=self._base_frame,
             scan_frame=scan_frame,
@@ -250,6 +254,24 @@ class _Look:
             self._base_from_camera, self._pose_source = mount_pose(self._mount), "parameters"
         else:
             self._pose_problem += "; camera_height is not given either"
+
+    def _told_mount(self, up: np.ndarray) -> tuple[Pose | None, str]:
+        """Return where the camera stands, as far as it is sure enough for the network; or why not.
+
+        Args:
+            up: (3,) in the optical frame; of an IMU it is better than the parameters'.
+        """
+        pose = self._base_from_camera
+        if not self._mount.use_mount:
+            return None, "use_mount is off"
+        if pose is None:
+            return None, self._pose_problem
+        if self._base_frame != self._mount.base_frame:
+            return None, self._problems["base_frame"]
+        height_m = float(pose.translation[2])
+        if height_m <= 0.0:
+            return None, f"the camera is {-height_m:.2f} m below z = 0 of {self._base_frame!r}"
+        return (pose if self._pose_source == "TF" else Pose.over_floor(height_m, up)), ""
 
     def _tf_may_still_come(self) -> bool:
         robot = self._robot
