@@ -31,8 +31,8 @@ from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import open_engine
 from depthrefl_ros.tools import dataset
 from depthrefl_ros.tools import train as tool
+from depthrefl_ros.tools.train_data import Part
 from depthrefl_ros.tools.train_finetune import shipped_or_path, split_off
-from depthrefl_ros.tools.train_run import Part
 from depthrefl_ros.training.datasets import PlainFolder
 
 OPTIONS = ["--batch", "2", "--workers", "0", "--threads", "1", "--device", "cpu"]

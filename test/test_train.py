@@ -42,7 +42,6 @@ from mounted_disk import mounted_disk
 from depthrefl_ros.tools import train as tool
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.train_options import augment_changes, model_config_of, settings_of
-from depthrefl_ros.tools.train_run import describe_parts, open_parts, record_data
 from depthrefl_ros.training.trainer import latest_checkpoint
 
 # The smallest network that the options allow, on one core.
@@ -174,29 +173,6 @@ def test_another_network_in_the_run_folder_is_named(tmp_path, rooms, capsys):
     capsys.readouterr()
     assert tool.main(leg(run, rooms, "--height", "96")) == 2
     assert "height is 64, and the options say 96" in capsys.readouterr().err
-
-
-def test_a_change_of_data_is_recorded_and_told(tmp_path, rooms, capsys):
-    path = tmp_path / "run" / "data.json"
-
-    def record(step):
-        record_data(path, step, describe_parts(open_parts([str(rooms)])), {})
-
-    record(0)
-    record(500)
-    assert capsys.readouterr().out == ""
-    (rooms / "rgb" / "0001.jpg").unlink()
-    record(900)
-    assert "changed since step 0" in capsys.readouterr().out
-    history = json.loads(path.read_text())
-    assert [entry["from_step"] for entry in history] == [0, 900]
-    assert [entry["sets"]["rooms"]["images"] for entry in history] == [3, 2]
-
-
-def test_two_sets_of_one_name_are_told_apart(tmp_path):
-    paths = [write_plain_folder(tmp_path / place / "rooms") for place in "ab"]
-    parts = open_parts([f"{paths[0]},weight=2", str(paths[1])])
-    assert {name: part.weight for name, part in parts.items()} == {"rooms": 2.0, "rooms-2": 1.0}
 
 
 def test_options_become_settings_and_network():

@@ -63,8 +63,7 @@ class Golden(NamedTuple):
     """What the engine must reproduce (see ``self_test``).
 
     Attributes:
-        images: (4, H, W, channels) uint8, RGB and perhaps the mount's plane; the last repeats one
-            of the others.
+        images: (4, H, W, channels) uint8; the last repeats one of the others.
         planes: (4, 1, H, W) float32 by the output's name.
     """
 
@@ -100,8 +99,7 @@ class Bundle:
             nearer, of unknown scale and shift.
         height: of the network's input, pixels.
         width: of the network's input, pixels.
-        channels: of the network's input: 3, RGB; 4 with the mount's plane of
-            ``geometry.floor_plane``, which is all 0 where the mount is not known.
+        channels: of the network's input: 3, RGB; 4 with the mount (``geometry.floor_plane``).
         resize: how an image of another shape becomes the input: ``pad``, ``crop`` or ``stretch``.
         outputs: of the network, some of ``depth``, ``sigma``, ``relative`` and ``sky``.
         focal_px: the canonical focal length f_c, pixels at network resolution; None unless

@@ -28,16 +28,10 @@ from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.export_bundle import load_run, with_planes
 from depthrefl_ros.tools.output_folder import check_output_folder
 from depthrefl_ros.tools.teacher_labels import add_labels
+from depthrefl_ros.tools.train_data import Part, open_parts
 from depthrefl_ros.tools.train_finish import finish_checkpoint
 from depthrefl_ros.tools.train_options import settings_of
-from depthrefl_ros.tools.train_run import (
-    STOPPED_EARLY,
-    Part,
-    load_known,
-    make_trainer,
-    open_parts,
-    run_leg,
-)
+from depthrefl_ros.tools.train_run import STOPPED_EARLY, load_known, make_trainer, run_leg
 from depthrefl_ros.training.distributed import joined
 from depthrefl_ros.training.protocol import Protocol
 from depthrefl_ros.training.trainer import latest_checkpoint

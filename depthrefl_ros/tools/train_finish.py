@@ -29,7 +29,7 @@ from depthrefl_ros.network.checkpoints import save_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError, write_json
 from depthrefl_ros.tools.train_average import load_member, newest_of
-from depthrefl_ros.tools.train_run import Part, describe, open_parts
+from depthrefl_ros.tools.train_data import Part, describe, open_parts
 from depthrefl_ros.training.calibrate import fit_calibration
 from depthrefl_ros.training.evaluation import evaluate_model
 from depthrefl_ros.training.loop import format_figures

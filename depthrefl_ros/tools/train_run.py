@@ -23,9 +23,8 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 
 from depthrefl_ros.engine.bundle import Bundle
@@ -36,8 +35,16 @@ from depthrefl_ros.network.checkpoints import (
 )
 from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
-from depthrefl_ros.tools.recorded_samples import RecordedSamples, open_samples
+from depthrefl_ros.tools.recorded_samples import RecordedSamples
 from depthrefl_ros.tools.teacher_labels import add_labels
+from depthrefl_ros.tools.train_data import (
+    Part,
+    count_mounts,
+    describe_parts,
+    open_parts,
+    record_data,
+    suspicions,
+)
 from depthrefl_ros.tools.train_features import feature_batches
 from depthrefl_ros.tools.train_options import (
     augment_changes,
@@ -47,8 +54,8 @@ from depthrefl_ros.tools.train_options import (
     weights_to_train,
 )
 from depthrefl_ros.training.augment import AugmentConfig, Augmenter
-from depthrefl_ros.training.batches import StepBatches, balanced_by_depth
-from depthrefl_ros.training.datasets import ImageFolder, parse_data_option
+from depthrefl_ros.training.batches import StepBatches
+from depthrefl_ros.training.datasets import ImageFolder
 from depthrefl_ros.training.distributed import Processes, joined
 from depthrefl_ros.training.evaluation import evaluate_model, torch_infer
 from depthrefl_ros.training.features import FeaturesStopped
@@ -57,51 +64,8 @@ from depthrefl_ros.training.previews import preview_images
 from depthrefl_ros.training.protocol import Protocol
 from depthrefl_ros.training.train_settings import TrainSettings
 from depthrefl_ros.training.trainer import Trainer, latest_checkpoint
-from depthrefl_ros.training.truth_check import check_truth, spread_over, unit_hint
 
 STOPPED_EARLY = 3  # exit code
-
-
-class Part(NamedTuple):
-    """One data set of a mixture.
-
-    Attributes:
-        dataset: the images.
-        weight: its share, relative to the other sets' weights.
-        is_balanced: whether rare distances come more often.
-    """
-
-    dataset: ImageFolder
-    weight: float
-    is_balanced: bool = False
-
-    def in_bins(self) -> list[tuple[ImageFolder, float]]:
-        """Return what ``StepBatches`` mixes: the set, or its parts by depth."""
-        if not self.is_balanced:
-            return [(self.dataset, self.weight)]
-        parts = balanced_by_depth(self.dataset)
-        return [(part, share * self.weight) for part, share in parts]
-
-
-def open_parts(texts: list[str]) -> dict[str, Part]:
-    """Return the data sets of ``--data`` or ``--val-data`` options by name.
-
-    A set is called as its folder or file is; a second one of that name gets ``-2`` and so on.
-
-    Raises:
-        DatasetError: an option or a data set is missing or malformed.
-        ToolError: a recording cannot be read or has no true depth.
-    """
-    parts: dict[str, Part] = {}
-    for text in texts:
-        option = parse_data_option(text)
-        stem = option.path.resolve().stem
-        name, count = stem, 1
-        while name in parts:
-            count += 1
-            name = f"{stem}-{count}"
-        parts[name] = Part(open_samples(option), option.weight, option.is_balanced)
-    return parts
 
 
 def train_stage(arguments: argparse.Namespace) -> int:
@@ -336,82 +300,7 @@ def make_batches(
     return StepBatches(mixture, augmenter, **order)
 
 
-def suspicions(
-    name: str, dataset: ImageFolder, farthest_m: float, model: DepthModel | None
-) -> list[str]:
-    """Return what is suspicious about a set's truth, by itself and beside a network's depth.
-
-    Args:
-        name: of the set.
-        dataset: a few of its images are looked at.
-        farthest_m: depth from here on does not count.
-        model: knows metres; None where no weights do yet.
-
-    Raises:
-        DatasetError: there is no truth that counts.
-    """
-    lines = check_truth(name, dataset, farthest_m)
-    if model is not None:
-        samples = spread_over(dataset, 8)
-        try:
-            found = evaluate_model(model, samples, Protocol(cap_m=min(farthest_m, 1000.0)))
-        except ValueError:  # these few have no depth that counts
-            return lines
-        hint = unit_hint(name, np.array(found.unit_ratios), dataset)
-        lines += [hint] if hint else []
-    return lines
-
-
 def say(processes: Processes, text: str) -> None:
     """Print in the first process only."""
     if processes.is_main:
         print(text, flush=True)
-
-
-def describe(dataset: ImageFolder) -> dict[str, int | str]:
-    """Return number of images, kind and fingerprint of a data set."""
-    return {"images": len(dataset), "kind": dataset.kind, "sha256": dataset.fingerprint()}
-
-
-def count_mounts(dataset: ImageFolder) -> int:
-    """Return how many images of a set know their mount."""
-    return sum(name in dataset.mounts for name in dataset.names)
-
-
-def describe_parts(parts: dict[str, Part], with_mounts: bool = False) -> dict[str, dict[str, Any]]:
-    """Return of every set by name ``describe``, the weight and, if it has one, the balance.
-
-    Args:
-        parts: the sets.
-        with_mounts: whether to tell how many images know their mount.
-    """
-    return {
-        name: {
-            **describe(part.dataset),
-            "weight": part.weight,
-            **({"balance": "depth"} if part.is_balanced else {}),
-            **({"mounts": count_mounts(part.dataset)} if with_mounts else {}),
-        }
-        for name, part in parts.items()
-    }
-
-
-def record_data(
-    path: Path, step: int, sets: dict[str, dict[str, Any]], augment: dict[str, Any]
-) -> None:
-    """Note in a JSON list from which step on which data is trained on; unchanged data adds none.
-
-    Args:
-        path: of the list.
-        step: that comes next.
-        sets: the training sets as ``describe_parts`` tells them.
-        augment: fields of the augmentation that differ from its defaults.
-    """
-    history = json.loads(path.read_text()) if path.exists() else []
-    used = {"sets": sets, "augment": augment}
-    if history and {key: history[-1].get(key) for key in used} == used:
-        return
-    if history:
-        print(f"the data has changed since step {history[-1]['from_step']}: no exact continuation")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([*history, {"from_step": step, **used}], indent=1))

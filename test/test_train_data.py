@@ -1,0 +1,62 @@
+# Copyright 2026 depthrefl_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The data sets of a run: how they are opened, described and recorded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from dataset_folders import write_plain_folder
+
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.tools.train_data import count_mounts, describe_parts, open_parts, record_data
+
+
+@pytest.fixture
+def rooms(tmp_path):
+    return write_plain_folder(tmp_path / "rooms", count=3)
+
+
+def test_a_change_of_data_is_recorded_and_told(tmp_path, rooms, capsys):
+    path = tmp_path / "run" / "data.json"
+
+    def record(step):
+        record_data(path, step, describe_parts(open_parts([str(rooms)])), {})
+
+    record(0)
+    record(500)
+    assert capsys.readouterr().out == ""
+    (rooms / "rgb" / "0001.jpg").unlink()
+    record(900)
+    assert "changed since step 0" in capsys.readouterr().out
+    history = json.loads(path.read_text())
+    assert [entry["from_step"] for entry in history] == [0, 900]
+    assert [entry["sets"]["rooms"]["images"] for entry in history] == [3, 2]
+
+
+def test_two_sets_of_one_name_are_told_apart(tmp_path):
+    paths = [write_plain_folder(tmp_path / place / "rooms") for place in "ab"]
+    parts = open_parts([f"{paths[0]},weight=2", str(paths[1])])
+    assert {name: part.weight for name, part in parts.items()} == {"rooms": 2.0, "rooms-2": 1.0}
+
+
+def test_mounts_are_counted_where_they_are_taken(rooms):
+    parts = open_parts([str(rooms)])
+    parts["rooms"].dataset.mounts = {"0001": Pose.from_mount(0.3), "gone": Pose.from_mount(0.3)}
+    assert count_mounts(parts["rooms"].dataset) == 1
+    assert describe_parts(parts, with_mounts=True)["rooms"]["mounts"] == 1
+    assert "mounts" not in describe_parts(parts)["rooms"]
