@@ -23,8 +23,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 from dataset_folders import write_nyu_folder, write_plain_folder
+from exact_bundle import encoded, exact_bundle
 
+from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.tools import evaluate as tool
 from depthrefl_ros.training.datasets import PlainFolder
 
@@ -192,3 +195,74 @@ def test_images_without_truth_are_counted_aloud(tmp_path, capsys):
     figures = json.loads(report.read_text())
     assert (figures["images"], figures["images_without_truth"]) == (3, 1)
     assert figures["images_without_depth_file"] == 1
+
+
+CAMERA = Camera.pinhole(64, 48, 60.0, 60.0, 31.5, 23.5)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory) -> Path:
+    """Return the bundle of a network that reads depth in the image, and half the mount's."""
+    return exact_bundle(tmp_path_factory.mktemp("models") / "told", CAMERA, trust=0.5)
+
+
+@pytest.fixture(scope="module")
+def mounted_rooms(tmp_path_factory) -> Path:
+    """Return twelve images of a wall whose depth is in them; of eight the mount is known."""
+    root = write_plain_folder(tmp_path_factory.mktemp("data") / "mounted", count=12)
+    for path in (root / "rgb").iterdir():
+        path.unlink()
+    mounts = {}
+    for index in range(12):
+        depth_mm = np.full((48, 64), 2000 + 50 * index, np.uint16)
+        cv2.imwrite(str(root / "depth" / f"{index:04d}.png"), depth_mm)
+        canonical_m = depth_mm / 995.0 * 60.0 / (60.0 + index)  # no network is exact
+        picture = encoded(canonical_m)[..., ::-1]
+        cv2.imwrite(str(root / "rgb" / f"{index:04d}.png"), picture)
+        if index < 8:
+            mounts[f"{index:04d}"] = {"height_m": 0.5, "pitch_rad": 0.3, "roll_rad": 0.0}
+    (root / "mounts.yaml").write_text(yaml.safe_dump(mounts))
+    return root
+
+
+def test_a_network_that_takes_the_mount_is_measured_with_and_without(
+    told, mounted_rooms, tmp_path, capsys
+):
+    reports = {}
+    for name, options in (("told", ["--mount"]), ("untold", [])):
+        path, sheet = tmp_path / f"{name}.json", tmp_path / f"{name}.png"
+        files = ["--json", path, "--sheet", sheet]
+        assert evaluate("--model", told, "--data", mounted_rooms, *options, *files) == 0
+        reports[name] = json.loads(path.read_text())
+        assert sheet.is_file()
+    shown = capsys.readouterr().out
+    assert "8 of 12 images with their mount" in shown
+    beside = reports["told"]["untold"]
+    for name in ("abs_rel", "delta1", "scale_ratio"):
+        assert beside[name] == reports["untold"][name]
+    # What it sees in the image is right; the floor is not where this wall is.
+    assert beside["abs_rel"] == pytest.approx(0.005, abs=0.001)
+    assert reports["told"]["abs_rel"] > 0.05
+    change = reports["told"]["mount_changes"]["abs_rel"]
+    assert change["mean"] == pytest.approx(reports["told"]["abs_rel"] - beside["abs_rel"])
+    assert (reports["told"]["images_told_mount"], reports["untold"]["images_told_mount"]) == (8, 0)
+    assert "untold" not in reports["untold"]
+
+
+def test_the_mounts_can_come_from_another_file(told, mounted_rooms, tmp_path):
+    """A network that is told the wall's own distance is right."""
+    path, mounts = tmp_path / "report.json", tmp_path / "down.yaml"
+    straight_down = {"height_m": 2.0, "pitch_rad": np.pi / 2, "roll_rad": 0.0}
+    mounts.write_text(yaml.safe_dump({"0000": straight_down}))
+    one = tmp_path / "one.txt"
+    one.write_text("0000\n")
+    data = f"{mounted_rooms},mounts={mounts}"
+    assert evaluate("--model", told, "--data", data, "--list", one, "--mount", "--json", path) == 0
+    assert json.loads(path.read_text())["abs_rel"] < 0.02
+
+
+def test_a_mount_that_nobody_takes_or_knows_is_named(told, rooms, mounted_rooms, capsys):
+    said = error_of(capsys, "--model", told, "--data", rooms, "--mount")
+    assert "none of the 12 images of" in said and "mounts=FILE" in said
+    said = error_of(capsys, "--data", mounted_rooms, "--model", "indoor_nano", "--mount")
+    assert "indoor_nano does not take the mount: its input has 3 channels" in said

@@ -47,6 +47,7 @@ depthrefl evaluate --data kitti --list eigen_test.txt --crop garg --cap 80 --ali
 depthrefl evaluate --model my_bundle --data rooms --per-image mine.csv --against theirs.csv
 depthrefl evaluate --model my_bundle --data drive.mcap --calibrate
 depthrefl evaluate --data drive.mcap --truth-topic /camera/aligned_depth/image_raw
+depthrefl evaluate --model told_bundle --data drive_frames,mounts=mounts.yaml --mount
 """
 
 
@@ -63,11 +64,11 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", default="indoor_tiny", metavar="NAME|FOLDER",
         help="a shipped model's name or a bundle's folder (default indoor_tiny)")  # fmt: skip
-    add("--data", required=True, metavar="FOLDER[,kind=K][,depth_factor=N]",
+    add("--data", required=True, metavar="FOLDER[,kind=K][,depth_factor=N][,mounts=FILE]",
         help="images with true depth: a plain folder (rgb/, depth/, intrinsics.yaml), NYU Depth "
         "v2, KITTI, TUM RGB-D or a recording, told apart by looking; depth_factor is how many "
         "units of a plain folder's depth files are a metre (default 1000 where they are whole "
-        "numbers, else 1)"
+        "numbers, else 1); mounts says where the camera stood (default: the folder's mounts.yaml)"
         )  # fmt: skip
     add("--list", type=Path, metavar="FILE", help="the images to use (default: all)")
     add("--image-topic", metavar="TOPIC", help="of a recording (default: the colour camera)")
@@ -84,6 +85,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--align", choices=ALIGNMENTS, default="none",
         help="fit each prediction to its truth first: scale by the medians, or scale and shift by "
         "least squares in depth (default none)")  # fmt: skip
+    add(
+        "--mount",
+        action="store_true",
+        help="tell a model that takes it where the camera stood, and compare with what it says "
+        "untold (default: untold)",
+    )
     add("--engine", default="auto", help="auto (default), openvino, torch or another engine")
     add("--threads", type=int, default=0, help="CPU threads, 0 (default) for the engine's choice")
     add(
@@ -159,19 +166,32 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
             write_json(arguments.json, calibrate(bundle, opened.engine, samples, protocol))
             return 0
         check_comparable(bundle)
+        if arguments.mount:
+            check_mounts(bundle, samples)
         infer, size = TimedInfer(opened.engine.infer), (bundle.width, bundle.height)
-        evaluation = evaluate_images(
-            infer,
-            samples,
-            size,
-            bundle.focal_px,
-            protocol,
-            sys.stderr.isatty(),
-            bundle.resize,
-            np.ones_like if bundle.sigma_table is None else SigmaTable(*bundle.sigma_table).sigma,
-        )
-        evaluation_report.add_coverage(evaluation, bundle.description["calibration"])
+
+        def measured(is_told: bool) -> Evaluation:
+            table = bundle.sigma_table
+            found = evaluate_images(
+                infer,
+                samples,
+                size,
+                bundle.focal_px,
+                protocol,
+                sys.stderr.isatty(),
+                bundle.resize,
+                np.ones_like if table is None else SigmaTable(*table).sigma,
+                bundle.channels,
+                is_told,
+            )
+            evaluation_report.add_coverage(found, bundle.description["calibration"])
+            return found
+
+        evaluation = measured(arguments.mount)
         figures = evaluation_report.make_report(evaluation, arguments.cross_fit, blocks)
+        if arguments.mount:
+            untold = measured(False)
+            figures |= evaluation_report.beside_untold(evaluation, untold, blocks)
     except (ValueError, BundleError, EngineError) as error:
         raise ToolError(str(error)) from error
     report = {
@@ -189,9 +209,12 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         "crop": protocol.crop,
         "cap_m": protocol.cap_m,
         "align": protocol.align,
+        "images_told_mount": count_mounts(samples) if arguments.mount else 0,
         **figures,
     }
     print(f"{heading(report, bundle)}\n\n{evaluation_report.table(report)}")
+    if arguments.mount:
+        print("\n" + evaluation_report.mount_table(report))
     for line in left_out(samples, evaluation):
         print(f"\n{line}")
     if report["unit_warning"]:
@@ -206,7 +229,8 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
             "differences": {name: interval._asdict() for name, interval in changes.items()},
         }
     if arguments.sheet:
-        write_sheet(arguments.sheet, opened.engine.infer, samples, evaluation, bundle, protocol)
+        how = (protocol, arguments.mount)
+        write_sheet(arguments.sheet, opened.engine.infer, samples, evaluation, bundle, *how)
     write_json(arguments.json, report)
     return 0
 
@@ -226,6 +250,26 @@ def check_comparable(bundle: Bundle) -> None:
         raise ToolError(
             f"{bundle.name} does not say how sure it is: run evaluate --calibrate on other images "
             "first, which measures that"
+        )
+
+
+def count_mounts(samples: ImageFolder) -> int:
+    """Return how many images know where their camera stood."""
+    return sum(name in samples.mounts for name in samples.names)
+
+
+def check_mounts(bundle: Bundle, samples: ImageFolder) -> None:
+    """Check that a bundle takes the mount, and that some image knows it.
+
+    Raises:
+        ToolError: not so; says what to do.
+    """
+    if bundle.channels == 3:
+        raise ToolError(f"--mount: {bundle.name} does not take the mount: its input has 3 channels")
+    if not count_mounts(samples):
+        raise ToolError(
+            f"--mount: none of the {len(samples)} images of {samples.root} knows its mount; give "
+            "a file of heights and angles: --data FOLDER,mounts=FILE"
         )
 
 
@@ -264,6 +308,7 @@ def write_sheet(
     evaluation: Evaluation,
     bundle: Bundle,
     protocol: Protocol,
+    is_told: bool,
 ) -> None:
     """Write the picture of the best, the median and the worst image by AbsRel.
 
@@ -289,6 +334,8 @@ def write_sheet(
         protocol,
         f"{bundle.name}: best, median and worst of {len(evaluation.names)} images ({protocol})",
         bundle.resize,
+        bundle.channels,
+        is_told,
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

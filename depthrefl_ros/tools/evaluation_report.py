@@ -104,6 +104,44 @@ def make_report(
     return report
 
 
+def beside_untold(
+    told: Evaluation, untold: Evaluation, block_names: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Return what the same network says without the mount, and what the mount changes.
+
+    Args:
+        told: with coverage; the network was told the mounts that are known.
+        untold: of the same images, told nothing.
+        block_names: as for ``make_report``.
+
+    Returns:
+        ``untold``, a report as of ``make_report``, and ``mount_changes``, told minus untold,
+        figure by figure, paired.
+    """
+    other = dict(zip(untold.names, untold.figures, strict=True))
+    changes = differences(told, other, Path("untold"), block_names)
+    return {
+        "untold": make_report(untold, False, block_names),
+        "mount_changes": {name: interval._asdict() for name, interval in changes.items()},
+    }
+
+
+def mount_table(report: dict[str, Any]) -> str:
+    """Return the figures told and untold side by side; a star where the change excludes 0."""
+    heading = f"{report['images_told_mount']} of {report['images']} images with their mount"
+    lines = [heading, f"{'':22}{'told':>9}{'untold':>9}{'change':>10}   95 %"]
+    for name, change in report["mount_changes"].items():
+        title, decimals, unit = FIGURES[name]
+        is_clear = change["low"] > 0 or change["high"] < 0
+        low, high = (f"{change[key]:+.{decimals}f}" for key in ("low", "high"))
+        lines.append(
+            f"{title:22}{report[name]:9.{decimals}f}{report['untold'][name]:9.{decimals}f}"
+            f"{change['mean']:+10.{decimals}f}   {low} .. {high} {unit}".rstrip()
+            + (" *" if is_clear else "")
+        )
+    return "\n".join([*lines, "  * the interval excludes 0"])
+
+
 def _spread(interval: Interval) -> dict[str, float]:
     """Return an interval without its mean, which has a place of its own."""
     return {key: value for key, value in interval._asdict().items() if key != "mean"}

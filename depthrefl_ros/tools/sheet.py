@@ -44,6 +44,8 @@ def draw_sheet(
     protocol: Protocol,
     title: str,
     resize: str = "pad",
+    channels: int = 3,
+    is_told: bool = True,
 ) -> np.ndarray:
     """Draw image, depth, truth and error of a few samples, as they were compared.
 
@@ -56,12 +58,15 @@ def draw_sheet(
         protocol: truth that does not count is grey; depth is aligned and clamped by it.
         title: written on top.
         resize: how an image becomes the network's input.
+        channels: of the network's input.
+        is_told: whether a network of four is told the mounts that the samples know.
 
     Returns:
         (height, width, 3) uint8 BGR.
     """
     rows = []
-    pairs = predictions(infer, samples, network, focal_px, resize)
+    how = {"resize": resize, "channels": channels, "is_told": is_told}
+    pairs = predictions(infer, samples, network, focal_px, **how)
     for (sample, prediction), caption in zip(pairs, captions, strict=True):
         truth_m = protocol.truth(sample.depth_m)
         depth_m = aligned(prediction, truth_m, protocol.align)[0].depth_m
