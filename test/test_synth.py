@@ -355,6 +355,25 @@ def test_the_command_renders_a_room_resumes_and_refuses_to_mix(known_scene, tmp_
     assert unmade.returncode == 2 and "sweethome3d-furniture" in unmade.stderr
 
 
+def test_rooms_of_chosen_kinds(known_scene, tmp_path):
+    def run(out, *kinds):
+        command = [SYNTH_PYTHON, "-m", "depthrefl_ros.tools.render", "rooms", tmp_path / out,
+                   "--count", "1", "--width", "32", "--height", "24", "--samples", "1"]  # fmt: skip
+        command += [part for kind in kinds for part in ("--kind", kind)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    refused = run("a", "tunnel")
+    assert refused.returncode == 2
+    assert "--kind is 'tunnel'; known kinds are living, bedroom, office" in refused.stderr
+    depths = []
+    for kinds in (["corridor", "bathroom"], ["corridor"], ["bathroom"]):
+        out = "_".join(kinds)
+        assert run(out, *kinds).returncode == 0
+        _, depth_png, _ = next(RenderedFolder(tmp_path / out).frames())
+        depths.append(depth_png)
+    assert depths[0] == depths[1] != depths[2]  # the same seed, another kind
+
+
 def test_looks_change_the_picture_and_nothing_of_the_depth(known_scene, tmp_path):
     """A window front shows a panorama, posters and floors photographs; the room stays the same."""
     (tmp_path / "looks").mkdir()

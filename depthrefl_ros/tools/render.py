@@ -73,10 +73,18 @@ def parser() -> argparse.ArgumentParser:
     rooms.add_argument(
         "--views", type=positive_int, default=4, help="images of each room (%(default)s)"
     )
-    rooms.add_argument(
+    kinds = rooms.add_mutually_exclusive_group()
+    kinds.add_argument(
         "--in-turn",
         action="store_true",
         help="one space of each kind after the other, instead of by their shares",
+    )
+    kinds.add_argument(
+        "--kind",
+        action="append",
+        default=[],
+        metavar="KIND",
+        help="nothing but spaces of this kind, such as corridor; repeat it for several in turn",
     )
     rooms.add_argument(
         "--furniture",
@@ -179,7 +187,7 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
     What is unpacked on the way goes into the folder `scratch`.
     """
     try:
-        from depthrefl_ros.training.synth import generate
+        from depthrefl_ros.training.synth import generate, rooms
     except ImportError as error:
         raise ToolError(str(error)) from error
     models, visuals, looks = None, [], PLAIN
@@ -187,6 +195,11 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
     if args.command == "rooms":
         recipe |= {"views": args.views, "furniture": args.furniture is not None}
         recipe["in_turn"] = args.in_turn
+        if args.kind:
+            recipe["kinds"] = args.kind
+        if unknown := sorted(set(args.kind) - set(rooms.KINDS)):
+            known = ", ".join(rooms.KINDS)
+            raise ToolError(f"--kind is {unknown[0]!r}; known kinds are {known}")
     elif args.command == "world":
         recipe |= {"views": args.views, "world": args.world.name}
     dressed = [name for name in ("panoramas", "photographs") if getattr(args, name, None)]
@@ -209,7 +222,8 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
     start = time.monotonic()
     names: Iterator[str]
     if args.command == "rooms":
-        names = generate.render_rooms(folder, *options, args.views, models, args.in_turn, looks)
+        kinds = tuple(rooms.KINDS) if args.in_turn else args.kind
+        names = generate.render_rooms(folder, *options, args.views, models, kinds, looks)
     elif args.command == "world":
         names = generate.render_world(folder, *options, visuals, args.views, looks)
     elif args.command == "corridor":

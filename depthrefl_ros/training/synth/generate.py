@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from .folder import RenderedFolder
 from .looks import PLAIN, Looks
 from .models import Models
 from .renderer import Renderer
-from .rooms import KINDS, build_room
+from .rooms import build_room
 from .stage import Stage
 from .views import View, choose_views
 from .world_stage import build_world
@@ -46,14 +46,14 @@ def render_rooms(
     threads: int = 1,
     views_per_room: int = VIEWS_PER_ROOM,
     models: Models | None = None,
-    in_turn: bool = False,
+    kinds: Sequence[str] = (),
     looks: Looks = PLAIN,
 ) -> Iterator[str]:
     """Render images 0000 to count - 1, `views_per_room` of each room, and yield each new name.
 
-    Room r has the seed `seed + r`, so folders with seeds far enough apart share no room; with
-    `in_turn` it has the kind r of `KINDS`, starting over at their end. An image that exists is
-    skipped and comes out the same if it is rendered again.
+    Room r has the seed `seed + r`, so folders with seeds far enough apart share no room. It has the
+    kind r of `kinds`, starting over at their end; without `kinds`, one of `rooms.KINDS` by
+    their shares. An image that exists is skipped and comes out the same if it is rendered again.
     """
     for room_index in range(math.ceil(count / views_per_room)):
         first = room_index * views_per_room
@@ -61,7 +61,7 @@ def render_rooms(
         if all(name in folder for name in names):
             continue
         stage = Stage()
-        kind = list(KINDS)[room_index % len(KINDS)] if in_turn else None
+        kind = kinds[room_index % len(kinds)] if kinds else None
         space, rng = build_room(stage, seed + room_index, models, kind, looks)
         views = choose_views(stage.cast, space.regions, rng, views_per_room, stage.things())
         keys = rng.uniform(0.08, 0.2, views_per_room)
