@@ -25,7 +25,7 @@ import numpy as np
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.floor_plane import camera_floor_depth, encode_floor
+from depthrefl_ros.geometry.floor_plane import encoded_floor
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rectification import Rectification, rectification
 from depthrefl_ros.geometry.tables import Value, frozen, table
@@ -160,8 +160,7 @@ def network_floor(camera: Camera, base_from_camera: Pose, focal_px: float) -> np
         (h, w) uint8 as ``encode_floor`` has it; None where the camera sees no floor, as one that
         looks up, or that stands below it.
     """
-    floor_m = camera_floor_depth(camera, base_from_camera)
-    plane = encode_floor(floor_m * (focal_px / np.sqrt(camera.fx * camera.fy)))
+    plane = encoded_floor(camera, base_from_camera, focal_px)
     return frozen(plane) if plane.any() else None
 
 

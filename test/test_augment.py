@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from depthrefl_ros.geometry.camera import PADDING_GREY, Camera
-from depthrefl_ros.geometry.floor_plane import camera_floor_depth, decode_floor
+from depthrefl_ros.geometry.floor_plane import camera_floor_depth, decode_floor, encoded_floor
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rectification import Rectification
 from depthrefl_ros.training.augment import (
@@ -34,7 +34,6 @@ from depthrefl_ros.training.augment import (
     view_matrix,
 )
 from depthrefl_ros.training.datasets import Sample
-from depthrefl_ros.training.evaluation import mount_plane
 
 INTRINSICS = (200.0, 200.0, 90.0, 70.0)
 
@@ -282,7 +281,8 @@ def test_the_plane_is_that_of_running():
     view, _ = render_view(sample, matrix, scale, (96, 128), True)
     told = augmenter.random_plane(sample, matrix, None, view.focal_px, np.random.default_rng(0))
     camera = Camera.pinhole(384, 258, *sample.intrinsics)
-    run = mount_plane(Rectification(camera, True, (128, 96), "pad"), 240.0, sample.mount)
+    running = Rectification(camera, True, (128, 96), "pad").network_camera
+    run = encoded_floor(running, sample.mount, 240.0)
     assert (told > 0).mean() > 0.4
     assert np.abs(told.astype(int) - run).max() <= 1
 

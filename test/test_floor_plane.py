@@ -29,6 +29,7 @@ from depthrefl_ros.geometry.floor_plane import (
     camera_floor_depth,
     decode_floor,
     encode_floor,
+    encoded_floor,
     floor_depth,
 )
 from depthrefl_ros.geometry.pose import Pose
@@ -108,12 +109,23 @@ def test_bytes_end_at_their_range_and_keep_what_is_unknown():
     np.testing.assert_allclose(decode_floor(plane), [[0, 0.1, 0.1, 40, 40]], rtol=1e-6)
 
 
+def test_a_network_is_told_the_floor_of_its_canonical_camera():
+    """Through twice the focal length the same floor looks half as far away."""
+    camera = Camera.pinhole(64, 48, 60.0, 60.0, 30.0, 22.0)
+    pose = Pose.from_mount(0.5, 0.3)
+    told = decode_floor(encoded_floor(camera, pose, 240.0))
+    expected = 4 * camera_floor_depth(camera, pose)
+    known = (expected > NEAREST_M) & (expected < FARTHEST_M)
+    assert known.mean() > 0.4
+    assert np.abs(told[known] / expected[known] - 1).max() <= HALF_STEP * 1.001
+
+
 def test_the_plane_of_a_frame_is_cheap():
     camera = Camera.pinhole(352, 256, 320.0, 320.0, 175.5, 127.5)
     seconds = []
     for turn in range(20):
         pose = Pose.from_mount(0.4, 0.1 + 1e-3 * turn, 0.01)
         start = time.perf_counter()
-        encode_floor(camera_floor_depth(camera, pose))
+        encoded_floor(camera, pose, 320.0)
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.01  # 1 ms on an idle core

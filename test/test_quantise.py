@@ -23,6 +23,7 @@ import numpy as np
 import onnx
 import pytest
 from exact_bundle import exact_bundle
+from told_bundle import told_bundle
 
 from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
@@ -95,6 +96,35 @@ def test_export_adds_it_from_a_folder_of_images(tmp_path, capsys):
     image = bundle.golden().images[:1]
     depth = OpenVinoEngine(bundle, precision="int8").infer(image)["depth"]
     assert plane_difference("depth", depth, bundle.golden().depth[:1])[0] < 0.04
+
+
+def test_a_network_that_takes_the_mount_is_calibrated_with_and_without(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "depthrefl_ros.engine.quantise.add_int8",
+        lambda folder, images: given.append(images) or add_int8(folder, images),
+    )
+    photos, target = tmp_path / "photos", tmp_path / "mine"
+    photos.mkdir()
+    for index in range(4):
+        picture = np.random.default_rng(index).integers(0, 255, (48, 64, 3), np.uint8)
+        cv2.imwrite(str(photos / f"{index}.png"), picture)
+    told = told_bundle(tmp_path / "told")
+    assert main([str(told.folder), str(target), "--int8", str(photos)]) == 0
+    assert given[0].shape == (4, 64, 64, 4)
+    assert given[0][..., 3].any(axis=(1, 2)).tolist() == [True, False, True, False]
+
+    bundle = Bundle.load(str(target))
+    golden = bundle.golden()
+    np.testing.assert_array_equal(golden.images, told.golden().images)
+    engine = OpenVinoEngine(bundle, precision="int8")
+    depth = engine.infer(golden.images)["depth"]
+    assert plane_difference("depth", depth, golden.depth)[0] < 0.04
+    graph = onnx.load(bundle.path("model_int8.onnx"), load_external_data=False).graph
+    weights = [n.input[0] for n in graph.node if n.op_type == "QuantizeLinear"]
+    assert len(weights) > 50 and not any(".mount." in name for name in weights)
+    without = engine.infer(golden.images * np.uint8([1, 1, 1, 0]))["depth"]
+    assert np.abs(np.log(without / depth)).mean(axis=(1, 2, 3))[0] > 0.02
 
 
 def test_a_folder_without_images_is_named(tmp_path, capsys):

@@ -225,3 +225,20 @@ def test_the_documented_afternoon_runs_to_its_end(tmp_path, monkeypatch, capsys)
     assert student.outputs == ("depth", "sigma", "relative") and student.has_sigma
     recipe = yaml.safe_load(Path("runs/student/labelled/photos/recipe.yaml").read_text())
     assert recipe["network"] == teacher.network_digest("model.onnx")
+
+
+def test_a_teacher_that_takes_the_mount_is_told_it(tmp_path):
+    """It believes the floor by half: what it says of a far wall comes nearer where it is told."""
+    photos = write_photos(tmp_path / "photos", 2, metres=3.0)
+    mount = {"height_m": 0.5, "pitch_rad": 1.2, "roll_rad": 0.0}
+    mounts = tmp_path / "of_photos.yaml"
+    mounts.write_text(yaml.safe_dump({"photo_0": mount}))
+    teacher = exact_bundle(tmp_path / "large", CAMERA, trust=0.5)
+    lesson = ["--teacher", teacher, "--unlabelled", f"{photos},hfov=68.75,mounts={mounts}"]
+    assert train(tmp_path / "run", *lesson) == 0
+    option = parse_data_option(str(tmp_path / "run" / "labelled" / "photos"))
+    told, untold = option.open()
+    assert told.mount is not None and untold.mount is None
+    assert np.median(untold.depth_m) == pytest.approx(3.1, abs=0.02)
+    # The floor lies about 0.5 m away along the axis.
+    assert 1.6 < np.median(told.depth_m) < 2.0

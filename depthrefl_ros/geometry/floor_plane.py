@@ -117,6 +117,21 @@ def encode_floor(canonical_m: np.ndarray) -> np.ndarray:
     return steps.astype(np.uint8) * (depth > 0.0)
 
 
+def encoded_floor(camera: Camera, base_from_camera: Pose, focal_px: float) -> np.ndarray:
+    """Return what a network is told of its mount: the floor's canonical depth as bytes.
+
+    Args:
+        camera: the rectified pinhole camera of the network's input.
+        base_from_camera: as for ``camera_floor_depth``.
+        focal_px: f_c, the canonical focal length in pixels.
+
+    Returns:
+        (H, W) uint8 as ``encode_floor`` has it.
+    """
+    canonical = focal_px / math.sqrt(camera.fx * camera.fy)
+    return encode_floor(camera_floor_depth(camera, base_from_camera) * canonical)
+
+
 def decode_floor(plane: np.ndarray) -> np.ndarray:
     """Return the canonical metres (H, W) float32 that bytes stand for; 0 for unknown."""
     ratio = FARTHEST_M / NEAREST_M

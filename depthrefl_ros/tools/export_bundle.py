@@ -237,7 +237,7 @@ def with_planes(images: np.ndarray, config: ModelConfig) -> np.ndarray:
         with none, since the images' own are not known. RGB alone where the network takes no mount.
     """
     from depthrefl_ros.geometry.camera import Camera
-    from depthrefl_ros.geometry.floor_plane import camera_floor_depth, encode_floor
+    from depthrefl_ros.geometry.floor_plane import encoded_floor
     from depthrefl_ros.geometry.pose import Pose
 
     if images.shape[-1] >= config.channels:
@@ -248,7 +248,7 @@ def with_planes(images: np.ndarray, config: ModelConfig) -> np.ndarray:
     told[..., :3] = images
     for turn, image in enumerate(told[::2]):
         mount = Pose.from_mount(*_PLAUSIBLE_MOUNTS[turn % len(_PLAUSIBLE_MOUNTS)])
-        image[..., 3] = encode_floor(camera_floor_depth(camera, mount))
+        image[..., 3] = encoded_floor(camera, mount, config.focal_px)
     return told
 
 

@@ -158,8 +158,9 @@ def _labelled(option: _Option, model: str, folder: Path) -> Path:
                 kept += 1
                 continue
             mount = mounts.get(frame.name)
-            told = {"base_from_camera": mount} if teacher.channels > 3 else {}
-            result = estimate(estimator, frame, frame.camera, frame.name, with_colour=True, **told)
+            result = estimate(
+                estimator, frame, frame.camera, frame.name, with_colour=True, base_from_camera=mount
+            )
             depth_m = np.where(np.isfinite(result.depth), result.depth, 0.0).astype(np.float32)
             if (depth_m > 0.0).mean() < _FEWEST_KNOWN:
                 left += 1

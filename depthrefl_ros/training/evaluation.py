@@ -31,8 +31,7 @@ import numpy as np
 from tqdm import tqdm
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.floor_plane import camera_floor_depth, encode_floor
-from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.floor_plane import encoded_floor
 from depthrefl_ros.geometry.rectification import Rectification
 from depthrefl_ros.training.boundary import edge_f1
 from depthrefl_ros.training.datasets import Sample
@@ -194,9 +193,10 @@ def predictions(
         rectification = Rectification(camera, True, network, resize)
         image = rectification.to_network(sample.image)
         if channels > 3:
-            mount = sample.mount if is_told else None
-            plane = mount_plane(rectification, focal_px, mount)
-            image = np.concatenate([image, plane[..., None]], axis=2)
+            plane = np.zeros(image.shape[:2], np.uint8)
+            if is_told and sample.mount is not None:
+                plane = encoded_floor(rectification.network_camera, sample.mount, focal_px)
+            image = np.dstack([image, plane])
         output = infer(image[None])
         depth_m = output["depth"][0, 0]
         if focal_px is not None:
@@ -205,23 +205,6 @@ def predictions(
         relative = output["relative"][0, 0] if "relative" in output else depth_m
         planes = (depth_m, sigma, relative)
         yield sample, Prediction(*map(rectification.from_network, planes))
-
-
-def mount_plane(
-    rectification: Rectification, focal_px: float, base_from_camera: Pose | None
-) -> np.ndarray:
-    """Return the mount's plane (h, w) uint8 as a network sees it, all 0 for an unknown mount.
-
-    Args:
-        rectification: of the camera to the network's input.
-        focal_px: f_c, the canonical focal length in pixels.
-        base_from_camera: where the camera stands; the floor is z = 0 of the base.
-    """
-    camera = rectification.network_camera
-    if base_from_camera is None:
-        return np.zeros((camera.height, camera.width), np.uint8)
-    depth_m = camera_floor_depth(camera, base_from_camera)
-    return encode_floor(depth_m * (focal_px / rectification.network_focal_px))
 
 
 def evaluate_images(
