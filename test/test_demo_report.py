@@ -99,6 +99,7 @@ def report(
     model="indoor_tiny",
     nav2=True,
     size=None,
+    mount=None,
 ):
     source = {
         "source": "/drives/kitchen.mp4",
@@ -109,6 +110,7 @@ def report(
     diagnostics = {"engine": "openvino fp32 on Intel(R) Xeon(R) CPU @ 2.0GHz", "model": model}
     diagnostics |= {"model_licence": "research", "received": "30", "processed": str(out)}
     diagnostics["dropped_superseded"] = str(30 - out)
+    diagnostics |= {"mount": mount} if mount else {}
     record = {"frames": out, "rate_hz": rate, "latency_ms_p50": 70.4, "latency_ms_p99": 115.2}
     marks = {"marks_per_frame": 312.4 if nav2 else None, "marks_wrong": 0.406 if nav2 else None}
     evaluation = Evaluation(frames or {}, "" if frames else "the source has no true depth")
@@ -138,12 +140,19 @@ def report(
         ({"assumed": 60.0}, "distances       assume a horizontal field of view of 60 degrees"),
         ({}, "frames          30 in, 10 out, 20 dropped\n                  20 superseded\n"),
         ({}, "left out        2.jpg: x\n"),
+        ({"mount": "0.50 m up"}, "mount told      0.50 m up\n"),
+        ({"mount": "not told: why"}, "mount told      not told: why\n"),
         ({}, "for Nav2        312 cells marked a frame; 41 % of them more than 0.15 m from the "),
         ({}, "delay           70 ms from image to depth; 99 % within 115 ms\n"),
     ],
 )
 def test_the_table_says_it_in_words(options, line):
     assert line in table(report(**options)) + "\n"
+
+
+def test_a_model_that_takes_no_mount_is_not_asked_for_it():
+    assert report()["mount_told"] == report(mount="not taken by this model")["mount_told"]
+    assert "mount" not in table(report(mount="not taken by this model"))
 
 
 def test_what_nav2_did_not_get_is_not_spoken_of():

@@ -47,6 +47,7 @@ from depthrefl_ros.ros.obstacle_publisher import TOPICS as OBSTACLE_TOPICS
 from depthrefl_ros.ros.publishers import COMPRESSED, POINTS, SCAN, DepthPublisher, Publishers
 from depthrefl_ros.ros.robot import Robot, seconds_of
 
+NOT_TAKEN = "not taken by this model"  # what diagnostics say of the mount
 _ALL = 0.99  # share of the pixels that is as good as all
 
 
@@ -368,7 +369,7 @@ class Pipeline:
     def _tell_mount(self, prediction: Prediction, surround: Surround) -> None:
         """State whether the network was told where the camera stands."""
         if self._estimator.bundle.channels == 3:
-            words = "not taken by this model"
+            words = NOT_TAKEN
         elif surround.mount is None:
             words = f"not told: {surround.mount_problem}"
         else:

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
+from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.tools.bag_copy import copy_of
 from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.command_line import (
@@ -39,7 +40,7 @@ from depthrefl_ros.tools.command_line import (
     progress,
     run_tool,
 )
-from depthrefl_ros.tools.predict import estimate, open_estimator, to_millimetres
+from depthrefl_ros.tools.predict import estimate, open_estimator, open_mounts, to_millimetres
 from depthrefl_ros.tools.recording_source import RecordingSource
 from depthrefl_ros.tools.recordings import (
     INFO_TYPE,
@@ -47,8 +48,10 @@ from depthrefl_ros.tools.recordings import (
     base_topic,
     is_other_light,
     picture_size,
+    stamp_ns,
 )
 from depthrefl_ros.tools.source_frame import camera_info_of
+from depthrefl_ros.tools.source_mounts import add_base_frame_argument, add_mount_arguments
 
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 FORMATS = {"32FC1": np.float32, "16UC1": np.uint16}
@@ -65,6 +68,7 @@ class AnnotatedCamera:
         depth_topic: of the depth images.
         depth_info_topic: of their CameraInfo.
         frames: images with depth so far.
+        mount: that the model was told with the last of them, or None.
     """
 
     source: RecordingSource
@@ -72,6 +76,7 @@ class AnnotatedCamera:
     depth_topic: str
     depth_info_topic: str
     frames: int = 0
+    mount: Pose | None = None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -100,6 +105,8 @@ def _parser() -> argparse.ArgumentParser:
         help="only this camera; may be given several times",
     )
     add_camera_arguments(parser, fallback=", instead of what was recorded")
+    add_mount_arguments(parser, "for models that take the mount, instead of what was recorded")
+    add_base_frame_argument(parser)
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -120,6 +127,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         _say(_what_is_added(recording, cameras, args.format))
     with StopRequest() as stop, copy_of(args.input, args.output) as target:
         estimator = open_estimator(args.model, args.engine)
+        mounts = open_mounts(args, estimator, args.input, _say)
         for camera in cameras.values():
             target.add_topic(camera.depth_topic, IMAGE_TYPE)
             target.add_topic(camera.depth_info_topic, INFO_TYPE)
@@ -132,7 +140,10 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
                     by_info[topic].info = _STORE.deserialize_cdr(data, types[topic])
                 if topic in cameras:
                     message = _STORE.deserialize_cdr(data, types[topic])
-                    for out in annotated(cameras[topic], message, time_ns, estimator, args.format):
+                    camera, header = cameras[topic], message.header
+                    mount = mounts.at(header.frame_id, stamp_ns(message))
+                    found = (camera, message, time_ns, estimator, args.format, mount)
+                    for out in annotated(*found):
                         target.write(*out)
                     bar.update()
         if not any(camera.frames for camera in cameras.values()):
@@ -146,6 +157,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
                 "depth": camera.depth_topic,
                 "frames": camera.frames,
                 "left_out": len(camera.source.skipped),
+                "mount": camera.mount and camera.mount.mount_in_words(),
             }
             for topic, camera in cameras.items()
         },
@@ -222,7 +234,12 @@ def _free_topics(
 
 
 def annotated(
-    camera: AnnotatedCamera, message: Any, time_ns: int, estimator: Any, encoding: str
+    camera: AnnotatedCamera,
+    message: Any,
+    time_ns: int,
+    estimator: Any,
+    encoding: str,
+    mount: Pose | None = None,
 ) -> list[tuple[str, int, bytes]]:
     """Return topic, time and CDR of an image's CameraInfo and depth; nothing if it is unreadable.
 
@@ -232,13 +249,16 @@ def annotated(
         time_ns: of recording.
         estimator: of ``depthrefl_ros.load``.
         encoding: of ``FORMATS``.
+        mount: base_from_camera, or None where it is not known.
     """
     number = camera.frames + len(camera.source.skipped)
     frame = camera.source.frame(message, camera.info, str(number), time_ns)
     if frame is None:
         return []
-    result = estimate(estimator, frame, frame.camera, f"{camera.source.image_topic} {number}")
+    name = f"{camera.source.image_topic} {number}"
+    result = estimate(estimator, frame, frame.camera, name, base_from_camera=mount)
     camera.frames += 1
+    camera.mount = mount
     info = copy.copy(camera_info_of(result.camera))
     info.header = message.header
     depth = result.depth if encoding == "32FC1" else to_millimetres(result.depth)

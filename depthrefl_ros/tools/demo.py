@@ -31,7 +31,6 @@ from pathlib import Path
 
 import cv2
 
-from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.middleware import share_path
 from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.camera_source import PUBLISHING
@@ -81,6 +80,7 @@ from depthrefl_ros.tools.processes import (
     share_busy,
 )
 from depthrefl_ros.tools.record import ENGINE
+from depthrefl_ros.tools.source_mounts import add_mount_arguments, mount_of
 from depthrefl_ros.tools.truth import find_truth
 
 SHIPPED_RECORDING = "test/data/corridor.mcap"
@@ -154,18 +154,7 @@ def _parser() -> argparse.ArgumentParser:
         help="end when the recording is this large (default %(default)g)",
     )
     add_camera_arguments(parser, fallback=f" (default {ASSUMED_HFOV_DEG:g} where needed)")
-    parser.add_argument(
-        "--camera-height",
-        type=positive_float,
-        metavar="M",
-        help="of the camera over the floor: also show what Nav2 gets",
-    )
-    parser.add_argument(
-        "--camera-pitch", type=float, default=0.0, metavar="DEGREES", help="down (default 0)"
-    )
-    parser.add_argument(
-        "--camera-roll", type=float, default=0.0, metavar="DEGREES", help="clockwise (default 0)"
-    )
+    add_mount_arguments(parser, "also show what Nav2 gets")
     parser.add_argument(
         "--domain",
         type=ros_domain,
@@ -211,7 +200,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
             is_still=source.is_still and args.rate is None,
             cores=len(os.sched_getaffinity(0)),
             busy=busy,
-            mount=_mount(args),
+            mount=mount_of(args),
             output_size=args.output_size,
         )
         published = json.loads((logs / "source.json").read_text())
@@ -256,14 +245,6 @@ def _say_what_is_written(args: argparse.Namespace, source: FrameSource, pixels: 
     limit = f"at most {args.max_gigabytes:g} GB (--max-gigabytes)"
     expected = f"about {max(1, round(frames * frame_mb))} MB, " if frames else ""
     _say(f"writing to {args.output}/: {expected}{limit}")
-
-
-def _mount(args: argparse.Namespace) -> Pose | None:
-    if args.camera_height is None:
-        return None
-    return Pose.from_mount(
-        args.camera_height, math.radians(args.camera_pitch), math.radians(args.camera_roll)
-    )
 
 
 def _play(

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from depthrefl_ros.tools.demo_report import DEPTH_INFO
 from depthrefl_ros.tools.source_frame import FrameSource
+from depthrefl_ros.tools.source_mounts import BASE_FRAME
 
-BASE_FRAME = "base_footprint"
 MOST_POINTS = 1_000_000
 # The camera waits for the node as long as that says that it opens or builds its engine.
 PATIENCE_S = 24 * 3600.0

@@ -30,6 +30,7 @@ from depthrefl_ros.geometry.rectification import reprojected
 from depthrefl_ros.ros.convert.camera_info import camera_from_info
 from depthrefl_ros.ros.convert.clouds import cloud_to_points
 from depthrefl_ros.ros.convert.images import compressed_image_to_array
+from depthrefl_ros.ros.pipeline import NOT_TAKEN
 from depthrefl_ros.tools.occupancy import TOLERANCE_M, all_points
 from depthrefl_ros.tools.overview import OverviewRow
 from depthrefl_ros.tools.recordings import Recording, depth_from_message, stamp_ns
@@ -213,6 +214,7 @@ def make_report(
         "model": diagnostics.get("model"),
         "model_licence": diagnostics.get("model_licence"),
         "camera": diagnostics.get("camera"),
+        "mount_told": diagnostics.get("mount", NOT_TAKEN),
         "last_problem": diagnostics.get("last_problem", ""),
     }
 
@@ -224,6 +226,7 @@ def table(report: dict[str, Any]) -> str:
         ("source", report["source"]),
         ("model", f"{report['model']} ({report['model_licence']})"),
         ("engine", report["engine"]),
+        *([] if report["mount_told"] == NOT_TAKEN else [("mount told", report["mount_told"])]),
         ("frames", f"{report['frames_in']} in, {report['frames_out']} out, {dropped} dropped"),
         *(("", f"{number} {name}") for name, number in report["dropped"].items()),
         *(("left out", reason) for reason in report["left_out"]),

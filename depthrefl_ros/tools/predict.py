@@ -23,7 +23,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import BundleError
 from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.geometry.cloud import fill_cloud, write_ply
+from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.preview import depth_preview
 from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.command_line import (
@@ -49,7 +50,14 @@ from depthrefl_ros.tools.command_line import (
 )
 from depthrefl_ros.tools.frame_sources import open_source_or_assume
 from depthrefl_ros.tools.output_folder import check_output_folder
+from depthrefl_ros.tools.recording_source import RecordingSource
 from depthrefl_ros.tools.source_frame import FrameSource, SourceFrame
+from depthrefl_ros.tools.source_mounts import (
+    SourceMounts,
+    add_base_frame_argument,
+    add_mount_arguments,
+    mount_of,
+)
 
 LINES = "predict.jsonl"
 KINDS = ("picture", "png", "npy", "ply")
@@ -71,10 +79,12 @@ def _parser() -> argparse.ArgumentParser:
         "point cloud, and a line of JSON on standard output.",
         """depthrefl predict photo.jpg --hfov 60
         depthrefl predict photos/ --camera-info camera.yaml --output depth --write npy
-        depthrefl predict drive.mp4 --hfov 70 --every 10""",
+        depthrefl predict drive.mp4 --hfov 70 --every 10 --camera-height 0.5 --camera-pitch 4""",
     )
     parser.add_argument("source", help="image, image folder, video, recording or webcam number")
     add_camera_arguments(parser)
+    add_mount_arguments(parser, "for models that take the mount")
+    add_base_frame_argument(parser)
     parser.add_argument("--image-topic", help="of a recording; default: its colour camera")
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="default: the source's name and _depth"
@@ -109,6 +119,8 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     folder = args.output or Path(f"{Path(args.source).stem or args.source}_depth")
     check_output_folder(folder, is_of_predict)
     estimator = open_estimator(args.model, args.engine)
+    recording = Path(args.source) if isinstance(source, RecordingSource) else None
+    mounts = open_mounts(args, estimator, recording, _say)
     folder.mkdir(parents=True, exist_ok=True)
     _say(f"writing to {folder}/, at most {args.max_gigabytes:g} GB (--max-gigabytes)")
     written, total = 0, args.frames or (source.count and math.ceil(source.count / args.every))
@@ -119,7 +131,8 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         progress(total, "estimating", "images") as bar,
     ):
         for frame, name in itertools.islice(_named(frames, source), args.frames):
-            line = _predict(estimator, frame, folder / name, kinds, assumed_hfov_deg)
+            mount = mounts.at(frame.frame_id, frame.stamp_ns)
+            line = _predict(estimator, frame, folder / name, kinds, assumed_hfov_deg, mount)
             written += sum((folder / file).stat().st_size for file in line["files"].values())
             text = json.dumps(line)
             print(text, flush=True)
@@ -160,6 +173,25 @@ def open_estimator(model: str, engine: str) -> Any:
         return depthrefl_ros.load(model, engine)
     except (BundleError, EngineError, ValueError) as error:
         raise ToolError(str(error)) from error
+
+
+def open_mounts(
+    args: argparse.Namespace, estimator: Any, recording: Path | None, say: Callable[[str], None]
+) -> SourceMounts:
+    """Return where the cameras stand, as far as the model takes it.
+
+    Args:
+        args: of ``add_mount_arguments`` and ``add_base_frame_argument``.
+        estimator: of ``depthrefl_ros.load``.
+        recording: path of the source where that is a recording; else None.
+        say: tells the user that the model takes no mount.
+    """
+    said = mount_of(args)
+    if estimator.bundle.channels > 3:
+        return SourceMounts(said, recording, args.base_frame)
+    if said is not None:
+        say(f"{estimator.bundle.name} does not take the mount: --camera-height has no effect")
+    return SourceMounts(None, None)
 
 
 def estimate(estimator: Any, frame: Any, camera: Camera | Any, name: str, **options: Any) -> Any:
@@ -207,10 +239,12 @@ def _predict(
     path: Path,
     kinds: list[str],
     assumed_hfov_deg: float | None,
+    mount: Pose | None,
 ) -> dict[str, Any]:
     """Estimate one frame and write its files; returns what its line says."""
     started_s = time.perf_counter()
-    result = estimate(estimator, frame, frame.camera, path.name, with_colour=True)
+    how = {"with_colour": True, "base_from_camera": mount}
+    result = estimate(estimator, frame, frame.camera, path.name, **how)
     milliseconds = 1e3 * (time.perf_counter() - started_s)
     files = write_files(result, path, kinds, assumed_hfov_deg)
     depth = result.depth[np.isfinite(result.depth)]
@@ -228,6 +262,7 @@ def _predict(
         "known": round(depth.size / result.depth.size, 4),
         "hfov_deg": round(math.degrees(2 * math.atan(camera.width / 2 / camera.fx)), 2),
         "hfov_is_assumed": assumed_hfov_deg is not None,
+        "mount": mount and mount.mount_in_words(),
         "milliseconds": round(milliseconds, 1),
     }
 

@@ -1,0 +1,96 @@
+# Copyright 2026 depthrefl_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Where the camera of a source stands over the floor: by the user's word, or a recording's TF."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.tools.command_line import positive_float
+from depthrefl_ros.tools.recorded_transforms import RecordedTransforms, TransformMissingError
+from depthrefl_ros.tools.recordings import Recording
+
+BASE_FRAME = "base_footprint"
+
+
+def add_mount_arguments(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Add --camera-height, --camera-pitch and --camera-roll; see ``mount_of``.
+
+    Args:
+        parser: of the command.
+        purpose: what the height is for, for the help.
+    """
+    add = parser.add_argument
+    text = f"of the camera over the floor: {purpose}"
+    add("--camera-height", type=positive_float, metavar="M", help=text)
+    add("--camera-pitch", type=float, default=0.0, metavar="DEGREES", help="down (default 0)")
+    add("--camera-roll", type=float, default=0.0, metavar="DEGREES", help="clockwise (default 0)")
+
+
+def add_base_frame_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --base-frame, of a recording's TF."""
+    parser.add_argument(
+        "--base-frame",
+        default=BASE_FRAME,
+        metavar="FRAME",
+        help="of a recording, on the floor: TF says where the camera stands in it, for models that "
+        "take the mount (default %(default)s)",
+    )
+
+
+def mount_of(args: argparse.Namespace) -> Pose | None:
+    """Return base_from_camera as the arguments of ``add_mount_arguments`` say; None if unsaid."""
+    if args.camera_height is None:
+        return None
+    return Pose.from_mount(
+        args.camera_height, math.radians(args.camera_pitch), math.radians(args.camera_roll)
+    )
+
+
+class SourceMounts:
+    """Where the cameras of a source stand, image by image.
+
+    Args:
+        said: by the user; it comes before what was recorded.
+        recording: path of the source where that is a recording; else None.
+        base_frame: whose z = 0 is the floor.
+    """
+
+    def __init__(self, said: Pose | None, recording: Path | None, base_frame: str = BASE_FRAME):
+        self._said, self._base_frame = said, base_frame
+        self._transforms: RecordedTransforms | None = None
+        if said is None and recording is not None:
+            with Recording(recording) as opened:
+                self._transforms = RecordedTransforms(opened)
+
+    def at(self, frame_id: str, time_ns: int) -> Pose | None:
+        """Return base_from_camera, or None where nothing says it.
+
+        Args:
+            frame_id: of the image.
+            time_ns: its stamp, nanoseconds.
+        """
+        transforms = self._transforms
+        if transforms is None:
+            return self._said
+        base = transforms.called(self._base_frame, frame_id) or self._base_frame
+        try:
+            return transforms.find(base, frame_id, time_ns)
+        except TransformMissingError:
+            return None
