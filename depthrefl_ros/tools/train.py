@@ -44,6 +44,7 @@ depthrefl train average --run runs/mean runs/tiny_seed1 runs/tiny_seed2
 depthrefl train average --run runs/half indoor_tiny runs/indoor_tiny_my_folder,weight=0.5
 depthrefl train finish --run runs/tiny --val-data nyu,list=nyu/val.txt
 depthrefl train --finetune models/indoor_tiny --data my_folder
+depthrefl train --finetune models/indoor_tiny --mount --data folder_with_mounts
 depthrefl train stage2 --run runs/large --backbone models/large --freeze --data rooms --steps 2000
 depthrefl train stage2 --run runs/tiny --teacher models/large --unlabelled photos,hfov=70 ...
 torchrun --nproc-per-node 2 -m -- depthrefl_ros train stage2 --run runs/tiny ...
