@@ -28,6 +28,8 @@ A drive is a folder that `depthrefl render drive` made (images, true depth and t
 or the shipped recording. Rows with "blurred truth" are of a network whose only fault is its
 resolution: true depth, blurred as the network's own interpolation does. They say what the gates do
 about points that float between two surfaces, without the errors of one model's metric depth.
+
+A model that takes the mount is told it, as by the node; what it marks when it is not told follows.
 """
 
 from __future__ import annotations
@@ -42,14 +44,16 @@ import cv2
 import numpy as np
 from scale import mounts_of
 
-from depthrefl_ros.engine.base import Engine, EngineError
+from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.selection import EngineChoice, open_engine
+from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings
+from depthrefl_ros.frames import Frame
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.gates import GateSettings, apply_gates
 from depthrefl_ros.geometry.obstacles import obstacle_clouds
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.geometry.rectification import Rectification, reprojected
+from depthrefl_ros.geometry.rectification import reprojected
 from depthrefl_ros.ros.convert.camera_info import camera_from_info
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import (
@@ -72,6 +76,7 @@ MIN_CONFIDENCE = 0.28
 MOST_RAYS = 4000  # that are drawn
 
 BLURRED_ROWS = ("blurred truth", "blurred truth, thinned", "blurred truth, ours")
+UNTOLD = ", not told the mount"  # of a drive's name
 ROWS = ("raw depth", "raw depth, thinned", "ours without confidence", "ours", *BLURRED_ROWS)
 
 
@@ -100,20 +105,23 @@ class Scene:
     image_bgr: np.ndarray
 
 
-def read_drive(drive: str, engine: Engine, bundle: Bundle, every: int = 1) -> Iterator[Scene]:
+def read_drive(
+    drive: str, estimator: DepthEstimator, every: int = 1, is_told: bool = True
+) -> Iterator[Scene]:
     """Yield each frame of a drive with what the network says of it.
 
     Args:
         drive: a rendered folder, or the shipped recording.
-        engine: of the network.
-        bundle: of the engine.
+        estimator: of the network.
         every: n-th frame only.
+        is_told: a network that takes the mount is told it.
 
     Raises:
         ToolError: it is no drive.
         EngineError: the engine failed.
     """
     mounts, truth, first_ns = mounts_of(drive), find_truth(drive), None
+    settings = EstimatorSettings(image_is_rectified=True, min_range_m=0.0, max_range_m=1e3)
     for index, frame in enumerate(open_source(drive, Intrinsics()).frames()):
         first_ns = frame.stamp_ns if first_ns is None else first_ns
         if index % every:
@@ -121,21 +129,17 @@ def read_drive(drive: str, engine: Engine, bundle: Bundle, every: int = 1) -> It
         image = frame.bgr()
         camera = camera_from_info(frame.camera_info, drive).for_image(frame.width, frame.height)
         true_m = truth.depth_m({"source_stamp_ns": frame.stamp_ns, "name": frame.name})
-        mount = mounts(frame.name, (frame.stamp_ns - first_ns) / 1e9)
-        way = Rectification(camera, True, (bundle.width, bundle.height))
-        planes = engine.infer(cv2.cvtColor(way.to_network(image), cv2.COLOR_BGR2RGB)[None])
-        sigma = planes["sigma"][0, 0]
-        depth_m = planes["depth"][0, 0] * np.float32(way.network_focal_px / bundle.focal_px)
-        if (unseen := way.network_unseen()) is not None:
-            depth_m[unseen] = np.nan
+        mount = Pose.from_mount(**mounts(frame.name, (frame.stamp_ns - first_ns) / 1e9))
+        told = mount if is_told else None
+        found = estimator.predict(Frame(image, "bgr", camera), settings, base_from_camera=told)
         yield Scene(
             truth_m=np.where(np.isfinite(true_m), true_m, np.float32(0.0)),
-            camera=way.camera,
-            depth_m=depth_m,
-            sigma=sigma,
-            confidence=bundle.confidence(sigma),
-            network_camera=way.network_camera,
-            base_from_camera=Pose.from_mount(**mount),
+            camera=found.view.rectification.camera,
+            depth_m=found.depth_m,
+            sigma=found.sigma,
+            confidence=estimator.bundle.confidence(found.sigma),
+            network_camera=found.camera,
+            base_from_camera=mount,
             image_bgr=image,
         )
 
@@ -306,18 +310,24 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
             max_range_m=bundle.max_range_m,
         )
         engine = open_engine(bundle, EngineChoice(args.engine)).engine
+        estimator = DepthEstimator(engine, bundle)
         rows = Rows(gates, bundle.sigma_limit(args.min_confidence))
         if args.picture:
-            _draw(args, read_drive(args.drives[0], engine, bundle), rows)
+            _draw(args, read_drive(args.drives[0], estimator), rows)
             return
-        tallies = []
-        with progress(len(args.drives), "comparing", "drives") as bar:
-            for drive in args.drives:
-                tallies.append(compare(read_drive(drive, engine, bundle, args.every), rows))
-                bar.update()
+        ways = {"": True, UNTOLD: False} if bundle.channels > 3 else {"": True}
+        compared = {}
+        with progress(len(ways) * len(args.drives), "comparing", "drives") as bar:
+            for words, is_told in ways.items():
+                tallies = []
+                for drive in args.drives:
+                    scenes = read_drive(drive, estimator, args.every, is_told)
+                    tallies.append(compare(scenes, rows))
+                    bar.update()
+                names = [f"{drive}{words}" for drive in (*args.drives, "all")]
+                compared |= dict(zip(names, (*tallies, total(tallies)), strict=True))
     except (BundleError, EngineError, ValueError) as error:
         raise ToolError(str(error)) from error
-    compared = dict(zip(args.drives, tallies, strict=True)) | {"all": total(tallies)}
     for drive, one in compared.items():
         print(f"{drive}\n{table(one)}\n")
     figures = {

@@ -141,6 +141,9 @@ def add_sequence_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=positive_int, default=40, help="default %(default)s")
     parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
     parser.add_argument("--engine", default="openvino", help="default %(default)s")
+    parser.add_argument(
+        "--mount", action="store_true", help="tell a model that takes it where the camera stands"
+    )
 
 
 def read_sequence(args: argparse.Namespace, more_than: int) -> list[Step]:
@@ -150,7 +153,8 @@ def read_sequence(args: argparse.Namespace, more_than: int) -> list[Step]:
         ToolError: there are not more than so many.
     """
     with StopRequest() as stop:
-        steps = list(read_steps(args.source, args.model, args.engine, args.frames, stop))
+        how = (args.source, args.model, args.engine, args.frames, stop, args.mount)
+        steps = list(read_steps(*how))
     if len(steps) <= more_than:
         raise ToolError(f"{args.source}: {len(steps)} frames; more than {more_than} are needed")
     return steps
@@ -184,7 +188,12 @@ def recording_mount(seconds: float) -> Mount:
 
 
 def read_steps(
-    source: str, model: str, engine_kind: str, frames: int, stop: object = False
+    source: str,
+    model: str,
+    engine_kind: str,
+    frames: int,
+    stop: object = False,
+    is_told: bool = False,
 ) -> Iterator[Step]:
     """Yield the model's depth, before any gate, beside the truth.
 
@@ -194,6 +203,7 @@ def read_steps(
         engine_kind: runtime of the network.
         frames: as many at most.
         stop: true to end early.
+        is_told: a model that takes the mount is told it.
 
     Raises:
         ToolError: the source has no truth, or the model cannot be run.
@@ -223,9 +233,11 @@ def read_steps(
             camera = camera.for_image(frame.width, frame.height)
         except ValueError as error:
             raise ToolError(str(error)) from error
-        found = estimator.estimate(image, camera, channels="bgr")
+        mount = mounts(frame.name, seconds)
+        told = Pose.from_mount(**mount) if is_told else None
+        found = estimator.estimate(image, camera, channels="bgr", base_from_camera=told)
         true = truth.depth_m({"source_stamp_ns": frame.stamp_ns, "name": frame.name})
-        yield Step(found.depth_m, true, found.camera, mounts(frame.name, seconds), seconds)
+        yield Step(found.depth_m, true, found.camera, mount, seconds)
         bar.update()
 
 

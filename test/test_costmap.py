@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 from box_scene import true_depth
 from conftest import ROOT
+from exact_bundle import encoded, exact_bundle
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.gates import GateSettings
@@ -125,6 +126,27 @@ def test_a_folder_that_is_no_drive_is_named(tmp_path):
         RenderedFolder(tmp_path / "rooms").mounts()
     assert costmap.main([str(tmp_path / "nowhere")]) == 2
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_network_that_takes_the_mount_is_compared_told_and_not_told(tmp_path, capsys):
+    """In the picture the floor is 0.15 m up; a network that believes its mount does not see it."""
+    pytest.importorskip("openvino")
+    bundle = exact_bundle(tmp_path / "told", NETWORK, trust=1.0)
+    folder = RenderedFolder(tmp_path / "drive")
+    truth = true_depth(NETWORK, MOUNT, [])
+    mount = {"height_m": 0.5, "pitch_rad": math.radians(4), "roll_rad": 0.0}
+    folder.write_mounts({"0000": mount})
+    raised = true_depth(NETWORK, Pose.from_mount(0.35, math.radians(4)), [])
+    folder.add("0000", encoded(raised), truth, NETWORK)
+    figures = tmp_path / "figures.json"
+    assert costmap.main([str(folder.root), "--model", str(bundle), "--json", str(figures)]) == 0
+    found = json.loads(figures.read_text())
+    name = str(folder.root)
+    words = ", not told the mount"
+    assert list(found) == [name, "all", f"{name}{words}", f"all{words}"]
+    assert found["all"]["raw depth"]["false"] == 0
+    assert found[f"all{words}"]["raw depth"]["false"] > 100  # the floor, 0.15 m up
+    assert f"{name}{words}\n" in capsys.readouterr().out
 
 
 def test_the_command_compares_drives_and_draws(tmp_path, capsys):
