@@ -15,11 +15,14 @@
 
 """Views from closer by: where every pixel lies, what is refused, and the command."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 import yaml
 
+from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.tools.render import main as render_tool
 from depthrefl_ros.training.closer import closer_view, closer_views, evened
 from depthrefl_ros.training.datasets import open_dataset
@@ -61,8 +64,8 @@ def rigid_fit(first: np.ndarray, second: np.ndarray) -> tuple[float, np.ndarray]
 @pytest.mark.parametrize("steps_m", [0.0, 0.039])
 def test_every_pixel_lies_where_its_colour_says(steps_m):
     """Colour gives the point in the photograph, depth the point before the new camera."""
-    truth = room()
-    seen, camera = closer_view(room(steps_m), np.random.default_rng(2))
+    truth, mount = room(), Pose.from_mount(0.9, 0.2, 0.05)
+    seen, camera = closer_view(replace(room(steps_m), mount=mount), np.random.default_rng(2))
     assert seen.image.shape == (240, 320, 3) and seen.depth_m.dtype == np.float32
     assert seen.intrinsics == (camera.fx, camera.fy, camera.cx, camera.cy)
     known = cv2.erode((seen.depth_m > 0).astype(np.uint8), np.ones((7, 7))) > 0
@@ -80,6 +83,9 @@ def test_every_pixel_lies_where_its_colour_says(steps_m):
     scale, residuals = rigid_fit(old, new)
     assert scale == pytest.approx(1.0, abs=0.01)
     assert np.median(residuals) < 0.01
+    # The mounts put both where they are in the room.
+    apart = seen.mount.apply(new.T) - mount.apply(old.T)
+    assert np.median(np.linalg.norm(apart, axis=1)) < 0.015
 
 
 def test_the_steps_of_coded_depth_are_evened_out_and_edges_stay():
@@ -112,11 +118,15 @@ def test_the_command_makes_a_folder_that_training_reads(tmp_path, capsys):
     (photographs / "intrinsics.yaml").write_text(
         yaml.safe_dump({"camera": {"width": WIDTH, "height": HEIGHT, **camera}})
     )
+    mounts = tmp_path / "mounts.yaml"
+    mounts.write_text("'0': {height_m: 1.2, pitch_rad: 0.3, roll_rad: 0.0}")
+    photographs = f"{photographs},mounts={mounts}"
     out = tmp_path / "closer"
-    command = ["closer", str(photographs), str(out), "--count", "3", "--seed", "5"]
+    command = ["closer", photographs, str(out), "--count", "3", "--seed", "5"]
     assert render_tool(command) == 0
     made = open_dataset(out)
     assert len(made) == 3
+    assert all(sample.mount is not None for sample in made)
     depth = made[0].depth_m
     assert 0.3 < np.median(depth[depth > 0]) < 1.0
     assert render_tool(command) == 2

@@ -43,6 +43,7 @@ COMMANDS = {
     "convert": "turn an ONNX network of others into a model bundle",
     "build_engine": "build a TensorRT engine before the robot needs it",
     "dataset": "make a folder to train on out of recordings with colour and depth",
+    "find_mounts": "find where the camera stood in images with known depth",
     "render": "render synthetic indoor scenes with exact depth",
     "truth_clouds": "publish obstacle clouds from a recording's true depth",
 }

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,9 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
+from depthrefl_ros.tools.recorded_depth import mount_of
 from depthrefl_ros.training.closer import FROM_M, closer_views
-from depthrefl_ros.training.datasets import DatasetError, Sample, open_dataset
+from depthrefl_ros.training.datasets import DatasetError, Sample, parse_data_option
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 from depthrefl_ros.training.synth.looks import PLAIN, LooksError, find_looks
 from depthrefl_ros.training.synth.models import CatalogueError, Models
@@ -125,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
     closer = commands.add_parser(
         "closer", help="what photographs with depth would show from closer by, as a dataset folder"
     )
-    closer.add_argument("data", type=Path, help="data set with near things, as `train` takes it")
+    closer.add_argument("data", help="data set with near things, as `train --data` takes it")
     closer.add_argument("out", type=Path, help="dataset folder")
     closer.add_argument("--list", type=Path, metavar="FILE", help="names of the images to take")
     for name, default, text in (
@@ -242,7 +244,10 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
 def _closer(args: argparse.Namespace) -> dict:
     """Make views from closer by and return the figures for --json."""
     try:
-        samples = open_dataset(args.data, args.list)
+        option = parse_data_option(args.data)
+        if args.list is not None:
+            option = replace(option, list_file=args.list)
+        samples = option.open()
         folder = RenderedFolder(args.out)
         if folder.names():
             raise ToolError(f"{args.out} holds images already; choose a new folder")
@@ -265,7 +270,9 @@ def _add_views(folder: RenderedFolder, views: Iterator[tuple[Sample, Camera]]) -
     """Write views, numbered and named after their photographs, and yield each new name."""
     for number, (sample, camera) in enumerate(views):
         name = f"{number:04d}_{Path(sample.name).name}"
-        folder.add(name, sample.image, sample.depth_m, camera)
+        is_above = sample.mount is not None and sample.mount.translation[2] > 0.0
+        mount = mount_of(sample.mount) if is_above else None
+        folder.add(name, sample.image, sample.depth_m, camera, mount)
         yield name
 
 

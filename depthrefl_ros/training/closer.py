@@ -220,7 +220,8 @@ def _seen_from(
     image = cv2.remap(sample.image, *_smoothed(source, unknown), cv2.INTER_CUBIC)
     image = cv2.inpaint(image, unknown.astype(np.uint8), 3, cv2.INPAINT_TELEA)
     depth_m = np.where(unknown, np.float32(0), depth_m)
-    return Sample(sample.name, image, depth_m, (camera.fx, camera.fy, camera.cx, camera.cy))
+    mount = None if sample.mount is None else sample.mount @ pose.inverse()
+    return Sample(sample.name, image, depth_m, (camera.fx, camera.fy, camera.cx, camera.cy), mount)
 
 
 def _smoothed(source: list[np.ndarray], unknown: np.ndarray) -> list[np.ndarray]:
