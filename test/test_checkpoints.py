@@ -36,7 +36,7 @@ from depthrefl_ros.network.reflector import ReflectorConfig
 
 def test_weights_come_back_exactly(tmp_path):
     torch.manual_seed(0)
-    model = create_model(ModelConfig())
+    model = create_model(ModelConfig()).to(memory_format=torch.channels_last)  # as training has it
     path = tmp_path / "model.safetensors"
     save_weights(path, model)
     torch.manual_seed(1)

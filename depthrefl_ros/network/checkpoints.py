@@ -36,10 +36,14 @@ class CheckpointError(Exception):
 
 
 def save_weights(path: str | Path, model: nn.Module) -> None:
-    """Write the model's parameters and buffers as safetensors, replacing the file whole."""
+    """Write the model's parameters and buffers as safetensors, replacing the file whole.
+
+    However the model keeps them in memory, channels innermost as well.
+    """
     path = Path(path)
     temporary = path.with_suffix(path.suffix + ".part")
-    tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    state = model.state_dict()
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     temporary.write_bytes(save(tensors))
     temporary.replace(path)
 

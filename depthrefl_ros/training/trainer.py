@@ -245,8 +245,7 @@ class Trainer:
 
     def _write(self, folder: Path) -> None:
         """Write the files of a checkpoint, down to the disk."""
-        plain = copy.deepcopy(self.model).to(memory_format=torch.contiguous_format)
-        save_weights(folder / "model.safetensors", plain)
+        save_weights(folder / "model.safetensors", self.model)
         save_weights(folder / "ema.safetensors", self.ema)
         state = {"optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state()}
         buffer = io.BytesIO()  # a full disk is an OSError then; torch.save makes it another
