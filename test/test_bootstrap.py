@@ -25,6 +25,7 @@ from depthrefl_ros.training.bootstrap import (
     block_bootstrap,
     blocks_of,
     paired_block_bootstrap,
+    slope_block_bootstrap,
 )
 
 
@@ -102,3 +103,26 @@ def test_what_does_not_fit_is_refused():
         block_bootstrap(np.ones(3), [np.array([0, 1])])
     with pytest.raises(ValueError, match="2 values against 3"):
         paired_block_bootstrap(np.ones(2), np.ones(3), [np.arange(3)])
+
+
+def test_a_slope_over_blocks():
+    generator = np.random.default_rng(3)
+    x = generator.normal(size=400)
+    y = 0.7 * x + 0.5 * generator.normal(size=400)
+    found = slope_block_bootstrap(x, y, [np.array([index]) for index in range(400)])
+    assert found.mean == pytest.approx(np.polyfit(x, y, 1)[0])
+    # The standard error of a slope by least squares: noise / (spread of x * sqrt(n)).
+    assert found.standard_error == pytest.approx(0.5 / (x.std() * math.sqrt(400)), rel=0.15)
+    assert found.low < found.mean < found.high
+    assert found.high - found.low == pytest.approx(3.92 * found.standard_error, rel=0.1)
+    # Copies of an image within its block tell nothing new.
+    pairs = [np.array([index, index + 400]) for index in range(400)]
+    doubled = slope_block_bootstrap(np.tile(x, 2), np.tile(y, 2), pairs)
+    assert doubled == pytest.approx(found)
+
+
+def test_a_slope_needs_two_blocks_and_pairs():
+    one = slope_block_bootstrap(np.array([0.0, 1.0]), np.array([0.0, 2.0]), [np.array([0, 1])])
+    assert one.mean == pytest.approx(2.0) and math.isnan(one.low)
+    with pytest.raises(ValueError, match="2 values against 1"):
+        slope_block_bootstrap(np.zeros(2), np.zeros(1), [np.array([0, 1])])

@@ -114,9 +114,7 @@ def block_bootstrap(
         ValueError: the blocks do not hold every image exactly once.
     """
     values = np.asarray(values, np.float64)
-    members = np.sort(np.concatenate(blocks)) if blocks else np.empty(0, int)
-    if not np.array_equal(members, np.arange(len(values))):
-        raise ValueError(f"blocks hold {len(members)} images and there are {len(values)} values")
+    _check_blocks(blocks, len(values))
     is_known = ~np.isnan(values)
     sums = np.array([np.nansum(values[block]) for block in blocks])
     counts = np.array([is_known[block].sum() for block in blocks])
@@ -125,9 +123,50 @@ def block_bootstrap(
     if len(counts) < 2:
         return Interval(mean, *[float("nan")] * 3)
     drawn = np.random.default_rng(seed).integers(len(counts), size=(resamples, len(counts)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(mean, float(means.std(ddof=1)), float(low), float(high))
+    return _interval(mean, sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+
+
+def _check_blocks(blocks: list[np.ndarray], images: int) -> None:
+    members = np.sort(np.concatenate(blocks)) if blocks else np.empty(0, int)
+    if not np.array_equal(members, np.arange(images)):
+        raise ValueError(f"blocks hold {len(members)} images and there are {images} values")
+
+
+def _interval(mean: float, resampled: np.ndarray) -> Interval:
+    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(mean, float(resampled.std(ddof=1)), float(low), float(high))
+
+
+def slope_block_bootstrap(
+    x: np.ndarray, y: np.ndarray, blocks: list[np.ndarray], resamples: int = RESAMPLES
+) -> Interval:
+    """Return the slope of y over x by least squares, as ``mean``, with its interval.
+
+    Args:
+        x: (n,) one an image.
+        y: (n,) of the same images.
+        blocks: what ``blocks_of`` returned for the n names.
+        resamples: how many.
+
+    Raises:
+        ValueError: ``x`` and ``y`` differ in length, or the blocks do not fit.
+    """
+    if len(x) != len(y):
+        raise ValueError(f"{len(x)} values against {len(y)}; a slope is over the same images")
+    _check_blocks(blocks, len(x))
+    terms = np.stack([np.ones(len(x)), x, y, np.square(x), x * np.asarray(y)], axis=1)
+    sums = np.array([terms[block].sum(axis=0) for block in blocks])
+
+    def slope(totals: np.ndarray) -> np.ndarray:
+        count, sum_x, sum_y, sum_xx, sum_xy = np.moveaxis(totals, -1, 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (count * sum_xy - sum_x * sum_y) / (count * sum_xx - sum_x**2)
+
+    found = float(slope(sums.sum(axis=0)))
+    if len(sums) < 2:
+        return Interval(found, *[float("nan")] * 3)
+    drawn = np.random.default_rng(0).integers(len(sums), size=(resamples, len(sums)))
+    return _interval(found, slope(sums[drawn].sum(axis=1)))
 
 
 def paired_block_bootstrap(
