@@ -45,6 +45,7 @@ from depthrefl_ros.training.datasets import (
     image_folder,
     open_dataset,
     parse_data_option,
+    parse_data_options,
 )
 from depthrefl_ros.training.datasets.tum import associate
 
@@ -447,6 +448,12 @@ def test_data_options():
 def test_bad_data_options_are_named(text, message):
     with pytest.raises(DatasetError, match=message):
         parse_data_option(text)
+
+
+def test_several_data_options_have_names_of_their_own():
+    options = parse_data_options(["a/rooms,weight=2", "b/rooms", "nyu/x.mat", "c/rooms"])
+    assert list(options) == ["rooms", "rooms-2", "x", "rooms-3"]
+    assert options["rooms"].weight == 2 and options["rooms-2"].path == Path("b/rooms")
 
 
 def test_plain_folders_may_hold_png(tmp_path):

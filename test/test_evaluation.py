@@ -251,3 +251,13 @@ def test_a_torch_model_is_told_the_mount():
         evaluate_model(model, [known], Protocol(), is_told=way).summary() for way in (True, False)
     )
     assert abs(np.log(told["scale_ratio"] / untold["scale_ratio"])) > 0.02
+
+
+def test_without_detail_the_other_figures_are_the_same():
+    truth, answer = slope()
+    whole = evaluate_images(answering(answer), [sample(truth)], SIZE, FOCAL_PX)
+    brief = evaluate_images(answering(answer), [sample(truth)], SIZE, FOCAL_PX, in_detail=False)
+    left_out = whole.figures[0].keys() - brief.figures[0].keys()
+    assert left_out == {"tau_depth_truth", "tau_relative_truth", "tau_depth_relative", "edge_f1"}
+    kept = {name: whole.figures[0][name] for name in brief.figures[0]}
+    assert brief.figures[0] == pytest.approx(kept, nan_ok=True)

@@ -25,7 +25,7 @@ import numpy as np
 
 from depthrefl_ros.tools.recorded_samples import open_samples
 from depthrefl_ros.training.batches import balanced_by_depth
-from depthrefl_ros.training.datasets import ImageFolder, parse_data_option
+from depthrefl_ros.training.datasets import ImageFolder, parse_data_options
 from depthrefl_ros.training.evaluation import evaluate_model
 from depthrefl_ros.training.protocol import Protocol
 from depthrefl_ros.training.truth_check import check_truth, spread_over, unit_hint
@@ -58,22 +58,14 @@ class Part(NamedTuple):
 def open_parts(texts: list[str]) -> dict[str, Part]:
     """Return the data sets of ``--data`` or ``--val-data`` options by name.
 
-    A set is called as its folder or file is; a second one of that name gets ``-2`` and so on.
-
     Raises:
         DatasetError: an option or a data set is missing or malformed.
         ToolError: a recording cannot be read or has no true depth.
     """
-    parts: dict[str, Part] = {}
-    for text in texts:
-        option = parse_data_option(text)
-        stem = option.path.resolve().stem
-        name, count = stem, 1
-        while name in parts:
-            count += 1
-            name = f"{stem}-{count}"
-        parts[name] = Part(open_samples(option), option.weight, option.is_balanced)
-    return parts
+    return {
+        name: Part(open_samples(option), option.weight, option.is_balanced)
+        for name, option in parse_data_options(texts).items()
+    }
 
 
 def suspicions(

@@ -23,6 +23,7 @@ from depthrefl_ros.training.datasets.opening import (
     DataOption,
     open_dataset,
     parse_data_option,
+    parse_data_options,
 )
 from depthrefl_ros.training.datasets.plain import PlainFolder
 from depthrefl_ros.training.datasets.tum import TumRgbd
@@ -40,4 +41,5 @@ __all__ = [
     "TumRgbd",
     "open_dataset",
     "parse_data_option",
+    "parse_data_options",
 ]

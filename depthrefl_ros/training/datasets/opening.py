@@ -112,6 +112,26 @@ def parse_data_option(text: str) -> DataOption:
     )
 
 
+def parse_data_options(texts: list[str]) -> dict[str, DataOption]:
+    """Return what several ``--data`` options say, by name.
+
+    A set is called as its folder or file is; a second one of that name gets ``-2`` and so on.
+
+    Raises:
+        DatasetError: as ``parse_data_option``.
+    """
+    options: dict[str, DataOption] = {}
+    for text in texts:
+        option = parse_data_option(text)
+        stem = option.path.resolve().stem
+        name, count = stem, 1
+        while name in options:
+            count += 1
+            name = f"{stem}-{count}"
+        options[name] = option
+    return options
+
+
 def open_dataset(
     path: str | Path,
     list_file: str | Path | None = None,
