@@ -22,7 +22,7 @@ import pytest
 import torch
 from dataset_folders import write_plain_folder
 
-from depthrefl_ros.network.checkpoints import save_weights
+from depthrefl_ros.network.checkpoints import load_weights, save_weights
 from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.training.ablation import (
@@ -31,19 +31,24 @@ from depthrefl_ros.training.ablation import (
     best_rate,
     run_ablation,
 )
-from depthrefl_ros.training.ablation_table import markdown, summarise
+from depthrefl_ros.training.ablation_table import markdown, summarise, summarise_sets
+from depthrefl_ros.training.ablation_units import load_backbone
 from depthrefl_ros.training.datasets import DatasetError
+from depthrefl_ros.training.head_training import new_head
 from depthrefl_ros.training.loop import TrainError
 
 HEADS = "reflector,log_regression,classification"
 
 
-def result(head: str, seed: int, errors: list[float], **more) -> dict:
+def result(head: str, seed: int, errors: list[float], slope: float = 1.0, **more) -> dict:
     values = {name: errors for name in ("abs_rel", "delta1", "rmse", "ause_abs_rel")}
+    values["median_truth_m"] = [2.0**index for index in range(len(errors))]
+    values["median_depth_m"] = [2.0 ** (slope * index) for index in range(len(errors))]
     names = [f"room_{index // 2}/{index}" for index in range(len(errors))]
+    of_set = {"names": names, "values": values}
     return {
         "head": head, "seed": seed, "rate": 0.002, "parameters": 1234, "has_sigma": True,
-        "step_s": 0.1, "names": names, "values": values, **more,
+        "step_s": 0.1, **of_set, "sets": {"rooms": of_set}, **more,
     }  # fmt: skip
 
 
@@ -61,7 +66,34 @@ def test_summary_by_hand():
     assert summary["other"]["figures"]["abs_rel"]["spread"] is None
     assert "ause_abs_rel" not in summary["other"]["figures"]
     difference = summary["other"]["difference"]["abs_rel"]
-    assert difference == pytest.approx({"mean": 0.1, "low": 0.1, "high": 0.1})
+    assert difference["by_seed"] == pytest.approx([0.15])  # of the seed that both have
+    assert [difference[key] for key in ("mean", "low", "high")] == pytest.approx([0.1] * 3)
+
+
+def test_the_slope_of_log_medians_by_hand():
+    errors = [0.1] * 6
+    results = [
+        result("reflector", 1, errors, slope=0.9),
+        result("reflector", 2, errors, slope=0.7),
+        result("other", 1, errors, slope=0.5),
+        result("other", 2, errors, slope=0.7),
+    ]
+    summary = summarise(results)
+    figure = summary["reflector"]["figures"]["slope_log_median"]
+    assert figure["mean"] == pytest.approx(0.8) and figure["by_seed"] == pytest.approx([0.9, 0.7])
+    difference = summary["other"]["difference"]["slope_log_median"]
+    assert difference["by_seed"] == pytest.approx([-0.4, 0.0])
+    # Medians lie on straight lines, so every resample has the same slopes.
+    assert [difference[key] for key in ("mean", "low", "high")] == pytest.approx([-0.2] * 3)
+
+
+def test_every_set_has_its_own_summary():
+    one = result("reflector", 1, [0.1, 0.1])
+    halls = result("reflector", 1, [0.3, 0.3, 0.3])["sets"]["rooms"]
+    one["sets"]["halls"] = halls
+    summaries = summarise_sets([one])
+    means = {name: s["reflector"]["figures"]["abs_rel"]["mean"] for name, s in summaries.items()}
+    assert means == pytest.approx({"rooms": 0.1, "halls": 0.3})
 
 
 def test_the_table_has_a_row_a_head_the_best_first():
@@ -71,9 +103,10 @@ def test_the_table_has_a_row_a_head_the_best_first():
     ]
     lines = markdown(summarise(results), {"other": 12.34}).splitlines()
     assert len({line.count("|") for line in lines}) == 1
-    assert lines[2].startswith("| other | 0.100 | 0.100 | 0.100 | - | -0.1000")
+    assert lines[2].startswith("| other | 0.100 | 0.100 | 1.000 | 0.100 | - | -0.1000")
     assert lines[2].endswith("| 1,234 | 12.3 |")
-    assert lines[3].startswith("| reflector | 0.200") and lines[3].endswith("| - | 1,234 | - |")
+    assert lines[3].startswith("| reflector | 0.200")
+    assert lines[3].endswith("| - | - | - | 1,234 | - |")
 
 
 def test_other_images_are_not_compared():
@@ -102,7 +135,9 @@ def test_best_rate_and_best_heads():
 def inputs(tmp_path_factory):
     root = tmp_path_factory.mktemp("ablation")
     write_plain_folder(root / "train")
+    write_plain_folder(root / "more")
     write_plain_folder(root / "val", count=2)
+    write_plain_folder(root / "far", count=2)
     torch.manual_seed(0)
     backbone = EfficientNetLiteConfig(decoder_channels=(8, 8, 8, 8), bottleneck_channels=8)
     model = create_model(ModelConfig(backbone=backbone, height=64, width=96))
@@ -121,14 +156,17 @@ def options(root, run: str, **changes) -> argparse.Namespace:
         "data": root / "train", "val-data": root / "val", "heads": HEADS, "views": 1, "steps": 2,
         "batch": 2, "seeds": 2, "jobs": 1, "joint-steps": 1, **changes,
     }  # fmt: skip
-    return parser.parse_args([f"--{name}={value}" for name, value in values.items()])
+    lists = {name: value if isinstance(value, list) else [value] for name, value in values.items()}
+    return parser.parse_args(
+        [f"--{name}={text}" for name, value in lists.items() for text in value]
+    )
 
 
 def test_the_heads_that_are_trained_jointly_can_be_chosen(inputs):
     chosen = {"seeds": 1, "steps": 1, "joint-heads": "log_regression_control,reflector_softmax"}
     assert run_ablation(options(inputs, "chosen", **chosen)) == 0
     report = json.loads((inputs / "chosen" / "ablation.json").read_text())
-    assert set(report["joint"]) == {"log_regression_control", "reflector_softmax"}
+    assert set(report["joint"]["val"]) == {"log_regression_control", "reflector_softmax"}
     with pytest.raises(ValueError, match="--joint-heads hourglass: known are"):
         run_ablation(options(inputs, "chosen", **{"joint-heads": "hourglass"}))
 
@@ -145,8 +183,9 @@ def test_an_ablation_leaves_tables_and_continues_where_it_stopped(inputs):
     run = inputs / "run"
     report = json.loads((run / "ablation.json").read_text())
     assert timed == HEADS.split(",")
-    assert set(report["features"]) == set(HEADS.split(",")) == set(report["joint"])
-    for head, entry in report["features"].items():
+    features, joint = report["features"]["val"], report["joint"]["val"]
+    assert set(features) == set(HEADS.split(",")) == set(joint)
+    for head, entry in features.items():
         assert entry["seeds"] == [1, 2] and entry["step_s"] > 0
         assert math.isfinite(entry["figures"]["abs_rel"]["mean"])
         assert ("ause_abs_rel" in entry["figures"]) == (head != "log_regression")
@@ -161,8 +200,36 @@ def test_an_ablation_leaves_tables_and_continues_where_it_stopped(inputs):
     gone.unlink()
     assert run_ablation(arguments) == 0
     again = json.loads(gone.read_text())
-    assert again["values"] == lost["values"]
+    assert again["sets"] == lost["sets"]
     assert all(path.stat().st_mtime_ns == before[path] for path in units if path != gone)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_several_sets_are_mixed_and_measured(inputs, steps):
+    run = f"several{steps}"
+    several = {
+        "data": [f"{inputs / 'train'},weight=3", inputs / "more"],
+        "val-data": [inputs / "val", inputs / "far"],
+        "heads": "classification", "joint-heads": "reflector", "seeds": 1, "steps": steps,
+    }  # fmt: skip
+    assert run_ablation(options(inputs, run, **several)) == 0
+    report = json.loads((inputs / run / "ablation.json").read_text())
+    assert set(report) - {"options", "engine_ms"} == ({"joint", "features"} if steps else {"joint"})
+    assert (inputs / run / "features").exists() == bool(steps)
+    assert list(report["joint"]) == ["val", "far"]
+    for summary in report["joint"].values():
+        assert math.isfinite(summary["reflector"]["figures"]["abs_rel"]["mean"])
+    assert (inputs / run / "ablation.md").read_text().count("measured on far") == 1 + bool(steps)
+
+
+def test_a_unit_leaves_its_weights(inputs):
+    arguments = options(inputs, "weights", steps=0, **{"joint-heads": "localbins"})
+    run_ablation(arguments)
+    model = load_backbone(arguments.backbone)
+    trained = new_head("localbins", model)
+    weights = inputs / "weights" / "units" / "joint-localbins-steps1-rate0.001-seed1.safetensors"
+    load_weights(weights, trained)
+    assert list(trained.head.parameters())[0].isfinite().all()
 
 
 def test_results_of_another_batch_size_are_not_taken(inputs):
@@ -181,6 +248,8 @@ def test_results_of_another_batch_size_are_not_taken(inputs):
         ({"rates": "fast"}, "--rates fast"),
         ({"rates": "0"}, "above 0"),
         ({"joint-seeds": 0}, "--joint-seeds 0"),
+        ({"steps": 0}, "--steps 0: only what is joint"),
+        ({"steps": -1}, "--steps -1: at least 0"),
     ],
 )
 def test_a_bad_option_is_named(inputs, changes, named):
@@ -190,7 +259,12 @@ def test_a_bad_option_is_named(inputs, changes, named):
 
 def test_training_images_are_not_measured_on(inputs):
     with pytest.raises(DatasetError, match="must be apart"):
-        run_ablation(options(inputs, "bad", **{"val-data": inputs / "train"}))
+        run_ablation(options(inputs, "bad", **{"val-data": [inputs / "val", inputs / "train"]}))
+
+
+def test_a_set_is_not_balanced_by_depth(inputs):
+    with pytest.raises(DatasetError, match="train: balance=depth is for"):
+        run_ablation(options(inputs, "bad", data=f"{inputs / 'train'},balance=depth"))
 
 
 def test_a_loss_that_is_not_finite_stops_and_is_named(inputs):

@@ -27,13 +27,12 @@ import torch
 from torch import Tensor, nn
 
 from depthrefl_ros.network.model import DepthModel
-from depthrefl_ros.training.ablation_table import FIGURES
-from depthrefl_ros.training.augment import Augmenter
-from depthrefl_ros.training.batches import StepBatches, shuffled
+from depthrefl_ros.training.ablation_table import FIGURES, MEDIANS
+from depthrefl_ros.training.batches import StepBatches
 from depthrefl_ros.training.datasets import ImageFolder
 from depthrefl_ros.training.depthwise import speed_up_depthwise
 from depthrefl_ros.training.evaluation import evaluate_images, torch_infer
-from depthrefl_ros.training.features import FeatureCache
+from depthrefl_ros.training.features import FeatureBatches
 from depthrefl_ros.training.head_losses import head_loss
 from depthrefl_ros.training.heads import HeadModel, HeadSizes, create_head
 from depthrefl_ros.training.loop import TrainError
@@ -57,16 +56,15 @@ def new_head(name: str, model: DepthModel) -> HeadModel:
 
 
 def train_on_features(
-    name: str, model: DepthModel, cache: FeatureCache, settings: TrainSettings, batch: int
+    name: str, model: DepthModel, batches: FeatureBatches, settings: TrainSettings
 ) -> TrainedHead:
     """Train a head on cached features; the backbone stays as it is.
 
     Args:
         name: a key of ``HEADS``.
         model: whose backbone gave the features.
-        cache: the features; every view comes once before any comes again.
+        batches: of the features, one a step.
         settings: steps, rates, seed.
-        batch: views a step.
 
     Raises:
         TrainError: the loss is not finite.
@@ -76,7 +74,8 @@ def train_on_features(
     head = whole.head.to(memory_format=torch.channels_last).train()
 
     def loss_at(step: int) -> Tensor:
-        features, truth = cache.batch(_views_of(step, batch, len(cache), settings.seed))
+        data = batches[step]
+        features, truth = data["features"], data["depth_m"]
         truth, valid = at_stride(truth, truth > 0, features.blocks[-1].shape[2:])
         truth = torch.where(valid, truth / model.config.z_max_m, torch.ones_like(truth))
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16):
@@ -87,22 +86,16 @@ def train_on_features(
     return TrainedHead(HeadModel(model.config, model.backbone, average), step_s)
 
 
-def _views_of(step: int, batch: int, count: int, seed: int) -> np.ndarray:
-    places = [divmod(position, count) for position in range(step * batch, (step + 1) * batch)]
-    return np.array([shuffled(seed, 0, epoch, count)[place] for epoch, place in places])
-
-
 def train_jointly(
-    name: str, model: DepthModel, dataset: ImageFolder, settings: TrainSettings, batch: int
+    name: str, model: DepthModel, batches: StepBatches, settings: TrainSettings
 ) -> TrainedHead:
     """Train a head and a copy of the backbone together, by the head's loss and the relative loss.
 
     Args:
         name: a key of ``HEADS``.
         model: whose backbone is started from.
-        dataset: the training images, augmented anew at every step.
+        batches: of augmented images, one a step.
         settings: steps, rates, seed; ``relative_weight`` counts as in stage 2.
-        batch: images a step.
 
     Raises:
         TrainError: the loss is not finite.
@@ -112,8 +105,6 @@ def train_jointly(
     whole = copy.deepcopy(new_head(name, model)).to(memory_format=torch.channels_last).train()
     average_of = copy.deepcopy(whole)
     speed_up_depthwise(whole)
-    augmenter = Augmenter(config.height, config.width)
-    batches = StepBatches([(dataset, 1.0)], augmenter, settings.seed, settings.steps, batch)
 
     def loss_at(step: int) -> Tensor:
         data = batches[step]
@@ -162,15 +153,17 @@ def _train(
 
 
 def measure(model: HeadModel, samples: ImageFolder) -> dict:
-    """Return ``names`` of the images and, by name, the ``FIGURES`` of each.
+    """Return ``names`` of the images and, by name, ``FIGURES`` and ``MEDIANS`` of each.
 
     A figure that is not a number (no truth to rank) is None.
     """
     config = model.config
     size = (config.width, config.height)
-    evaluation = evaluate_images(torch_infer(model), samples, size, config.focal_px)
+    evaluation = evaluate_images(
+        torch_infer(model), samples, size, config.focal_px, in_detail=False
+    )
     values = {
         name: [None if np.isnan(value) else float(value) for value in evaluation.values(name)]
-        for name in FIGURES
+        for name in (*FIGURES, *MEDIANS)
     }
     return {"names": evaluation.names, "values": values}
