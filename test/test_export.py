@@ -278,6 +278,13 @@ def test_a_graph_that_takes_the_mount_computes_what_torch_does(told, name, toler
     assert change[[0, 2]].min() > 0.02 and change[1] < 1e-6
 
 
+@pytest.mark.skipif(not RTX.can_build, reason=f"TensorRT-RTX: {RTX.reason}")
+def test_tensorrt_builds_a_network_that_takes_the_mount(told):
+    path = told[0].path("model_fp16.onnx")
+    built = build_plan("tensorrt_rtx", path, batch=2, precision="fp16")
+    assert built.plan and built.layers["fp16"] > 50
+
+
 def test_golden_images_of_another_shape_are_refused(model, tmp_path):
     images = np.zeros((3, 64, 96, 4), np.uint8)
     with pytest.raises(ValueError, match=r"golden images are \(3, 64, 96, 4\); \(3, 64, 96, 3\)"):

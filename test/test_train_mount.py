@@ -160,7 +160,29 @@ def test_a_teacher_is_distilled_into_a_student_that_is_told_the_mount(tmp_path, 
     assert torch.equal(load_file(target / "model.safetensors")["mount.deep.0.2.bias"],
                        after["mount.deep.0.2.bias"])  # fmt: skip
 
+    # Such a bundle is tuned further without being asked to take the mount.
+    rooms = write_mounts(write_plain_folder(tmp_path / "rooms", count=3), ["0000", "0002"])
+    tuned = ["--finetune", target, "--data", rooms, "--run", tmp_path / "tuned", "--steps", "1"]
+    machine = ["--batch", "2", "--workers", "0", "--threads", "1", "--device", "cpu"]
+    assert tool.main([*map(str, tuned), *machine]) == 0
+    again = Bundle.load(str(tmp_path / "tuned" / "student_rooms"))
+    assert again.channels == 4 and again.description["training"]["steps"] == 1
+    np.testing.assert_array_equal(again.golden().images, bundle.golden().images)
+
     # Labels that were made with other mounts are not taken for these.
     write_mounts(photos, ["photo_0"])
     assert train(run, *lesson, steps=3) == 2
     assert "recipe.yaml has mounts: " in capsys.readouterr().err
+
+
+def test_a_bundle_without_a_mount_is_tuned_to_take_it(tmp_path, rooms):
+    command = ["--finetune", "indoor_nano", "--mount", "--data", rooms, "--run", tmp_path / "run",
+               "--minutes", "0", "--workers", "0", "--device", "cpu"]  # fmt: skip
+    assert tool.main([*map(str, command)]) == 3  # no time for a step
+    (checkpoint,) = (tmp_path / "run" / "finetune").glob("checkpoint-*")
+    record = json.loads((checkpoint / "state.json").read_text())
+    assert record["model"]["mount"] is True and "bundle indoor_nano" in record["origin"]
+    before = load_file(Bundle.load("indoor_nano").path("model.safetensors"))
+    after = load_file(checkpoint / "ema.safetensors")
+    assert set(after) - set(before) == {name for name in after if name.startswith("mount.")}
+    assert not after["mount.deep.0.2.weight"].any()
