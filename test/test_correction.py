@@ -333,7 +333,7 @@ class ToldBench(Bench):
 @pytest.mark.parametrize("believed_m, words", [(0.37, "0.13 m below"), (0.7, "0.20 m above")])
 def test_a_wrong_mount_is_found_though_the_network_was_told_it(believed_m, words):
     bench = ToldBench(believed_m)
-    for _ in range(90):
+    for _ in range(50):
         found = bench.frame(settings())
     assert words in found.obstacle_problem
     assert found.floor_offset_m == pytest.approx(believed_m - 0.5, abs=0.01)
@@ -359,13 +359,19 @@ def test_the_network_is_asked_untold_until_it_is_known_and_then_once_a_second(
     assert bench.runs == first
     for _ in range(50):  # 5 s
         bench.frame(settings())
-    assert bench.runs - first in (4, 5)
+    assert bench.runs - first in (9, 10)
+    for _ in range(150):
+        bench.frame(settings())
+    before = bench.runs
+    for _ in range(50):
+        bench.frame(settings())
+    assert bench.runs - before in (4, 5)
 
 
 def test_between_two_looks_a_verdict_stands():
     bench = ToldBench(0.37)
     verdicts = [bool(bench.frame(settings()).obstacle_problem) for _ in range(60)]
-    assert verdicts == [False] * 4 + [True] * 56 and bench.runs < 12
+    assert verdicts == [False] * 4 + [True] * 56 and bench.runs < 18
     bench.believed_m = 0.5
     verdicts = [bool(bench.frame(settings()).obstacle_problem) for _ in range(60)]
     assert verdicts[0] and not verdicts[-1]

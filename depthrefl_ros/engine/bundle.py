@@ -201,6 +201,12 @@ class Bundle:
         return float((self.description.get("accuracy") or {}).get("abs_rel", 0.0))
 
     @property
+    def untold_error(self) -> float:
+        """As ``relative_error``, of a network that is not told the mount, whether it could be."""
+        untold = self.description.get("accuracy_without_mount") or {}
+        return float(untold.get("abs_rel", self.relative_error))
+
+    @property
     def has_sigma(self) -> bool:
         """Whether there is a calibrated sigma, and so a confidence."""
         return self.calibration is not None

@@ -144,7 +144,7 @@ class DepthCorrection:
     """Carries the averages from frame to frame.
 
     Args:
-        model_error: relative error of the model's depth, as it was validated.
+        model_error: relative error of the model's depth, as it was validated without a mount.
     """
 
     def __init__(self, model_error: float = 0.0):
@@ -229,7 +229,7 @@ class DepthCorrection:
     def needs_untold(self, surround: Surround, settings: CorrectionSettings) -> bool:
         """Return whether the floor is looked at in this frame, in depth that was not told of it.
 
-        Such depth takes another run of the network: a few at first, then one a second.
+        Such depth takes another run of the network: two a second at first, then one.
 
         Args:
             surround: of the frame, with the mount that the network was told.

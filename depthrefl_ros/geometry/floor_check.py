@@ -55,7 +55,9 @@ _MIN_FLOOR_ANGLE_DEG = 8.0
 _BELOW_COUNT = 5
 _ABOVE_COUNT = 12
 _INTERVAL_S = 0.5  # between measurements, once there are enough to tell
-# The same where a look takes a run of the network of its own; also where no floor was in view.
+# Where a look takes a run of the network of its own: after so many, also without a floor in view,
+# it is looked less often.
+_COSTLY_TRIES = 24
 _COSTLY_INTERVAL_S = 1.0
 _NEVER_S = -math.inf
 
@@ -177,10 +179,10 @@ class FloorCheck:
             stamp_s: of the frame, seconds.
             is_costly: its depth takes a run of the network of its own.
         """
-        enough = len(self._looks) >= _BELOW_COUNT
+        enough, interval_s = len(self._looks) >= _BELOW_COUNT, _INTERVAL_S
         if is_costly:
             enough |= self._tries >= _ABOVE_COUNT
-        interval_s = _COSTLY_INTERVAL_S if is_costly else _INTERVAL_S
+            interval_s = _INTERVAL_S if self._tries < _COSTLY_TRIES else _COSTLY_INTERVAL_S
         return not (enough and 0.0 <= stamp_s - self._looked_s < interval_s)
 
     def _look(

@@ -92,7 +92,7 @@ class Pipeline:
         self._on_first_depth = on_first_depth
         bundle = estimator.bundle
         self._intake = Intake(cameras, diagnostics, clock, topic, bundle.trained_hfov_deg)
-        self._correction = DepthCorrection(bundle.relative_error)
+        self._correction = DepthCorrection(bundle.untold_error)
         self._has_told = False
         self._is_left_behind = self._must_forget = False
         self.engine_failures = 0
