@@ -23,6 +23,9 @@ import cv2
 import numpy as np
 import yaml
 
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.training.synth.folder import RenderedFolder
+
 
 def write_plain_folder(root: Path, count: int = 3, size: tuple[int, int] = (48, 64)) -> Path:
     """Return a folder of ``count`` images; depth falls from 4 m at the top to 1 m below."""
@@ -120,3 +123,21 @@ def write_tum(root: Path) -> Path:
             lists[folder].append(f"{stamp} {folder}/{stamp}.png")
         (root / f"{folder}.txt").write_text("\n".join(lists[folder]) + "\n")
     return root
+
+
+def write_rendered_folder(
+    root: Path, count: int
+) -> tuple[RenderedFolder, np.ndarray, np.ndarray, Camera]:
+    """Write one image ``count`` times as a renderer does; return the folder and what is in it.
+
+    Half of the (48, 64, 3) image is red; four pixels of the depth (48, 64) in metres are none.
+    """
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:, :32] = (250, 10, 20)  # red in RGB
+    depth = np.linspace(0.5, 9.0, 48 * 64, dtype=np.float32).reshape(48, 64)
+    depth[0, :4] = (0.0, np.nan, np.inf, 70.0)
+    camera = Camera.from_horizontal_fov(64, 48, np.radians(70))
+    folder = RenderedFolder(root)
+    for index in range(count):
+        folder.add(f"{index:04d}", image, depth, camera)
+    return folder, image, depth, camera

@@ -27,7 +27,7 @@ from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recorded_samples import open_samples
 from depthrefl_ros.training.datasets import DatasetError, parse_data_option
-from depthrefl_ros.training.datasets.mounts import read_mounts
+from depthrefl_ros.training.datasets.mounts import mount_of, read_mounts
 from depthrefl_ros.training.synth.folder import RenderedFolder
 
 MOUNT = {"height_m": 0.4, "pitch_rad": 0.2, "roll_rad": -0.03}
@@ -47,6 +47,16 @@ def test_a_mount_is_the_pose_of_its_numbers(tmp_path, wrapped):
     assert set(found) == {"0010", "kitchen/a b"}
     assert found["0010"] == Pose.from_mount(0.4, 0.2, -0.03)
     assert found["kitchen/a b"].translation[2] == 1.5
+
+
+@pytest.mark.parametrize("pitch, roll", [(0.0, 0.0), (0.4, 0.0), (-0.2, 0.1), (1.2, -0.3)])
+def test_a_mount_is_found_whichever_way_the_camera_looks(pitch, roll):
+    turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # to the left
+    ahead = Pose.from_mount(0.7, pitch, roll, 0.2, 0.1)
+    for pose in (ahead, Pose(turn, np.zeros(3)) @ ahead):
+        mount = mount_of(pose)
+        assert mount == pytest.approx({"height_m": 0.7, "pitch_rad": pitch, "roll_rad": roll},
+                                      abs=1e-4)  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -22,13 +22,11 @@ from drive_recording import COLOUR, DEPTH, Drive, image
 from recording_files import image_message, truth_message, write_recording
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recorded_depth import (
     ColourImage,
     DepthImages,
     find_depth_topic,
-    mount_of,
 )
 from depthrefl_ros.tools.recorded_transforms import RecordedTransforms
 from depthrefl_ros.tools.recordings import Recording
@@ -119,16 +117,6 @@ def test_a_distorted_lens_is_rectified_with_its_depth():
     assert columns.mean() == pytest.approx(120 * 0.4 + 80, abs=1.0)
     assert rows.mean() == pytest.approx(120 * 0.3 + 60, abs=1.0)
     assert sample.intrinsics == (120.0, 120.0, 80.0, 60.0)
-
-
-@pytest.mark.parametrize("pitch, roll", [(0.0, 0.0), (0.4, 0.0), (-0.2, 0.1), (1.2, -0.3)])
-def test_a_mount_is_found_whichever_way_the_camera_looks(pitch, roll):
-    turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # to the left
-    ahead = Pose.from_mount(0.7, pitch, roll, 0.2, 0.1)
-    for pose in (ahead, Pose(turn, np.zeros(3)) @ ahead):
-        mount = mount_of(pose)
-        assert mount == pytest.approx({"height_m": 0.7, "pitch_rad": pitch, "roll_rad": roll},
-                                      abs=1e-4)  # fmt: skip
 
 
 def test_the_drive_has_its_depth_in_a_frame_of_its_own(tmp_path):

@@ -51,7 +51,6 @@ from depthrefl_ros.tools.recorded_depth import (
     LidarPoints,
     RecordedDepth,
     find_depth_topic,
-    mount_of,
 )
 from depthrefl_ros.tools.recorded_pairs import RecordedPairs
 from depthrefl_ros.tools.recorded_transforms import RecordedTransforms, TransformMissingError
@@ -59,6 +58,7 @@ from depthrefl_ros.tools.recording_source import RecordingSource
 from depthrefl_ros.tools.recordings import Recording
 from depthrefl_ros.tools.source_frame import SourceFrame
 from depthrefl_ros.training.datasets import Sample
+from depthrefl_ros.training.datasets.mounts import mount_of
 from depthrefl_ros.training.synth.folder import RenderedFolder
 
 LOG = "dataset.yaml"

@@ -37,9 +37,8 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
-from depthrefl_ros.tools.recorded_depth import mount_of
 from depthrefl_ros.training.datasets import DatasetError, Sample, parse_data_option
-from depthrefl_ros.training.datasets.mounts import MOUNTS_FILE
+from depthrefl_ros.training.datasets.mounts import MOUNTS_FILE, mount_of
 
 EXAMPLES = """
 depthrefl find_mounts my_folder

@@ -20,7 +20,6 @@ What comes out is a pinhole's: the lens's distortion is taken out of both.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
@@ -272,16 +271,3 @@ def find_depth_topic(recording: Recording, chosen: str | None) -> str:
         f"{recording.path}: which topic is the depth? Found {', '.join(found)}; name it by "
         "--depth-topic"
     )
-
-
-def mount_of(base_from_camera: Pose) -> dict[str, float]:
-    """Return the arguments of ``Pose.from_mount`` that make a pose, up to where it looks about z.
-
-    Metres and radians.
-    """
-    right, down, ahead = -base_from_camera.up_in_source
-    return {
-        "height_m": round(float(base_from_camera.translation[2]), 4),
-        "pitch_rad": round(math.asin(max(-1.0, min(1.0, float(ahead)))), 5),
-        "roll_rad": round(math.atan2(float(right), float(down)), 5),
-    }

@@ -39,9 +39,9 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
-from depthrefl_ros.tools.recorded_depth import mount_of
 from depthrefl_ros.training.closer import FROM_M, closer_views
 from depthrefl_ros.training.datasets import DatasetError, Sample, parse_data_option
+from depthrefl_ros.training.datasets.mounts import mount_of
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 from depthrefl_ros.training.synth.looks import PLAIN, LooksError, find_looks
 from depthrefl_ros.training.synth.models import CatalogueError, Models

@@ -42,8 +42,7 @@ from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import StopRequest, ToolError, positive_float, progress
 from depthrefl_ros.tools.frame_sources import open_source
 from depthrefl_ros.tools.predict import estimate, open_estimator
-from depthrefl_ros.tools.recorded_depth import mount_of
-from depthrefl_ros.training.datasets.mounts import MOUNTS_FILE, read_mounts
+from depthrefl_ros.training.datasets.mounts import MOUNTS_FILE, mount_of, read_mounts
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 
 LABELLED = "labelled"  # folder in the run

@@ -49,6 +49,19 @@ def read_mounts(path: Path) -> dict[str, Pose]:
     return {name: _pose(path, name, entry) for name, entry in entries.items()}
 
 
+def mount_of(base_from_camera: Pose) -> dict[str, float]:
+    """Return the arguments of ``Pose.from_mount`` that make a pose, up to where it looks about z.
+
+    Metres and radians.
+    """
+    right, down, ahead = -base_from_camera.up_in_source
+    return {
+        "height_m": round(float(base_from_camera.translation[2]), 4),
+        "pitch_rad": round(math.asin(max(-1.0, min(1.0, float(ahead)))), 5),
+        "roll_rad": round(math.atan2(float(right), float(down)), 5),
+    }
+
+
 def _pose(path: Path, name: str, entry: Any) -> Pose:
     try:
         values = [float(entry[field]) for field in _FIELDS]
