@@ -26,7 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .materials import Materials, shade
+from .materials import Materials
+from .patterns import shade
 from .stage import Stage, bpy
 from .views import Region
 

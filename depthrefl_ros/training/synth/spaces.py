@@ -29,7 +29,8 @@ import numpy as np
 
 from .floor_plan import FloorPlan, place
 from .furniture import CATALOGUE, chair, legs, shelf
-from .materials import Materials, shade
+from .materials import Materials
+from .patterns import shade
 from .shell import Opening, Room
 from .stage import Stage
 from .things import basket, screen, tabletop_things

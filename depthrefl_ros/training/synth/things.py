@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import math
 
-from .materials import Materials, shade
+from .materials import Materials
+from .patterns import shade
 from .stage import Stage
 
 
