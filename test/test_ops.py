@@ -17,8 +17,9 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
-from depthrefl_ros.network.ops import enlarge, resize
+from depthrefl_ros.network.ops import enlarge, resize, shrink
 
 
 @pytest.mark.parametrize("height, width", [(64, 88), (63, 90), (16, 22)])
@@ -28,3 +29,12 @@ def test_enlarge_is_a_bilinear_resize(height, width):
     torch.testing.assert_close(enlarge(plane, like), resize(plane, like))
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(enlarge(plane, like), resize(plane, like))
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_shrink_is_a_mean_over_squares(factor):
+    torch.manual_seed(0)
+    planes = torch.rand(2, 3, 16, 24) * 4
+    torch.testing.assert_close(shrink(planes, factor), functional.avg_pool2d(planes, factor))
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(shrink(planes, factor), functional.avg_pool2d(planes, factor))

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from depthrefl_ros.network.ops import full_precision, perceptron
+from depthrefl_ros.network.ops import full_precision, perceptron, shrink
 
 _HIDDEN = 32
 # What the bytes mean, as geometry.floor_plane.encode_floor writes them.
@@ -68,10 +68,11 @@ class MountHints(nn.Module):
     def forward(self, plane: Tensor) -> Hints:
         """Map the plane (N, 1, H, W) in 0..255, H and W multiples of 32, to hints."""
         channels, is_known = describe_floor(plane)
-        pooled = {
-            stride: functional.avg_pool2d(channels, stride).to(plane.dtype)
-            for stride in set(_DEEP + _SHALLOW)
-        }
+        finest, *coarser = sorted(set(_DEEP + _SHALLOW))
+        means = {finest: shrink(channels, finest)}
+        for stride in coarser:  # means of four means each
+            means[stride] = functional.avg_pool2d(means[stride // 2], 2)
+        pooled = {stride: mean.to(plane.dtype) for stride, mean in means.items()}
         # The branches have biases: an absent plane must not move anything.
         is_known = is_known.to(plane.dtype)
         return Hints(

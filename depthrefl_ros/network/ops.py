@@ -64,6 +64,23 @@ def enlarge(plane: Tensor, like: Tensor) -> Tensor:
         return rows @ plane @ columns.T
 
 
+def shrink(planes: Tensor, factor: int) -> Tensor:
+    """Average (N, C, h, w) over squares of ``factor`` pixels a side, by two products of matrices.
+
+    CPU engines pool a few channels as if they were sixteen.
+    """
+    height, width = planes.shape[2:]
+    rows, columns = (_averaging(count, factor, planes) for count in (height, width))
+    with full_precision(planes):
+        return rows @ planes @ columns.T
+
+
+def _averaging(count: int, factor: int, like: Tensor) -> Tensor:
+    """Return the matrix (count / factor, count) of means of ``factor`` neighbours."""
+    weights = np.repeat(np.eye(count // factor) / factor, factor, axis=1)
+    return torch.from_numpy(weights).to(like.device, like.dtype)
+
+
 def _bilinear(count: int, outputs: int, like: Tensor) -> Tensor:
     """Return the matrix (outputs, count) that resizes ``count`` values, of the type of ``like``."""
     # By numpy, so that an export holds the matrix and not how it is made.
