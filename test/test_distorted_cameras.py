@@ -80,7 +80,7 @@ def depth_of():
     def estimate(taken_by: Camera, read_as: Camera) -> np.ndarray:
         estimator = DepthEstimator(engine, MODEL)
         rays = rays_of(taken_by)
-        images = [render(rays, one) for one in MODEL.golden().images[:3]]
+        images = [render(rays, one) for one in MODEL.golden().images[:3, ..., :3]]
         return np.stack([estimator.estimate(one, read_as).ungated_m for one in images])
 
     return estimate

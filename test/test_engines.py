@@ -74,7 +74,7 @@ def test_the_half_precision_file_is_close(bundle):
     "change", [lambda images: images[..., 0], lambda images: images[:, 1:], np.float32]
 )
 def test_other_shapes_and_types_are_refused(bundle, engines, change):
-    needed = rf"\(N, {bundle.height}, {bundle.width}, 3\) uint8"
+    needed = rf"\(N, {bundle.height}, {bundle.width}, {bundle.channels}\) uint8"
     with pytest.raises(ValueError, match=needed):
         engines["openvino"].infer(change(bundle.golden().images[:1]))
 

@@ -50,7 +50,7 @@ def node(ros, tmp_path_factory, without_torch):
     process = RunningProcess(log, MODULE, *arguments, environment=without_torch)
     harness = Harness()
     harness.process = process
-    room = Bundle.load("indoor_tiny").golden().images[0]
+    room = Bundle.load("indoor_tiny").golden().images[0, ..., :3]
     harness.picture = cv2.cvtColor(cv2.resize(room, (320, 240)), cv2.COLOR_RGB2BGR)
     started = harness.spin_until(lambda: harness.values().get("state") == "active", 30)
     assert started, process.output()

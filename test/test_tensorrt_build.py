@@ -89,7 +89,8 @@ def test_without_a_gpu_a_plan_is_read_up_to_the_driver(plans, size, precision):
 @pytest.mark.skipif(not RTX.can_run, reason=RTX.reason)
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_on_a_gpu_a_plan_passes_the_self_test(plans, bundle, size, precision):
-    engine = TensorRTEngine(plans[precision].plan, "tensorrt_rtx", *size, precision=precision)
+    form = {"precision": precision, "channels": bundle.channels}
+    engine = TensorRTEngine(plans[precision].plan, "tensorrt_rtx", *size, **form)
     self_test(engine, bundle)
     assert all(seconds > 0 for seconds in engine.profile(bundle.golden().images[:1]).values())
     assert engine.runtime_cache()

@@ -55,13 +55,15 @@ def machine(monkeypatch, request):
     return stand_in(monkeypatch, request.param, max_batch=2)
 
 
+# Of the shipped model, in single precision.
+FORM = {"precision": "fp32", "channels": Bundle.load("indoor_tiny").channels}
 both_flavours = pytest.mark.parametrize("machine", ["tensorrt", "tensorrt_rtx"], indirect=True)
 
 
 @pytest.fixture
 def engine(machine, bundle, size):
     plan = whole_onnx(bundle.path("model.onnx"))
-    opened = TensorRTEngine(plan, machine.flavour, *size, 2, precision="fp32")
+    opened = TensorRTEngine(plan, machine.flavour, *size, 2, **FORM)
     yield opened
     opened.close()
     assert not machine.live
@@ -81,7 +83,8 @@ def test_a_frame_is_one_upload_one_graph_and_one_download(engine, bundle, machin
     machine.calls.clear()
     engine.infer(images[1:2])
     pixels = bundle.height * bundle.width
-    assert machine.copies == [("HostToDevice", 3 * pixels), ("DeviceToHost", 3 * 4 * pixels)]
+    sent, received = bundle.channels * pixels, len(bundle.outputs) * 4 * pixels
+    assert machine.copies == [("HostToDevice", sent), ("DeviceToHost", received)]
     # TensorRT's graph has the copies in it; RTX's own, which it keeps to itself, has not.
     launches = {"tensorrt": {"cudaGraphLaunch": 1}, "tensorrt_rtx": {"cudaMemcpyAsync": 2}}
     once = {"cudaSetDevice": 1, "cudaStreamSynchronize": 1}
@@ -121,7 +124,7 @@ def test_an_engine_that_does_not_wait_is_refused(engine, bundle, monkeypatch):
 def test_a_second_gpu_is_used_whichever_thread_asks(machine, bundle, size):
     machine.names.append("Second")
     plan = whole_onnx(bundle.path("model.onnx"))
-    engine = TensorRTEngine(plan, machine.flavour, *size, 2, precision="fp32", gpu=1)
+    engine = TensorRTEngine(plan, machine.flavour, *size, 2, **FORM, gpu=1)
     assert engine.device == "Second" and machine.stream_device == 1
     found = []
     # CUDA's current device is a thread's own; the stand-in refuses work on the wrong one.
@@ -137,14 +140,14 @@ def test_an_engine_whose_gpu_fails_can_be_closed_and_opened_again(machine, bundl
     from cuda.bindings import runtime as real
 
     plan, images = whole_onnx(bundle.path("model.onnx")), bundle.golden().images[:1]
-    engine = TensorRTEngine(plan, "tensorrt", *size, 2, precision="fp32")
+    engine = TensorRTEngine(plan, "tensorrt", *size, 2, **FORM)
     machine.fault = real.cudaError_t.cudaErrorIllegalAddress
     with pytest.raises(EngineError, match="cudaErrorIllegalAddress"):
         engine.infer(images)
     engine.close()
     assert not machine.live
     machine.fault = real.cudaError_t.cudaSuccess
-    again = TensorRTEngine(plan, "tensorrt", *size, 2, precision="fp32")
+    again = TensorRTEngine(plan, "tensorrt", *size, 2, **FORM)
     assert self_test(again, bundle).repeat == 0.0
     again.close()
 
@@ -153,10 +156,10 @@ def test_an_engine_whose_gpu_fails_can_be_closed_and_opened_again(machine, bundl
 def test_compiled_kernels_can_be_kept_for_the_next_start(machine, bundle, size):
     plan = whole_onnx(bundle.path("model.onnx"))
     shape = (*size, 2)
-    first = TensorRTEngine(plan, "tensorrt_rtx", *shape, precision="fp32")
+    first = TensorRTEngine(plan, "tensorrt_rtx", *shape, **FORM)
     kept = first.runtime_cache()
     first.close()
-    second = TensorRTEngine(plan, "tensorrt_rtx", *shape, precision="fp32", runtime_cache=kept)
+    second = TensorRTEngine(plan, "tensorrt_rtx", *shape, **FORM, runtime_cache=kept)
     assert second.runtime_cache() == kept + b"!"
     second.close()
 
@@ -205,12 +208,13 @@ def test_the_profile_names_the_three_parts(engine, bundle):
 def test_a_plan_of_another_shape_or_network_is_refused(machine, bundle, size, tmp_path):
     plan = whole_onnx(bundle.path("model.onnx"))
     height, width, outputs = size
-    takes = rf"takes \(2, {height}, {width}, 3\) at most; \(2, {height + 32}, {width}, 3\)"
+    channels = bundle.channels
+    takes = rf"takes \(2, {height}, {width}, {channels}\) at most; \(2, {height + 32}, {width}, "
     with pytest.raises(EngineError, match=takes):
-        TensorRTEngine(plan, "tensorrt", height + 32, width, outputs, 2, precision="fp32")
+        TensorRTEngine(plan, "tensorrt", height + 32, width, outputs, 2, **FORM)
     other = network_file(tmp_path / "other.onnx", [CAST, DOUBLE]).read_bytes()
     with pytest.raises(EngineError, match=r"tensors are \['depth', 'images'\]"):
-        TensorRTEngine(other, "tensorrt", 8, 8, outputs, 2, precision="fp32")
+        TensorRTEngine(other, "tensorrt", 8, 8, outputs, 2, **FORM)
 
 
 def test_memory_that_the_gpu_does_not_have_is_said_and_the_rest_given_back(machine, bundle, size):
@@ -218,16 +222,16 @@ def test_memory_that_the_gpu_does_not_have_is_said_and_the_rest_given_back(machi
 
     machine.cudaMalloc = lambda _bytes: (real.cudaError_t.cudaErrorMemoryAllocation, None)
     plan = whole_onnx(bundle.path("model.onnx"))
-    images = 2 * 3 * bundle.height * bundle.width
+    images = 2 * bundle.channels * bundle.height * bundle.width
     with pytest.raises(EngineError, match=rf"{images} bytes on the GPU: cudaErrorMemoryAllocation"):
-        TensorRTEngine(plan, "tensorrt", *size, 2, precision="fp32")
+        TensorRTEngine(plan, "tensorrt", *size, 2, **FORM)
     assert not machine.live
 
 
 def test_a_plan_for_one_image_runs_batches_one_by_one(machine, bundle, size):
     run.load_runtime("tensorrt").max_batch = 1
     plan = whole_onnx(bundle.path("model.onnx"))
-    engine = TensorRTEngine(plan, "tensorrt", *size, precision="fp32")
+    engine = TensorRTEngine(plan, "tensorrt", *size, **FORM)
     depth = engine.infer(bundle.golden().images[:3])["depth"]
     assert depth.shape == (3, 1, bundle.height, bundle.width)
     assert [kind for kind, _ in machine.copies] == ["HostToDevice", "DeviceToHost"] * 4
