@@ -17,8 +17,7 @@
 
 import pytest
 from conftest import ROOT
-from rcl_interfaces.srv import GetParameters
-from test_launch import (  # noqa: F401
+from launch_bench import (  # noqa: F401
     STAND_IN,
     RunningLaunch,
     entities,
@@ -28,6 +27,7 @@ from test_launch import (  # noqa: F401
     stand_ins,
     texts,
 )
+from rcl_interfaces.srv import GetParameters
 
 from depthrefl_ros.camera_recipes import RECIPES
 from depthrefl_ros.launch_files import LaunchError
