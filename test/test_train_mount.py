@@ -169,6 +169,10 @@ def test_a_teacher_is_distilled_into_a_student_that_is_told_the_mount(tmp_path, 
     assert again.channels == 4 and again.description["training"]["steps"] == 1
     np.testing.assert_array_equal(again.golden().images, bundle.golden().images)
 
+    # Its backbone serves a network that takes no mount.
+    assert train(tmp_path / "other", "--data", rooms, "--backbone", target) == 0
+    assert not any("mount." in name for name in load_file(weights_of(tmp_path / "other")))
+
     # Labels that were made with other mounts are not taken for these.
     write_mounts(photos, ["photo_0"])
     assert train(run, *lesson, steps=3) == 2

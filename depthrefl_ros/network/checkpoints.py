@@ -48,7 +48,9 @@ def save_weights(path: str | Path, model: nn.Module) -> None:
     temporary.replace(path)
 
 
-def load_weights(path: str | Path, model: nn.Module, but: str = "", optional: str = "") -> None:
+def load_weights(
+    path: str | Path, model: nn.Module, but: str = "", optional: str = "", left: str = ""
+) -> None:
     """Read safetensors into the model; every tensor must be there and fit.
 
     Args:
@@ -56,6 +58,7 @@ def load_weights(path: str | Path, model: nn.Module, but: str = "", optional: st
         model: takes the tensors.
         but: a module of the model, such as ``reflector.distribution``, that keeps its own.
         optional: a module that keeps its own where the file has nothing of it.
+        left: a module of the file that is not taken.
 
     Raises:
         CheckpointError: the file is missing, truncated, or of another architecture, or there is
@@ -70,6 +73,8 @@ def load_weights(path: str | Path, model: nn.Module, but: str = "", optional: st
         if not kept:
             raise CheckpointError(f"the network has no module {but!r} to leave as it is")
         tensors = {n: v for n, v in tensors.items() if not n.startswith(f"{but}.")} | kept
+    if left:
+        tensors = {n: v for n, v in tensors.items() if not n.startswith(f"{left}.")}
     if optional and not _tensors_of(optional, tensors):
         tensors |= _tensors_of(optional, model.state_dict())
     reason = _misfit(tensors, model)

@@ -124,7 +124,8 @@ def load_start(arguments: argparse.Namespace, settings: TrainSettings, model: De
         if arguments.start_from is not None:
             raise ToolError("--backbone and --start-from exclude each other")
         bundle = Bundle.load(arguments.backbone)
-        load_known(weights_to_train(bundle), model, but="reflector")
+        # What a reflector was told of the mount means nothing to another one.
+        load_weights(weights_to_train(bundle), model, "reflector", optional="mount", left="mount")
         return f"the backbone of {bundle.name} ({bundle.licence})"
     if arguments.start_from is not None:
         load_known(arguments.start_from, model, but=arguments.renew)
