@@ -25,7 +25,8 @@ from bundle_copies import copy_bundle, onnx_with_wrong_weights, whole_onnx
 
 from depthrefl_ros.engine import selection
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
-from depthrefl_ros.engine.bundle import Bundle, BundleError, change_description
+from depthrefl_ros.engine.bundle import Bundle, BundleError
+from depthrefl_ros.engine.description import change_description
 from depthrefl_ros.engine.selection import EngineChoice, open_engine
 from depthrefl_ros.engine.tensorrt import store
 from depthrefl_ros.engine.tensorrt.api import find_flavour

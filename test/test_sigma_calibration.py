@@ -24,7 +24,8 @@ import pytest
 import yaml
 from exact_bundle import FINE, encoded, exact_bundle
 
-from depthrefl_ros.engine.bundle import Bundle, BundleError, change_description
+from depthrefl_ros.engine.bundle import Bundle, BundleError
+from depthrefl_ros.engine.description import change_description
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings
 from depthrefl_ros.geometry.camera import Camera

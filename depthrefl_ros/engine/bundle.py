@@ -22,17 +22,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-import shutil
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 
 from depthrefl_ros.engine.description import (
+    DESCRIPTION,
     BundleError,
     Fields,
     read_calibration,
@@ -42,9 +40,7 @@ from depthrefl_ros.engine.description import (
     refuse_lfs_pointer,
 )
 
-FORMAT_VERSION = 2
 _READABLE = (1, 2)
-DESCRIPTION = "model.yaml"
 WEIGHTS = "model.weights"  # of all graphs, in half precision
 INT8 = "model_int8.onnx"  # convolutions in int8; not every bundle has it
 MODEL_WEIGHTS = "model.safetensors"  # for training, other shapes and the torch engine
@@ -315,35 +311,6 @@ def is_bundle(folder: Path) -> bool:
         return fields.values.get("format_version") in _READABLE and bool(fields.digests("files"))
     except BundleError:
         return False
-
-
-def change_description(folder: Path, changes: Mapping[str, Any]) -> None:
-    """Write some fields of a bundle's ``model.yaml`` anew; it is changed as a whole or not at all.
-
-    Args:
-        folder: of the bundle.
-        changes: new values by field; the other fields and all files stay as they are.
-
-    Raises:
-        BundleError: there is no description of the present format.
-        OSError: it cannot be written.
-    """
-    path = folder / DESCRIPTION
-    values = read_fields(path).values
-    version = values.get("format_version")
-    if version != FORMAT_VERSION:
-        raise BundleError(
-            f"{path} has format_version {version!r}; only {FORMAT_VERSION} can be changed: make "
-            "the bundle anew"
-        )
-    text = yaml.safe_dump({**values, **changes}, sort_keys=False, allow_unicode=True, width=100)
-    part = path.with_name(f".{DESCRIPTION}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        shutil.copymode(path, part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _find(model: str) -> Path:

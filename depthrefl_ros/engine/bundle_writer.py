@@ -34,15 +34,8 @@ import yaml
 from onnx import numpy_helper
 from onnx.external_data_helper import set_external_data
 
-from depthrefl_ros.engine.bundle import (
-    DESCRIPTION,
-    FORMAT_VERSION,
-    WEIGHTS,
-    BundleError,
-    file_digest,
-    is_bundle,
-)
-from depthrefl_ros.engine.description import read_fields
+from depthrefl_ros.engine.bundle import WEIGHTS, BundleError, file_digest, is_bundle
+from depthrefl_ros.engine.description import DESCRIPTION, FORMAT_VERSION, read_fields
 
 _SMALLEST_SHARED = 512  # bytes; smaller tensors stay in their graph
 _ALIGNMENT = 64  # bytes, so that engines may map the weights as they lie

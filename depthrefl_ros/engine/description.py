@@ -18,13 +18,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+FORMAT_VERSION = 2
+DESCRIPTION = "model.yaml"
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _NEEDED = object()
 
@@ -212,6 +215,35 @@ def read_sigma_table(fields: Fields) -> np.ndarray | None:
     if columns[0][0] <= 0.0:
         raise part.error("distance_m", f"{columns[0].size} numbers", "they must be above 0")
     return np.array(columns)
+
+
+def change_description(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Write some fields of a bundle's ``model.yaml`` anew; it is changed as a whole or not at all.
+
+    Args:
+        folder: of the bundle.
+        changes: new values by field; the other fields and all files stay as they are.
+
+    Raises:
+        BundleError: there is no description of the present format.
+        OSError: it cannot be written.
+    """
+    path = folder / DESCRIPTION
+    values = read_fields(path).values
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{path} has format_version {version!r}; only {FORMAT_VERSION} can be changed: make "
+            "the bundle anew"
+        )
+    text = yaml.safe_dump({**values, **changes}, sort_keys=False, allow_unicode=True, width=100)
+    part = path.with_name(f".{DESCRIPTION}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        shutil.copymode(path, part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def refuse_lfs_pointer(path: Path, head: bytes) -> None:

@@ -31,13 +31,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
-from depthrefl_ros.engine.bundle import (
-    INT8,
-    Bundle,
-    BundleError,
-    change_description,
-    file_digest,
-)
+from depthrefl_ros.engine.bundle import INT8, Bundle, BundleError, file_digest
+from depthrefl_ros.engine.description import change_description
 
 # Convolutions that stay in floating point. Measured one by one on indoor_tiny: the first two of the
 # encoder and the bins' regressor make three fifths of the difference in depth that all 100 make,

@@ -26,7 +26,8 @@ import numpy as np
 from tqdm import tqdm
 
 from depthrefl_ros.engine.base import Engine
-from depthrefl_ros.engine.bundle import DESCRIPTION, Bundle, BundleError, change_description
+from depthrefl_ros.engine.bundle import Bundle, BundleError
+from depthrefl_ros.engine.description import DESCRIPTION, change_description
 from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings
 from depthrefl_ros.frames import Frame
 from depthrefl_ros.geometry.affine import FitError, fit_affine
