@@ -21,10 +21,12 @@ import numpy as np
 import pytest
 import torch
 from dataset_folders import write_plain_folder
+from safetensors.torch import load_file
 
 from depthrefl_ros.network.checkpoints import load_weights, save_weights
 from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.model import ModelConfig, create_model
+from depthrefl_ros.training import head_training
 from depthrefl_ros.training.ablation import (
     add_ablation_options,
     best_heads,
@@ -36,6 +38,8 @@ from depthrefl_ros.training.ablation_units import load_backbone
 from depthrefl_ros.training.datasets import DatasetError
 from depthrefl_ros.training.head_training import new_head
 from depthrefl_ros.training.loop import TrainError
+from depthrefl_ros.training.train_settings import rate_at
+from depthrefl_ros.training.trainer import update_average
 
 HEADS = "reflector,log_regression,classification"
 
@@ -220,6 +224,60 @@ def test_several_sets_are_mixed_and_measured(inputs, steps):
     for summary in report["joint"].values():
         assert math.isfinite(summary["reflector"]["figures"]["abs_rel"]["mean"])
     assert (inputs / run / "ablation.md").read_text().count("measured on far") == 1 + bool(steps)
+
+
+@pytest.mark.parametrize("kind", ["joint", "features"])
+def test_a_head_goes_on_where_its_training_stopped(inputs, monkeypatch, kind):
+    monkeypatch.setattr(head_training, "SAVE_EVERY", 2)
+    which = {"steps": 3, "joint-steps": 0} if kind == "features" else {"steps": 0, "joint-steps": 3}
+    which |= {
+        "heads": "localbins",
+        "joint-heads": "localbins",
+        "seeds": 1,
+    }  # it draws while trained
+    result = f"units/{kind}-localbins-steps3-rate{'0.002' if kind == 'features' else '0.001'}-seed1"
+    assert run_ablation(options(inputs, f"whole_{kind}", **which)) == 0
+
+    def stopped():
+        raise KeyboardInterrupt
+
+    arguments = options(inputs, f"stopped_{kind}", **which)
+    with monkeypatch.context() as during:
+        during.setattr(head_training, "update_average", failing_at(3, update_average, stopped))
+        with pytest.raises(KeyboardInterrupt):
+            run_ablation(arguments)
+    steps = []
+    monkeypatch.setattr(head_training, "rate_at", counted(steps))
+    assert run_ablation(arguments) == 0
+    assert set(steps) == {2}  # once for each group of parameters
+    whole, again = (
+        load_file(inputs / f"{run}_{kind}" / f"{result}.safetensors")
+        for run in ("whole", "stopped")
+    )
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    left = {path.suffix for path in (inputs / f"stopped_{kind}" / "units").iterdir()}
+    assert left == {".json", ".safetensors"}
+
+
+def failing_at(count, function, failure):
+    """Return the function, which fails when it is called for the ``count``-th time."""
+    calls = []
+
+    def called(*arguments):
+        calls.append(arguments)
+        return failure() if len(calls) == count else function(*arguments)
+
+    return called
+
+
+def counted(steps):
+    """Return ``rate_at``, which keeps the steps that it is asked for."""
+
+    def called(step, settings):
+        steps.append(step)
+        return rate_at(step, settings)
+
+    return called
 
 
 def test_a_unit_leaves_its_weights(inputs):

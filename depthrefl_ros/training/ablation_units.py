@@ -20,6 +20,7 @@ Nothing here needs torch until it runs.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 from collections.abc import Sequence
@@ -118,8 +119,12 @@ def run_unit(ablation: Ablation, unit: Unit) -> None:
     model, held_out = _opened(ablation)
     settings, batches = settings_of(unit), batches_of(ablation, unit)
     train = head_training.train_jointly if unit.joint else head_training.train_on_features
-    trained = train(unit.head, model, batches, settings)
     path = unit.path(ablation.run)
+    shared = shared_settings(ablation)
+    # Named after what it depends on, so that nothing else is ever gone on from.
+    digest = hashlib.sha256(json.dumps(shared).encode()).hexdigest()
+    kept = path.with_suffix(f".{digest[:16]}")
+    trained = train(unit.head, model, batches, settings, kept)
     save_weights(path.with_suffix(".safetensors"), trained.model)
     sets = {
         name: head_training.measure(trained.model, samples)
@@ -128,7 +133,7 @@ def run_unit(ablation: Ablation, unit: Unit) -> None:
     has_sigma = not isinstance(trained.model.head, (LogDepthRegression, DepthRegression))
     result = {
         **asdict(unit),
-        "shared": shared_settings(ablation),
+        "shared": shared,
         "parameters": sum(p.numel() for p in trained.model.head.parameters()),
         "has_sigma": has_sigma,
         "step_s": trained.step_s,
@@ -137,6 +142,7 @@ def run_unit(ablation: Ablation, unit: Unit) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(result))
     part.replace(path)
+    kept.unlink(missing_ok=True)
     means = ", ".join(
         f"{name} {sum(measured['values']['abs_rel']) / len(measured['names']):.4f}"
         for name, measured in sets.items()

@@ -18,9 +18,11 @@
 from __future__ import annotations
 
 import copy
+import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -40,6 +42,8 @@ from depthrefl_ros.training.losses import at_stride, canonical_truth, relative_l
 from depthrefl_ros.training.train_settings import TrainSettings, rate_at
 from depthrefl_ros.training.trainer import parameter_groups, update_average
 
+SAVE_EVERY = 25  # steps; what is done since is done again after a stop
+
 
 @dataclass(frozen=True)
 class TrainedHead:
@@ -56,7 +60,11 @@ def new_head(name: str, model: DepthModel) -> HeadModel:
 
 
 def train_on_features(
-    name: str, model: DepthModel, batches: FeatureBatches, settings: TrainSettings
+    name: str,
+    model: DepthModel,
+    batches: FeatureBatches,
+    settings: TrainSettings,
+    kept: Path | None = None,
 ) -> TrainedHead:
     """Train a head on cached features; the backbone stays as it is.
 
@@ -65,6 +73,7 @@ def train_on_features(
         model: whose backbone gave the features.
         batches: of the features, one a step.
         settings: steps, rates, seed.
+        kept: file that a stopped training goes on from; None keeps nothing.
 
     Raises:
         TrainError: the loss is not finite.
@@ -82,12 +91,16 @@ def train_on_features(
             output = head(features)
         return head_loss(head, output, truth, valid)
 
-    average, step_s = _train(head, settings, loss_at, name)
+    average, step_s = _train(head, copy.deepcopy(head), settings, loss_at, name, kept)
     return TrainedHead(HeadModel(model.config, model.backbone, average), step_s)
 
 
 def train_jointly(
-    name: str, model: DepthModel, batches: StepBatches, settings: TrainSettings
+    name: str,
+    model: DepthModel,
+    batches: StepBatches,
+    settings: TrainSettings,
+    kept: Path | None = None,
 ) -> TrainedHead:
     """Train a head and a copy of the backbone together, by the head's loss and the relative loss.
 
@@ -96,6 +109,7 @@ def train_jointly(
         model: whose backbone is started from.
         batches: of augmented images, one a step.
         settings: steps, rates, seed; ``relative_weight`` counts as in stage 2.
+        kept: as for ``train_on_features``.
 
     Raises:
         TrainError: the loss is not finite.
@@ -103,7 +117,7 @@ def train_jointly(
     torch.manual_seed(settings.seed)
     config = model.config
     whole = copy.deepcopy(new_head(name, model)).to(memory_format=torch.channels_last).train()
-    average_of = copy.deepcopy(whole)
+    average = copy.deepcopy(whole)
     speed_up_depthwise(whole)
 
     def loss_at(step: int) -> Tensor:
@@ -120,23 +134,26 @@ def train_jointly(
         loss = head_loss(whole.head, output, coarse / config.z_max_m, known)
         return loss + settings.relative_weight * relative
 
-    average, step_s = _train(whole, settings, loss_at, name, average_of)
+    average, step_s = _train(whole, average, settings, loss_at, name, kept)
     return TrainedHead(average, step_s)
 
 
 def _train(
     module: nn.Module,
+    average: nn.Module,
     settings: TrainSettings,
     loss_at: Callable[[int], Tensor],
     name: str,
-    average: nn.Module | None = None,
+    kept: Path | None,
 ) -> tuple[nn.Module, float]:
     """Minimise ``loss_at(step)``; return the averaged weights and the median seconds of a step."""
-    average = (average or copy.deepcopy(module)).eval().requires_grad_(False)
+    average = average.eval().requires_grad_(False)
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameter_groups(module, settings))
-    seconds = []
-    for step in range(settings.steps):
+    seconds: list[float] = []
+    if kept is not None and kept.is_file():
+        seconds = _restore(kept, module, average, optimizer)
+    for step in range(len(seconds), settings.steps):
         start = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * rate_at(step, settings)
@@ -149,7 +166,44 @@ def _train(
         optimizer.step()
         update_average(average, module, settings.ema_decay, step)
         seconds.append(time.perf_counter() - start)
+        if kept is not None and len(seconds) % SAVE_EVERY == 0:
+            _save(kept, module, average, optimizer, seconds)
     return average, float(np.median(seconds))
+
+
+def _save(
+    path: Path,
+    module: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    seconds: list[float],
+) -> None:
+    """Write all that changes while training, whole; one of ``seconds`` a step that is done."""
+    state = {
+        "module": module.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        "seconds": seconds,
+    }
+    buffer = io.BytesIO()  # a full disk is an OSError then; torch.save makes it another
+    torch.save(state, buffer)
+    part = path.with_suffix(".part")
+    part.write_bytes(buffer.getvalue())
+    part.replace(path)
+
+
+def _restore(
+    path: Path, module: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> list[float]:
+    """Read what ``_save`` wrote; return the seconds of the steps that are done."""
+    # weights_only: tensors and plain containers, nothing that could run.
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    module.load_state_dict(state["module"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    torch.set_rng_state(state["random"])
+    return state["seconds"]
 
 
 def measure(model: HeadModel, samples: ImageFolder) -> dict:
