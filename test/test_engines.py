@@ -24,6 +24,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from conftest import ROOT
+from exact_bundle import exact_bundle
 from told_bundle import told_bundle
 
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
@@ -31,6 +32,7 @@ from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine, _our_name, openvino_core
 from depthrefl_ros.engine.self_test import TOLERANCES, relative_difference, self_test
 from depthrefl_ros.engine.torch_engine import TorchEngine
+from depthrefl_ros.geometry.camera import Camera
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +105,11 @@ def test_a_network_that_takes_the_mount_is_told_it_by_the_fourth_plane(told, kin
     engine.close()
 
 
-def test_a_graph_of_other_channels_than_the_bundle_says_is_named(bundle, told, tmp_path):
-    folder = tmp_path / "model"
-    shutil.copytree(told.folder, folder)
-    wrong = Bundle.load(str(folder))
-    for name in ("model.onnx", "model.weights"):
-        shutil.copy(bundle.path(name), folder / name)
+def test_a_graph_of_other_channels_than_the_bundle_says_is_named(tmp_path):
+    camera = Camera.from_horizontal_fov(64, 48, 1.1)
+    told, plain = (exact_bundle(tmp_path / f"{trust}", camera, trust=trust) for trust in (1, None))
+    wrong = Bundle.load(str(told))
+    shutil.copy(plain / "model.onnx", told)
     with pytest.raises(EngineError, match=r"model.onnx takes images of 3 channels; .* says 4"):
         OpenVinoEngine(wrong)
 

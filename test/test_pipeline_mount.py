@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from box_scene import true_depth
 from exact_bundle import encoded, exact_bundle
-from pipeline_bench import BUNDLE, FRAME, HEIGHT, WIDTH, Bench, open_engines, stamped
+from pipeline_bench import FRAME, HEIGHT, WIDTH, Bench, stamped
 from transform_buffer import TransformBuffer, transform
 
 from depthrefl_ros.engine.bundle import Bundle
@@ -71,9 +71,9 @@ class MountBench(Bench):
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
-    """Return bundle and engine of a network that believes its mount, wholly or half."""
+    """Return bundle and engine of networks that believe their mount, or take none."""
     found = {}
-    for name, trust in (("wholly", 1.0), ("half", 0.5)):
+    for name, trust in (("wholly", 1.0), ("half", 0.5), ("not at all", None)):
         folder = exact_bundle(tmp_path_factory.mktemp("bundles") / name, CAMERA, trust=trust)
         bundle = Bundle.load(str(folder))
         found[name] = bundle, OpenVinoEngine(bundle, 1)
@@ -155,13 +155,10 @@ def _times(a: np.ndarray, b: np.ndarray) -> tuple[float, ...]:
     return (*vector, a[3] * b[3] - a[:3] @ b[:3])
 
 
-def test_a_network_of_three_channels_is_said_to_take_none(peer):
-    for engines in open_engines():
-        bench = Bench(peer, engines, (DEPTH_IMAGE,), open_tf2_buffer, BUNDLE, camera_height=0.5)
-        bench.give_camera()
-        bench.process(header=stamped(1))
-        assert bench.values()["mount"] == "not taken by this model"
-        bench.close()
+def test_a_network_of_three_channels_is_said_to_take_none(make_bench):
+    bench = make_bench(DEPTH_IMAGE, name="not at all", **MOUNT)
+    assert is_truth(bench.depth(1))
+    assert bench.values()["mount"] == "not taken by this model"
 
 
 @pytest.mark.parametrize(
