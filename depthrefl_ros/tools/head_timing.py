@@ -55,7 +55,8 @@ def time_engines(models: dict[str, nn.Module]) -> dict[str, float]:
             requests[name] = compiled.create_infer_request()
     config = next(iter(models.values())).config
     generator = np.random.default_rng(0)
-    image = generator.integers(0, 256, (1, config.height, config.width, 3), dtype=np.uint8)
+    shape = (1, config.height, config.width, config.channels)
+    image = generator.integers(0, 256, shape, dtype=np.uint8)
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for round_number in range(WARM_UP + ROUNDS):
         for name, request in requests.items():
