@@ -213,7 +213,7 @@ def test_where_depth_is_unknown_confidence_and_order_are_unknown(
 ):
     found = estimate(half_hidden, output_size=output_size, aspect_fit=aspect_fit, edge_ratio=1.05)
     unknown = np.isnan(found.depth_m)
-    assert 0.4 < unknown.mean() < 0.9
+    assert 0.3 < unknown.mean() < 0.9
     for plane in (found.confidence, found.relative):
         assert plane.shape == found.depth_m.shape and plane.dtype == np.float32
         np.testing.assert_array_equal(np.isnan(plane), unknown)
