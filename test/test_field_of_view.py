@@ -48,9 +48,10 @@ def test_the_scale_does_not_depend_on_the_field_of_view(model):
     engine = open_engine(bundle, "openvino").engine
     scales: dict[str, dict[str, float]] = {}
     size = (bundle.width, bundle.height)
-    for sample, prediction in predictions(
-        engine.infer, open_dataset(FOLDER), size, bundle.focal_px
-    ):
+    untold = predictions(
+        engine.infer, open_dataset(FOLDER), size, bundle.focal_px, channels=bundle.channels
+    )
+    for sample, prediction in untold:
         room, degrees = sample.name.split("_")
         planes = (prediction.depth_m, sample.depth_m)
         depth, truth = map(shared_part, planes) if degrees == "90" else planes
