@@ -31,7 +31,7 @@ from depthrefl_ros.geometry.floor_plane import camera_floor_depth
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.tools import annotate, predict
 from depthrefl_ros.tools.recordings import Recording, depth_from_message
-from depthrefl_ros.tools.source_mounts import SourceMounts, add_mount_arguments, mount_of
+from depthrefl_ros.tools.source_mounts import SourceMounts, add_mount_arguments, said_mount
 
 PHOTO = Camera.from_horizontal_fov(64, 48, math.radians(60.0))
 
@@ -61,9 +61,9 @@ def arguments(*words: str) -> argparse.Namespace:
 
 
 def test_the_users_word_is_a_height_and_two_angles():
-    assert mount_of(arguments("--camera-pitch", "4")) is None
+    assert said_mount(arguments("--camera-pitch", "4")) is None
     given = arguments("--camera-height", "0.5", "--camera-pitch", "4", "--camera-roll", "-2")
-    assert mount_of(given) == Pose.from_mount(0.5, math.radians(4), math.radians(-2))
+    assert said_mount(given) == Pose.from_mount(0.5, math.radians(4), math.radians(-2))
     with pytest.raises(SystemExit):
         arguments("--camera-height", "-1")
 

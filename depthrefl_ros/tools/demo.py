@@ -80,7 +80,7 @@ from depthrefl_ros.tools.processes import (
     share_busy,
 )
 from depthrefl_ros.tools.record import ENGINE
-from depthrefl_ros.tools.source_mounts import add_mount_arguments, mount_of
+from depthrefl_ros.tools.source_mounts import add_mount_arguments, said_mount
 from depthrefl_ros.tools.truth import find_truth
 
 SHIPPED_RECORDING = "test/data/corridor.mcap"
@@ -200,7 +200,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
             is_still=source.is_still and args.rate is None,
             cores=len(os.sched_getaffinity(0)),
             busy=busy,
-            mount=mount_of(args),
+            mount=said_mount(args),
             output_size=args.output_size,
         )
         published = json.loads((logs / "source.json").read_text())

@@ -56,7 +56,7 @@ from depthrefl_ros.tools.source_mounts import (
     SourceMounts,
     add_base_frame_argument,
     add_mount_arguments,
-    mount_of,
+    said_mount,
 )
 
 LINES = "predict.jsonl"
@@ -186,7 +186,7 @@ def open_mounts(
         recording: path of the source where that is a recording; else None.
         say: tells the user that the model takes no mount.
     """
-    said = mount_of(args)
+    said = said_mount(args)
     if estimator.bundle.channels > 3:
         return SourceMounts(said, recording, args.base_frame)
     if said is not None:

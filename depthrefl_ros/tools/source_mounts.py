@@ -30,7 +30,7 @@ BASE_FRAME = "base_footprint"
 
 
 def add_mount_arguments(parser: argparse.ArgumentParser, purpose: str) -> None:
-    """Add --camera-height, --camera-pitch and --camera-roll; see ``mount_of``.
+    """Add --camera-height, --camera-pitch and --camera-roll; see ``said_mount``.
 
     Args:
         parser: of the command.
@@ -54,7 +54,7 @@ def add_base_frame_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def mount_of(args: argparse.Namespace) -> Pose | None:
+def said_mount(args: argparse.Namespace) -> Pose | None:
     """Return base_from_camera as the arguments of ``add_mount_arguments`` say; None if unsaid."""
     if args.camera_height is None:
         return None
