@@ -315,7 +315,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         if args.picture:
             _draw(args, read_drive(args.drives[0], estimator), rows)
             return
-        ways = {"": True, UNTOLD: False} if bundle.channels > 3 else {"": True}
+        ways = {"": True, UNTOLD: False} if bundle.takes_mount else {"": True}
         compared = {}
         with progress(len(ways) * len(args.drives), "comparing", "drives") as bar:
             for words, is_told in ways.items():

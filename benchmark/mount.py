@@ -230,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     try:
         bundle = Bundle.load(args.model)
-        if bundle.channels == 3:
+        if not bundle.takes_mount:
             raise ToolError(f"{bundle.name} does not take the mount: its input has 3 channels")
         estimator = DepthEstimator(open_engine(bundle, args.engine).engine, bundle)
         rows = measure(args.source, estimator, args.frames)

@@ -27,7 +27,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from depthrefl_ros.engine.base import Engine
@@ -42,14 +41,13 @@ from depthrefl_ros.frames import (
 )
 from depthrefl_ros.geometry.camera import ASPECT_FITS, Camera
 from depthrefl_ros.geometry.fill import MEASURED_SIGMA
+from depthrefl_ros.geometry.floor_plane import with_floor
 from depthrefl_ros.geometry.gates import GateSettings, apply_gates, apply_range
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.sigma_table import SigmaTable
 from depthrefl_ros.settings import check, setting
 
 OUTPUT_SIZES = ("input", "network")
-
-_COLOURS = 3  # channels of an image; a fourth tells of the mount
 
 _SKY_M = 1e4  # beyond every range, and finite: the gates make +Inf of it
 _UNKNOWN_SIGMA = 0.2  # of log depth, where neither network nor validation says how far it errs
@@ -215,7 +213,7 @@ class DepthEstimator:
 
     def _floor(self, view: NetworkView, base_from_camera: Pose) -> np.ndarray | None:
         """Return what the network is told of the mount; None where it takes nothing."""
-        if self.bundle.channels == _COLOURS:
+        if not self.bundle.takes_mount:
             return None
         camera = view.rectification.network_camera
         focal_px = self.bundle.focal_px or view.rectification.network_focal_px
@@ -223,11 +221,7 @@ class DepthEstimator:
 
     def _shown(self, rgb: np.ndarray, floor: np.ndarray | None) -> np.ndarray:
         """Return the engine's images, (1, h, w, channels) uint8."""
-        if self.bundle.channels == _COLOURS:
-            return rgb[None]
-        image = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)
-        image[..., _COLOURS] = 0 if floor is None else floor
-        return image[None]
+        return (with_floor(rgb, floor) if self.bundle.takes_mount else rgb)[None]
 
     def _meant(
         self, planes: dict[str, np.ndarray], view: NetworkView

@@ -197,6 +197,11 @@ class Bundle:
         return float((self.description.get("accuracy") or {}).get("abs_rel", 0.0))
 
     @property
+    def takes_mount(self) -> bool:
+        """Whether the input has the mount's plane beside red, green and blue."""
+        return self.channels == 4
+
+    @property
     def untold_error(self) -> float:
         """As ``relative_error``, of a network that is not told the mount, whether it could be."""
         untold = self.description.get("accuracy_without_mount") or {}
@@ -256,7 +261,7 @@ class Bundle:
                 raise BundleError(f"{path} holds {name} that are not finite everywhere")
         golden = Golden(found.pop("images"), found)
         told = golden.images[..., 3:].any(axis=(1, 2, 3))
-        if self.channels > 3 and (told.all() or not told.any()):
+        if self.takes_mount and (told.all() or not told.any()):
             raise BundleError(
                 f"{path} has a mount's plane in {told.sum()} of {GOLDEN_IMAGES} images; some with "
                 "and some without are needed, or half of the network goes unseen"
@@ -354,7 +359,7 @@ def _check_architecture(bundle: Bundle, fields: Fields) -> None:
         if said != told:
             raise part.error(name, said, f"it contradicts {name} {told}")
     mount = part.values.get("mount", False)
-    if mount != (bundle.channels == 4):
+    if mount != bundle.takes_mount:
         raise part.error("mount", mount, f"it contradicts channels {bundle.channels}")
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
@@ -130,6 +131,21 @@ def encoded_floor(camera: Camera, base_from_camera: Pose, focal_px: float) -> np
     """
     canonical = focal_px / math.sqrt(camera.fx * camera.fy)
     return encode_floor(camera_floor_depth(camera, base_from_camera) * canonical)
+
+
+def with_floor(rgb: np.ndarray, plane: np.ndarray | None) -> np.ndarray:
+    """Return an image as a network that takes the mount is shown it.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        plane: (H, W) uint8 as ``encode_floor`` has it; None for an unknown mount.
+
+    Returns:
+        (H, W, 4) uint8.
+    """
+    image = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)
+    image[..., 3] = 0 if plane is None else plane
+    return image
 
 
 def decode_floor(plane: np.ndarray) -> np.ndarray:

@@ -368,7 +368,7 @@ class Pipeline:
 
     def _tell_mount(self, prediction: Prediction, surround: Surround) -> None:
         """State whether the network was told where the camera stands."""
-        if self._estimator.bundle.channels == 3:
+        if not self._estimator.bundle.takes_mount:
             words = NOT_TAKEN
         elif surround.mount is None:
             words = f"not told: {surround.mount_problem}"

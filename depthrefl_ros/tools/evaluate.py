@@ -264,7 +264,7 @@ def check_mounts(bundle: Bundle, samples: ImageFolder) -> None:
     Raises:
         ToolError: not so; says what to do.
     """
-    if bundle.channels == 3:
+    if not bundle.takes_mount:
         raise ToolError(f"--mount: {bundle.name} does not take the mount: its input has 3 channels")
     if not count_mounts(samples):
         raise ToolError(

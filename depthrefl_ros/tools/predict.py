@@ -187,7 +187,7 @@ def open_mounts(
         say: tells the user that the model takes no mount.
     """
     said = said_mount(args)
-    if estimator.bundle.channels > 3:
+    if estimator.bundle.takes_mount:
         return SourceMounts(said, recording, args.base_frame)
     if said is not None:
         say(f"{estimator.bundle.name} does not take the mount: --camera-height has no effect")

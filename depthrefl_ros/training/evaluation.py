@@ -31,7 +31,7 @@ import numpy as np
 from tqdm import tqdm
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.floor_plane import encoded_floor
+from depthrefl_ros.geometry.floor_plane import encoded_floor, with_floor
 from depthrefl_ros.geometry.rectification import Rectification
 from depthrefl_ros.training.boundary import edge_f1
 from depthrefl_ros.training.datasets import Sample
@@ -193,10 +193,10 @@ def predictions(
         rectification = Rectification(camera, True, network, resize)
         image = rectification.to_network(sample.image)
         if channels > 3:
-            plane = np.zeros(image.shape[:2], np.uint8)
+            plane = None
             if is_told and sample.mount is not None:
                 plane = encoded_floor(rectification.network_camera, sample.mount, focal_px)
-            image = np.dstack([image, plane])
+            image = with_floor(image, plane)
         output = infer(image[None])
         depth_m = output["depth"][0, 0]
         if focal_px is not None:
