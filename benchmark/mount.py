@@ -182,7 +182,9 @@ def measure(source: str, estimator: DepthEstimator, frames: int) -> dict[str, di
             small_m = reprojected(truth_m, camera, untold.camera)
             for row in rows.values():
                 mount = row.mount(true)
-                told = estimator.predict(frame, settings, base_from_camera=mount)
+                told = untold
+                if mount is not None:
+                    told = estimator.predict(frame, settings, base_from_camera=mount)
                 row.add(told, untold.depth_m, small_m, mount, seconds)
             bar.update()
     return {name: row.figures() for name, row in rows.items()}
