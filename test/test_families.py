@@ -17,7 +17,7 @@
 
 import pytest
 
-from depthrefl_ros.conversion.families import at_size, fit_size, read_recipes
+from depthrefl_ros.conversion.families import read_recipes
 from depthrefl_ros.conversion.licences import card_licence, find_terms
 from depthrefl_ros.conversion.meaning import IMAGENET_MEAN, ConversionError
 
@@ -83,12 +83,6 @@ def test_zoedepth_with_two_heads_is_two_recipes():
     assert [(r.domain, r.meaning.range_m[1]) for r in found] == [("nyu", 10.0), ("kitti", 80.0)]
 
 
-def test_depth_pros_canonical_focal_length_is_the_width():
-    recipe = one({"model_type": "depth_pro"})
-    assert recipe.inner_size == (1536, 1536)
-    assert at_size(recipe, 480, 640).focal_px == 640.0
-
-
 @pytest.mark.parametrize(
     "config, name, kind, words",
     [
@@ -120,16 +114,6 @@ def test_a_network_of_ones_own_may_have_any_name():
 
 def test_a_stated_kind_decides_where_nothing_else_does():
     assert one(DPT, "me/dpt-mine", kind="metric").meaning.kind == "metric"
-
-
-def test_a_size_that_does_not_fit_names_the_nearest():
-    recipe = one({"model_type": "depth_anything"})
-    assert fit_size(recipe, None) == (518, 686)
-    assert fit_size(recipe, (252, 336)) == (252, 336)
-    with pytest.raises(
-        ConversionError, match="640x480; .* multiples of 14: 644x476 is the nearest"
-    ):
-        fit_size(recipe, (480, 640))
 
 
 def test_the_card_tells_the_licence_before_what_is_known_of_the_name():

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
-from depthrefl_ros.conversion.families import Recipe
+from depthrefl_ros.conversion.recipe import Recipe
 
 PATCH = 14  # pixels of DINOv2
 _PADDING = 3.0  # ZoeDepth pads a side of s pixels by 3 sqrt(s / 2)

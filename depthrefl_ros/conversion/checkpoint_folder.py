@@ -36,9 +36,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from depthrefl_ros.conversion.families import Recipe
 from depthrefl_ros.conversion.licences import card_licence
 from depthrefl_ros.conversion.meaning import ConversionError
+from depthrefl_ros.conversion.recipe import Recipe
 from depthrefl_ros.engine.description import BundleError, refuse_lfs_pointer
 
 CONFIG, PROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"

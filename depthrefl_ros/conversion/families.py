@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from depthrefl_ros.conversion.licences import find_terms
@@ -34,6 +34,7 @@ from depthrefl_ros.conversion.meaning import (
     Meaning,
     nearest_name,
 )
+from depthrefl_ros.conversion.recipe import Recipe
 
 _HALF = (0.5, 0.5, 0.5)
 _INDOOR_M, _OUTDOOR_M = 10.0, 80.0  # NYU and KITTI
@@ -44,36 +45,6 @@ _REFUSED = {
     "prompt_depth_anything": "it needs a depth image as its second input",
     "chmv2": "it estimates the height of trees from above and no depth",
 }
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a checkpoint of ``transformers`` becomes a bundle.
-
-    Attributes:
-        class_name: of ``transformers``.
-        meaning: of what our wrapper around the class takes and gives: normalised NCHW at the
-            bundle's size in, one plane of that size out.
-        size: (height, width) of the bundle unless the user asks for another, pixels.
-        multiple: that both sides of the bundle's input must be divisible by.
-        inner: how the bundle's image becomes the network's: ``plain`` as it is; ``stretch`` to
-            ``inner_size``; ``reflect`` padded with its mirror image, then scaled to about ``size``;
-            ``da3metric`` as it is, with a sky beside the depth.
-        inner_size: (height, width) of ``stretch``; else None.
-        config: values of ``config.json`` that must be others than the file has.
-        domain: of a network with several heads, the one that this is; else empty.
-        notes: what the user should know, a line each.
-    """
-
-    class_name: str
-    meaning: Meaning
-    size: tuple[int, int]
-    multiple: int
-    inner: str = "plain"
-    inner_size: tuple[int, int] | None = None
-    config: tuple[tuple[str, Any], ...] = ()
-    domain: str = ""
-    notes: tuple[str, ...] = ()
 
 
 def read_recipes(
@@ -124,27 +95,6 @@ def read_recipes(
         )
         for one in recipes
     ]
-
-
-def fit_size(recipe: Recipe, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Return the bundle's (height, width).
-
-    Args:
-        recipe: of the checkpoint.
-        size: that the user asks for; None for the recipe's own.
-
-    Raises:
-        ConversionError: a side is no multiple of what the network needs; names the nearest size.
-    """
-    height, width = size or recipe.size
-    step = recipe.multiple
-    if height % step or width % step:
-        near_height, near_width = (max(1, round(side / step)) * step for side in (height, width))
-        raise ConversionError(
-            f"size is {width}x{height}; both sides must be multiples of {step}: "
-            f"{near_width}x{near_height} is the nearest"
-        )
-    return height, width
 
 
 def _normalised(
@@ -382,15 +332,3 @@ _FAMILIES: dict[str, _Reader] = {
     "tipsv2_dpt": _tips,
     "da3metric": _da3metric,
 }
-
-
-def at_size(recipe: Recipe, height: int, width: int) -> Meaning:
-    """Return the recipe's meaning for a bundle of this size (pixels).
-
-    Depth Pro's canonical camera has the focal length of its image's width, whatever that is:
-    depth = f / (width * C), so that 1 / C is depth for f = width.
-    """
-    meaning = replace(recipe.meaning, height=height, width=width)
-    if recipe.class_name == "DepthProForDepthEstimation":
-        meaning = replace(meaning, focal_px=float(width))
-    return meaning

@@ -34,10 +34,11 @@ from depthrefl_ros.conversion.da3metric import (
     is_sky,
     keep_authors_positions,
 )
-from depthrefl_ros.conversion.families import Recipe, at_size, fit_size, read_recipes
+from depthrefl_ros.conversion.families import read_recipes
 from depthrefl_ros.conversion.meaning import Meaning
 from depthrefl_ros.conversion.original_files import write_folder
 from depthrefl_ros.conversion.plausibility import Frames
+from depthrefl_ros.conversion.recipe import Recipe, at_size, fit_size
 from depthrefl_ros.conversion.torch_graph import export_adapter
 from depthrefl_ros.conversion.trainable import backbone_config, described, save_backbone
 from depthrefl_ros.engine.bundle import file_digest

@@ -24,8 +24,8 @@ from typing import Any
 from torch import nn
 
 from depthrefl_ros.conversion.checkpoint_folder import save_tensors
-from depthrefl_ros.conversion.families import Recipe
 from depthrefl_ros.conversion.meaning import ConversionError
+from depthrefl_ros.conversion.recipe import Recipe
 from depthrefl_ros.engine.bundle import BACKBONE_WEIGHTS
 from depthrefl_ros.network.dinov2 import OTHER, DinoV2Config
 
