@@ -74,6 +74,10 @@ def test_zoedepth_for_kitti_reaches_80_metres_though_its_config_says_10():
     assert not one(ZOE, "Intel/zoedepth-nyu").config
 
 
+def test_zoedepth_on_the_encoder_that_its_class_was_written_for_is_taken():
+    assert one({**ZOE, "backbone_config": {"model_type": "beit"}}).meaning.kind == "metric"
+
+
 def test_zoedepth_with_two_heads_is_two_recipes():
     heads = [
         {"name": "nyu", "min_depth": 1e-3, "max_depth": 10.0},
@@ -90,6 +94,11 @@ def test_zoedepth_with_two_heads_is_two_recipes():
         ({"model_type": "zoedepht"}, "a/b", None, "did you mean 'zoedepth'"),
         ({"model_type": "chmv2"}, "a/b", None, "height of trees"),
         ({"model_type": "prompt_depth_anything"}, "a/b", None, "second input"),
+        (
+            {**ZOE, "backbone_config": {"model_type": "dinov2"}}, "me/depth-anything-indoor", None,
+            r"me/depth-anything-indoor has model_type 'dinov2' in backbone_config of config.json.* "
+            r"with 'beit' only: .*take Depth Anything's own depth_anything_metric_depth_indoor\.pt",
+        ),
         (DPT, "me/dpt-mine", None, "say --kind metric or --kind inverse_relative"),
         (DPT, "me/dpt-x-nyu", "inverse_relative", "--kind inverse_relative contradicts"),
         ({**METRIC, "max_depth": 1}, "a/b", None, "max_depth 1: 20 is right"),

@@ -172,6 +172,13 @@ def _zoedepth(
     config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
 ) -> list[Recipe]:
     """Describe ZoeDepth N, K, NK; each head of NK is its own recipe: a router has no graph."""
+    encoder = (config.get("backbone_config") or {}).get("model_type", "beit")
+    if encoder != "beit":
+        raise ConversionError(
+            f"{name} has model_type {encoder!r} in backbone_config of config.json; transformers' "
+            "ZoeDepth gives its authors' depth with 'beit' only: for ZoeDepth's head on a DINOv2 "
+            "take Depth Anything's own depth_anything_metric_depth_indoor.pt or _outdoor.pt"
+        )
     heads = config.get("bin_configurations") or [
         {"n_bins": 64, "min_depth": 1e-3, "max_depth": 10.0}
     ]
