@@ -17,24 +17,36 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from test_adapters import authors_depth
 from tiny_networks import draw_weights, make_network, save_network
+from torch.nn.functional import interpolate
+from transformers.models.zoedepth.modeling_zoedepth import ZoeDepthMetricDepthEstimationHead
 
 from depthrefl_ros.conversion.da3metric import keep_authors_positions
 from depthrefl_ros.conversion.hub_converter import convert_original
-from depthrefl_ros.conversion.key_maps import depth_anything_pairs, to_authors, zoedepth_pairs
+from depthrefl_ros.conversion.key_maps import (
+    da1metric_pairs,
+    depth_anything_pairs,
+    to_authors,
+    zoedepth_pairs,
+)
 from depthrefl_ros.conversion.meaning import IMAGENET_MEAN, IMAGENET_STD
 from depthrefl_ros.engine.bundle import Bundle
 
 ZOE = "core.core.pretrained.model."
 SIZE = (70, 98)
 V2, V1 = [3, 6, 9, 12], [9, 10, 11, 12]  # layers that feed the neck
+# Bins of Depth Anything V1 metric and how far normed ones go, metres. Its authors' commands give
+# softplus bins to both networks; their code has normed ones for KITTI too.
+DA1_BINS = {"indoor": ("softplus", 10.0), "outdoor": ("normed", 80.0)}
 
 
 def depth_anything(taps, **more):
@@ -45,7 +57,7 @@ def depth_anything(taps, **more):
     )  # fmt: skip
     config = transformers.DepthAnythingConfig(
         backbone_config=backbone, reassemble_hidden_size=64, neck_hidden_sizes=[8, 12, 16, 24],
-        fusion_hidden_size=16, head_hidden_size=8, **more,
+        fusion_hidden_size=16, **{"head_hidden_size": 8, **more},
     )  # fmt: skip
     return draw_weights(transformers.DepthAnythingForDepthEstimation(config).eval())
 
@@ -101,6 +113,107 @@ def da3_planes(model, sky, image, bias=0.1):
         )
         far = torch.nn.functional.conv2d(hidden.relu(), sky["2"], torch.full((1,), bias)).relu()
         return seen["logarithm"].exp(), far
+
+
+class ZoeOnDepthAnything(torch.nn.Module):
+    """Depth Anything V1 metric, put together of the two public classes.
+
+    Args:
+        bins: ``softplus`` or ``normed``.
+        reach: of normed bins, metres.
+        taps: layers that feed the neck.
+    """
+
+    def __init__(self, bins="softplus", reach=10.0, taps=V1):
+        super().__init__()
+        self.core = depth_anything(taps, head_hidden_size=32)  # which the authors' code has fixed
+        config = transformers.ZoeDepthConfig(
+            fusion_hidden_size=16, bottleneck_features=16,
+            num_attractors=[4, 3, 2, 1], bin_centers_type=bins,
+            bin_configurations=[{"n_bins": 8, "min_depth": 1e-3, "max_depth": reach}],
+        )  # fmt: skip
+        self.head = draw_weights(ZoeDepthMetricDepthEstimationHead(config).eval())
+        with torch.no_grad():  # a choice of bins so sharp would magnify how sums are rounded
+            self.head.conditional_log_binomial.mlp[0].weight.mul_(0.5)
+            self.head.conditional_log_binomial.mlp[2].weight.mul_(0.5)
+
+    def forward(self, image):
+        """Map (1, 3, H, W) normalised to depth (1, 1, H, W), metres, at the image's size."""
+        core, seen = self.core, {}
+        parts = {"hidden": core.head.activation1, "bottleneck": core.neck.convs[3]}
+        parts |= {stage: layer for stage, layer in enumerate(core.neck.fusion_stage.layers)}
+        hooks = [
+            part.register_forward_hook(lambda *args, _name=name: seen.update({_name: args[2]}))
+            for name, part in parts.items()
+        ]
+        relative = core(pixel_values=image).predicted_depth
+        for hook in hooks:
+            hook.remove()
+        blocks = [seen[stage] for stage in range(4)]
+        return self.head(seen["hidden"], seen["bottleneck"], blocks, relative)[0]
+
+    def infer(self, image):
+        """Return ``forward`` of the image padded with its mirror and stretched to its own size."""
+        size = image.shape[2:]
+        rows, columns = (int(np.sqrt(side / 2) * 3) for side in size)
+        pads = ((0, 0), (0, 0), (rows, rows), (columns, columns))
+        padded = torch.from_numpy(np.pad(image.numpy(), pads, mode="reflect"))
+        found = self(interpolate(padded, tuple(size), mode="bilinear", align_corners=True))
+        found = interpolate(found, padded.shape[2:], mode="bicubic", align_corners=False)
+        return found[:, :, rows:-rows, columns:-columns]
+
+    def public_tensors(self, folder):
+        """Return the weights by the public classes' names in files."""
+        head = {f"metric_head.{name}": value for name, value in self.head.state_dict().items()}
+        return {**hub_tensors(self.core, folder), **head}
+
+
+def drawn_tensor(name, shape):
+    """Return a tensor of Depth Anything V1 metric drawn at unit gain, by its authors' name alone.
+
+    The streams of ``RandomState`` never change, so that depth by these weights can be kept.
+    """
+    drawn = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(tuple(shape))
+    if name.endswith(("token", "pos_embed")):
+        drawn *= 0.5
+    elif name.endswith(".gamma"):
+        drawn = 0.5 + 0.1 * drawn
+    elif len(shape) > 1:
+        is_transposed = name.endswith(("resize_layers.0.weight", "resize_layers.1.weight"))
+        drawn *= (1.5 / (shape[0] if is_transposed else drawn[0].size)) ** 0.5
+    else:
+        drawn = 0.1 * drawn + ("norm" in name and name.endswith("weight"))
+    # Bins of metres, far enough apart for attractors to matter, and no sharp choice of them.
+    drawn *= 4.0 if "seed_bin_regressor._net.2" in name else 1.0
+    drawn *= 0.5 if "conditional_log_binomial" in name else 1.0
+    return torch.from_numpy(drawn.astype(np.float32))
+
+
+def drawn_picture(height, width):
+    """Return a picture (1, 3, height, width) from 0 to 1, the same on every machine."""
+    coarse = np.random.RandomState(7).uniform(size=(1, 3, 6, 8)).astype(np.float32)
+    return interpolate(torch.from_numpy(coarse), size=(height, width), mode="bilinear")
+
+
+def save_da1metric(own, path):
+    """Write a file as Depth Anything V1 metric's trainer does: constants of the head are in it."""
+    bins = own["seed_bin_regressor._net.2.weight"].shape[0]
+    constants = {
+        "conditional_log_binomial.log_binomial_transform.k_idx": torch.arange(bins),
+        "conditional_log_binomial.log_binomial_transform.K_minus_1": torch.tensor([bins - 1.0]),
+    }
+    constants = {name: value.reshape(1, -1, 1, 1) for name, value in constants.items()}
+    torch.save({"model": {**own, **constants}, "optimizer": None, "epoch": 4}, path)
+    return path
+
+
+def write_da1metric(folder, name, **more):
+    """Return the file's path, and the network of public parts with the same weights."""
+    model = ZoeOnDepthAnything(**more)
+    own = to_authors(
+        model.public_tensors(folder / "hub"), da1metric_pairs(12), "core.core.pretrained."
+    )
+    return save_da1metric(own, folder / name), model
 
 
 @dataclass
@@ -170,6 +283,13 @@ def make_zoedepth(folder):
     )
 
 
+def make_da1metric(folder, name, **more):
+    path, model = write_da1metric(folder, name, **more)
+    keep_authors_positions(model.core)
+    planes = of_bytes(lambda image: {"depth": model.infer(image)})
+    return Made(convert_original(path, folder / "bundle", SIZE).bundle, planes)
+
+
 METRIC = {"depth_estimation_type": "metric", "max_depth": 20}
 MAKERS = {
     "da3metric-large.safetensors": make_da3metric,
@@ -180,4 +300,10 @@ MAKERS = {
         folder, "depth_anything_vits14.pth", V1
     ),
     "ZoeD_M12_N.pt": make_zoedepth,
+    "depth_anything_metric_depth_indoor.pt": lambda folder: make_da1metric(
+        folder, "depth_anything_metric_depth_indoor.pt"
+    ),
+    "depth_anything_metric_depth_outdoor.pt": lambda folder: make_da1metric(
+        folder, "depth_anything_metric_depth_outdoor.pt"
+    ),
 }

@@ -133,12 +133,12 @@ BAD = {
         lambda folder: torch.save({"a.b": torch.zeros(1)}, folder / "depth_anything_v2_vits.pth"),
         r"holds no network whose tensors are known \(they begin with a\.b\)",
     ),
-    "V1 metric": (
+    "V1 metric, named like another": (
         lambda folder: torch.save(
             {"core.core.depth_head.projects.0.weight": torch.zeros(1)},
             folder / "depth_anything_v2_vits.pth",
         ),
-        "is Depth Anything V1 metric .* take Depth Anything V2 metric",
+        "holds Depth Anything V1 metric; whether indoor .* or outdoor .* is in its name only",
     ),
     "keys": (
         lambda folder: torch.save(

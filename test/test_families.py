@@ -23,6 +23,7 @@ from depthrefl_ros.conversion.meaning import IMAGENET_MEAN, ConversionError
 
 OWNER = "depth-anything/Depth-Anything-V2-"
 METRIC = {"model_type": "depth_anything", "depth_estimation_type": "metric", "max_depth": 20}
+DA1 = {"model_type": "da1metric", "metric_head": {"bin_configurations": [{"max_depth": 80.0}]}}
 ZOE = {"model_type": "zoedepth", "bin_configurations": [{"min_depth": 1e-3, "max_depth": 10.0}]}
 DPT = {"model_type": "dpt"}
 
@@ -45,6 +46,7 @@ def one(config, name="a/b", processor=None, **more):
         ({"model_type": "glpn", "max_depth": 80}, "vinvino02/glpn-kitti", "metric", 80.0),
         (ZOE, "Intel/zoedepth-nyu", "metric", 10.0),
         ({"model_type": "tipsv2_dpt", "max_depth": 10.0}, "google/tipsv2-b14-dpt", "metric", 10.0),
+        (DA1, "depth-anything-metric-depth-outdoor", "metric", 80.0),
         ({"model_type": "depth_pro"}, "apple/DepthPro-hf", "canonical", 50.0),
     ],
 )

@@ -23,12 +23,20 @@ import re
 
 import pytest
 import torch
-from authors_files import SIZE, V2, depth_anything, hub_tensors
+from authors_files import (
+    SIZE,
+    V2,
+    ZoeOnDepthAnything,
+    depth_anything,
+    hub_tensors,
+    save_da1metric,
+)
 from safetensors.torch import load_file
 from test_original_files import loaded
 from tiny_networks import make_network, save_network, smooth_image
 
 from depthrefl_ros.conversion.key_maps import (
+    da1metric_pairs,
     depth_anything_pairs,
     to_authors,
     to_transformers,
@@ -56,6 +64,12 @@ WITHIN_FUSION = (
     ("residual_layer", "resConfUnit"),
     ("convolution", "conv"),
 )
+METRIC_HEAD = (
+    (r"metric_head\.conv2\.(.*)", r"conv2.\1"),
+    (r"metric_head\.(conditional_log_binomial\.mlp\.[02]\..*)", r"\1"),
+    (r"metric_head\.(.*)\.conv1\.(.*)", r"\1._net.0.\2"),
+    (r"metric_head\.(.*)\.conv2\.(.*)", r"\1._net.2.\2"),
+)
 ZOEDEPTH = (
     (r"backbone\.embeddings\.cls_token", BEIT + "model.cls_token"),
     (PATCHES, BEIT + r"model.patch_embed.proj.\1"),
@@ -75,10 +89,7 @@ ZOEDEPTH = (
     (r"relative_head\.conv1\.(.*)", DPT + r"output_conv.0.\1"),
     (r"relative_head\.conv2\.(.*)", DPT + r"output_conv.2.\1"),
     (r"relative_head\.conv3\.(.*)", DPT + r"output_conv.4.\1"),
-    (r"metric_head\.conv2\.(.*)", r"conv2.\1"),
-    (r"metric_head\.(conditional_log_binomial\.mlp\.[02]\..*)", r"\1"),
-    (r"metric_head\.(.*)\.conv1\.(.*)", r"\1._net.0.\2"),
-    (r"metric_head\.(.*)\.conv2\.(.*)", r"\1._net.2.\2"),
+    *METRIC_HEAD,
 )  # fmt: skip
 WITHIN_BEIT = (
     ("layernorm_before", "norm1"),
@@ -103,6 +114,8 @@ ANYTHING = (
     (r"head\.conv2\.(.*)", HEAD + r"scratch.output_conv2.0.\1"),
     (r"head\.conv3\.(.*)", HEAD + r"scratch.output_conv2.2.\1"),
 )  # fmt: skip
+# Depth Anything where ZoeDepth has BEiT and its neck; the metric head lies beside it.
+DA1METRIC = (*((public, "core.core." + own) for public, own in ANYTHING), *METRIC_HEAD)
 WITHIN_DINOV2 = (
     ("layer_scale1.lambda1", "ls1.gamma"),
     ("layer_scale2.lambda1", "ls2.gamma"),
@@ -212,3 +225,32 @@ def test_depth_anythings_file_as_it_is_published(tmp_path):
     with torch.no_grad():
         truth = model(pixel_values=image).predicted_depth[:, None]
         torch.testing.assert_close(adapter(image), truth, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("domain, bins", [("indoor", "softplus"), ("outdoor", "normed")])
+def test_depth_anything_v1_metrics_file_as_it_is_published(tmp_path, domain, bins):
+    model = ZoeOnDepthAnything(bins, {"indoor": 10.0, "outdoor": 80.0}[domain])
+    public = model.public_tensors(tmp_path / "hub")
+    core = "core.core.pretrained."
+    own = authors_file(public, DA1METRIC, WITHIN_DINOV2, f"{core}blocks.")
+    assert {
+        "core.core.pretrained.blocks.11.attn.qkv.bias",
+        "core.core.pretrained.blocks.0.ls1.gamma",
+        "core.core.depth_head.projects.3.bias",
+        "core.core.depth_head.scratch.refinenet4.resConfUnit2.conv1.weight",
+        "core.core.depth_head.scratch.output_conv2.0.weight",
+        "conditional_log_binomial.mlp.0.bias",
+        "seed_projector._net.2.weight",
+        "attractors.0._net.0.weight",
+        "conv2.bias",
+    } < own.keys()
+    assert_same(to_transformers(own, da1metric_pairs(12), core), public)
+    assert_same(to_authors(public, da1metric_pairs(12), core), own)
+    path = save_da1metric(own, tmp_path / f"depth_anything_metric_depth_{domain}.pt")
+    recipe, adapter = loaded(path, tmp_path / "folder")
+    assert recipe.meaning.range_m[1] == (10.0 if domain == "indoor" else 80.0)
+    image = smooth_image(*SIZE)
+    with torch.no_grad():
+        truth = model(image)[:, 0]
+        found = adapter.model(pixel_values=image).predicted_depth
+    torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-4)

@@ -54,6 +54,7 @@ def test_an_authors_file_becomes_a_bundle_that_openvino_runs(made, name):
     assert list(bundle.sources) == [name]
     assert bundle.commercial == "unknown"  # a file by itself tells no terms
     kind = {"da": "canonical", "depth_anything_v2_m": "metric", "Zoe": "metric"}
+    kind["depth_anything_metric"] = "metric"
     kinds = [value for start, value in kind.items() if name.startswith(start)]
     assert bundle.kind == (kinds or ["inverse_relative"])[0]
     images = bundle.golden().images[:3]

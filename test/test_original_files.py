@@ -82,6 +82,14 @@ def test_depth_anythings_pth_gives_what_the_public_class_gives(tmp_path, name, t
         torch.testing.assert_close(adapter(image), truth, rtol=1e-4, atol=1e-4)
 
 
+V1_METRIC = [f"core.core.depth_head.projects.{stage}.weight" for stage in range(4)]
+V1_METRIC += [
+    f"core.core.depth_head.scratch.{part}.weight" for part in ("layer1_rn", "output_conv2.0")
+]
+V1_METRIC += ["core.core.pretrained.cls_token", "core.core.pretrained.pos_embed"]
+V1_METRIC += [f"core.core.pretrained.blocks.{part}.mlp.fc1.weight" for part in (0, 11)]
+
+
 class RunsCode:
     def __reduce__(self):
         return (print, ("this must not run",))
@@ -105,11 +113,12 @@ class RunsCode:
         ("mine.pth", "", "call it depth_anything_v2_vits.pth"),
         ("depth_anything_v2_metric_vits.pth", "", "hypersim .* or vkitti"),
         ("depth_anything_v2_vits.pth", "lacks", "lacks pretrained.cls_token"),
+        ("depth_anything_vitl14.pth", "v1 metric", "indoor .* or outdoor .* is in its name only"),
         (
-            "depth_anything_metric_depth_indoor.pt",
-            "v1 metric",
-            "is Depth Anything V1 metric .*take Depth Anything V2 metric, or export it to ONNX",
+            "depth_anything_metric_depth_indoor.pt", "",
+            "is Depth Anything V1 metric by its name, and has no metric head .*_anything_vitl14",
         ),
+        ("depth_anything_metric_depth_indoor.pt", "v1 metric", "lacks attractors.3._net.2.weight"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_line(tmp_path, capfd, name, spoil, words):
@@ -122,7 +131,7 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path, capfd, name, spoil, wor
         "list": [1],
         "nk": {"model": {ZOE + "cls_token": torch.zeros(1)}},
         "zoe": {"model": {ZOE + "cls_token": torch.zeros(1)}},
-        "v1 metric": {"model": {"core.core.depth_head.projects.0.weight": torch.zeros(1)}},
+        "v1 metric": {"model": dict.fromkeys(V1_METRIC, torch.zeros(1, 1, 1, 1))},
     }
     path, folder = tmp_path / name, tmp_path / "folder"
     folder.mkdir()

@@ -49,8 +49,8 @@ def make_adapter(model: nn.Module, recipe: Recipe) -> nn.Module:
         model.metric_head = _OneDomainHead(model.metric_head, recipe.domain)
     if recipe.inner == "stretch":
         return StretchedAdapter(model, recipe.inner_size)
-    if recipe.inner == "reflect":
-        return ReflectAdapter(model)
+    if recipe.inner in ("reflect", "reflect_stretch"):
+        return ReflectAdapter(model, keeps_aspect=recipe.inner == "reflect")
     mode = "bilinear" if recipe.class_name.startswith("Tips") else "bicubic"
     return PlainAdapter(model, mode)
 
@@ -94,18 +94,24 @@ class ReflectAdapter(nn.Module):
     """ZoeDepth's own way: padded with its mirror image, scaled, and the padding cut off again.
 
     Without the padding the depth at the rim is wrong, as in its training.
+
+    Args:
+        model: of ``transformers``.
+        keeps_aspect: whether ``zoedepth_size`` tells the network's size; else it is the image's.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, keeps_aspect: bool = True):
         super().__init__()
-        self.model = model
+        self.model, self._keeps_aspect = model, keeps_aspect
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (1, 3, H, W) to (1, 1, H, W)."""
         height, width = image.shape[2:]
         rows, columns = (int(_PADDING * math.sqrt(side / 2)) for side in (height, width))
         padded = pad(image, (columns, columns, rows, rows), mode="reflect")
-        size = zoedepth_size(padded.shape[2:], (height, width))
+        size = (height, width)
+        if self._keeps_aspect:
+            size = zoedepth_size(padded.shape[2:], size)
         inner = interpolate(padded, size, mode="bilinear", align_corners=True)
         depth = _resized(_predict(self.model, inner), padded.shape[2:], "bicubic")
         return depth[:, :, rows : rows + height, columns : columns + width]

@@ -113,7 +113,10 @@ def load_model(
             f"--hub needs the package transformers ({error}): in the checkout, pip install "
             "'.[convert]'"
         ) from error
-    owner = getattr(transformers, recipe.class_name, None)
+    if recipe.class_name == "DepthAnythingV1Metric":
+        from depthrefl_ros.conversion.da1metric import DepthAnythingV1Metric as owner
+    else:
+        owner = getattr(transformers, recipe.class_name, None)
     if owner is None:
         raise ConversionError(
             f"transformers {transformers.__version__} has no {recipe.class_name}; pip install "

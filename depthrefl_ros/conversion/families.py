@@ -324,6 +324,31 @@ def _da3metric(
     return [Recipe("DepthAnythingForDepthEstimation", meaning, (378, 504), 14, inner="da3metric")]
 
 
+def _da1metric(
+    config: dict[str, Any], processor: dict[str, Any], name: str, kind: str | None
+) -> list[Recipe]:
+    """Describe Depth Anything V1 metric as ``original_files`` does; it stretches every image."""
+    (head,) = config["metric_head"]["bin_configurations"]
+    reach = float(head["max_depth"])
+    is_indoor = reach == _INDOOR_M
+    view = "63 degrees (NYU)" if is_indoor else "80 by 27 degrees, stretched to 518x392 (KITTI)"
+    meaning = _normalised(
+        processor,
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        kind="metric",
+        trained_hfov_deg=63.0 if is_indoor else 80.0,
+        resize="stretch",
+        range_m=(_NEAREST_M, reach),
+    )
+    notes = (f"trained on one camera of {view}: another lens gives another scale",)
+    return [
+        Recipe(
+            "DepthAnythingV1Metric", meaning, (392, 518), 14, inner="reflect_stretch", notes=notes
+        )
+    ]
+
+
 def _fitting(size: tuple[int, int], step: int) -> tuple[int, int]:
     height, width = (max(1, round(side / step)) * step for side in size)
     return height, width
@@ -338,4 +363,5 @@ _FAMILIES: dict[str, _Reader] = {
     "glpn": _glpn,
     "tipsv2_dpt": _tips,
     "da3metric": _da3metric,
+    "da1metric": _da1metric,
 }

@@ -35,7 +35,7 @@ from depthrefl_ros.conversion.da3metric import (
     keep_authors_positions,
 )
 from depthrefl_ros.conversion.families import read_recipes
-from depthrefl_ros.conversion.meaning import Meaning
+from depthrefl_ros.conversion.meaning import ConversionError, Meaning
 from depthrefl_ros.conversion.original_files import write_folder
 from depthrefl_ros.conversion.plausibility import Frames
 from depthrefl_ros.conversion.recipe import Recipe, at_size, fit_size
@@ -108,7 +108,10 @@ def convert_original(
         found = read_folder(Path(temporary))
         (recipe,) = read_recipes(found.config, found.processor, name)
         height, width = fit_size(recipe, size)
-        adapter = _load_adapter(found, recipe)
+        try:
+            adapter = _load_adapter(found, recipe)
+        except ConversionError as error:  # of a folder that the user does not know
+            raise ConversionError(str(error).replace(temporary, str(path))) from error
     if hasattr(adapter.model.backbone, "embeddings") and recipe.multiple == PATCH:
         keep_authors_positions(adapter.model)
     meaning = at_size(recipe, height, width)

@@ -91,7 +91,20 @@ def zoedepth_pairs(layers: int) -> Pairs:
     pairs += _fusion_pairs("core.core.scratch.")
     for own, theirs in ((0, 1), (2, 2), (4, 3)):
         pairs += _both(f"core.core.scratch.output_conv.{own}", f"relative_head.conv{theirs}")
-    pairs += _both("conv2", "metric_head.conv2")
+    return pairs + _metric_head_pairs()
+
+
+def da1metric_pairs(layers: int) -> Pairs:
+    """Return (authors', transformers') names of Depth Anything V1 metric, likewise.
+
+    Its authors put Depth Anything where ZoeDepth has BEiT and its neck.
+    """
+    core = [(f"core.core.{own}", theirs) for own, theirs in depth_anything_pairs(layers)]
+    return core + _metric_head_pairs()
+
+
+def _metric_head_pairs() -> Pairs:
+    pairs = _both("conv2", "metric_head.conv2")
     parts = ["seed_bin_regressor", "seed_projector"]
     parts += [f"{name}.{stage}" for name in ("projectors", "attractors") for stage in range(4)]
     for part in parts:

@@ -54,6 +54,9 @@ _KNOWN = {
     r"depth-anything/depth-anything-v2-(metric-\w+-)?(base|large)": Terms("CC-BY-NC-4.0", "no"),
     r"depth-anything/depth-anything-v2-small": Terms("Apache-2.0", "yes"),
     r"depth-anything/da3metric-large": Terms("Apache-2.0", "yes"),
+    r"depth-anything-metric-depth-(in|out)door": Terms(
+        "not stated for the weights (their authors' code is Apache-2.0)", "unknown"
+    ),
     r"liheyoung/depth-anything-": Terms("Apache-2.0", "yes"),
     r"intel/zoedepth-": Terms("MIT", "yes"),
     r"intel/dpt-": Terms("Apache-2.0", "yes"),

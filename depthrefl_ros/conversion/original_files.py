@@ -15,7 +15,8 @@
 
 """The authors' own checkpoints: which network a file holds, and its folder for ``transformers``.
 
-Depth Anything V1 and V2 (``.pth``), ZoeDepth N and K (``.pt``) and DA3METRIC-LARGE (safetensors).
+Depth Anything V1 and V2 (``.pth``), V1 metric (``.pt``), ZoeDepth N and K (``.pt``) and
+DA3METRIC-LARGE (safetensors).
 Only tensors are read: a file that needs code to be read is refused.
 """
 
@@ -41,6 +42,7 @@ from depthrefl_ros.conversion.checkpoint_folder import (
     words_of_pickle,
 )
 from depthrefl_ros.conversion.key_maps import (
+    da1metric_pairs,
     depth_anything_pairs,
     to_transformers,
     zoedepth_pairs,
@@ -54,7 +56,10 @@ _TAPS = {  # (version, layers) -> layers that feed the neck, counted from 1
     (2, 24): (5, 12, 18, 24),
 }
 _ZOE = "core.core.pretrained.model."
-_V1_METRIC = "core.core.depth_head."
+_CORE = "core.core."  # before the names of what stands under ZoeDepth's metric head
+_REACH_M = {"indoor": 10.0, "outdoor": 80.0}  # of Depth Anything V1 metric: NYU, KITTI
+# What ZoeDepth's files have besides the weights: timm's head and index, and constants.
+_UNUSED = re.compile(r"relative_position_index$|model\.(head|norm|fc_norm)\.|k_idx$|[Kk]_minus_1$")
 _HEAD_CHANNELS = 64  # of one attention head, in every one of these encoders
 
 
@@ -106,11 +111,8 @@ def write_folder(path: Path, folder: Path) -> str:
         config, processor, found = _da3metric(path, tensors)
     elif any(name.startswith(_ZOE) for name in tensors):
         config, processor, found = _zoedepth(path, tensors)
-    elif any(name.startswith(_V1_METRIC) for name in tensors):
-        raise ConversionError(
-            f"{path} is Depth Anything V1 metric (ZoeDepth's head on DINOv2), of which there is no "
-            f"converter: take Depth Anything V2 metric, or {EXPORT} and a meaning"
-        )
+    elif any(name.startswith(f"{_CORE}depth_head.") for name in tensors):
+        config, processor, found = _da1metric(path, tensors)
     else:
         some = ", ".join(list(tensors)[:3])
         raise ConversionError(
@@ -127,6 +129,12 @@ def _depth_anything(
     path: Path, tensors: dict[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
     name = path.stem.lower()
+    if "metric_depth" in name:
+        raise ConversionError(
+            f"{path} is Depth Anything V1 metric by its name, and has no metric head (it lacks "
+            "conv2.weight): its weights are those of a network without one, which its authors call "
+            "depth_anything_vitl14.pth"
+        )
     if not re.search(r"depth_anything_(v2|vit)", name):
         raise ConversionError(
             f"{path} holds Depth Anything; V1 and V2 differ only in which layers are used, which "
@@ -212,6 +220,58 @@ def _da3metric(
     return config, processor, found
 
 
+def _da1metric(
+    path: Path, tensors: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
+    """Describe Depth Anything V1 metric: Depth Anything V1 below ZoeDepth's metric head."""
+    domain = next((one for one in _REACH_M if one in path.stem.lower()), None)
+    if domain is None:
+        raise ConversionError(
+            f"{path} holds Depth Anything V1 metric; whether indoor (10 m) or outdoor (80 m) is in "
+            "its name only: call it depth_anything_metric_depth_indoor.pt or "
+            "depth_anything_metric_depth_outdoor.pt"
+        )
+    tensors = {name: value for name, value in tensors.items() if not _UNUSED.search(name)}
+    core = {
+        name.removeprefix(_CORE): value for name, value in tensors.items() if name.startswith(_CORE)
+    }
+    layers = _layers(core, "pretrained.")
+    config = _depth_anything_config(path, core, 1, layers) | {"model_type": "da1metric"}
+    finest = _shape(path, tensors, "attractors.3._net.2.weight")[0]  # one, or two of a normed head
+    config["metric_head"] = _metric_head(path, tensors, finest == 2, _REACH_M[domain], domain) | {
+        "fusion_hidden_size": config["fusion_hidden_size"],
+        "num_relative_features": config["head_hidden_size"],
+    }
+    processor = {"image_mean": list(IMAGENET_MEAN), "image_std": list(IMAGENET_STD)}
+    found = to_transformers(tensors, da1metric_pairs(layers), f"{_CORE}pretrained.")
+    return config, processor, found
+
+
+def _metric_head(
+    path: Path, tensors: dict[str, Tensor], is_normed: bool, reach_m: float, domain: str
+) -> dict[str, Any]:
+    """Return what ZoeDepth's configuration says of a metric head; normed attractors are in twos."""
+
+    def outputs(key: str) -> int:
+        return _shape(path, tensors, f"{key}.weight")[0]
+
+    bins = {
+        "n_bins": outputs("seed_bin_regressor._net.2"),
+        "min_depth": 1e-3,
+        "max_depth": reach_m,
+        "name": domain,
+    }
+    return {
+        "bottleneck_features": outputs("conv2"),
+        "bin_embedding_dim": outputs("seed_projector._net.2"),
+        "num_attractors": [
+            outputs(f"attractors.{stage}._net.2") // (2 if is_normed else 1) for stage in range(4)
+        ],
+        "bin_centers_type": "normed" if is_normed else "softplus",
+        "bin_configurations": [bins],
+    }
+
+
 def _zoedepth(
     path: Path, tensors: dict[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
@@ -230,8 +290,6 @@ def _zoedepth(
     window = (round((table[0] - 3) ** 0.5) + 1) // 2
     patch = _shape(path, tensors, _ZOE + "patch_embed.proj.weight")[-1]
     taps = [layers * quarter // 4 for quarter in (1, 2, 3, 4)]
-    factor = 1 if domain == "n" else 2  # normed attractors come in twos
-    reach = 10.0 if domain == "n" else 80.0
 
     def outputs(key: str) -> int:
         return _shape(path, tensors, f"{key}.weight")[0]
@@ -257,28 +315,15 @@ def _zoedepth(
         ],
         "fusion_hidden_size": outputs("core.core.scratch.layer1_rn"),
         "num_relative_features": outputs("core.core.scratch.output_conv.2"),
-        "bottleneck_features": outputs("conv2"),
-        "bin_embedding_dim": outputs("seed_projector._net.2"),
-        "num_attractors": [outputs(f"attractors.{stage}._net.2") // factor for stage in range(4)],
-        "bin_centers_type": "softplus" if domain == "n" else "normed",
-        "bin_configurations": [
-            {
-                "n_bins": outputs("seed_bin_regressor._net.2"),
-                "min_depth": 1e-3,
-                "max_depth": reach,
-                "name": "nyu" if domain == "n" else "kitti",
-            }
-        ],
+        **(
+            _metric_head(path, tensors, False, 10.0, "nyu")
+            if domain == "n"
+            else _metric_head(path, tensors, True, 80.0, "kitti")
+        ),
     }
     size = {"height": 384, "width": 512 if domain == "n" else 768}
     half = [0.5, 0.5, 0.5]
-    kept = {
-        key: value
-        for key, value in tensors.items()
-        if not re.search(
-            r"relative_position_index$|model\.(head|norm|fc_norm)\.|k_idx$|[Kk]_minus_1$", key
-        )
-    }
+    kept = {key: value for key, value in tensors.items() if not _UNUSED.search(key)}
     found = to_transformers(kept, zoedepth_pairs(layers), _ZOE)
     return config, {"image_mean": half, "image_std": half, "size": size}, found
 

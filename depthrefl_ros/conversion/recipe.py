@@ -28,13 +28,14 @@ class Recipe:
     """How a checkpoint of ``transformers`` becomes a bundle.
 
     Attributes:
-        class_name: of ``transformers``.
+        class_name: of ``transformers``, or ``DepthAnythingV1Metric`` of ``da1metric``.
         meaning: of what our wrapper around the class takes and gives: normalised NCHW at the
             bundle's size in, one plane of that size out.
         size: (height, width) of the bundle unless the user asks for another, pixels.
         multiple: that both sides of the bundle's input must be divisible by.
         inner: how the bundle's image becomes the network's: ``plain`` as it is; ``stretch`` to
-            ``inner_size``; ``reflect`` padded with its mirror image, then scaled to about ``size``;
+            ``inner_size``; ``reflect`` padded with its mirror image, then scaled to about the
+            bundle's size; ``reflect_stretch`` likewise, then stretched to exactly that;
             ``da3metric`` as it is, with a sky beside the depth.
         inner_size: (height, width) of ``stretch``; else None.
         config: values of ``config.json`` that must be others than the file has.
