@@ -24,10 +24,18 @@ import torch
 from depthrefl_ros.network.dinov2 import DinoV2Backbone, DinoV2Config
 from depthrefl_ros.network.flagship import random_flagship
 from depthrefl_ros.network.model import ModelConfig
+from depthrefl_ros.network.ops import resize
 
 pytest.importorskip("transformers")
 
 HEIGHT, WIDTH = 84, 112
+# (height, width) of even and of odd numbers of patches.
+SIZES = [(HEIGHT, WIDTH), (70, 98), (56, 126)]
+TINY = {
+    "hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers": 4, "mlp_ratio": 2,
+    "image_size": 70, "out_indices": (1, 2, 3, 4), "neck_hidden_sizes": (8, 12, 16, 24),
+    "fusion_hidden_size": 256, "head_hidden_size": 32,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +43,48 @@ def backbone() -> DinoV2Backbone:
     return random_flagship(HEIGHT, WIDTH).backbone
 
 
-def image(count: int = 1, seed: int = 0) -> torch.Tensor:
-    """(count, 3, HEIGHT, WIDTH), smooth as pictures are."""
+@pytest.fixture(scope="module")
+def dpt() -> DinoV2Backbone:
+    """Return a small one with the neck and head of ``dpt-dinov2-*``."""
+    from tiny_networks import draw_weights
+
+    config = DinoV2Config("dinov2", **TINY, neck="dpt", farther_is_larger=True)
+    backbone = DinoV2Backbone(config).eval()
+    draw_weights(backbone.network)
+    return backbone
+
+
+def image(count: int = 1, seed: int = 0, size: tuple[int, int] = (HEIGHT, WIDTH)) -> torch.Tensor:
+    """(count, 3, *size), smooth as pictures are."""
     coarse = torch.randn(count, 3, 6, 8, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.interpolate(coarse, size=(HEIGHT, WIDTH), mode="bicubic")
+    return torch.nn.functional.interpolate(coarse, size=size, mode="bicubic")
+
+
+def assert_as_public(backbone, images, network=None):
+    """Hold the features against what the public network computes on the way to its depth."""
+    network, seen = network or backbone.network, {}
+    parts = {
+        "narrowed": network.neck.convs[-1], "fused": network.neck.fusion_stage,
+        "reassembled": network.neck.reassemble_stage,
+        "head": network.head.head[3] if hasattr(network.head, "head") else network.head.activation1,
+    }  # fmt: skip
+    hooks = [
+        part.register_forward_hook(lambda *a, name=name: seen.__setitem__(name, a[2]))
+        for name, part in parts.items()
+    ]
+    with torch.no_grad():
+        depth = network(images).predicted_depth[:, None]
+        for hook in hooks:
+            hook.remove()
+        found = backbone(images)
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(found.bottleneck, seen["reassembled"][-1], **close)
+    wanted = (seen["narrowed"], *seen["fused"][:3])
+    for block, other in zip(found.blocks, wanted, strict=True):
+        torch.testing.assert_close(block, other, **close)
+    torch.testing.assert_close(found.head, resize(seen["head"], found.blocks[-1]), **close)
+    assert found.relative.shape == (images.shape[0], 1, *images.shape[2:])
+    return found.relative, depth
 
 
 def test_features_have_the_promised_strides_and_channels(backbone):
@@ -67,7 +113,46 @@ def test_relative_depth_is_depth_anythings_disparity_turned_near_to_far(backbone
     assert (relative[~seen] >= 0.5).all()
 
 
-def test_fixing_the_size_changes_no_feature(backbone):
+@pytest.mark.parametrize("size", SIZES)
+def test_dpt_gives_the_features_of_the_public_network(dpt, size):
+    relative, depth = assert_as_public(dpt, image(2, size=size))
+    assert depth.min() > 0 and depth.std() > 0.1
+    wanted = resize(depth, relative)
+    torch.testing.assert_close(relative, 0.5 + 0.5 * wanted / (1 + wanted), rtol=1e-4, atol=1e-5)
+
+
+def test_depth_anything_gives_the_features_of_the_public_network(backbone):
+    assert_as_public(backbone, image(2))
+
+
+def ignore_the_whole_image(network):
+    for project in network.neck.reassemble_stage.readout_projects:
+        project[0].weight.data[:, network.config.backbone_config.hidden_size :] = 0
+
+
+def leave_the_projection_out(network):
+    network.head.projection = torch.nn.Identity()
+
+
+def align_no_corners(network):
+    for layer in network.neck.fusion_stage.layers:
+        layer.align_corners = False
+
+
+@pytest.mark.parametrize(
+    "mutate", [ignore_the_whole_image, leave_the_projection_out, align_no_corners]
+)
+def test_a_mutation_of_dpt_fails_parity(dpt, mutate):
+    mutated = copy.deepcopy(dpt)
+    assert_as_public(mutated, image(), dpt.network)
+    mutate(mutated.network)
+    with pytest.raises(AssertionError, match="not close"):
+        assert_as_public(mutated, image(), dpt.network)
+
+
+@pytest.mark.parametrize("name, neck", [("backbone", "depth_anything"), ("dpt", "dpt")])
+def test_fixing_the_size_changes_no_feature(request, name, neck):
+    backbone = request.getfixturevalue(name)
     fixed = copy.deepcopy(backbone)
     fixed.fix_size(HEIGHT, WIDTH)
     with torch.no_grad():
@@ -75,7 +160,7 @@ def test_fixing_the_size_changes_no_feature(backbone):
     torch.testing.assert_close(found.relative, expected.relative)
     torch.testing.assert_close(found.blocks[-1], expected.blocks[-1])
     names = {name for name, _ in fixed.named_parameters() if "position" in name}
-    assert names == {"depth_anything.backbone.embeddings.position"}
+    assert names == {f"{neck}.backbone.embeddings.position"}
 
 
 def test_at_its_own_size_the_encoders_embedding_stays_as_it_is(backbone):
@@ -91,7 +176,9 @@ def test_at_its_own_size_the_encoders_embedding_stays_as_it_is(backbone):
     assert position.std() > 0.01
 
 
-def test_preparing_for_export_changes_no_feature(backbone):
+@pytest.mark.parametrize("name", ["backbone", "dpt"])
+def test_preparing_for_export_changes_no_feature(request, name):
+    backbone = request.getfixturevalue(name)
     spelled = copy.deepcopy(backbone)
     spelled.prepare_for_export()
     with torch.no_grad():
@@ -128,10 +215,30 @@ def test_config_survives_plain_values_and_has_a_stride_of_its_own():
         ModelConfig(backbone=DinoV2Config(), height=256, width=336)
 
 
-@pytest.mark.parametrize("encoder", ["dinov2_giant", "lite0"])
-def test_a_bad_config_names_the_value(encoder):
-    with pytest.raises(ValueError, match=encoder):
-        DinoV2Config(encoder=encoder)
+@pytest.mark.parametrize(
+    "fields, words",
+    [
+        ({"encoder": "dinov2_giant"}, "encoder is 'dinov2_giant'; known are"),
+        ({"encoder": "lite0"}, "encoder is 'lite0'; known are"),
+        ({"neck": "dtp"}, "neck is 'dtp'; known are"),
+        ({"neck": "dpt"}, "encoder dinov2_small is Depth Anything's; take dinov2"),
+        (
+            {"encoder": "dinov2", **TINY, "neck": "dpt", "fusion_hidden_size": 64},
+            "fusion_hidden_size is 64; neck dpt has 256",
+        ),
+    ],
+)
+def test_a_bad_config_names_the_value(fields, words):
+    with pytest.raises(ValueError, match=words):
+        DinoV2Config(**fields)
+
+
+def test_the_giants_gated_perceptrons_are_built():
+    config = DinoV2Config("dinov2", **TINY, neck="dpt", use_swiglu_ffn=True)
+    layer = DinoV2Backbone(config).network.backbone.encoder.layer[0]
+    assert type(layer.mlp).__name__ == "Dinov2SwiGLUFFN"
+    model = ModelConfig(backbone=config, height=56, width=84)
+    assert ModelConfig.from_dict(model.to_dict()) == model
 
 
 def test_a_missing_package_is_named(monkeypatch):

@@ -114,21 +114,29 @@ def test_a_bundle_that_is_a_graph_alone_is_refused(tmp_path, rooms, capsys):
     assert "--backbone and --start-from exclude each other" in capsys.readouterr().err
 
 
-def test_a_converted_depth_anything_becomes_metric_to_the_bundle(tmp_path, rooms, capsys):
+@pytest.mark.parametrize(
+    "name, kind, size",
+    [
+        ("depth-anything-v2-small", "inverse_relative", "112x84"),
+        ("dpt-dinov2-small-nyu", "metric", "98x70"),  # 7 by 5 patches: odd numbers
+    ],
+)
+def test_a_converted_network_becomes_metric_to_the_bundle(
+    tmp_path, rooms, capsys, name, kind, size
+):
     """From a checkpoint's files to metres in OpenVINO: convert, train, finish, export."""
     tiny = pytest.importorskip("tiny_networks")
-    name = "depth-anything-v2-small"
     public = tiny.make_network(name, seed=3)  # not the order of the recording upside down
-    source = tiny.save_network(public, tmp_path / "checkpoint", name)
-    converted, run = tmp_path / "relative", tmp_path / "run"
-    command = ["--hub", source, "--size", "112x84", "--no-comparison", "--weights", converted]
+    source = tiny.save_network(public, tmp_path / "checkpoint" / name, name)
+    converted, run = tmp_path / "public", tmp_path / "run"
+    command = ["--hub", source, "--size", size, "--no-comparison", "--weights", converted]
     assert convert.main([str(part) for part in command]) == 0
-    assert Bundle.load(str(converted)).kind == "inverse_relative"
+    assert Bundle.load(str(converted)).kind == kind
 
     more = ["--data", rooms, "--backbone", converted, "--freeze", "--views", "2", "--steps", "20"]
     assert train(run, *more, "--warmup-steps", "2", "--learning-rate", "0.004") == 0
     said = capsys.readouterr().out
-    assert "starting from the backbone of relative" in said
+    assert "starting from the backbone of public" in said
     assert "features: 2 views of 3 images in" in said
     assert_only_the_reflector_was_trained(run, load_file(converted / "backbone.safetensors"))
     with (run / "stage2" / "log.csv").open() as file:
@@ -154,20 +162,42 @@ def test_a_converted_depth_anything_becomes_metric_to_the_bundle(tmp_path, rooms
         torch.tensor(tiny.IMAGENET[key]).reshape(3, 1, 1) for key in ("image_mean", "image_std")
     )
     with torch.inference_mode():
-        disparity = public((pixels - mean) / std).predicted_depth.numpy()
-    seen = disparity > 0
-    assert seen.mean() > 0.5 and disparity[seen].std() > 0.1
-    wanted = 1.0 / (1.0 + np.exp(disparity))
-    np.testing.assert_allclose(planes["relative"][:, 0][seen], wanted[seen], atol=5e-3)
+        said = public((pixels - mean) / std).predicted_depth[:, None]
+        said = torch.nn.functional.interpolate(said, images.shape[1:3], mode="bilinear").numpy()
+    seen = said > 0
+    assert seen.mean() > 0.5 and said[seen].std() > 0.1
+    wanted = 1.0 / (1.0 + np.exp(said)) if kind != "metric" else 0.5 + 0.5 * said / (1.0 + said)
+    np.testing.assert_allclose(planes["relative"][seen], wanted[seen], atol=5e-3)
     assert 0.15 <= planes["depth"].min() and planes["depth"].max() <= 24.0
 
 
-def test_only_depth_anything_keeps_weights(tmp_path, capsys):
+@pytest.mark.parametrize(
+    "field, other, words",
+    [
+        ("backbone_config.apply_layernorm", True, "apply_layernorm is True, and only False"),
+        ("hidden_act", "relu", "hidden_act is relu, and only gelu"),
+        ("head_in_index", -2, "head_in_index is -2, and only -1"),
+    ],
+)
+def test_a_dpt_of_another_form_keeps_no_weights(tmp_path, capsys, field, other, words):
+    tiny = pytest.importorskip("tiny_networks")
+    name = "dpt-dinov2-small-nyu"
+    source = tiny.save_network(tiny.make_network(name), tmp_path / name, name)
+    config = json.loads((source / "config.json").read_text())
+    owner, _, key = field.rpartition(".")
+    (config[owner] if owner else config)[key] = other
+    (source / "config.json").write_text(json.dumps(config))
+    command = ["--hub", source, "--size", "112x84", "--weights", tmp_path / "out"]
+    assert convert.main([str(part) for part in command]) == 2
+    assert f"--weights: {words} is known" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_only_dinov2_with_a_dpt_keeps_weights(tmp_path, capsys):
     tiny = pytest.importorskip("tiny_networks")
     source = tiny.save_network(tiny.make_network("glpn-nyu"), tmp_path / "glpn", "glpn-nyu")
     command = ["--hub", source, "--size", "96x64", "--weights", tmp_path / "out"]
     assert convert.main([str(part) for part in command]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "--weights: a reflector can be trained on a DepthAnythingForDepthEstimation with" in said
-    assert "and this network is a GLPNForDepthEstimation" in said
+    assert "can be trained on a DepthAnythingForDepthEstimation or a DPTForDepthEst" in said
+    assert "and this network is a GLPNForDepthEstimation with an encoder of its own" in said
     assert not (tmp_path / "out").exists()

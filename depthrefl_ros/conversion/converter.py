@@ -55,7 +55,10 @@ from depthrefl_ros.engine.bundle import Bundle, file_digest
 from depthrefl_ros.engine.bundle_writer import write_bundle
 
 _SAME = 1e-3  # of the largest value; a graph that rounds otherwise stays far below
-UNTRAINABLE = "none: graphs only; convert --hub NAME --weights keeps those of Depth Anything"
+UNTRAINABLE = (
+    "none: graphs only; convert --hub NAME --weights keeps those of a Depth Anything or a DPT on "
+    "DINOv2"
+)
 PICTURES_OF = "indoor_tiny"  # whose golden pictures every network is shown: we rendered them
 
 

@@ -162,7 +162,9 @@ def convert_module(
         reference=run(adapter),
         notes=recipe.notes,
         more=described(trainable) if trainable else None,
-        write_more=lambda part: save_backbone(part, adapter.model) if trainable else None,
+        write_more=lambda part: (
+            save_backbone(part, adapter.model, trainable) if trainable else None
+        ),
     )
 
 

@@ -27,10 +27,17 @@ from depthrefl_ros.conversion.checkpoint_folder import save_tensors
 from depthrefl_ros.conversion.meaning import ConversionError
 from depthrefl_ros.conversion.recipe import Recipe
 from depthrefl_ros.engine.bundle import BACKBONE_WEIGHTS
-from depthrefl_ros.network.dinov2 import OTHER, DinoV2Config
+from depthrefl_ros.network.dinov2 import (
+    DEPTH_ANYTHING,
+    DPT,
+    DPT_FORM,
+    DPT_WIDTHS,
+    OTHER,
+    DinoV2Config,
+)
 
 TRAINABLE = "train stage2 --backbone takes the weights of backbone.safetensors"
-_CLASS = "DepthAnythingForDepthEstimation"
+_NECKS = {"DepthAnythingForDepthEstimation": DEPTH_ANYTHING, "DPTForDepthEstimation": DPT}
 
 
 def backbone_config(recipe: Recipe, config: Any) -> DinoV2Config:
@@ -41,24 +48,18 @@ def backbone_config(recipe: Recipe, config: Any) -> DinoV2Config:
         config: of ``transformers``.
 
     Raises:
-        ConversionError: it is no DINOv2 with Depth Anything's DPT, or one of another form.
+        ConversionError: it is no DINOv2 under a DPT, or one of another form.
     """
     encoder = getattr(config, "backbone_config", None)
-    if recipe.class_name != _CLASS or getattr(encoder, "model_type", "") != "dinov2":
+    neck = _NECKS.get(recipe.class_name)
+    model_type = getattr(encoder, "model_type", "an encoder of its own")
+    if neck is None or model_type != "dinov2":
         raise ConversionError(
-            f"--weights: a reflector can be trained on a {_CLASS} with a DINOv2, and this network "
-            f"is a {recipe.class_name}"
+            f"--weights: a reflector can be trained on a {' or a '.join(_NECKS)} with a DINOv2, "
+            f"and this network is a {recipe.class_name} with {model_type}"
         )
-    unlike = {
-        "patch_size": (encoder.patch_size, DinoV2Config.stride),
-        "use_swiglu_ffn": (encoder.use_swiglu_ffn, False),
-        "apply_layernorm": (encoder.apply_layernorm, True),
-        "reassemble_factors": (list(config.reassemble_factors), [4, 2, 1, 0.5]),
-        "reassemble_hidden_size": (config.reassemble_hidden_size, encoder.hidden_size),
-    }
-    for name, (found, wanted) in unlike.items():
-        if found != wanted:
-            raise ConversionError(f"--weights: {name} is {found}, and only {wanted} is known")
+    _check_form(neck, config)
+    widths = DPT_WIDTHS if neck == DPT else {name: getattr(config, name) for name in DPT_WIDTHS}
     return DinoV2Config(
         OTHER,
         hidden_size=encoder.hidden_size,
@@ -68,10 +69,38 @@ def backbone_config(recipe: Recipe, config: Any) -> DinoV2Config:
         image_size=encoder.image_size,
         out_indices=tuple(encoder.out_indices),
         neck_hidden_sizes=tuple(config.neck_hidden_sizes),
-        fusion_hidden_size=config.fusion_hidden_size,
-        head_hidden_size=config.head_hidden_size,
+        **widths,
         farther_is_larger=recipe.meaning.kind != "inverse_relative",
+        neck=neck,
+        use_swiglu_ffn=encoder.use_swiglu_ffn,
     )
+
+
+def _check_form(neck: str, config: Any) -> None:
+    """Check that a network has the layers that our backbone will be built with.
+
+    Args:
+        neck: ``depth_anything`` or ``dpt``.
+        config: of ``transformers``, with a DINOv2.
+
+    Raises:
+        ConversionError: a field differs; it is named.
+    """
+    encoder = config.backbone_config
+    unlike = {
+        "patch_size": (encoder.patch_size, DinoV2Config.stride),
+        "apply_layernorm": (encoder.apply_layernorm, neck == DEPTH_ANYTHING),
+        "reassemble_factors": (list(config.reassemble_factors), [4, 2, 1, 0.5]),
+        "head_in_index": (config.head_in_index, -1),
+    }
+    if neck == DPT:
+        known = {**DPT_FORM, "fusion_hidden_size": DPT_WIDTHS["fusion_hidden_size"]}
+        unlike |= {name: (getattr(config, name), only) for name, only in known.items()}
+    else:
+        unlike["reassemble_hidden_size"] = (config.reassemble_hidden_size, encoder.hidden_size)
+    for name, (found, wanted) in unlike.items():
+        if found != wanted:
+            raise ConversionError(f"--weights: {name} is {found}, and only {wanted} is known")
 
 
 def described(config: DinoV2Config) -> dict[str, Any]:
@@ -83,18 +112,19 @@ def described(config: DinoV2Config) -> dict[str, Any]:
     return {"training": TRAINABLE, "backbone": plain}
 
 
-def save_backbone(folder: Path, model: nn.Module) -> None:
+def save_backbone(folder: Path, model: nn.Module, config: DinoV2Config) -> None:
     """Write a network's ``backbone.safetensors`` into a bundle's folder.
 
     Args:
         folder: of the bundle.
         model: of ``transformers``.
+        config: of ``backbone_config``.
 
     Raises:
         OSError: it cannot be written.
     """
     tensors = {
-        f"backbone.depth_anything.{name}": value.detach().contiguous()
+        f"backbone.{config.neck}.{name}": value.detach().contiguous()
         for name, value in model.state_dict().items()
     }
     save_tensors(tensors, folder / BACKBONE_WEIGHTS)

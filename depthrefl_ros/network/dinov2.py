@@ -13,22 +13,22 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The large backbone: DINOv2 (Oquab et al. 2023) under Depth Anything's DPT neck and head.
+"""The large backbone: DINOv2 (Oquab et al. 2023) under a DPT neck and head (Ranftl et al. 2021).
 
 The layers are those of the ``transformers`` package, which is imported only when such a backbone is
-built. Nothing of it is changed, so that Depth Anything V2's weights fit.
+built. Nothing of it is changed, so that the weights of Depth Anything and of ``dpt-dinov2-*`` fit.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from depthrefl_ros.network.backbone import BackboneFeatures
-from depthrefl_ros.network.ops import resize
+from depthrefl_ros.network.ops import enlarge, resize
 
 # ImageNet's colours, which DINOv2 was trained with, in units of 0..255.
 _MEAN = tuple(255.0 * value for value in (0.485, 0.456, 0.406))
@@ -48,6 +48,16 @@ _SMALL = {
     "head_hidden_size": 32,
 }
 SMALL, OTHER = "dinov2_small", "dinov2"
+DEPTH_ANYTHING, DPT = "depth_anything", "dpt"
+# Of all the forms of transformers' DPT, that of the networks of DINOv2's authors.
+DPT_FORM = {
+    "readout_type": "project",
+    "hidden_act": "gelu",
+    "add_projection": True,
+    "use_batch_norm_in_fusion_residual": False,
+    "use_bias_in_fusion_residual": False,
+}
+DPT_WIDTHS = {"fusion_hidden_size": 256, "head_hidden_size": 32}  # constants of the class
 
 
 @dataclass(frozen=True)
@@ -66,11 +76,14 @@ class DinoV2Config:
         neck_hidden_sizes: channels of the neck's four levels, fine to coarse.
         fusion_hidden_size: channels of the fused levels.
         head_hidden_size: channels of the head's last feature.
-        farther_is_larger: whether the head's number grows away from the camera, as that of Depth
-            Anything's metric networks does; that of its relative ones grows toward it.
+        farther_is_larger: whether the head's number grows away from the camera, as that of metric
+            networks does; that of relative ones grows toward it.
+        neck: ``depth_anything``, Depth Anything's neck and head; or ``dpt``, those of
+            ``dpt-dinov2-*``, which read the token of the whole image at each level.
+        use_swiglu_ffn: whether the encoder's perceptrons are gated, as the giant one's are.
 
     Raises:
-        ValueError: the encoder is unknown, or a size is missing or not that of the encoder.
+        ValueError: the encoder or the neck is unknown, or a size is missing or not theirs.
     """
 
     stride: ClassVar[int] = _PATCH
@@ -87,10 +100,16 @@ class DinoV2Config:
     fusion_hidden_size: int | None = None
     head_hidden_size: int | None = None
     farther_is_larger: bool = False
+    neck: str = DEPTH_ANYTHING
+    use_swiglu_ffn: bool = False
 
     def __post_init__(self) -> None:
         if self.encoder not in (SMALL, OTHER):
             raise ValueError(f"encoder is {self.encoder!r}; known are {[OTHER, SMALL]}")
+        if self.neck not in (DEPTH_ANYTHING, DPT):
+            raise ValueError(f"neck is {self.neck!r}; known are {[DEPTH_ANYTHING, DPT]}")
+        if self.encoder == SMALL and (self.neck != DEPTH_ANYTHING or self.use_swiglu_ffn):
+            raise ValueError(f"encoder {SMALL} is Depth Anything's; take {OTHER} for another form")
         for name, usual in _SMALL.items():
             value = getattr(self, name)
             value = tuple(value) if isinstance(value, list) else value
@@ -99,13 +118,17 @@ class DinoV2Config:
             if self.encoder == SMALL and value not in (None, usual):
                 raise ValueError(f"{name} is {value}; encoder {SMALL} has {usual}")
             object.__setattr__(self, name, usual if value is None else value)
+        for name, only in DPT_WIDTHS.items() if self.neck == DPT else ():
+            if getattr(self, name) != only:
+                raise ValueError(f"{name} is {getattr(self, name)}; neck {DPT} has {only}")
 
 
 class DinoV2Backbone(nn.Module):
     """DINOv2, DPT neck and relative head; a ``backbone.Backbone``.
 
     The blocks are the neck's at strides 28, 14, 7 and 3.5. Its last one, at stride 1.75, feeds the
-    relative head only: a reflector there would cost more than all the rest.
+    relative head only: a reflector there would cost more than all the rest. Where a side is an odd
+    number of patches, the blocks of neck ``dpt`` are those of one patch more.
 
     Raises:
         ImportError: ``transformers`` is not installed.
@@ -115,34 +138,18 @@ class DinoV2Backbone(nn.Module):
 
     def __init__(self, config: DinoV2Config):
         super().__init__()
-        try:
-            from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
-        except ImportError as error:
-            raise ImportError(
-                f"encoder {config.encoder} needs the package transformers ({error}): "
-                "pip install transformers"
-            ) from error
         self.head_channels = config.head_hidden_size
         self.bottleneck_channels = config.neck_hidden_sizes[-1]
         self.block_channels = (config.fusion_hidden_size,) * 4
         self._sign = 1.0 if config.farther_is_larger else -1.0
-        encoder = (
-            "hidden_size", "num_attention_heads", "num_hidden_layers", "mlp_ratio", "image_size"
-        )  # fmt: skip
-        self.depth_anything = DepthAnythingForDepthEstimation(
-            DepthAnythingConfig(
-                backbone_config={
-                    "model_type": "dinov2",
-                    "reshape_hidden_states": False,
-                    "out_indices": list(config.out_indices),
-                    **{name: getattr(config, name) for name in encoder},
-                },
-                reassemble_hidden_size=config.hidden_size,
-                neck_hidden_sizes=list(config.neck_hidden_sizes),
-                fusion_hidden_size=config.fusion_hidden_size,
-                head_hidden_size=config.head_hidden_size,
-            )
-        )
+        # Its name is part of the names of all weights.
+        self._name = config.neck
+        self.add_module(self._name, _public_network(config))
+
+    @property
+    def network(self) -> nn.Module:
+        """The network of ``transformers``."""
+        return getattr(self, self._name)
 
     def forward(self, image: Tensor) -> BackboneFeatures:
         """Map (N, 3, H, W) normalised RGB, H and W multiples of 14, to ``BackboneFeatures``."""
@@ -161,7 +168,7 @@ class DinoV2Backbone(nn.Module):
             The bottleneck at stride 28; the blocks at strides 28, 14, 7 and 3.5; the neck's finest
             output at stride 1.75.
         """
-        model = self.depth_anything
+        model = self.network
         patches = (image.shape[2] // _PATCH, image.shape[3] // _PATCH)
         tokens = model.backbone(image).feature_maps
         maps = model.neck.reassemble_stage(list(tokens), *patches)
@@ -170,14 +177,27 @@ class DinoV2Backbone(nn.Module):
         return maps[-1], (narrowed[-1], *fused), finest
 
     def _relative(self, finest: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Run Depth Anything's head to its last feature and relative depth, at the image's size."""
-        head = self.depth_anything.head
+        """Run the network's head to its last feature and to relative depth.
+
+        Args:
+            finest: (N, C, h, w), the neck's.
+            image: of whose height and width the relative depth is.
+
+        Returns:
+            The feature, (N, C, h', w'), and near to far in (0, 1), (N, 1, H, W).
+        """
+        # Without the ReLU that follows in the public networks the far background, or the near
+        # foreground of metric ones, keeps its order.
+        head = self.network.head
+        if self._name == DPT:
+            feature = head.head[:4](torch.relu(head.projection(finest)))
+            plane = enlarge(head.head[4](feature), image)
+            # Metres would saturate a sigmoid within one room.
+            return feature, 0.5 + 0.5 * nn.functional.softsign(self._sign * plane)
         widened = nn.functional.interpolate(
             head.conv1(finest), size=image.shape[2:], mode="bilinear", align_corners=True
         )
         feature = head.activation1(head.conv2(widened))
-        # Ours is near to far. Without the ReLU that follows in Depth Anything's relative networks
-        # the far background keeps its order.
         return feature, torch.sigmoid(self._sign * head.conv3(feature))
 
     def fix_size(self, height: int, width: int) -> None:
@@ -185,7 +205,7 @@ class DinoV2Backbone(nn.Module):
 
         In an exported graph a bicubic resize of a constant would otherwise run for every frame.
         """
-        encoder = self.depth_anything.backbone
+        encoder = self.network.backbone
         encoder.embeddings = _FixedSizeEmbeddings(encoder.embeddings, height, width)
 
     def prepare_for_export(self) -> None:
@@ -194,7 +214,7 @@ class DinoV2Backbone(nn.Module):
         Torch's fused attention is faster in torch, but exported it becomes a softmax that guards
         each layer against NaN: OpenVINO is 10 % slower with it.
         """
-        self.depth_anything.backbone.set_attn_implementation("eager")
+        self.network.backbone.set_attn_implementation("eager")
 
     @staticmethod
     def normalise(image: Tensor) -> Tensor:
@@ -203,6 +223,47 @@ class DinoV2Backbone(nn.Module):
         mean = torch.tensor(_MEAN, **kind).reshape(1, 3, 1, 1)
         scale = 1.0 / torch.tensor(_STANDARD_DEVIATION, **kind).reshape(1, 3, 1, 1)
         return (image - mean) * scale
+
+
+def _public_network(config: DinoV2Config) -> nn.Module:
+    """Build the network of ``transformers`` that a configuration describes.
+
+    Raises:
+        ImportError: ``transformers`` is not installed.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError(
+            f"encoder {config.encoder} needs the package transformers ({error}): "
+            "pip install transformers"
+        ) from error
+    encoder = (
+        "hidden_size", "num_attention_heads", "num_hidden_layers", "mlp_ratio", "image_size",
+        "use_swiglu_ffn",
+    )  # fmt: skip
+    sizes: dict[str, Any] = {
+        "backbone_config": {
+            "model_type": "dinov2",
+            "reshape_hidden_states": False,
+            "apply_layernorm": config.neck == DEPTH_ANYTHING,
+            "out_indices": list(config.out_indices),
+            **{name: getattr(config, name) for name in encoder},
+        },
+        "neck_hidden_sizes": list(config.neck_hidden_sizes),
+        "fusion_hidden_size": config.fusion_hidden_size,
+    }
+    if config.neck == DPT:
+        # A dictionary would be taken for the description of another encoder here.
+        sizes["backbone_config"] = transformers.Dinov2Config(**sizes["backbone_config"])
+        return transformers.DPTForDepthEstimation(transformers.DPTConfig(**sizes, **DPT_FORM))
+    return transformers.DepthAnythingForDepthEstimation(
+        transformers.DepthAnythingConfig(
+            **sizes,
+            reassemble_hidden_size=config.hidden_size,
+            head_hidden_size=config.head_hidden_size,
+        )
+    )
 
 
 class _FixedSizeEmbeddings(nn.Module):

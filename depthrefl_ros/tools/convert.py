@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights",
         action="store_true",
-        help="keep the weights too, for train --backbone (Depth Anything)",
+        help="keep the weights too, for train --backbone (Depth Anything, DPT on DINOv2)",
     )
     meaning = parser.add_mutually_exclusive_group()
     meaning.add_argument(

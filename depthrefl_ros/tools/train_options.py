@@ -143,7 +143,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("network").add_argument
     add("--backbone", metavar="BUNDLE",
         help="a bundle whose backbone is taken, its architecture, size and weights, such as a "
-        "Depth Anything of convert --weights; the reflector on it begins anew")  # fmt: skip
+        "Depth Anything or DPT of convert --weights; the reflector on it begins anew")  # fmt: skip
     add("--encoder", default="lite0", help="lite0 (default), lite1 or lite2")
     add("--decoder-channels", type=positive_int, nargs=4, metavar="N",
         help="of the decoder, strides 32 to 4 (default 160 128 96 64)")  # fmt: skip
