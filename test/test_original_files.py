@@ -82,12 +82,37 @@ def test_depth_anythings_pth_gives_what_the_public_class_gives(tmp_path, name, t
         torch.testing.assert_close(adapter(image), truth, rtol=1e-4, atol=1e-4)
 
 
-V1_METRIC = [f"core.core.depth_head.projects.{stage}.weight" for stage in range(4)]
-V1_METRIC += [
-    f"core.core.depth_head.scratch.{part}.weight" for part in ("layer1_rn", "output_conv2.0")
-]
-V1_METRIC += ["core.core.pretrained.cls_token", "core.core.pretrained.pos_embed"]
-V1_METRIC += [f"core.core.pretrained.blocks.{part}.mlp.fc1.weight" for part in (0, 11)]
+def core_names(layers):
+    """Return those names of Depth Anything's that its sizes are read of."""
+    names = [f"depth_head.projects.{stage}.weight" for stage in range(4)]
+    names += [f"depth_head.scratch.{part}.weight" for part in ("layer1_rn", "output_conv2.0")]
+    names += [f"pretrained.blocks.{layer}.mlp.fc1.weight" for layer in (0, layers - 1)]
+    return [*names, "pretrained.cls_token", "pretrained.pos_embed"]
+
+
+V1_METRIC = [f"core.core.{name}" for name in core_names(12)]
+HEAD = [f"attractors.{stage}._net.2.weight" for stage in range(4)]
+HEAD += ["conv2.weight", "seed_projector._net.2.weight", "seed_bin_regressor._net.2.weight"]
+
+
+@pytest.mark.parametrize(
+    "name, taps",
+    [
+        ("depth_anything_vitl14.pth", [21, 22, 23, 24]),
+        ("depth_anything_v2_vitl.pth", [5, 12, 18, 24]),
+        ("depth_anything_metric_depth_outdoor.pt", [21, 22, 23, 24]),
+    ],
+)
+def test_the_layers_of_the_large_networks_that_feed_the_neck(tmp_path, name, taps):
+    names = core_names(24)
+    if "metric" in name:
+        names = [f"core.core.{one}" for one in names] + HEAD
+    torch.save({one: torch.zeros(1, 1, 1, 1) for one in names}, tmp_path / name)
+    (tmp_path / "folder").mkdir()
+    write_folder(tmp_path / name, tmp_path / "folder")
+    config = json.loads((tmp_path / "folder" / "config.json").read_text())["backbone_config"]
+    assert config["out_indices"] == taps
+    assert config["out_features"] == [f"stage{tap}" for tap in taps]
 
 
 class RunsCode:
