@@ -201,3 +201,12 @@ def test_only_dinov2_with_a_dpt_keeps_weights(tmp_path, capsys):
     assert "can be trained on a DepthAnythingForDepthEstimation or a DPTForDepthEst" in said
     assert "and this network is a GLPNForDepthEstimation with an encoder of its own" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_depth_anything_v1_metric_keeps_no_weights(tmp_path, capsys):
+    authors = pytest.importorskip("authors_files")
+    file, _ = authors.write_da1metric(tmp_path, "depth_anything_metric_depth_indoor.pt")
+    command = ["--hub", file, "--size", "112x84", "--weights", tmp_path / "out"]
+    assert convert.main([str(part) for part in command]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "and this network is a DepthAnythingV1Metric with dinov2" in said
