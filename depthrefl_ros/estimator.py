@@ -42,14 +42,13 @@ from depthrefl_ros.frames import (
 from depthrefl_ros.geometry.camera import ASPECT_FITS, Camera
 from depthrefl_ros.geometry.fill import MEASURED_SIGMA
 from depthrefl_ros.geometry.floor_plane import with_floor
-from depthrefl_ros.geometry.gates import GateSettings, apply_gates, apply_range
+from depthrefl_ros.geometry.gates import GateSettings, apply_gates, apply_range, apply_sky
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.sigma_table import SigmaTable
 from depthrefl_ros.settings import check, setting
 
 OUTPUT_SIZES = ("input", "network")
 
-_SKY_M = 1e4  # beyond every range, and finite: the gates make +Inf of it
 _UNKNOWN_SIGMA = 0.2  # of log depth, where neither network nor validation says how far it errs
 
 
@@ -234,8 +233,7 @@ class DepthEstimator:
             # One focal length in training: a longer lens sees the same picture farther away.
             focal_ratio = view.rectification.network_focal_px / bundle.focal_px
             depth_m = depth_m * np.float32(focal_ratio)
-        if "sky" in planes:
-            depth_m[planes["sky"][0, 0] > 0.5] = _SKY_M
+        apply_sky(depth_m, planes)
         relative = planes["relative"][0, 0] if "relative" in planes else nothing
         if view.unseen is not None:
             depth_m[view.unseen] = np.nan
@@ -258,7 +256,8 @@ class DepthEstimator:
 
         Args:
             prediction: of the network.
-            depth_m: (h, w) float32 metres, the prediction's or better; NaN where nothing was seen.
+            depth_m: (h, w) float32 metres, the prediction's or better; NaN where nothing was seen,
+                +Inf where the sky is.
             settings: gates and output size.
             with_colour: also return the rectified colours.
             timer: gets the steps ``gates``, ``upsample`` and ``colour``.

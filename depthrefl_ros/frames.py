@@ -171,7 +171,8 @@ class Prediction:
     Attributes:
         frame: that was looked at.
         depth_m: (h, w) float32 metres along the optical axis; NaN where no image was seen
-            (padding, the robot itself), and everywhere where the network knows no metres.
+            (padding, the robot itself), and everywhere where the network knows no metres; +Inf
+            where it sees the sky.
         sigma: (h, w) float32 standard deviation of log depth; where the network has none, what the
             model was validated with.
         relative: (h, w) float32, near to far (of an ``inverse_relative`` network far to near); NaN
@@ -216,7 +217,8 @@ class DepthFrame:
         colour_bgra: (H, W, 4) uint8 aligned with ``depth_m``, where it was asked for.
         network_depth_m: (h, w) float32 as ``depth_m``.
         network_camera: rectified pinhole camera of the planes at the network's size.
-        ungated_m: (h, w) float32 metres before the gates; NaN only where no image was seen.
+        ungated_m: (h, w) float32 metres before the gates; NaN only where no image was seen, +Inf
+            where the network sees the sky.
         sigma: (h, w) float32 standard deviation of log depth.
         gate_counts: pixels (of h w) that each gate found; a pixel may be found by several.
     """

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from exact_bundle import encoded, exact_bundle
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
@@ -62,6 +63,35 @@ def test_figures_follow_depth_that_is_known(ours, tmp_path):
     (tmp_path / f"depth/{name}.png").unlink()
     with pytest.raises(OSError, match="lacks rgb/a/0.jpg or depth/a/0.png"):
         exam_figures(engine, bundle, tmp_path)
+
+
+@pytest.mark.parametrize("sky_rows", [0, 24, 72])
+def test_what_a_network_calls_sky_has_no_error(tmp_path, sky_rows):
+    """A third of a wall is taken for sky: the rest is right, and the figures say how much it is."""
+    camera = Camera.from_horizontal_fov(96, 72, 1.1)
+    metric = {"kind": "metric", "focal_px": None, "calibration": None}
+    folder = exact_bundle(tmp_path / "exact", camera, ("depth", "sky"), **metric)
+    picture = encoded(np.full((72, 96), 3.0, np.float32))
+    picture[:sky_rows, :, 2] = 255
+    for part in ("rgb", "depth"):
+        (tmp_path / part).mkdir()
+    values = {name: float(getattr(camera, name)) for name in ("fx", "fy", "cx", "cy")}
+    content = {"images": {"a": {"width": 96, "height": 72, **values}}}
+    (tmp_path / "intrinsics.yaml").write_text(yaml.safe_dump(content))
+    lossless = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1]
+    (tmp_path / "rgb" / "a.jpg").write_bytes(lossless.tobytes())
+    cv2.imwrite(str(tmp_path / "depth" / "a.png"), np.full((72, 96), 3000, np.uint16))
+    bundle = Bundle.load(str(folder))
+    engine = OpenVinoEngine(bundle, 1)
+    figures = exam_figures(engine, bundle, tmp_path)
+    engine.close()
+    assert figures.seen == pytest.approx(1.0 - sky_rows / 72.0)
+    if sky_rows < 72:
+        assert figures.abs_rel < 1e-3 and figures.delta1 == 1.0
+    else:
+        assert np.isnan(figures.abs_rel) and np.isnan(figures.delta1)
+    says = "of the 67 % that have a depth".replace(" %", "%") in str(figures)
+    assert says == (sky_rows == 24)
 
 
 def test_the_picture_has_every_network_beside_the_camera(ours):

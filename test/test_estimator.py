@@ -395,8 +395,11 @@ def test_canonical_depth_grows_with_the_focal_length_and_metric_depth_does_not(t
 def test_sky_is_infinitely_far(foreign):
     image = wall()
     image[:20, :, 2] = 255
-    depth = foreign(("depth", "sigma", "sky")).estimate(image, SMALL).depth
+    found = foreign(("depth", "sigma", "sky")).estimate(image, SMALL)
+    depth = found.depth
     assert np.isposinf(depth[:17]).all()
+    # Before the gates, too: nothing there may take it for a distance.
+    assert np.isposinf(found.ungated_m[:20]).all() and np.isfinite(found.ungated_m[20:]).all()
     assert (np.isfinite(depth[24:]) & (np.abs(depth[24:] - 2.0) < 0.01)).all()
 
 

@@ -64,6 +64,31 @@ def answering(depth_c: np.ndarray):
     return infer
 
 
+@pytest.mark.parametrize("align", ["none", "median", "lsq"])
+def test_sky_is_no_distance_and_has_no_part_in_the_figures(align):
+    """A network that is right but for the sky errs nowhere, whatever its depth says up there."""
+    truth = np.linspace(2.0, 4.0, 96, dtype=np.float32)[:, None].repeat(128, axis=1)
+    plane = np.linspace(8.0, 16.0, 48)[:, None].repeat(64, axis=1)
+    plane[:12] = 1000.0
+    answer = answering(plane)
+
+    def with_sky(images):
+        sky = np.zeros((len(images), 1, 48, 64), np.float32)
+        sky[:, :, :12] = 0.9
+        return answer(images) | {"sky": sky}
+
+    ((_, prediction),) = predictions(with_sky, [sample(truth)], SIZE, FOCAL_PX)
+    assert np.isposinf(prediction.depth_m[:24]).all()
+    assert np.isfinite(prediction.depth_m[24:]).all()
+    protocol = Protocol(align=align)
+    found = evaluate_images(with_sky, [sample(truth)], SIZE, FOCAL_PX, protocol)
+    assert found.figures[0]["abs_rel"] < 0.02 and found.figures[0]["delta1"] == 1.0
+    assert found.figures[0]["scale_ratio"] == pytest.approx(1.0, abs=0.01)
+    assert found.unit_ratios == pytest.approx([1.0], abs=0.01)
+    assert sum(band["pixels"] for band in found.bands.values()) == 72 * 128
+    assert evaluate_images(answer, [sample(truth)], SIZE, FOCAL_PX).figures[0]["abs_rel"] > 0.3
+
+
 def test_canonical_depth_becomes_metric_by_the_focal_length():
     truth = np.full((96, 128), 3.0, np.float32)
     # 128 pixels wide shrinks to 64: focal 60 becomes 30, so z = z_c * 30 / 120.

@@ -48,8 +48,11 @@ def scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return truth.astype(np.float32), (soft * np.exp(0.05 * soft * noise)).astype(np.float32)
 
 
-def write_folder(root, count=12, seen=lambda depth_m: depth_m):
-    """Write a plain folder whose pictures are what the network is to say."""
+def write_folder(root, count=12, seen=lambda depth_m: depth_m, sky_rows=0):
+    """Write a plain folder whose pictures are what the network is to say.
+
+    Of the upper ``sky_rows`` it says that they are sky, and 60 m.
+    """
     (root / "rgb").mkdir(parents=True)
     (root / "depth").mkdir()
     cameras = {}
@@ -57,6 +60,7 @@ def write_folder(root, count=12, seen=lambda depth_m: depth_m):
         truth, depth = scene(index)
         name = f"{index:04d}"
         picture = np.ascontiguousarray(encoded(seen(depth))[..., ::-1])
+        picture[:sky_rows] = encoded(np.full((sky_rows, 96), 60.0), sigma=0.25)[..., ::-1]
         cv2.imwrite(str(root / "rgb" / f"{name}.png"), picture)
         cv2.imwrite(str(root / "depth" / f"{name}.png"), np.rint(1000 * truth).astype(np.uint16))
         cameras[name] = {
@@ -151,6 +155,15 @@ def test_a_relative_bundle_is_calibrated_by_its_fit_to_the_truth(tmp_path):
     assert bundle.has_sigma
     assert (bundle.sigma_table[1] < 0.25).all()
     assert (bundle.sigma_table[2] > bundle.sigma_table[1]).mean() > 0.7
+
+
+def test_sky_has_no_part_in_the_table(tmp_path):
+    """Truth knows a distance where the network sees sky: that is no error of its distances."""
+    frames = write_folder(tmp_path / "data", 8, sky_rows=9)
+    folder = exact_bundle(tmp_path / "mine", CAMERA, ("depth", "sky"), **METRIC)
+    assert evaluate("--model", folder, "--data", frames, "--calibrate") == 0
+    distance_m, inner, edge = Bundle.load(str(folder)).sigma_table
+    assert distance_m[-1] < 8.0 and inner.max() < 0.35 and edge.max() < 0.35
 
 
 def test_calibrating_again_replaces_the_table(frames, tmp_path):

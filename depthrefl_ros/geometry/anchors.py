@@ -278,7 +278,7 @@ def is_level(depth_m: np.ndarray) -> np.ndarray:
     """Return the pixels (h, w) bool of a depth (h, w) that are known and beside no step."""
     known = np.isfinite(depth_m)  # a NaN would hide the least and the greatest beside it
     near = cv2.erode(np.where(known, depth_m, np.inf), NEIGHBOURHOOD)
-    far = cv2.dilate(np.where(known, depth_m, 0), NEIGHBOURHOOD)
+    far = cv2.dilate(np.where(depth_m > 0, depth_m, 0), NEIGHBOURHOOD)  # the sky is far
     return known & (far * np.float32(1.0 / _EDGE_RATIO) <= near)
 
 

@@ -183,7 +183,7 @@ class DepthCorrection:
             settings: how to correct.
             wants_obstacles: somebody acts on where the floor is; otherwise it is not looked for.
             relative: (h, w) float32 inverse relative depth of a network without metres, whose
-                ``depth_m`` is NaN but where it is endless: made metric first.
+                ``depth_m`` is NaN but for the sky's +Inf: made metric first.
             is_told: the network was told where the floor is.
             untold_m: (h, w) float32 metres of the same image as ``depth_m``, by the network that
                 was not told; None where ``needs_untold`` says no.

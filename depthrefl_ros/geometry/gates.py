@@ -26,6 +26,7 @@ side of it predict by linear extrapolation of 1/z. One that agrees with neither 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import cv2
@@ -83,6 +84,17 @@ def apply_range(depth: np.ndarray, min_range_m: float, max_range_m: float) -> No
     """
     depth[depth > max_range_m] = np.inf
     depth[depth < min_range_m] = -np.inf
+
+
+def apply_sky(depth: np.ndarray, planes: Mapping[str, np.ndarray]) -> None:
+    """Mark in place as +Inf (REP-117) what a network calls sky: no number stands for its distance.
+
+    Args:
+        depth: (h, w) float32, metres.
+        planes: of the network, each (1, 1, h, w) float32; without ``sky`` nothing changes.
+    """
+    if "sky" in planes:
+        depth[planes["sky"][0, 0] > 0.5] = np.inf
 
 
 def nearest_possible(depth_m: np.ndarray, sigma: np.ndarray) -> np.ndarray:

@@ -178,7 +178,8 @@ def obstacle_clouds(
 
     Args:
         depth_m: (h, w) float32 metres after the gates; NaN, +Inf and -Inf by REP-117.
-        ungated_m: (h, w) float32 metres before the gates; NaN where the camera saw nothing.
+        ungated_m: (h, w) float32 metres before the gates; NaN where the camera saw nothing, +Inf
+            where it saw the sky.
         sigma: (h, w) float32 standard deviation of log depth.
         confidence: (h, w) float32, goes into the clouds.
         camera: the rectified pinhole camera of all four.
@@ -199,10 +200,11 @@ def obstacle_clouds(
     obstacle = believed & in_band
 
     nearest = np.where(believed, depth, nearest_possible(ungated_m, sigma))
-    may_be = _crosses(view.height_m(nearest), view.height_m(ungated_m), settings)
+    with np.errstate(invalid="ignore"):  # the sky is infinitely far, along a level ray too
+        may_be = _crosses(view.height_m(nearest), view.height_m(ungated_m), settings)
     blocks = obstacle | (~believed & ~beyond & may_be)
     limit_m = _limits(
-        bearing[blocks], (nearest * over_floor)[blocks], settings.voxel_size_m, view.bearings
+        bearing[blocks], nearest[blocks] * over_floor[blocks], settings.voxel_size_m, view.bearings
     )[bearing]
 
     free_m = np.maximum(limit_m - _STOP_BEFORE_M, 0.0)  # over the floor

@@ -150,7 +150,8 @@ def scan_ranges(
 
     Args:
         depth_m: (h, w) float32 metres after the gates, with NaN and infinities.
-        ungated_m: (h, w) float32 metres before the gates; NaN where no pixel looks.
+        ungated_m: (h, w) float32 metres before the gates; NaN where no pixel looks, +Inf where the
+            sky is.
         sigma: (h, w) float32 standard deviation of log depth.
         camera: the rectified pinhole camera of all three.
         base_from_camera: optical frame to the frame whose z is height above the floor.
@@ -250,7 +251,8 @@ class _Mount:
         pixels = np.flatnonzero(np.isnan(depth) & ~np.isnan(ungated))
         far = ungated[pixels]
         near = nearest_possible(far, sigma[pixels])
-        ends = self._height_at(pixels, near), self._height_at(pixels, far)
+        with np.errstate(invalid="ignore"):  # the sky is infinitely far, along a level ray too
+            ends = self._height_at(pixels, near), self._height_at(pixels, far)
         may = np.maximum(*ends) >= self._settings.min_height_m
         may &= np.minimum(*ends) <= self._settings.max_height_m
         x, y = self._place(pixels[may], near[may])

@@ -114,7 +114,7 @@ def beside_edges(depth_m: np.ndarray) -> np.ndarray:
     """Return which pixels (h, w) bool of a depth (h, w) lie beside a step of depth."""
     known = np.isfinite(depth_m)
     near = cv2.erode(np.where(known, depth_m, np.inf), _NEIGHBOURHOOD)
-    far = cv2.dilate(np.where(known, depth_m, 0), _NEIGHBOURHOOD)
+    far = cv2.dilate(np.where(depth_m > 0, depth_m, 0), _NEIGHBOURHOOD)  # the sky is far
     on_edge = far * np.float32(1.0 / _EDGE_RATIO) > near
     return cv2.dilate(on_edge.view(np.uint8), _BESIDE).view(bool)
 

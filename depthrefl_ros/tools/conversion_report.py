@@ -41,9 +41,9 @@ class ExamFigures:
 
     Attributes:
         images: how many.
-        abs_rel: of |depth - truth| / truth.
+        abs_rel: of |depth - truth| / truth, NaN where no image has any depth.
         delta1: share of pixels within a factor of 1.25.
-        seen: share of the pixels with truth that have a depth.
+        seen: share of the pixels with truth that have a depth: not sky, and within the input.
     """
 
     images: int
@@ -52,7 +52,8 @@ class ExamFigures:
     seen: float
 
     def __str__(self) -> str:
-        return f"AbsRel {self.abs_rel:.3f}, {self.delta1:.0%} within 25 % of the truth"
+        words = f"AbsRel {self.abs_rel:.3f}, {self.delta1:.0%} within 25 % of the truth"
+        return words if self.seen > 0.995 else f"{words}, of the {self.seen:.0%} that have a depth"
 
 
 def exam_figures(engine: Engine, bundle: Bundle, exam: Path) -> ExamFigures:
@@ -79,11 +80,17 @@ def exam_figures(engine: Engine, bundle: Bundle, exam: Path) -> ExamFigures:
             found = cv2.resize(found, truth.shape[::-1], interpolation=cv2.INTER_LINEAR)
         known = truth > 0
         truth_m, found = truth[known] / np.float32(1000.0), found[known]
-        finite = np.isfinite(found) & (found > 0)
+        finite = np.isfinite(found) & (found > 0)  # the sky is infinitely far
+        if not finite.any():
+            rows.append((np.nan, np.nan, 0.0))
+            continue
         ratio = found[finite] / truth_m[finite]
         close = np.maximum(ratio, 1.0 / ratio) < _WITHIN
         rows.append((np.abs(ratio - 1.0).mean(), close.mean(), finite.mean()))
-    return ExamFigures(len(rows), *(float(value) for value in np.mean(rows, axis=0)))
+    error, close, seen = np.transpose(rows)
+    if not seen.any():
+        return ExamFigures(len(rows), np.nan, np.nan, 0.0)
+    return ExamFigures(len(rows), *(float(np.nanmean(one)) for one in (error, close, seen)))
 
 
 def draw_comparison(frames: dict[str, DepthFrame], source: np.ndarray) -> np.ndarray:

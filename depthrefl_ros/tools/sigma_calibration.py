@@ -126,9 +126,10 @@ def _measure(
             span = relative_span(prediction.relative)
             try:
                 pairs = image_pairs(prediction.relative, true_m, span)
-                depth_m = fit_affine(pairs, span, _MAX_SCATTER).affine.depth_m(prediction.relative)
+                affine = fit_affine(pairs, span, _MAX_SCATTER).affine
             except FitError:
                 continue
+            depth_m = np.where(np.isnan(depth_m), affine.depth_m(prediction.relative), depth_m)
         known = np.isfinite(true_m) & np.isfinite(depth_m) & (depth_m > 0)
         if not known.any():
             continue

@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.floor_plane import encoded_floor, with_floor
+from depthrefl_ros.geometry.gates import apply_sky
 from depthrefl_ros.geometry.rectification import Rectification
 from depthrefl_ros.training.boundary import edge_f1
 from depthrefl_ros.training.datasets import Sample
@@ -171,7 +172,7 @@ def predictions(
     channels: int = 3,
     is_told: bool = True,
 ) -> Iterator[tuple[Sample, Prediction]]:
-    """Yield every sample with its prediction at the truth's size, depth not clamped.
+    """Yield every sample with its prediction at the truth's size, depth not clamped, sky +Inf.
 
     A network that gives no relative depth is taken at its depth, which has an order, too.
 
@@ -201,6 +202,7 @@ def predictions(
         depth_m = output["depth"][0, 0]
         if focal_px is not None:
             depth_m = depth_m * np.float32(rectification.network_focal_px / focal_px)
+        apply_sky(depth_m, output)
         sigma = output["sigma"][0, 0] if "sigma" in output else sigma_of(depth_m)
         relative = output["relative"][0, 0] if "relative" in output else depth_m
         planes = (depth_m, sigma, relative)
@@ -252,7 +254,7 @@ def evaluate_images(
             typical = scale_figures(prediction.depth_m[anywhere], sample.depth_m[anywhere])
             unit_ratios.append(typical["scale_ratio"])
         truth_m = protocol.truth(sample.depth_m)
-        truth_m[~np.isfinite(prediction.depth_m)] = 0.0  # a cropping network does not see all
+        truth_m[~np.isfinite(prediction.depth_m)] = 0.0  # sky, or what a crop leaves out
         known = truth_m > 0
         if not known.any():
             without_truth.append(sample.name)
@@ -314,7 +316,9 @@ def aligned(
     scale, shift = fit_alignment(align, prediction.depth_m[known], truth_m[known])
     # A least-squares plane may go through the camera and behind it.
     depth_m = np.maximum(scale * prediction.depth_m + shift, NEAREST_M)
-    sigma = np.maximum(abs(scale) * prediction.sigma * prediction.depth_m / depth_m, NEAREST_SIGMA)
+    with np.errstate(invalid="ignore"):  # the sky's is nobody's
+        ratio = prediction.depth_m / depth_m
+    sigma = np.maximum(abs(scale) * prediction.sigma * ratio, NEAREST_SIGMA)
     fitted = prediction._replace(depth_m=depth_m.astype(np.float32), sigma=sigma.astype(np.float32))
     return fitted, {"align_scale": scale, "align_shift_m": shift}
 
