@@ -203,21 +203,27 @@ def test_the_command_renders_a_room_resumes_and_refuses_to_mix(known_scene, tmp_
 
 
 def test_rooms_of_chosen_kinds(known_scene, tmp_path):
-    def run(out, *kinds):
+    def run(out, *kinds, camera="robot"):
         command = [SYNTH_PYTHON, "-m", "depthrefl_ros.tools.render", "rooms", tmp_path / out,
-                   "--count", "1", "--width", "32", "--height", "24", "--samples", "1"]  # fmt: skip
+                   "--count", "1", "--width", "32", "--height", "24", "--samples", "1",
+                   "--camera", camera]  # fmt: skip
         command += [part for kind in kinds for part in ("--kind", kind)]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
     refused = run("a", "tunnel")
     assert refused.returncode == 2
-    assert "--kind is 'tunnel'; known kinds are living, bedroom, office" in refused.stderr
+    assert "--kind is 'tunnel'; known are living, bedroom, office" in refused.stderr
+    refused = run("a", "corridor", camera="drone")
+    assert "--camera is 'drone'; known are low, robot, carried, arm, high" in refused.stderr
     depths = []
     for kinds in (["corridor", "bathroom"], ["corridor"], ["bathroom"]):
         out = "_".join(kinds)
         assert run(out, *kinds).returncode == 0
-        _, depth_png, _ = next(RenderedFolder(tmp_path / out).frames())
+        folder = RenderedFolder(tmp_path / out)
+        _, depth_png, _ = next(folder.frames())
         depths.append(depth_png)
+        (mount,) = folder.mounts().values()
+        assert 0.35 <= mount["height_m"] <= 1.0
     assert depths[0] == depths[1] != depths[2]  # the same seed, another kind
 
 

@@ -113,6 +113,17 @@ def test_the_same_generator_chooses_the_same_views():
     assert first == second
 
 
+def test_cameras_are_mounted_in_the_ways_that_were_named():
+    cast, boxes = cluttered_room(2)
+    region = Region((0.0, 0.0, *ROOM[:2]), ROOM[2])
+    chosen = choose_views(
+        cast, [region], np.random.default_rng(6), 6, boxes.mean(axis=1), mounts=["robot"]
+    )
+    low, high = MOUNTS["robot"].heights_m
+    assert {view.mount for view in chosen} == {"robot"}
+    assert all(low <= view.position[2] <= high for view in chosen)
+
+
 def test_a_view_s_mount_puts_its_floor_at_zero():
     """The floor's depth by the view's rays back-projects by Pose.from_mount to z = 0."""
     view = View((1.0, 2.0, 2.6), 0.7, math.radians(-40), math.radians(25), 1.2, "arm", floor_m=2.0)

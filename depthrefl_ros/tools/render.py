@@ -89,6 +89,14 @@ def parser() -> argparse.ArgumentParser:
         help="nothing but spaces of this kind, such as corridor; repeat it for several in turn",
     )
     rooms.add_argument(
+        "--camera",
+        action="append",
+        default=[],
+        metavar="MOUNT",
+        help="nothing but cameras mounted this way: low (5 to 35 cm), robot (0.35 to 1 m), "
+        "carried, arm or high; repeat it for several",
+    )
+    rooms.add_argument(
         "--furniture",
         type=Path,
         metavar="FOLDER",
@@ -189,7 +197,7 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
     What is unpacked on the way goes into the folder `scratch`.
     """
     try:
-        from depthrefl_ros.training.synth import generate, rooms
+        from depthrefl_ros.training.synth import generate, rooms, views
     except ImportError as error:
         raise ToolError(str(error)) from error
     models, visuals, looks = None, [], PLAIN
@@ -199,9 +207,14 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
         recipe["in_turn"] = args.in_turn
         if args.kind:
             recipe["kinds"] = args.kind
-        if unknown := sorted(set(args.kind) - set(rooms.KINDS)):
-            known = ", ".join(rooms.KINDS)
-            raise ToolError(f"--kind is {unknown[0]!r}; known kinds are {known}")
+        if args.camera:
+            recipe["cameras"] = args.camera
+        for option, names, known in (
+            ("--kind", args.kind, rooms.KINDS),
+            ("--camera", args.camera, views.MOUNTS),
+        ):
+            if unknown := sorted(set(names) - set(known)):
+                raise ToolError(f"{option} is {unknown[0]!r}; known are {', '.join(known)}")
     elif args.command == "world":
         recipe |= {"views": args.views, "world": args.world.name}
     dressed = [name for name in ("panoramas", "photographs") if getattr(args, name, None)]
@@ -225,7 +238,9 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
     names: Iterator[str]
     if args.command == "rooms":
         kinds = tuple(rooms.KINDS) if args.in_turn else args.kind
-        names = generate.render_rooms(folder, *options, args.views, models, kinds, looks)
+        names = generate.render_rooms(
+            folder, *options, args.views, models, kinds, looks, args.camera
+        )
     elif args.command == "world":
         names = generate.render_world(folder, *options, visuals, args.views, looks)
     elif args.command == "corridor":

@@ -48,12 +48,14 @@ def render_rooms(
     models: Models | None = None,
     kinds: Sequence[str] = (),
     looks: Looks = PLAIN,
+    mounts: Sequence[str] = (),
 ) -> Iterator[str]:
     """Render images 0000 to count - 1, `views_per_room` of each room, and yield each new name.
 
     Room r has the seed `seed + r`, so folders with seeds far enough apart share no room. It has the
     kind r of `kinds`, starting over at their end; without `kinds`, one of `rooms.KINDS` by
-    their shares. An image that exists is skipped and comes out the same if it is rendered again.
+    their shares. The cameras are mounted in the ways named by `mounts`, of `views.MOUNTS`; in all
+    of them without. An image that exists is skipped and comes out the same if it is rendered again.
     """
     for room_index in range(math.ceil(count / views_per_room)):
         first = room_index * views_per_room
@@ -63,7 +65,9 @@ def render_rooms(
         stage = Stage()
         kind = kinds[room_index % len(kinds)] if kinds else None
         space, rng = build_room(stage, seed + room_index, models, kind, looks)
-        views = choose_views(stage.cast, space.regions, rng, views_per_room, stage.things())
+        views = choose_views(
+            stage.cast, space.regions, rng, views_per_room, stage.things(), mounts=mounts
+        )
         keys = rng.uniform(0.08, 0.2, views_per_room)
         renderer = Renderer(stage, width, height, samples, threads)
         yield from _render_missing(folder, renderer, names, views, keys)

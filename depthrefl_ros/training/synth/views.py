@@ -147,11 +147,12 @@ def choose_views(
     count: int,
     things: np.ndarray | None = None,
     large_far_share: float = LARGE_FAR_SHARE,
+    mounts: Sequence[str] = (),
 ) -> list[View]:
     """Choose `count` views of what surrounds the regions.
 
     `things` are points (N, 3) in metres that are worth looking at; without them most near views
-    would be of walls.
+    would be of walls. `mounts` are names of MOUNTS, by their shares; none stands for all.
 
     The distances to aim for are stratified: one in each of `count` equal parts of the logarithm's
     range, in random order. In large spaces `large_far_share` of the views aims at the upper part of
@@ -160,10 +161,12 @@ def choose_views(
     parts = (rng.permutation(count) + rng.uniform(size=count)) / count
     far_share = large_far_share if _reach(regions) > LARGE_REACH_M else 0.0
     parts = np.where(rng.uniform(size=count) < far_share, 0.72 + 0.28 * parts, parts)
-    names = rng.choice(list(MOUNTS), size=count, p=[m.share for m in MOUNTS.values()])
+    mounts = list(mounts or MOUNTS)
+    shares = np.array([MOUNTS[name].share for name in mounts])
+    names = rng.choice(mounts, size=count, p=shares / shares.sum())
     cells = [] if things is None else group(things)
     return [
-        _find(cast, regions, rng, _distance(regions, part), str(name), cells)
+        _find(cast, regions, rng, _distance(regions, part), str(name), mounts, cells)
         for part, name in zip(parts, names, strict=True)
     ]
 
@@ -185,8 +188,11 @@ def group(things: np.ndarray, cell_m: float = 0.5) -> list[np.ndarray]:
     return [np.array(points) for points in cells.values()]
 
 
-def _find(cast, regions, rng, target: float, name: str, cells: list[np.ndarray]) -> View:
-    """Return a view of the mount `name` whose median depth is near `target` metres."""
+def _find(cast, regions, rng, target: float, name: str, mounts, cells: list[np.ndarray]) -> View:
+    """Return a view of the mount `name` whose median depth is near `target` metres.
+
+    Where there is none, another of `mounts` and another distance take their turn.
+    """
     best, best_miss = None, math.inf
     for _ in range(TARGETS):
         for _ in range(TRIES):
@@ -200,7 +206,7 @@ def _find(cast, regions, rng, target: float, name: str, cells: list[np.ndarray])
                 return view
             if miss < best_miss:
                 best, best_miss = view, miss
-        name = str(rng.choice(list(MOUNTS)))
+        name = str(rng.choice(mounts))
         target = _distance(regions, rng.uniform())
     if best is None:
         raise ValueError(f"no place for a camera was found in {regions}")
