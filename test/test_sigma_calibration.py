@@ -125,12 +125,43 @@ def test_a_bundle_without_sigma_is_calibrated_and_its_gate_turns_on(frames, tmp_
     assert right[sure].mean() > 0.94 > right[unsure].mean() + 0.1
 
 
-def test_a_calibrated_bundle_can_be_evaluated_and_others_say_what_they_lack(
+def test_without_sigma_the_errors_are_measured_and_the_rest_is_left_out(frames, tmp_path, capsys):
+    folder = exact_bundle(tmp_path / "plain", CAMERA, DEPTH_ONLY, **METRIC)
+    report, table, sheet = tmp_path / "report.json", tmp_path / "mine.csv", tmp_path / "sheet.png"
+    more = ["--json", report, "--per-image", table, "--sheet", sheet]
+    assert evaluate("--model", folder, "--data", frames, *more) == 0
+    said = capsys.readouterr().out
+    why = "exact does not say how sure it is: AUSE, AURG and coverage are left out; evaluate "
+    assert [line for line in said.splitlines() if line.startswith(why)]
+    assert "nan" not in said and "tenths of all pixels by sigma" not in said
+    rows = {row[:22].strip(): row[22:].split() for row in said.splitlines() if row[22:].strip()}
+    for name in ("AURG AbsRel", "AUSE RMSE", "80 %"):
+        assert set(rows[name]) == {"-"}, rows[name]
+    figures = json.loads(report.read_text())
+    assert figures["without_sigma"].startswith(why)
+    for name in ("aurg_abs_rel", "ause_rmse", "coverage_50", "kept_abs_rel", "sigma_deciles"):
+        assert figures[name] is None, name
+
+    # The errors are those that the same network has with a sigma.
+    known = exact_bundle(
+        tmp_path / "known", CAMERA, ("depth", "sigma"), kind="metric", focal_px=None
+    )
+    assert evaluate("--model", known, "--data", frames, "--json", report, "--against", table) == 0
+    said = capsys.readouterr().out
+    with_sigma = json.loads(report.read_text())
+    assert with_sigma["without_sigma"] is None and with_sigma["coverage_50"] is not None
+    for name in ("abs_rel", "delta1", "rmse", "scale_ratio", "tau_depth_truth"):
+        assert figures[name] == pytest.approx(with_sigma[name], rel=1e-3), name
+    assert {"abs_rel", "rmse"} <= with_sigma["against"]["differences"].keys()
+    assert "aurg_abs_rel" not in with_sigma["against"]["differences"]
+    assert evaluate("--model", folder, "--data", frames, "--cross-fit") == 2
+    assert "--cross-fit needs a sigma, and exact does not say how sure" in capsys.readouterr().err
+
+
+def test_a_calibrated_bundle_can_be_evaluated_and_a_relative_one_says_what_it_lacks(
     frames, tmp_path, capsys
 ):
     folder = exact_bundle(tmp_path / "plain", CAMERA, DEPTH_ONLY, **METRIC)
-    said = error_of(capsys, "--model", folder, "--data", frames)
-    assert "does not say how sure it is: run evaluate --calibrate on other images first" in said
     assert evaluate("--model", folder, "--data", frames, "--calibrate") == 0
     report, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
     more = ["--json", report, "--sheet", sheet]

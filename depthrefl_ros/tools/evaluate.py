@@ -165,7 +165,10 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
 
             write_json(arguments.json, calibrate(bundle, opened.engine, samples, protocol))
             return 0
-        check_comparable(bundle)
+        check_metric(bundle)
+        unsure = without_sigma(bundle)
+        if arguments.cross_fit and "sigma" not in bundle.outputs and bundle.sigma_table is None:
+            raise ToolError(f"--cross-fit needs a sigma, and {unsure}")
         if arguments.mount:
             check_mounts(bundle, samples)
         infer, size = TimedInfer(opened.engine.infer), (bundle.width, bundle.height)
@@ -180,11 +183,12 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
                 protocol,
                 sys.stderr.isatty(),
                 bundle.resize,
-                np.ones_like if table is None else SigmaTable(*table).sigma,
+                None if table is None else SigmaTable(*table).sigma,
                 bundle.channels,
                 is_told,
             )
-            evaluation_report.add_coverage(found, bundle.description["calibration"])
+            calibration = bundle.description["calibration"] if bundle.has_sigma else None
+            evaluation_report.add_coverage(found, calibration)
             return found
 
         evaluation = measured(arguments.mount)
@@ -209,12 +213,15 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         "crop": protocol.crop,
         "cap_m": protocol.cap_m,
         "align": protocol.align,
+        "without_sigma": unsure or None,
         "images_told_mount": count_mounts(samples) if arguments.mount else 0,
         **figures,
     }
     print(f"{heading(report, bundle)}\n\n{evaluation_report.table(report)}")
     if arguments.mount:
         print("\n" + evaluation_report.mount_table(report))
+    if unsure:
+        print(f"\n{unsure}")
     for line in left_out(samples, evaluation):
         print(f"\n{line}")
     if report["unit_warning"]:
@@ -235,8 +242,8 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     return 0
 
 
-def check_comparable(bundle: Bundle) -> None:
-    """Check that a bundle has what is compared: metres, and how sure it is of them.
+def check_metric(bundle: Bundle) -> None:
+    """Check that a bundle has what is compared: metres.
 
     Raises:
         ToolError: it has not; says what to do.
@@ -246,11 +253,18 @@ def check_comparable(bundle: Bundle) -> None:
             f"{bundle.name} gives relative depth, no metres that could be compared with the truth; "
             "--calibrate measures how far it errs once an anchor has made it metric"
         )
-    if not bundle.has_sigma:
-        raise ToolError(
-            f"{bundle.name} does not say how sure it is: run evaluate --calibrate on other images "
-            "first, which measures that"
-        )
+
+
+def without_sigma(bundle: Bundle) -> str:
+    """Return which figures are left out because a bundle has no (calibrated) sigma, or nothing."""
+    if bundle.has_sigma:
+        return ""
+    if "sigma" in bundle.outputs or bundle.sigma_table is not None:
+        return f"{bundle.name} has a sigma that is not calibrated: coverage is left out"
+    return (
+        f"{bundle.name} does not say how sure it is: AUSE, AURG and coverage are left out; "
+        "evaluate --calibrate on other images measures that"
+    )
 
 
 def count_mounts(samples: ImageFolder) -> int:

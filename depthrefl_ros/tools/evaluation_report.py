@@ -62,8 +62,15 @@ COVERAGES = tuple(f"coverage_{100 * share:g}" for share in SHARES)
 IMAGE = "image"  # the column of names
 
 
-def add_coverage(evaluation: Evaluation, calibration: dict[str, list[float]]) -> None:
-    """Add ``coverage_50`` ... to each image's figures: truth within the calibrated intervals."""
+def add_coverage(evaluation: Evaluation, calibration: dict[str, list[float]] | None) -> None:
+    """Add ``coverage_50`` ... to each image's figures: truth within the calibrated intervals.
+
+    Without a calibration they are NaN.
+    """
+    if calibration is None:
+        for figures in evaluation.figures:
+            figures.update(dict.fromkeys(COVERAGES, np.nan))
+        return
     measured = coverage(evaluation.pixels.error_ratio, calibration)
     for figures, shares in zip(evaluation.figures, measured, strict=True):
         figures.update(zip(COVERAGES, map(float, shares), strict=True))
@@ -76,13 +83,14 @@ def make_report(
 
     Args:
         evaluation: with coverage.
-        cross_fit: measure coverage also under calibrations that did not see an image's block.
+        cross_fit: measure coverage also under calibrations that did not see an image's block; of
+            an evaluation with sigma.
         block_names: block by image, of ``read_blocks``; None to tell them by the images' names.
 
     Raises:
         ValueError: cross-fitting with a single block of images, or an image has no block.
     """
-    blocks = _blocks(evaluation.names, block_names)
+    blocks, has_sigma = _blocks(evaluation.names, block_names), evaluation.pixels.has_sigma
     intervals = {
         name: block_bootstrap(evaluation.values(name), blocks) for name in (*FIGURES, *COVERAGES)
     }
@@ -91,8 +99,8 @@ def make_report(
         "blocks": len(blocks),
         "medians": evaluation.medians(),
         "bands": evaluation.bands,
-        "kept_abs_rel": kept_abs_rel(evaluation.pixels),
-        "sigma_deciles": sigma_deciles(evaluation.pixels),
+        "kept_abs_rel": kept_abs_rel(evaluation.pixels) if has_sigma else None,
+        "sigma_deciles": sigma_deciles(evaluation.pixels) if has_sigma else None,
         "intervals": {name: _spread(interval) for name, interval in intervals.items()},
     }
     if cross_fit:
@@ -152,7 +160,7 @@ def table(report: dict[str, Any]) -> str:
     intervals, medians = report["intervals"], report["medians"]
     lines = [f"{'':22}{'mean':>9}{'median':>9}{'std. error':>12}   95 % interval of the mean"]
     for name, (heading, decimals, unit) in FIGURES.items():
-        median = f"{medians[name]:9.{decimals}f}"
+        median = _number(medians[name], decimals, 9)
         lines.append(_row(heading, report[name], intervals[name], decimals, unit, median))
     lines += ["", *scale_lines(report), "", *band_lines(report["bands"])]
     lines += ["", "truth within the calibrated interval of probability"]
@@ -163,7 +171,14 @@ def table(report: dict[str, Any]) -> str:
         lines += ["", "the same, calibrated on the other blocks of these images"]
         for name, interval in report["cross_fitted"].items():
             lines.append(_row(f"  {name.partition('_')[2]} %", interval["mean"], interval, 4))
-    lines += ["", "tenths of all pixels by sigma", f"  {'sigma':>8}{'RMSE log':>10}{'AbsRel':>10}"]
+    if report["sigma_deciles"] is not None:
+        lines += ["", *sigma_lines(report)]
+    return "\n".join(lines)
+
+
+def sigma_lines(report: dict[str, Any]) -> list[str]:
+    """Return the tables of what sigma is worth: tenths of the pixels by it, and the surest ones."""
+    lines = ["tenths of all pixels by sigma", f"  {'sigma':>8}{'RMSE log':>10}{'AbsRel':>10}"]
     for decile in report["sigma_deciles"]:
         lines.append("  {sigma:8.4f}{rmse_log:10.4f}{abs_rel:10.4f}".format(**decile))
     lines += ["", "AbsRel of all pixels, least certain ones dropped"]
@@ -171,7 +186,7 @@ def table(report: dict[str, Any]) -> str:
     for share, value in kept.items():
         change = value / kept["1"] - 1.0
         lines.append(f"  {100 * float(share):3.0f} % kept {value:9.4f}{100 * change:+9.1f} %")
-    return "\n".join(lines)
+    return lines
 
 
 def scale_lines(report: dict[str, Any]) -> list[str]:
@@ -207,8 +222,14 @@ def _row(
     unit: str = "",
     median: str = "",
 ) -> str:
+    if np.isnan(mean):  # what the network cannot be asked
+        return f"{heading:22}{'-':>9}{median}{'-':>12}   -"
     error, low, high = (f"{spread[key]:.{decimals}f}" for key in ("standard_error", "low", "high"))
     return f"{heading:22}{mean:9.{decimals}f}{median}{error:>12}   {low} .. {high} {unit}".rstrip()
+
+
+def _number(value: float, decimals: int, width: int) -> str:
+    return f"{'-':>{width}}" if np.isnan(value) else f"{value:{width}.{decimals}f}"
 
 
 def write_per_image(path: Path, evaluation: Evaluation) -> None:
@@ -282,7 +303,7 @@ def differences(
 
     Args:
         evaluation: this one.
-        other: figures by image; figures that only one of both has are left out.
+        other: figures by image; figures that only one of the two has are left out.
         path: of the other, for messages.
         block_names: as for ``make_report``.
 
@@ -300,11 +321,10 @@ def differences(
     blocks = _blocks(evaluation.names, block_names)
     result = {}
     for figure in FIGURES:
-        values = [other[name].get(figure, np.nan) for name in evaluation.names]
-        if not np.isnan(values).all():
-            result[figure] = paired_block_bootstrap(
-                evaluation.values(figure), np.array(values), blocks
-            )
+        theirs = np.array([other[name].get(figure, np.nan) for name in evaluation.names])
+        mine = evaluation.values(figure)
+        if not (np.isnan(mine) | np.isnan(theirs)).all():
+            result[figure] = paired_block_bootstrap(mine, theirs, blocks)
     if not result:
         raise ToolError(f"{path}: has none of the figures {', '.join(FIGURES)}")
     return result

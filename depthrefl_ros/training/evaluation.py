@@ -78,7 +78,8 @@ class Evaluation:
         names: of the images.
         figures: of each image: ``depth_metrics``, ``ordinal_agreements``,
             ``sparsification_areas``, ``scale_figures`` (before alignment), ``edge_f1``, and
-            what alignment fitted: ``align_scale``, ``align_shift_m``.
+            what alignment fitted: ``align_scale``, ``align_shift_m``. Without sigma its areas are
+            NaN.
         pixels: each (images, n): the same number of random pixels from every image.
         bands: ``DistanceBands.figures`` over all of them.
         without_truth: names of the images that were left out.
@@ -168,7 +169,7 @@ def predictions(
     network: tuple[int, int],
     focal_px: float | None,
     resize: str = "pad",
-    sigma_of: SigmaOf = np.ones_like,
+    sigma_of: SigmaOf | None = None,
     channels: int = 3,
     is_told: bool = True,
 ) -> Iterator[tuple[Sample, Prediction]]:
@@ -182,7 +183,8 @@ def predictions(
         network: (width, height) of the network's input.
         focal_px: f_c, the canonical focal length in pixels; None where depth is metric as it is.
         resize: how the image becomes the input: ``pad``, ``crop`` or ``stretch``.
-        sigma_of: gives sigma (h, w) of a depth in metres (h, w), where the network has none.
+        sigma_of: gives sigma (h, w) of a depth in metres (h, w), where the network has none; None
+            leaves it NaN.
         channels: of the network's input: 4 where it takes the mount's plane, which needs
             ``focal_px``.
         is_told: whether such a network is told the mounts that the samples know.
@@ -203,7 +205,10 @@ def predictions(
         if focal_px is not None:
             depth_m = depth_m * np.float32(rectification.network_focal_px / focal_px)
         apply_sky(depth_m, output)
-        sigma = output["sigma"][0, 0] if "sigma" in output else sigma_of(depth_m)
+        if "sigma" in output:
+            sigma = output["sigma"][0, 0]
+        else:
+            sigma = np.full_like(depth_m, np.nan) if sigma_of is None else sigma_of(depth_m)
         relative = output["relative"][0, 0] if "relative" in output else depth_m
         planes = (depth_m, sigma, relative)
         yield sample, Prediction(*map(rectification.from_network, planes))
@@ -217,7 +222,7 @@ def evaluate_images(
     protocol: Protocol | None = None,
     show_progress: bool = False,
     resize: str = "pad",
-    sigma_of: SigmaOf = np.ones_like,
+    sigma_of: SigmaOf | None = None,
     channels: int = 3,
     is_told: bool = True,
     in_detail: bool = True,

@@ -42,7 +42,7 @@ class Pixels(NamedTuple):
     Attributes:
         depth_m: (n,) float32, aligned and clamped, metres.
         truth_m: (n,) float32 metres.
-        sigma: (n,) float32, standard deviation of log depth.
+        sigma: (n,) float32, standard deviation of log depth; NaN where the network has none.
         error_ratio: (n,) float32, abs(log depth - log truth) / sigma of the depth before clamping.
     """
 
@@ -50,6 +50,11 @@ class Pixels(NamedTuple):
     truth_m: np.ndarray
     sigma: np.ndarray
     error_ratio: np.ndarray
+
+    @property
+    def has_sigma(self) -> bool:
+        """Whether the network says how far each pixel may err."""
+        return not np.isnan(self.sigma).any()
 
 
 def pixels_per_image(images: int) -> int:
@@ -107,8 +112,10 @@ def sparsification_areas(pixels: Pixels) -> dict[str, float]:
         pixels: of one image.
 
     Returns:
-        ``ause_abs_rel``, ``aurg_abs_rel``, ``ause_rmse``, ``aurg_rmse``.
+        ``ause_abs_rel``, ``aurg_abs_rel``, ``ause_rmse``, ``aurg_rmse``; NaN without sigma.
     """
+    if not pixels.has_sigma:
+        return dict.fromkeys(("ause_abs_rel", "aurg_abs_rel", "ause_rmse", "aurg_rmse"), np.nan)
     depth, truth, sigma = (plane.astype(np.float64) for plane in pixels[:3])
     relative, squared = np.abs(depth - truth) / truth, (depth - truth) ** 2
     figures = {}
