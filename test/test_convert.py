@@ -38,7 +38,11 @@ from depthrefl_ros.engine.self_test import relative_difference, self_test
 from depthrefl_ros.engine.tensorrt.api import find_flavour
 from depthrefl_ros.engine.tensorrt.build import build_plan
 from depthrefl_ros.estimator import DepthEstimator
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.rectification import rectification
 from depthrefl_ros.tools.convert import main
+from depthrefl_ros.training.datasets import Sample
+from depthrefl_ros.training.evaluation import predictions
 
 IMAGENET = PRESETS["da3metric"]
 METRIC = Meaning(
@@ -135,6 +139,29 @@ def test_the_estimator_gives_what_the_kind_means(converted, name):
     longer = math.tan(math.radians(45.0)) / math.tan(math.radians(22.5))
     expected = longer if bundle.kind == "canonical" else 1.0
     np.testing.assert_allclose(far.ungated_m / near.ungated_m, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("width, height", [(1280, 720), (640, 480), (480, 640)])
+def test_a_stretched_canonical_network_gives_its_authors_metres(converted, width, height):
+    """LightlyTrain: raw depth times (fx + fy) / 2 over 300, both of the stretched image."""
+    path, folder, _ = converted["dav3-metric"]
+    bundle = Bundle.load(str(folder))
+    camera = Camera.pinhole(width, height, 900.0, 910.0, (width - 1) / 2, (height - 1) / 2)
+    image = cv2.resize(bundle.golden().images[0], (width, height))
+    found = DepthEstimator(OpenVinoEngine(bundle), bundle).estimate(image, camera)
+    seen = rectification(camera, True, SIZE[::-1], "stretch").to_network(image)
+    raw = authors_plane(path, "dav3-metric", seen[None])[0]
+    focal_px = (900.0 * SIZE[1] / width + 910.0 * SIZE[0] / height) / 2.0
+    assert np.isfinite(found.ungated_m).all()
+    np.testing.assert_allclose(found.ungated_m, raw * focal_px / 300.0, rtol=1e-3)
+    # evaluate takes the same way to metres.
+    truth = np.ones((height, width), np.float32)
+    intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy)
+    samples = [Sample("one", image, truth, intrinsics)]
+    infer = OpenVinoEngine(bundle).infer
+    ((_, told),) = predictions(infer, samples, SIZE[::-1], bundle.focal_px, bundle.resize)
+    middle = found.ungated_m[SIZE[0] // 2, SIZE[1] // 2]
+    assert told.depth_m[height // 2, width // 2] == pytest.approx(middle, rel=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +330,7 @@ def test_canonical_metres_are_scaled_by_the_cameras_focal_length(tmp_path, frame
     canonical = replace(METRIC, kind="canonical", focal_px=40.0)
     found = convert_onnx(path, canonical, tmp_path / "canonical", frames=frames).agreement
     (fx, fy), (height, width) = frames.focal_px, frames.images.shape[1:3]
-    focal_px = math.sqrt(fx * SIZE[1] / width * fy * SIZE[0] / height)
+    focal_px = (fx * SIZE[1] / width + fy * SIZE[0] / height) / 2.0
     assert found.scale == pytest.approx(metric.scale * focal_px / 40.0, rel=1e-3)
     with pytest.raises(ConversionError, match="0.05 to 500 m"):  # millimetres of this camera
         convert_onnx(path, replace(canonical, focal_px=20000.0), tmp_path / "wrong")

@@ -21,7 +21,7 @@ import onnx
 import onnxruntime
 import pytest
 from foreign_networks import SIZE, foreign_network, normalised
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from depthrefl_ros.conversion.meaning import (
     IMAGENET_MEAN,
@@ -30,6 +30,7 @@ from depthrefl_ros.conversion.meaning import (
     Meaning,
 )
 from depthrefl_ros.conversion.onnx_wrap import fix_size, raise_opset, read_network, wrap
+from depthrefl_ros.conversion.presets import PRESETS
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), np.uint8)
 PLAIN = {
@@ -111,6 +112,23 @@ def test_sky_is_above_half_on_its_side_of_the_threshold(tmp_path):
         fields = {"sky": ("sky",), "sky_threshold": threshold, "sky_is": side}
         found = run(wrapped(path, outputs=("depth",), **fields))["sky"]
         assert np.mean((found > 0.5) == truth) > 0.999 and 0 <= found.min() <= found.max() <= 1
+
+
+@pytest.mark.parametrize("name", ["da3metric", "dav3-metric"])
+def test_what_the_authors_take_for_sky_is_sky(tmp_path, name):
+    """Both families' own code keeps what is below 0.3 as not being sky."""
+    path = foreign_network(tmp_path / "n.onnx", outputs=("depth", "sky"))
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name == "tenth":  # spreads the sky's values over the threshold
+            tensor.CopyFrom(numpy_helper.from_array(np.float32([5.0]), "tenth"))
+    onnx.save(model, path)
+    raw = onnxruntime.InferenceSession(str(path)).run(None, {"image": normalised(IMAGE)})[1]
+    assert 0.05 < ((raw >= 0.3) & (raw < 0.5)).mean() < (raw >= 0.3).mean() < 0.95
+    preset = PRESETS[name]
+    fields = {"sky_threshold": preset.sky_threshold, "sky_is": preset.sky_is}
+    found = run(wrapped(path, outputs=("depth",), sky=("sky",), **fields))["sky"]
+    assert np.mean((found > 0.5) == (raw >= 0.3)) > 0.999
 
 
 def test_a_smaller_output_is_brought_to_the_input_size(tmp_path):

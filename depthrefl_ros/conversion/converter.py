@@ -266,7 +266,7 @@ def _pictures_ratio(shipped: Bundle, meaning: Meaning, height: int, width: int) 
     """Return what makes the network's metres those of the golden pictures' camera."""
     if meaning.focal_px is None or shipped.focal_px is None:
         return 1.0
-    stretched = np.sqrt(width / shipped.width * height / shipped.height)
+    stretched = (width / shipped.width + height / shipped.height) / 2.0
     return float(shipped.focal_px * stretched / meaning.focal_px)
 
 

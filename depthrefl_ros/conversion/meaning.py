@@ -55,7 +55,8 @@ class Meaning:
 
     Attributes:
         kind: as ``Bundle.kind``: ``canonical``, ``metric`` or ``inverse_relative``.
-        focal_px: pixels at network resolution, of ``canonical``; else None.
+        focal_px: pixels at network resolution, of ``canonical``; else None. The focal length of a
+            stretched image is the mean of both directions.
         trained_hfov_deg: horizontal field of view that a ``metric`` network was trained for.
         layout: of the input, ``NCHW`` or ``NHWC``.
         type: of the input: ``float`` (16 or 32 bits as the graph says) or ``uint8``, which is

@@ -49,10 +49,13 @@ class Frames:
     focal_px: tuple[float, float]
 
     def network_focal_px(self, height: int, width: int) -> float:
-        """Return the focal length of the images stretched to a network's input, pixels."""
+        """Return the focal length of the images stretched to a network's input, pixels.
+
+        It is the mean of both directions, as of ``Rectification.network_focal_px``.
+        """
         rows, columns = self.images.shape[1:3]
         fx, fy = self.focal_px
-        return float(np.sqrt(fx * width / columns * fy * height / rows))
+        return (fx * width / columns + fy * height / rows) / 2.0
 
 
 @dataclass(frozen=True)

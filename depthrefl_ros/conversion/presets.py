@@ -68,8 +68,9 @@ PRESETS = {
         std=IMAGENET_STD,
         resize="stretch",
         outputs=("depth",),
+        # Its authors keep what is below 0.3 as not being sky, as Depth Anything 3's do.
         sky=("sky",),
-        sky_threshold=0.5,
+        sky_threshold=0.3,
         sky_is="above",
         range_m=(0.3, 50.0),
         licence="AGPL-3.0 or a commercial licence of Lightly (LightlyTrain), and DINOv3's licence",

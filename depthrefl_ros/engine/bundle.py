@@ -98,7 +98,8 @@ class Bundle:
         channels: of the network's input: 3, RGB; 4 with the mount (``geometry.floor_plane``).
         resize: how an image of another shape becomes the input: ``pad``, ``crop`` or ``stretch``.
         outputs: of the network, some of ``depth``, ``sigma``, ``relative`` and ``sky``.
-        focal_px: the canonical focal length f_c, pixels at network resolution; None unless
+        focal_px: the canonical focal length f_c, pixels at network resolution, the mean of both
+            directions where ``resize`` is ``stretch``; None unless
             ``kind`` is ``canonical``.
         trained_hfov_deg: horizontal field of view that a ``metric`` network was trained for,
             degrees; None where it is not known.
