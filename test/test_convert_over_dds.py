@@ -24,9 +24,11 @@ import numpy as np
 import onnx
 import pytest
 from conftest import RunningProcess
-from node_harness import MODULE
+from diagnostic_msgs.msg import DiagnosticStatus
+from node_harness import MODULE, depth_of
 from onnx import TensorProto, helper, numpy_helper
-from sensor_msgs.msg import PointCloud2
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image, PointCloud2
 from test_node_safety import BOX, CAMERA, HEIGHT_M, MOUNT, PITCH_DEG, SafetyHarness
 
 from depthrefl_ros.conversion.converter import convert_onnx
@@ -57,7 +59,10 @@ def exact_network(path):
     ],
 )
 def test_a_converted_network_marks_the_box_over_dds(ros, tmp_path, kind, more, scale_correction):
-    """The exact scene's box, through a network that takes float NCHW from 0 to 255."""
+    """The exact scene's box, through a network that takes float NCHW from 0 to 255.
+
+    It has no sigma: the strictest confidence gate takes nothing, and the node says why.
+    """
     meaning = Meaning(kind=kind, scale=1.0, licence="MIT", range_m=(0.3, 10.0), **more)
     made = convert_onnx(exact_network(tmp_path / "n.onnx"), meaning, tmp_path / "exact")
     values = {
@@ -67,6 +72,7 @@ def test_a_converted_network_marks_the_box_over_dds(ros, tmp_path, kind, more, s
         "diagnostics_period": 0.1,
         "temporal_smoothing": 0.0,
         "scale_correction": scale_correction,
+        "min_confidence": 0.99,
     }
     arguments = ["--ros-args"]
     for name, value in values.items():
@@ -77,11 +83,20 @@ def test_a_converted_network_marks_the_box_over_dds(ros, tmp_path, kind, more, s
         reached = node.spin_until(lambda: node.values().get("state") == "active", 30)
         assert reached, process.output()
         clouds = node.collect(PointCloud2, "points/marking")
+        confidences = node.collect(Image, "depth/confidence", qos_profile_sensor_data)
         seen = node.spin_until(
-            lambda: any(one.width for one in clouds), 20, do=node.send, period=0.1
+            lambda: any(one.width for one in clouds) and confidences, 20, do=node.send, period=0.1
         )
         assert seen, process.output()
         marked = MOUNT.apply(cloud_to_points(clouds[-1], "points/marking"))
+        assert all(np.isnan(depth_of(one)).all() for one in confidences)
+        said = node.fresh_values()
+        assert float(said["gated_confidence_percent"]) == 0.0
+        assert (
+            "exact has no calibrated uncertainty: depth/confidence is NaN and min_confidence has "
+            "no effect; depthrefl evaluate --calibrate measures it"
+        ) in said["message"]
+        assert said["level"] == DiagnosticStatus.WARN
     finally:
         node.close()
         process.stop()
