@@ -13,7 +13,10 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Downloads against a local stand-in of the Hub's HTTP interface: resumed, checked, told."""
+"""Downloads against a local stand-in of the Hub's HTTP interface: resumed, checked, told.
+
+And authors' repositories from there to a bundle, by the command.
+"""
 
 import hashlib
 import http.server
@@ -23,27 +26,40 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from authors_files import V2, da3metric_file, depth_anything, write_depth_anything
 from mounted_disk import mounted_disk
 
 from depthrefl_ros.conversion.hub import fetch_checkpoint
 from depthrefl_ros.conversion.meaning import ConversionError
+from depthrefl_ros.conversion.original_names import find_original
+from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.tools.convert import main
 
 constants = pytest.importorskip("huggingface_hub.constants")
 
 NAME = "owner/network"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = bytes(range(256)) * 4096  # 1 MiB
+DA3METRIC = {
+    "config": {
+        "net": {"name": "vitl", "out_layers": [4, 11, 17, 23], "rope_start": -1},
+        "head": {"dim_in": 1024, "output_dim": 1, "features": 256},
+    },
+    "model_name": "da3metric-large",
+}
 
 
 class Hub:
     """What it serves and what it does wrong.
 
     Attributes:
+        name: of the repository.
         files: content by name.
         cut_at: bytes after which the next download of weights breaks off; None for none.
         damaged: the weights arrive with a wrong byte.
         status: of every answer, where it is not None.
         ranges: headers ``Range`` of the downloads.
+        sent: names of the files of which something was sent.
     """
 
     def __init__(self):
@@ -52,14 +68,29 @@ class Hub:
             "preprocessor_config.json": b"{}",
             "model.safetensors": WEIGHTS,
         }
+        self.name, self.sent = NAME, []
         self.cut_at, self.damaged, self.status, self.ranges = None, False, None, []
 
+    def list_files(self, request):
+        rows = [
+            {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
+            for name, content in self.files.items()
+        ]
+        body = json.dumps(rows).encode()
+        request.send_response(200)
+        request.send_header("Content-Type", "application/json")
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
     def answer(self, request):
+        if request.path.startswith(f"/api/models/{self.name}/tree/main?"):
+            return self.list_files(request)
         head, _, file = request.path.partition("/resolve/main/")
-        content = self.files.get(file) if head == f"/{NAME}" else None
+        content = self.files.get(file) if head == f"/{self.name}" else None
         if self.status or content is None:
             request.send_response(self.status or 404)
-            code = "EntryNotFound" if head == f"/{NAME}" else "RepoNotFound"
+            code = "EntryNotFound" if head == f"/{self.name}" else "RepoNotFound"
             request.send_header("X-Error-Code", "GatedRepo" if self.status == 403 else code)
             request.send_header("X-Repo-Commit", COMMIT)
             request.send_header("Content-Length", "0")
@@ -70,7 +101,7 @@ class Hub:
         if request.headers.get("Range") and request.command == "GET":
             self.ranges.append(request.headers["Range"])
             start = int(request.headers["Range"].removeprefix("bytes=").split("-")[0])
-        if self.damaged and file == "model.safetensors":
+        if self.damaged and len(content) > 5000:
             body = b"x" + body[1:]
         request.send_response(206 if start else 200)
         request.send_header("X-Repo-Commit", COMMIT)
@@ -83,8 +114,9 @@ class Hub:
         request.end_headers()
         if request.command == "HEAD":
             return
+        self.sent.append(file)
         end = len(body)
-        if self.cut_at is not None and file == "model.safetensors":
+        if self.cut_at is not None and len(content) > 5000:
             end, self.cut_at = min(end, start + self.cut_at), None
         request.wfile.write(body[start:end])
         if end < len(body):
@@ -127,14 +159,35 @@ def hub(tmp_path, monkeypatch):
     server.server_close()
 
 
-def test_a_checkpoint_arrives_whole_and_is_fetched_once(hub, capfd, monkeypatch):
+# What a repository is -> what its weights are called, and its config.json.
+REPOSITORIES = {
+    "transformers": ("model.safetensors", {"model_type": "glpn"}),
+    "DA3METRIC": ("model.safetensors", DA3METRIC),
+    "authors": ("depth_anything_v2_vits.pth", None),
+}
+
+
+def serve(hub, kind):
+    """Put a repository of this kind on the Hub, and return what its weights are called."""
+    file, config = REPOSITORIES[kind]
+    hub.files = {file: WEIGHTS, "README.md": b"---\nlicense: mit\n---\n"}
+    if config is not None:
+        hub.files["config.json"] = json.dumps(config).encode()
+    return file
+
+
+@pytest.mark.parametrize("kind", REPOSITORIES)
+def test_a_checkpoint_arrives_whole_and_is_fetched_once(hub, capfd, monkeypatch, kind):
     monkeypatch.setenv("TQDM_POSITION", "-1")  # shown as on a terminal, which a test has not
+    file = serve(hub, kind)
     folder = fetch_checkpoint(NAME, hub.endpoint)
     said = capfd.readouterr().err
-    assert re.search(r"model\.safetensors: 100%.*1\.05M/1\.05M", said), said  # how far it is
-    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
-    assert json.loads((folder / "config.json").read_text()) == {"model_type": "glpn"}
-    hub.files["model.safetensors"] = b""  # it would be refused
+    assert re.search(rf"{file}: 100%.*1\.05M/1\.05M", said), said  # how far it is
+    assert (folder / file).read_bytes() == WEIGHTS
+    assert sorted(hub.sent) == sorted(hub.files)
+    original = find_original(folder, NAME)
+    assert original == (None if kind == "transformers" else folder / file)
+    hub.files[file] = b""  # it would be refused
     hub.close()
     assert fetch_checkpoint(NAME, hub.endpoint) == folder
 
@@ -148,24 +201,28 @@ def test_split_weights_are_fetched_by_their_index(hub):
     assert all((folder / part).is_file() for part in parts.values())
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, monkeypatch):
+@pytest.mark.parametrize("kind", REPOSITORIES)
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, monkeypatch, kind):
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)  # of 10 MB
+    file = serve(hub, kind)
     hub.cut_at = 300_000
     try:
         folder = fetch_checkpoint(NAME, hub.endpoint)  # the client may go on by itself
     except ConversionError as error:
         assert "goes on where it stopped" in str(error)
         folder = fetch_checkpoint(NAME, hub.endpoint)
-    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    assert (folder / file).read_bytes() == WEIGHTS
     assert hub.cut_at is None and any(not r.startswith("bytes=0-") for r in hub.ranges)
 
 
-def test_damaged_weights_are_removed_and_told(hub):
+@pytest.mark.parametrize("kind", REPOSITORIES)
+def test_damaged_weights_are_removed_and_told(hub, kind):
+    file = serve(hub, kind)
     hub.damaged = True
     with pytest.raises(ConversionError, match="arrived damaged: SHA-256 .* run the same command"):
         fetch_checkpoint(NAME, hub.endpoint)
     hub.damaged = False
-    assert (fetch_checkpoint(NAME, hub.endpoint) / "model.safetensors").read_bytes() == WEIGHTS
+    assert (fetch_checkpoint(NAME, hub.endpoint) / file).read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize(
@@ -176,7 +233,10 @@ def test_damaged_weights_are_removed_and_told(hub):
         ("name", "no/such/name", "is no name on the Hub"),
         ("gated", NAME, "accept its terms"),
         ("weights", NAME, "neither model.safetensors nor pytorch_model.bin"),
-        ("config", NAME, "has no config.json on the Hub"),
+        ("config", NAME, "neither config.json nor an authors' file .* it has model.safetensors, "),
+        ("several", NAME, "holds 2 networks: depth_anything_v2_vits.pth, ZoeD_M12_N.pt; download"),
+        ("family", NAME, "has model_type 'bert' in config.json"),
+        ("mono", NAME, "is da3mono-large by its config.json: .* only DA3METRIC-LARGE"),
     ],
 )
 def test_what_goes_wrong_is_one_line(hub, monkeypatch, spoil, name, words):
@@ -189,9 +249,17 @@ def test_what_goes_wrong_is_one_line(hub, monkeypatch, spoil, name, words):
         hub.status = 403
     elif spoil in ("weights", "config"):
         del hub.files["model.safetensors" if spoil == "weights" else "config.json"]
+    elif spoil == "several":
+        hub.files = {"depth_anything_v2_vits.pth": WEIGHTS, "ZoeD_M12_N.pt": WEIGHTS}
+    elif spoil in ("family", "mono"):
+        other = {"model_type": "bert"} if spoil == "family" else {"model_name": "da3mono-large"}
+        hub.files["config.json"] = json.dumps(
+            other if spoil == "family" else DA3METRIC | other
+        ).encode()
     with pytest.raises(ConversionError, match=words) as refused:
         fetch_checkpoint(name, hub.endpoint)
     assert "\n" not in str(refused.value)
+    assert not {"model.safetensors", "ZoeD_M12_N.pt"} & set(hub.sent)  # before the weights come
 
 
 def test_a_full_disk_is_told(hub, tmp_path, monkeypatch):
@@ -200,3 +268,37 @@ def test_a_full_disk_is_told(hub, tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(disk))
         with pytest.raises(OSError, match="No space left on device"):
             fetch_checkpoint(NAME, hub.endpoint)
+
+
+def authors_repository(kind, folder):
+    """Return a repository's name and files, small and with drawn weights."""
+    card = {"README.md": b"---\nlicense: apache-2.0\n---\n"}
+    if kind == "DA3METRIC":
+        path, _ = da3metric_file(depth_anything(V2), folder, -0.3)
+        config = json.dumps(DA3METRIC).encode()
+        weights = path.read_bytes()
+        return "depth-anything/DA3METRIC-LARGE", {
+            "config.json": config, "model.safetensors": weights, **card
+        }  # fmt: skip
+    path, _ = write_depth_anything(folder, "depth_anything_v2_vits.pth", V2)
+    return "depth-anything/Depth-Anything-V2-Small", {path.name: path.read_bytes()}
+
+
+@pytest.mark.parametrize("kind, made", [("DA3METRIC", "canonical"), ("V2", "inverse_relative")])
+@pytest.mark.usefixtures("one_torch_thread")
+def test_the_command_converts_an_authors_repository(hub, tmp_path, capsys, monkeypatch, kind, made):
+    """By its name on the Hub alone."""
+    hub.name, hub.files = authors_repository(kind, tmp_path)
+    url = hub.endpoint + constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)  # as HF_ENDPOINT would
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    # Drawn weights order no depths.
+    monkeypatch.setattr("depthrefl_ros.tools.convert._recorded_frames", lambda: None)
+    command = ["--hub", hub.name, str(tmp_path / "out"), "--size", "98x70", "--no-comparison"]
+    assert main(command) == 0
+    bundle = Bundle.load(str(tmp_path / "out"))
+    assert (bundle.kind, bundle.source) == (made, hub.name)
+    assert bundle.licence.lower() == "apache-2.0" and bundle.commercial == "yes"
+    (file,) = bundle.sources
+    assert bundle.sources[file] == hashlib.sha256(hub.files[file]).hexdigest()
+    assert re.search(r"licence +apache-2\.0\n", capsys.readouterr().out, re.IGNORECASE)

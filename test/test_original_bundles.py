@@ -52,7 +52,8 @@ def test_an_authors_file_becomes_a_bundle_that_openvino_runs(made, name):
     one = made(name)
     bundle = one.bundle
     assert list(bundle.sources) == [name]
-    assert bundle.commercial == "unknown"  # a file by itself tells no terms
+    unstated = ("depth_anything_metric", "depth_anything_v2_metric_hypersim_vits")
+    assert bundle.commercial == ("unknown" if name.startswith(unstated) else "yes")
     kind = {"da": "canonical", "depth_anything_v2_m": "metric", "Zoe": "metric"}
     kind["depth_anything_metric"] = "metric"
     kinds = [value for start, value in kind.items() if name.startswith(start)]

@@ -82,14 +82,19 @@ def read_folder(folder: Path) -> CheckpointFolder:
         )
     if not (folder / CONFIG).is_file():
         raise ConversionError(f"{folder} has no {CONFIG}; it belongs beside {WEIGHTS[0]}")
-    card = folder / CARD
     return CheckpointFolder(
         folder,
-        _read_json(folder / CONFIG),
-        _read_json(folder / PROCESSOR) if (folder / PROCESSOR).is_file() else None,
-        card_licence(card.read_text("utf-8", "replace")) if card.is_file() else "",
+        read_json(folder / CONFIG),
+        read_json(folder / PROCESSOR) if (folder / PROCESSOR).is_file() else None,
+        stated_licence(folder),
         _weights(folder),
     )
+
+
+def stated_licence(folder: Path) -> str:
+    """Return the licence that a folder's model card states; empty where it does not."""
+    card = folder / CARD
+    return card_licence(card.read_text("utf-8", "replace")) if card.is_file() else ""
 
 
 def load_model(
@@ -238,7 +243,7 @@ def _weights(folder: Path) -> tuple[Path, ...]:
             break
         index = folder / (name + INDEX)
         if index.is_file():
-            parts = set(_read_json(index).get("weight_map", {}).values())
+            parts = set(read_json(index).get("weight_map", {}).values())
             found = tuple(folder / part for part in sorted(parts))
             break
     else:
@@ -250,7 +255,12 @@ def _weights(folder: Path) -> tuple[Path, ...]:
     return found
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read one of a folder's JSON files.
+
+    Raises:
+        ConversionError: it cannot be read, or holds no object.
+    """
     try:
         with path.open("rb") as file:
             refuse_lfs_pointer(path, file.read(64))

@@ -20,25 +20,39 @@ from __future__ import annotations
 import errno
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from depthrefl_ros.conversion.checkpoint_folder import CARD, CONFIG, INDEX, PROCESSOR, WEIGHTS
+from depthrefl_ros.conversion.checkpoint_folder import (
+    CARD,
+    CONFIG,
+    INDEX,
+    PROCESSOR,
+    WEIGHTS,
+    read_json,
+    stated_licence,
+)
+from depthrefl_ros.conversion.families import read_recipes
 from depthrefl_ros.conversion.meaning import ConversionError
+from depthrefl_ros.conversion.original_names import PUBLISHED, is_da3metric, one_published
 from depthrefl_ros.engine.bundle import file_digest
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_OPTIONAL = (PROCESSOR, CARD)
+_TOLD = 10  # names of files in a message
 
 
-def fetch_checkpoint(name: str, endpoint: str | None = None) -> Path:
-    """Download what ``convert_folder`` needs, unless it is in the cache already.
+def fetch_checkpoint(name: str, endpoint: str | None = None, kind: str | None = None) -> Path:
+    """Download what a conversion needs, unless it is in the cache already.
 
-    A download that was cut off goes on where it stopped. Files of the cache are named by their
-    SHA-256, which is checked.
+    That is what ``convert_folder`` reads, or the authors' file that ``find_original`` finds. A
+    network that cannot be converted is refused before its weights come. A download that was cut off
+    goes on where it stopped. Files of the cache are named by their SHA-256, which is checked.
 
     Args:
         name: ``owner/repository``.
         endpoint: URL of the Hub; None for that of the environment (``HF_ENDPOINT``).
+        kind: that the user states; see ``read_recipes``.
 
     Returns:
         The folder with the files.
@@ -48,9 +62,16 @@ def fetch_checkpoint(name: str, endpoint: str | None = None) -> Path:
         ImportError: ``huggingface_hub`` is not installed.
         OSError: the disk is full.
     """
-    folder = _fetch(name, CONFIG, endpoint).parent
-    for optional in _OPTIONAL:
-        _fetch(name, optional, endpoint, needed=False)
+    config = _fetch(name, CONFIG, endpoint, needed=False)
+    _fetch(name, CARD, endpoint, needed=False)
+    if config is None:
+        return _fetch_needed(name, _find_published(name, endpoint), endpoint).parent
+    folder = config.parent
+    told = read_json(config)
+    if is_da3metric(told, name):
+        return _fetch_needed(name, WEIGHTS[0], endpoint).parent
+    processor = _fetch(name, PROCESSOR, endpoint, needed=False)
+    read_recipes(told, processor and read_json(processor), name, kind, stated_licence(folder))
     for weights in WEIGHTS:
         if _fetch(name, weights, endpoint, needed=False):
             return folder
@@ -63,8 +84,26 @@ def fetch_checkpoint(name: str, endpoint: str | None = None) -> Path:
     raise ConversionError(f"{name} has neither {' nor '.join(WEIGHTS)} on the Hub")
 
 
-def fetch_file(name: str, file: str, endpoint: str | None = None) -> Path:
-    """Download one file of a repository; see ``fetch_checkpoint``."""
+def _find_published(name: str, endpoint: str | None) -> str:
+    """Return the name of a repository's authors' file: in the cache, else on the Hub."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    cached = [one for one in PUBLISHED if isinstance(try_to_load_from_cache(name, one), str)]
+    if cached:
+        return cached[0]
+    with _told(name, "its list of files"):
+        files = HfApi(endpoint).list_repo_files(name)
+    found = one_published(files, name)
+    if found is None:
+        listed = ", ".join(sorted(files)[:_TOLD])
+        raise ConversionError(
+            f"{name} has neither {CONFIG} nor an authors' file whose name is known on the Hub, "
+            f"such as {PUBLISHED[0]}; it has {listed}"
+        )
+    return found
+
+
+def _fetch_needed(name: str, file: str, endpoint: str | None) -> Path:
     found = _fetch(name, file, endpoint)
     assert found is not None  # _fetch raises for a needed file
     return found
@@ -72,28 +111,44 @@ def fetch_file(name: str, file: str, endpoint: str | None = None) -> Path:
 
 def _fetch(name: str, file: str, endpoint: str | None, needed: bool = True) -> Path | None:
     """Return the path of a file in the cache; None for one that is not there and not needed."""
+    with _told(name, file, endpoint):
+        from huggingface_hub import errors, hf_hub_download
+
+        try:
+            path = Path(hf_hub_download(name, file, endpoint=endpoint))
+        except errors.LocalEntryNotFoundError:
+            if needed or not _is_cached(name):
+                raise
+            return None
+        except errors.EntryNotFoundError:
+            if needed:
+                raise
+            return None
+    _check(path, name)
+    return path
+
+
+@contextmanager
+def _told(name: str, file: str, endpoint: str | None = None) -> Iterator[None]:
+    """Turn what goes wrong with a file of a repository into one line."""
     try:
-        from huggingface_hub import constants, errors, hf_hub_download
+        from huggingface_hub import constants, errors
     except ImportError as error:
         raise ImportError(
             f"--hub needs the package huggingface_hub ({error}): in the checkout, pip install "
             "'.[convert]'"
         ) from error
     try:
-        path = Path(hf_hub_download(name, file, endpoint=endpoint))
+        yield
     except errors.LocalEntryNotFoundError as error:
-        if not needed and _is_cached(name):
-            return None
         reason = _one_line(error.__cause__ or error)
         raise ConversionError(
             f"no network, and {name} is not in the cache ({reason}). On a machine with network "
-            f"download {CONFIG}, {PROCESSOR} and {WEIGHTS[0]} from "
+            f"download {CONFIG}, {PROCESSOR} and {WEIGHTS[0]}, or the authors' one file, from "
             f"{endpoint or constants.ENDPOINT}/{name}/tree/main, put them into one folder here, "
             "and say --hub FOLDER"
         ) from error
     except errors.EntryNotFoundError as error:
-        if not needed:
-            return None
         raise ConversionError(f"{name} has no {file} on the Hub") from error
     except errors.GatedRepoError as error:
         raise ConversionError(
@@ -118,8 +173,6 @@ def _fetch(name: str, file: str, endpoint: str | None, needed: bool = True) -> P
             f"the download of {file} of {name} broke off ({_one_line(error)}); the same command "
             "goes on where it stopped"
         ) from error
-    _check(path, name)
-    return path
 
 
 def _check(path: Path, name: str) -> None:
@@ -140,7 +193,7 @@ def _check(path: Path, name: str) -> None:
 def _is_cached(name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(try_to_load_from_cache(name, CONFIG), str)
+    return try_to_load_from_cache(name, CONFIG) is not None  # or known not to be there
 
 
 def _one_line(error: BaseException) -> str:

@@ -90,6 +90,9 @@ def convert_original(
     size: tuple[int, int] | None = None,
     frames: Frames | None = None,
     with_weights: bool = False,
+    name: str = "",
+    kind: str | None = None,
+    licence: str = "",
 ) -> Converted:
     """Convert a checkpoint as its authors publish it; see ``original_files``.
 
@@ -99,14 +102,17 @@ def convert_original(
         size: as in ``convert_folder``.
         frames: likewise.
         with_weights: likewise.
+        name: on the Hub; the file's own name where it is empty.
+        kind: as in ``convert_folder``.
+        licence: that the model card states; empty where there is none.
 
     Raises:
         ConversionError, BundleError, OSError: as ``convert_folder``.
     """
     with tempfile.TemporaryDirectory(prefix="depthrefl_convert.") as temporary:
-        name = write_folder(path, Path(temporary))
+        name = write_folder(path, Path(temporary), name)
         found = read_folder(Path(temporary))
-        (recipe,) = read_recipes(found.config, found.processor, name)
+        (recipe,) = read_recipes(found.config, found.processor, name, kind, licence)
         height, width = fit_size(recipe, size)
         try:
             adapter = _load_adapter(found, recipe)

@@ -53,12 +53,15 @@ _KNOWN = {
     ),
     r"depth-anything/depth-anything-v2-(metric-\w+-)?(base|large)": Terms("CC-BY-NC-4.0", "no"),
     r"depth-anything/depth-anything-v2-small": Terms("Apache-2.0", "yes"),
-    r"depth-anything/da3metric-large": Terms("Apache-2.0", "yes"),
+    r"(depth-anything/)?da3metric-large": Terms("Apache-2.0", "yes"),
     r"depth-anything-metric-depth-(in|out)door": Terms(
         "not stated for the weights (their authors' code is Apache-2.0)", "unknown"
     ),
-    r"liheyoung/depth-anything-": Terms("Apache-2.0", "yes"),
-    r"intel/zoedepth-": Terms("MIT", "yes"),
+    # Of their authors' files, by the files' names.
+    r"depth-anything-v2-vits$": Terms("Apache-2.0", "yes"),
+    r"depth-anything-v2-(metric-\w+-)?vit[bl]$": Terms("CC-BY-NC-4.0", "no"),
+    r"(liheyoung/depth-anything-|depth-anything-vit[sbl]14$)": Terms("Apache-2.0", "yes"),
+    r"(intel/zoedepth-|zoed-m12-[nk]$)": Terms("MIT", "yes"),
     r"intel/dpt-": Terms("Apache-2.0", "yes"),
     r"facebook/dpt-dinov2-": Terms("Apache-2.0", "yes"),
     r"vinvino02/glpn-": Terms("Apache-2.0", "yes"),
@@ -70,7 +73,7 @@ def find_terms(name: str, stated: str = "") -> Terms:
     """Return a network's terms.
 
     Args:
-        name: on the Hub.
+        name: on the Hub, or of an authors' file, with hyphens and without its ending.
         stated: licence on its model card; empty where there is none.
     """
     if stated and stated.lower() != "other":

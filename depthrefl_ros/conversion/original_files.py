@@ -48,6 +48,7 @@ from depthrefl_ros.conversion.key_maps import (
     zoedepth_pairs,
 )
 from depthrefl_ros.conversion.meaning import IMAGENET_MEAN, IMAGENET_STD, ConversionError
+from depthrefl_ros.conversion.original_names import da3metric_name
 
 _TAPS = {  # (version, layers) -> layers that feed the neck, counted from 1
     (1, 12): (9, 10, 11, 12),
@@ -90,12 +91,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in content.items()}
 
 
-def write_folder(path: Path, folder: Path) -> str:
+def write_folder(path: Path, folder: Path, name: str = "") -> str:
     """Write what ``read_folder`` reads from an authors' file.
 
     Args:
         path: of the file; its name tells versions and ranges that the tensors do not.
         folder: that is there and empty.
+        name: of the network on the Hub; empty for a file by itself.
 
     Returns:
         The name for ``read_recipes``.
@@ -109,6 +111,7 @@ def write_folder(path: Path, folder: Path) -> str:
         config, processor, found = _depth_anything(path, tensors)
     elif any(name.startswith("model.backbone.pretrained.") for name in tensors):
         config, processor, found = _da3metric(path, tensors)
+        name = name or da3metric_name(path)
     elif any(name.startswith(_ZOE) for name in tensors):
         config, processor, found = _zoedepth(path, tensors)
     elif any(name.startswith(f"{_CORE}depth_head.") for name in tensors):
@@ -122,7 +125,7 @@ def write_folder(path: Path, folder: Path) -> str:
     (folder / PROCESSOR).write_text(json.dumps(processor))
     tensors = {name: value.contiguous() for name, value in found.items()}
     save_tensors(tensors, folder / WEIGHTS[0])
-    return path.stem.replace("_", "-")
+    return name or path.stem.replace("_", "-")
 
 
 def _depth_anything(

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 depthrefl convert --hub depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf models/da2
+depthrefl convert --hub depth-anything/DA3METRIC-LARGE models/da3metric
 depthrefl convert --hub ./downloaded/zoedepth-nyu --size 512x384 models/zoe
 depthrefl convert --onnx metric3d.onnx --preset metric3d --size 1064x616 models/metric3d
 depthrefl convert --onnx mine.onnx --meaning mine.yaml models/mine
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--hub",
         metavar="NAME",
-        help="a name on the Hub, a folder with config.json and weights, or an authors' .pth",
+        help="a name on the Hub, a folder with config.json and weights, or an authors' file",
     )
     parser.add_argument(
         "--kind", choices=("metric", "inverse_relative"), help="where a checkpoint does not tell"
@@ -178,15 +179,22 @@ def _from_onnx(args: argparse.Namespace, frames: Frames | None) -> list[Converte
 
 
 def _from_hub(args: argparse.Namespace, frames: Frames | None) -> list[Converted]:
+    from depthrefl_ros.conversion.checkpoint_folder import stated_licence
     from depthrefl_ros.conversion.hub import fetch_checkpoint
     from depthrefl_ros.conversion.hub_converter import convert_folder, convert_original
+    from depthrefl_ros.conversion.original_names import find_original
 
-    folder = Path(args.hub).expanduser()
-    if folder.is_file():
-        return [convert_original(folder, args.bundle, args.size, frames, args.weights)]
-    name = ""
+    folder, name, licence = Path(args.hub).expanduser(), "", ""
     if not folder.exists():
-        name, folder = args.hub, fetch_checkpoint(args.hub)
+        name, folder = args.hub, fetch_checkpoint(args.hub, kind=args.kind)
+    if folder.is_file():
+        original: Path | None = folder
+    else:
+        original = find_original(folder, name or folder.absolute().name)
+        licence = stated_licence(folder)
+    if original is not None:
+        more = {"name": name, "kind": args.kind, "licence": licence}
+        return [convert_original(original, args.bundle, args.size, frames, args.weights, **more)]
     return convert_folder(
         folder, args.bundle, name, args.size, args.kind, frames, with_weights=args.weights
     )
