@@ -24,11 +24,32 @@ from pathlib import Path
 import pytest
 import yaml
 
+from depthrefl_ros.conversion.families import _FAMILIES
+from depthrefl_ros.conversion.presets import PRESETS
 from depthrefl_ros.ros.diagnostics import DROP_REASONS
 from depthrefl_ros.tools.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+NETWORKS_PAGE = ROOT / "docs" / "networks.md"
+# How the table of the README calls what can be converted.
+FAMILIES_IN_WORDS = {
+    "depth_anything": "Depth Anything V1 S, B, L",
+    "depth-anything-v2-small": "Depth Anything V2 S; B, L",
+    "depth-anything-v2": "Depth Anything V2 metric S; B, L",
+    "da1metric": "Depth Anything V1 metric",
+    "da3metric": "DA3METRIC-LARGE",
+    "zoedepth": "ZoeDepth N, K, NK",
+    "depth_pro": "Depth Pro",
+    "dpt": "DPT on DINOv2 S, B, L; MiDaS 3",
+    "glpn": "GLPN",
+    "tipsv2_dpt": "TIPSv2-DPT",
+    "metric3d": "Metric3D v2",
+    "dav3-metric": "LightlyTrain dav3-metric",
+    "yolo26-depth": "YOLO26-depth",
+    "zipdepth": "ZipDepth",
+    "midas-small": "MiDaS v2.1 small",
+}
 TRAINING_PAGE = ROOT / "depthrefl_ros" / "training" / "README.md"
 MANY_MODES = {"train", "render"}  # commands with subcommands
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -54,6 +75,94 @@ def test_every_link_within_the_project_leads_somewhere(page):
 def test_the_readme_links_to_every_page():
     links = {(ROOT / one).resolve() for one in _LINK.findall(PAGES[0].read_text(encoding="utf-8"))}
     assert [page.name for page in PAGES[1:] if page not in links] == []
+
+
+def _table(page: Path, first: str) -> list[dict[str, str]]:
+    """Return the rows of the table whose first column is called so, by column."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    (start,) = (number for number, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    cells = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        cells.append([one.strip() for one in line.strip("|").split("|")])
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
+
+
+NUMBERS = r"(\w[\w -]*(, [\w-]+)*: )?[\d.]+((, |; | to )[\d.]+)*( M)?"
+
+
+def test_the_table_of_presets_says_of_each_what_it_is_and_costs():
+    """Kind, focal length, resize and commercial use are the code's; size and cost are told."""
+    rows = {row["preset"].split("`")[1]: row for row in _table(NETWORKS_PAGE, "preset")}
+    assert rows.keys() == PRESETS.keys()
+    for name, row in rows.items():
+        preset = PRESETS[name]
+        focal = f", {preset.focal_px:g} px" if preset.focal_px else ""
+        assert row["kind"] == f"{preset.kind}{focal}", name
+        assert row["needs intrinsics"] == ("yes" if preset.needs_intrinsics else "no"), name
+        assert preset.resize in row["input"] and row["commercial"] == preset.commercial, name
+        assert re.fullmatch(rf"{NUMBERS}|not stated", row["parameters"]), name
+        assert re.fullmatch(rf"{NUMBERS}|not counted", row["GMAC"]), name
+
+
+def test_the_readme_names_every_family_with_its_size_and_cost():
+    rows = _table(PAGES[0], "family")
+    families = " ".join(row["family"] for row in rows)
+    for word in FAMILIES_IN_WORDS.values():
+        assert word in families, word
+    assert FAMILIES_IN_WORDS.keys() == _FAMILIES.keys() | PRESETS.keys()
+    for row in rows:
+        assert set(re.split("; ", row["kind"])) <= {"relative", "metric", "canonical"}, row
+        assert (row["intrinsics"] == "needed") == (row["kind"] == "canonical"), row
+        assert re.fullmatch(rf"{NUMBERS}|not stated", row["parameters"]), row
+        assert re.fullmatch(rf"{NUMBERS}|not counted", row["GMAC"]), row
+        assert row["weights' licence"], row
+
+
+def test_depth_anythings_size_and_cost_are_counted():
+    """Parameters and multiply-accumulate operations of the public class at the tables' inputs."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from torch.utils.flop_counter import FlopCounterMode
+
+    families = {row["family"]: row for row in _table(NETWORKS_PAGE, "family")}
+    presets = {row["preset"].split("`")[1]: row for row in _table(NETWORKS_PAGE, "preset")}
+    told = (families["Depth Anything V1 (S, B, L)"], families["DA3METRIC-LARGE, with sky"])
+    first = [row["GMAC"].split(", ") for row in told]
+    second = [presets[name]["GMAC"].split(", ") for name in ("depth-anything-v2", "da3metric")]
+    expected = {  # sizes of the encoder, its heads, layers, widths of the neck, of the fusion
+        (384, 6, 12, (48, 96, 192, 384), 64): {
+            (518, 686): first[0][0], (518, 518): presets["depth-anything-v2-small"]["GMAC"],
+        },
+        (768, 12, 12, (96, 192, 384, 768), 128): {
+            (518, 686): first[0][1], (518, 518): second[0][0],
+        },
+        (1024, 16, 24, (256, 512, 1024, 1024), 256): {
+            (518, 686): first[0][2], (518, 518): second[0][1],
+            (378, 504): first[1][0], (280, 504): second[1][0],
+        },
+    }  # fmt: skip
+    sizes = []
+    for (width, heads, layers, neck, fusion), costs in expected.items():
+        taps = [f"stage{layers * part // 4}" for part in (1, 2, 3, 4)]
+        encoder = transformers.Dinov2Config(
+            hidden_size=width, num_attention_heads=heads, num_hidden_layers=layers, image_size=518,
+            patch_size=14, out_features=taps, reshape_hidden_states=False,
+        )  # fmt: skip
+        config = transformers.DepthAnythingConfig(
+            backbone_config=encoder, neck_hidden_sizes=list(neck), fusion_hidden_size=fusion,
+            reassemble_hidden_size=width,
+        )  # fmt: skip
+        with torch.device("meta"):  # nothing is computed
+            model = transformers.DepthAnythingForDepthEstimation(config).eval()
+        sizes.append(round(sum(one.numel() for one in model.parameters()) / 1e6))
+        for shape, cost in costs.items():
+            image = torch.zeros(1, 3, *shape, device="meta")
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                model(pixel_values=image)
+            assert round(counter.get_total_flops() / 2e9) == int(cost), (width, shape)
+    assert told[0]["parameters"] == f"{', '.join(map(str, sizes))} M"
 
 
 def test_troubleshooting_explains_every_counter_of_dropped_frames():
