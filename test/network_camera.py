@@ -117,9 +117,8 @@ class NetworkCamera(Harness):
             do=self.send,
         )
         assert seen, (self.values(), self.process.output())
-        assert f"model {bundle.name}: {licence} (commercial use: {bundle.commercial})" in (
-            self.process.output()
-        )
+        terms = f"{licence} (commercial use: {bundle.commercial}); {bundle.origin}"
+        assert f"model {bundle.name}: {terms}" in self.process.output()
         found = self.seen().reshape(height, width)
         error = np.abs(found / cv2.medianBlur(truth, 3) - 1.0)[np.isfinite(found)]
         assert len(error) > 50 and np.percentile(error, 95) < 0.005, np.percentile(error, (50, 95))

@@ -103,6 +103,23 @@ def test_the_shipped_bundles_say_what_their_numbers_mean():
         assert list(bundle.sources.values()) == [trained]
 
 
+@pytest.mark.parametrize(
+    "source, sources, words",
+    [
+        (
+            "owner/network",
+            {"a.data": "f" * 64, "a.onnx": "0123456789abcdef" * 4},
+            "source: owner/network; made of a.data (SHA-256 ffffffffffff), a.onnx "
+            "(SHA-256 0123456789ab)",
+        ),
+        (None, None, "source: unknown; SHA-256 of what came in unknown"),
+    ],
+)
+def test_the_origin_of_a_bundle_is_told_in_words(copy, source, sources, words):
+    as_relative(copy, source=source, sources=sources)
+    assert Bundle.load(str(copy)).origin == words
+
+
 def test_the_shipped_bundles_hold_their_weights_once():
     for name in ("indoor_tiny", "indoor_nano"):
         folder = Bundle.load(name).folder

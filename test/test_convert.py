@@ -224,8 +224,13 @@ def test_the_user_is_told_what_counts(converted, tmp_path, capsys):
     path, _, _ = converted["depth-anything-v2"]
     assert main(["--onnx", str(path), "--preset", "depth-anything-v2", str(tmp_path / "o")]) == 0
     said = capsys.readouterr().out
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    origin = (
+        f"source: {PRESETS['depth-anything-v2'].source}; made of {path.name} (SHA-256 {digest})"
+    )
     for words in ("larger is nearer", "CC-BY-NC-4.0", "commercial  no", " ms here", "ros2 run"):
         assert words in said
+    assert f"  origin      {origin}\n" in said
     assert f"model:={tmp_path / 'o'}" in said and "exam" not in said  # it gives no metres
     picture = cv2.imread(str(tmp_path / "o.png"))
     assert picture.shape[1] > 3 * picture.shape[0] and picture.std() > 30

@@ -25,6 +25,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from bundle_copies import copy_bundle
 
 from depthrefl_ros.engine import selection
 from depthrefl_ros.engine.bundle import Bundle
@@ -98,7 +99,8 @@ def test_here_it_finds_everything_and_lets_auto_choose(tmp_path):
     assert shipped["indoor_tiny"] == auto["model"]
     assert auto["model"]["licence"] == tiny.licence
     assert auto["model"]["range_m"] == [tiny.min_range_m, tiny.max_range_m]
-    assert tiny.licence.split(";")[0] in " ".join(done.stdout.split())
+    told = f"{tiny.licence} (commercial use: no); {tiny.origin}"
+    assert told in " ".join(done.stdout.split()) and auto["model"]["sources"] == tiny.sources
     assert found["engine cache"]["facts"]["folder"].startswith(str(tmp_path))
     assert auto["can_run"] and auto["engine"] in auto["says"]
     assert "chosen" in auto["steps"][-1] and "self-test" in auto["steps"][-1]
@@ -106,6 +108,20 @@ def test_here_it_finds_everything_and_lets_auto_choose(tmp_path):
         assert name in done.stdout
     for step in auto["steps"]:
         assert step.split()[0] in done.stdout
+
+
+@pytest.mark.parametrize("said", ["yes", "no", "unknown", None])
+def test_the_terms_of_a_model_are_told_whatever_they_are(tmp_path, said):
+    """YAML's bare yes and no are words."""
+    folder = copy_bundle(tmp_path / "mine", {}).folder
+    path = folder / "model.yaml"
+    text = path.read_text()
+    field = "" if said is None else f"commercial: {said}\n"
+    assert text.count("commercial: 'no'\n") == 1
+    path.write_text(text.replace("commercial: 'no'\n", field))
+    facts = machine.bundle_facts(Bundle.load(str(folder)))
+    assert facts["commercial"] == (said or "unknown")
+    assert f" (commercial use: {said or 'unknown'}); source: " in doctor._terms(facts)
 
 
 def test_what_is_missing_is_a_line_each(tmp_path):

@@ -84,11 +84,19 @@ def opened_by(model: Model, within_s: float = 30.0):
     return model.take()
 
 
-def test_a_model_is_told_and_its_engine_looked_for_at_once(make_model, told):
-    model = make_model()
+def test_a_model_is_told_and_its_engine_looked_for_at_once(make_model, told, caplog):
+    with caplog.at_level(logging.INFO, "node"):
+        model = make_model()
     values = told.values()
     assert (values["model"], values["model_path"]) == ("indoor_tiny", str(model.bundle.folder))
     assert values["model_licence"] == model.bundle.licence
+    assert values["model_origin"] == model.bundle.origin
+    (line,) = (one for one in caplog.messages if one.startswith("model indoor_tiny: "))
+    assert line.startswith(f"model indoor_tiny: {model.bundle.licence} (commercial use: no); ")
+    (digest,) = model.bundle.sources.values()
+    assert line.endswith(
+        f"; source: trained by depthrefl_ros; made of model.safetensors (SHA-256 {digest[:12]})"
+    )
     opened = opened_by(model)
     assert (opened.engine.name, model.device) == ("openvino", opened.engine.device)
     assert told.values()["engine"].startswith("openvino fp32 on ") and told.ended == 1

@@ -198,6 +198,13 @@ class Bundle:
         return float((self.description.get("accuracy") or {}).get("abs_rel", 0.0))
 
     @property
+    def origin(self) -> str:
+        """Source and, by their first 12 digits, the SHA-256 of the files that came in, in words."""
+        files = [f"{name} (SHA-256 {digest[:12]})" for name, digest in self.sources.items()]
+        made = f"made of {', '.join(files)}" if files else "SHA-256 of what came in unknown"
+        return f"source: {self.source or 'unknown'}; {made}"
+
+    @property
     def takes_mount(self) -> bool:
         """Whether the input has the mount's plane beside red, green and blue."""
         return self.channels == 4

@@ -71,11 +71,13 @@ class Model:
         self._skipped: frozenset[str] = frozenset()
         self._reopened: set[str] = set()
         self._replaced_s = 0.0
-        logger.info(f"model {bundle.name}: {bundle.licence} (commercial use: {bundle.commercial})")
+        terms = f"{bundle.licence} (commercial use: {bundle.commercial})"
+        logger.info(f"model {bundle.name}: {terms}; {bundle.origin}")
         diagnostics.state_fact("model", bundle.name)
         diagnostics.state_fact("model_path", str(bundle.folder))
         diagnostics.state_fact("model_licence", bundle.licence)
         diagnostics.state_fact("model_commercial_use", bundle.commercial)
+        diagnostics.state_fact("model_origin", bundle.origin)
         if bundle.kind == "inverse_relative":
             logger.info(f"{bundle.name} gives relative depth: scale_correction makes it metric")
         if not bundle.has_sigma:

@@ -266,6 +266,7 @@ def _told(bundle: Bundle) -> dict[str, Any]:
         "licence": bundle.licence,
         "commercial": bundle.commercial,
         "source": bundle.source,
+        "sources": bundle.sources,
         "training": bundle.description.get("training"),
         "bytes": sum(path.stat().st_size for path in bundle.folder.iterdir()),
     }
@@ -277,6 +278,7 @@ def _show(bundle: Bundle, figures: dict[str, Any]) -> None:
     print(f"  input       {figures['input']}; outputs {', '.join(bundle.outputs)}")
     print(f"  licence     {bundle.licence}")
     print(f"  commercial  {bundle.commercial}; read the terms on the network's own page")
+    print(f"  origin      {bundle.origin}")
     if figures["order"] is not None:
         words = f"rank correlation with the truth {figures['order']:.2f}"
         if figures["scale"]:

@@ -105,8 +105,7 @@ def _print_row(mark: str, name: str, text: str, width: int) -> None:
 def _terms(facts: dict[str, Any]) -> str:
     low, high = facts["range_m"]
     text = f"{facts['name']}, {facts['bytes'] / 1e6:.0f} MB, for {low:g} to {high:g} m: "
-    commercial = {"yes": "; commercial use is allowed", "no": "; no commercial use"}
-    return text + facts["licence"] + commercial.get(facts["commercial"], "")
+    return f"{text}{facts['licence']} (commercial use: {facts['commercial']}); {facts['origin']}"
 
 
 def choose(model: str) -> dict[str, Any]:

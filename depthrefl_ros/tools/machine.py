@@ -251,7 +251,7 @@ def _models() -> Finding:
 
 
 def bundle_facts(bundle: Any) -> dict[str, Any]:
-    """Return what a user must know of a model before using it: size, range and terms of use."""
+    """Return what a user must know of a model: size, range, terms of use and where it is from."""
     return {
         "name": bundle.name,
         "folder": str(bundle.folder),
@@ -259,6 +259,9 @@ def bundle_facts(bundle: Any) -> dict[str, Any]:
         "height": bundle.height,
         "range_m": [bundle.min_range_m, bundle.max_range_m],
         "licence": bundle.licence,
-        "commercial": str(bundle.description.get("commercial", "unknown")),
-        "bytes": sum((bundle.folder / name).stat().st_size for name in bundle.description["files"]),
+        "commercial": bundle.commercial,
+        "source": bundle.source,
+        "sources": bundle.sources,
+        "origin": bundle.origin,
+        "bytes": sum((bundle.folder / name).stat().st_size for name in bundle.files),
     }
