@@ -21,12 +21,16 @@ And authors' repositories from there to a bundle, by the command.
 import hashlib
 import http.server
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
 import pytest
 from authors_files import V2, da3metric_file, depth_anything, write_depth_anything
+from conftest import ROOT
 from mounted_disk import mounted_disk
 
 from depthrefl_ros.conversion.hub import fetch_checkpoint
@@ -260,6 +264,27 @@ def test_what_goes_wrong_is_one_line(hub, monkeypatch, spoil, name, words):
         fetch_checkpoint(name, hub.endpoint)
     assert "\n" not in str(refused.value)
     assert not {"model.safetensors", "ZoeD_M12_N.pt"} & set(hub.sent)  # before the weights come
+
+
+def test_the_command_names_the_folder_that_is_full(hub, tmp_path):
+    """The cache is short of space, not the folder of the bundle: one line says which to move."""
+    hub.files["model.safetensors"] = 4 * WEIGHTS
+    with mounted_disk(tmp_path / "disk", megabytes=1) as disk:
+        home = {"HF_HOME": str(disk / "hf"), "HF_ENDPOINT": hub.endpoint, "TQDM_DISABLE": "1"}
+        kept = {name: value for name, value in os.environ.items() if "HF_" not in name}
+        command = [sys.executable, "-m", "depthrefl_ros", "convert", "--hub", NAME]
+        done = subprocess.run(
+            [*command, str(tmp_path / "out")],
+            env=kept | home, cwd=ROOT, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 2, done.stderr
+        assert not (tmp_path / "out").exists()
+    (line,) = done.stderr.splitlines()
+    assert re.search(
+        rf"no space left on a disk: .*{disk}/hf/hub \(HF_HOME\) has [01]\.\d MB free", line
+    )
+    assert re.search(r"/out was not written\. Free some, or choose another folder", line)
+    assert f"{tmp_path} (OUT) has " in line
 
 
 def test_a_full_disk_is_told(hub, tmp_path, monkeypatch):

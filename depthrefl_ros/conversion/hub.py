@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,7 +116,10 @@ def _fetch(name: str, file: str, endpoint: str | None, needed: bool = True) -> P
         from huggingface_hub import errors, hf_hub_download
 
         try:
-            path = Path(hf_hub_download(name, file, endpoint=endpoint))
+            with warnings.catch_warnings():
+                # A full disk ends in an error, which is told in one line.
+                warnings.filterwarnings("ignore", "Not enough free disk space", UserWarning)
+                path = Path(hf_hub_download(name, file, endpoint=endpoint))
         except errors.LocalEntryNotFoundError:
             if needed or not _is_cached(name):
                 raise
