@@ -128,6 +128,22 @@ def read_meaning(path: Path) -> Meaning:
         raise ConversionError(str(error)) from error
 
 
+def make_meaning(values: dict[str, Any], where: str) -> Meaning:
+    """Return the meaning that fields state which come from elsewhere than a file.
+
+    Args:
+        values: by name, as YAML would have them.
+        where: they come from, for messages.
+
+    Raises:
+        ConversionError: a field is missing, misspelt or absurd.
+    """
+    try:
+        return _meaning(Fields(Path(where), values))
+    except BundleError as error:
+        raise ConversionError(str(error)) from error
+
+
 def _meaning(fields: Fields) -> Meaning:
     _refuse_unknown(fields, _TOP, "")
     parts = {name: _part(fields, name) for name in _PARTS}

@@ -41,6 +41,12 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
+from depthrefl_ros.tools.meaning_options import (
+    NEEDED,
+    add_meaning_options,
+    given_options,
+    meaning_of_options,
+)
 from depthrefl_ros.tools.output_folder import check_output_folder
 
 if TYPE_CHECKING:
@@ -54,6 +60,7 @@ depthrefl convert --hub depth-anything/DA3METRIC-LARGE models/da3metric
 depthrefl convert --hub ./downloaded/zoedepth-nyu --size 512x384 models/zoe
 depthrefl convert --onnx metric3d.onnx --preset metric3d --size 1064x616 models/metric3d
 depthrefl convert --onnx mine.onnx --meaning mine.yaml models/mine
+depthrefl convert --onnx mine.onnx --kind metric --range-m 0.3,10 --licence MIT models/mine
 depthrefl convert --presets
 """
 _FRAMES = (0, 5, 10)  # of the shipped recording, whose true depth gives the order
@@ -77,9 +84,6 @@ def _parser() -> argparse.ArgumentParser:
         help="a name on the Hub, a folder with config.json and weights, or an authors' file",
     )
     parser.add_argument(
-        "--kind", choices=("metric", "inverse_relative"), help="where a checkpoint does not tell"
-    )
-    parser.add_argument(
         "--weights",
         action="store_true",
         help="keep the weights too, for train --backbone (Depth Anything, DPT on DINOv2)",
@@ -92,7 +96,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--size", type=_size, metavar="WxH", help="of the input, where the file leaves it open"
     )
-    parser.add_argument("--output", metavar="NAME", help="the network's output that is the depth")
     parser.add_argument("--presets", action="store_true", help="list the presets, and end")
     parser.add_argument(
         "--no-comparison",
@@ -100,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"draw no picture beside {OURS} and sit no travel exam",
     )
     add_json_argument(parser, "what the bundle is")
+    add_meaning_options(parser)
     return parser
 
 
@@ -156,15 +160,34 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if (args.onnx is None) == (args.hub is None):
         given = "are both given" if args.hub else "are both missing"
         raise ToolError(f"--onnx FILE and --hub NAME {given}; one is needed")
-    if args.onnx and args.meaning is None and args.preset is None:
-        raise ToolError("--meaning FILE or --preset NAME is missing; --presets lists the presets")
-    for name in ("meaning", "preset", "output"):
-        if args.hub and getattr(args, name):
-            raise ToolError(f"--{name} is for --onnx; a checkpoint's files tell it")
-    if args.onnx and args.weights:
+    if args.onnx:
+        _check_meaning(args)
+    else:
+        told = {"--meaning": args.meaning, "--preset": args.preset, **given_options(args)}
+        wrong = [name for name, value in told.items() if value is not None and name != "--kind"]
+        if wrong:
+            raise ToolError(f"{wrong[0]} is for --onnx; a checkpoint's files tell it")
+        if args.kind == "canonical":
+            raise ToolError("--kind canonical is for --onnx; --hub takes metric, inverse_relative")
+
+
+def _check_meaning(args: argparse.Namespace) -> None:
+    """Refuse what tells too little of an ONNX file, or twice."""
+    if args.weights:
         raise ToolError("--weights is for --hub; a graph has none that can be trained on")
-    if args.onnx and args.kind:
-        raise ToolError("--kind is for --hub; with --onnx the meaning or preset tells it")
+    given = [name for name in given_options(args) if name != "--output"]
+    whole = f"--meaning {args.meaning}" if args.meaning else f"--preset {args.preset}"
+    is_whole = args.meaning is not None or args.preset is not None
+    if is_whole and given:
+        raise ToolError(f"{', '.join(given)} and {whole} are both given; the latter tells it all")
+    missing = [name for name in NEEDED if name not in given]
+    if not is_whole and not given:
+        raise ToolError(
+            f"--meaning FILE or --preset NAME is missing, or {', '.join(missing)} and more; "
+            "--presets lists the presets"
+        )
+    if not is_whole and missing:
+        raise ToolError(f"without --meaning and --preset, {', '.join(missing)} is needed, too")
 
 
 def _from_onnx(args: argparse.Namespace, frames: Frames | None) -> list[Converted]:
@@ -172,9 +195,13 @@ def _from_onnx(args: argparse.Namespace, frames: Frames | None) -> list[Converte
     from depthrefl_ros.conversion.meaning import read_meaning
     from depthrefl_ros.conversion.presets import find_preset
 
-    meaning = find_preset(args.preset) if args.preset else read_meaning(args.meaning)
-    if args.output:
-        meaning = replace(meaning, outputs=(args.output,))
+    if args.meaning is None and args.preset is None:
+        meaning = meaning_of_options(args)
+    else:
+        meaning = find_preset(args.preset) if args.preset else read_meaning(args.meaning)
+    output = given_options(args).get("--output")
+    if output:
+        meaning = replace(meaning, outputs=(output,))
     return [convert_onnx(args.onnx, meaning, args.bundle, args.size, frames)]
 
 
