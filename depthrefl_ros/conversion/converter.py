@@ -127,8 +127,8 @@ def convert_network(
         size: (height, width) pixels of the input, where the graph leaves it open.
         frames: with true depth, against which the order and the scale are held.
         reference: the network where it was made: maps what the network takes, float32 of the
-            layout that the meaning states, to its output. Its planes become the golden ones, and
-            the graph must agree with it.
+            layout that the meaning states, to its output. The graph's own planes, by ONNX
+            Runtime, become the golden ones, and must agree with it.
         notes: what the user should know, put before what is found here.
         more: fields of ``model.yaml`` besides the meaning's.
         write_more: as in ``write_bundle``.
