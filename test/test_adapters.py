@@ -93,7 +93,7 @@ def authors_depth(model, name, domain, image):
         inner = interpolate(image, (64, 64), mode="bilinear", align_corners=False)
         inverse = model(pixel_values=inner).predicted_depth[:, None]
         return interpolate(inverse, size, mode="bilinear", align_corners=False)
-    if name == "dpt-large":
+    if name in ("dpt-large", "dpt-swinv2-tiny-256"):
         image = interpolate(image, (64, 64), mode="bilinear", align_corners=False)
     found = model(pixel_values=image).predicted_depth[:, None]
     if tuple(found.shape[2:]) == tuple(size):

@@ -26,6 +26,13 @@ METRIC = {"model_type": "depth_anything", "depth_estimation_type": "metric", "ma
 DA1 = {"model_type": "da1metric", "metric_head": {"bin_configurations": [{"max_depth": 80.0}]}}
 ZOE = {"model_type": "zoedepth", "bin_configurations": [{"min_depth": 1e-3, "max_depth": 10.0}]}
 DPT = {"model_type": "dpt"}
+SWIN = {
+    **DPT,
+    "backbone_config": {
+        "model_type": "swinv2", "image_size": 256, "patch_size": 4, "window_size": 16,
+        "num_heads": [2, 4, 8, 16],
+    },
+}  # fmt: skip
 
 
 def one(config, name="a/b", processor=None, **more):
@@ -103,6 +110,12 @@ def test_zoedepth_with_two_heads_is_two_recipes():
         ),
         (DPT, "me/dpt-mine", None, "say --kind metric or --kind inverse_relative"),
         (DPT, "me/dpt-x-nyu", "inverse_relative", "--kind inverse_relative contradicts"),
+        (
+            {**SWIN, "backbone_config": {**SWIN["backbone_config"], "window_size": 2}},
+            "Intel/dpt-swinv2-mine", None,
+            "stage 2 of its Swin has 4 heads and windows of 2x2 pixels; "
+            "OpenVINO mixes equal numbers up",
+        ),
         ({**METRIC, "max_depth": 1}, "a/b", None, "max_depth 1: 20 is right"),
         (METRIC, OWNER + "Small-hf", None, "is relative by its name and metric with max_depth 20"),
         (
@@ -121,6 +134,13 @@ def test_what_cannot_be_known_is_asked_for(config, name, kind, words):
 def test_a_network_of_ones_own_may_have_any_name():
     recipe = one(METRIC, "me/depth-anything-mine")
     assert (recipe.meaning.kind, recipe.meaning.maximum) == ("metric", 20.0)
+
+
+def test_swin_sees_the_square_that_its_windows_are_set_for():
+    for processor, side in (({"size": {"height": 384, "width": 384}}, 384), ({}, 256)):
+        recipe = one(SWIN, "Intel/dpt-swinv2-tiny-256", processor)
+        assert (recipe.inner, recipe.inner_size) == ("stretch", (side, side))
+        assert recipe.meaning.kind == "inverse_relative" and recipe.meaning.mean == (0.5,) * 3
 
 
 def test_a_stated_kind_decides_where_nothing_else_does():

@@ -83,6 +83,15 @@ def _dpt(**more):
     )  # fmt: skip
 
 
+def _dpt_swin():
+    backbone = transformers.Swinv2Config(
+        image_size=64, patch_size=4, embed_dim=16, depths=[1, 2, 1, 1], num_heads=[1, 2, 4, 8],
+        window_size=8, out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    widths = {"neck_hidden_sizes": [16, 32, 64, 128], "fusion_hidden_size": 16}
+    return transformers.DPTConfig(backbone_config=backbone, hidden_size=128, **widths)
+
+
 def _dpt_dinov2():
     # The projection before the head takes 256 channels, whatever the configuration says.
     return transformers.DPTConfig(
@@ -119,6 +128,7 @@ NETWORKS = {
     "zoedepth-nyu-kitti": ("ZoeDepth", lambda: _zoedepth(("nyu", 10.0), ("kitti", 80.0)), HALF),
     "depthpro-hf": ("DepthPro", _depth_pro, HALF),
     "dpt-large": ("DPT", _dpt, {**HALF, "size": {"height": 64, "width": 64}}),
+    "dpt-swinv2-tiny-256": ("DPT", _dpt_swin, {**HALF, "size": {"height": 64, "width": 64}}),
     "dpt-dinov2-small-nyu": (
         "DPT", _dpt_dinov2,
         {"do_rescale": False, "image_mean": [123.675, 116.28, 103.53],
