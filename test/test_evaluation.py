@@ -86,6 +86,7 @@ def test_sky_is_no_distance_and_has_no_part_in_the_figures(align):
     assert found.figures[0]["scale_ratio"] == pytest.approx(1.0, abs=0.01)
     assert found.unit_ratios == pytest.approx([1.0], abs=0.01)
     assert sum(band["pixels"] for band in found.bands.values()) == 72 * 128
+    assert found.sky_shares == [0.25]
     assert evaluate_images(answer, [sample(truth)], SIZE, FOCAL_PX).figures[0]["abs_rel"] > 0.3
 
 

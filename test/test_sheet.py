@@ -17,6 +17,7 @@
 
 import numpy as np
 
+from depthrefl_ros.geometry.preview import BEYOND_BGR
 from depthrefl_ros.tools.overview import TILE_WIDTH
 from depthrefl_ros.tools.sheet import best_median_worst, draw_sheet
 from depthrefl_ros.training.datasets import Sample
@@ -38,7 +39,11 @@ def infer(images: np.ndarray) -> dict[str, np.ndarray]:
     return {"depth": plane, "sigma": plane * 0.1, "relative": plane}
 
 
-def sheet_of(truth_m: float, protocol: Protocol, rows: int = 1) -> np.ndarray:
+def infer_sky(images: np.ndarray) -> dict[str, np.ndarray]:
+    return infer(images) | {"sky": np.ones((1, 1, 48, 64), np.float32)}
+
+
+def sheet_of(truth_m: float, protocol: Protocol, rows: int = 1, infer=infer) -> np.ndarray:
     truth = np.full((48, 64), truth_m, np.float32)
     sample = Sample(
         "made", np.full((48, 64, 3), (200, 0, 0), np.uint8), truth, (60, 60, 31.5, 23.5)
@@ -65,3 +70,9 @@ def test_the_error_is_drawn_as_it_was_compared():
     assert blue > red
     assert error_colour(sheet_of(2.0, Protocol(align="median"))) == [250, 250, 250]
     assert error_colour(sheet_of(2.0, Protocol(cap_m=1.5))) == [90, 90, 90]  # truth does not count
+
+
+def test_sky_is_drawn_as_beyond_and_compared_with_nothing():
+    sheet = sheet_of(2.0, Protocol(), infer=infer_sky)
+    assert error_colour(sheet) == [90, 90, 90]
+    assert sheet[110, TILE_WIDTH + 40].tolist() == list(BEYOND_BGR)

@@ -188,10 +188,16 @@ def test_a_relative_bundle_is_calibrated_by_its_fit_to_the_truth(tmp_path):
     assert (bundle.sigma_table[2] > bundle.sigma_table[1]).mean() > 0.7
 
 
-def test_sky_has_no_part_in_the_table(tmp_path):
+def test_sky_has_no_part_in_the_table(tmp_path, capsys):
     """Truth knows a distance where the network sees sky: that is no error of its distances."""
     frames = write_folder(tmp_path / "data", 8, sky_rows=9)
     folder = exact_bundle(tmp_path / "mine", CAMERA, ("depth", "sky"), **METRIC)
+    report = tmp_path / "report.json"
+    assert evaluate("--model", folder, "--data", frames, "--json", report) == 0
+    said = "the network takes 12 % of the truth for sky, which is left out"
+    assert said in capsys.readouterr().out.splitlines()
+    assert json.loads(report.read_text())["sky_share"] == pytest.approx(0.125)
+    assert json.loads(report.read_text())["abs_rel"] < 0.2
     assert evaluate("--model", folder, "--data", frames, "--calibrate") == 0
     distance_m, inner, edge = Bundle.load(str(folder)).sigma_table
     assert distance_m[-1] < 8.0 and inner.max() < 0.35 and edge.max() < 0.35

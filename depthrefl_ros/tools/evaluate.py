@@ -214,6 +214,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         "cap_m": protocol.cap_m,
         "align": protocol.align,
         "without_sigma": unsure or None,
+        "sky_share": float(np.mean(evaluation.sky_shares)),
         "images_told_mount": count_mounts(samples) if arguments.mount else 0,
         **figures,
     }
@@ -302,17 +303,21 @@ def heading(report: dict, bundle: Bundle) -> str:
 
 
 def left_out(samples: ImageFolder, evaluation: Evaluation) -> list[str]:
-    """Return which images have no part in the figures, and why, a line a reason."""
+    """Return what has no part in the figures, and why, a line a reason."""
     reasons = (
         ("have no depth file", samples.without_depth),
         ("have no depth that counts", evaluation.without_truth),
     )
-    return [
+    lines = [
         f"{len(names)} images {reason} and are left out: {', '.join(names[:5])}"
         + (" ..." if len(names) > 5 else "")
         for reason, names in reasons
         if names
     ]
+    if any(evaluation.sky_shares):
+        share = 100.0 * float(np.mean(evaluation.sky_shares))
+        lines.append(f"the network takes {share:.2g} % of the truth for sky, which is left out")
+    return lines
 
 
 def write_sheet(

@@ -69,11 +69,14 @@ def draw_sheet(
     pairs = predictions(infer, samples, network, focal_px, **how)
     for (sample, prediction), caption in zip(pairs, captions, strict=True):
         truth_m = protocol.truth(sample.depth_m)
+        truth_m[~np.isfinite(prediction.depth_m)] = 0.0
         depth_m = aligned(prediction, truth_m, protocol.align)[0].depth_m
+        depth_m = np.clip(depth_m, NEAREST_M, protocol.cap_m)
+        depth_m[np.isposinf(prediction.depth_m)] = np.inf  # the sky
         rows.append(
             OverviewRow(
                 camera_bgr=cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR),
-                depth_m=np.clip(depth_m, NEAREST_M, protocol.cap_m),
+                depth_m=depth_m,
                 truth_m=np.where(truth_m > 0, truth_m, np.float32(np.nan)),
                 caption=caption,
             )

@@ -85,6 +85,8 @@ class Evaluation:
         without_truth: names of the images that were left out.
         unit_ratios: of every image with any depth, predicted over true median, whatever the crop
             and the cap leave: for ``truth_check.unit_hint``.
+        sky_shares: of every image with truth that counts, how much of it the network takes for
+            sky; that has no part in the figures.
     """
 
     names: list[str]
@@ -93,6 +95,7 @@ class Evaluation:
     bands: dict[str, dict[str, float]] = field(default_factory=dict)
     without_truth: list[str] = field(default_factory=list)
     unit_ratios: list[float] = field(default_factory=list)
+    sky_shares: list[float] = field(default_factory=list)
 
     def values(self, name: str) -> np.ndarray:
         """Return one figure of all images, (images,) float64."""
@@ -250,7 +253,7 @@ def evaluate_images(
     """
     protocol = protocol or Protocol()
     count = pixels_per_image(len(samples))
-    names, figures, chosen, without_truth, unit_ratios = [], [], [], [], []
+    names, figures, chosen, without_truth, unit_ratios, sky_shares = [], [], [], [], [], []
     bands = DistanceBands()
     pairs = predictions(infer, samples, network, focal_px, resize, sigma_of, channels, is_told)
     bar = tqdm(pairs, total=len(samples), unit="image", disable=not show_progress)
@@ -259,6 +262,8 @@ def evaluate_images(
             typical = scale_figures(prediction.depth_m[anywhere], sample.depth_m[anywhere])
             unit_ratios.append(typical["scale_ratio"])
         truth_m = protocol.truth(sample.depth_m)
+        if (counts := truth_m > 0).any():
+            sky_shares.append(float(np.isposinf(prediction.depth_m[counts]).mean()))
         truth_m[~np.isfinite(prediction.depth_m)] = 0.0  # sky, or what a crop leaves out
         known = truth_m > 0
         if not known.any():
@@ -296,7 +301,8 @@ def evaluate_images(
             )
         )
     stacked = Pixels(*(np.stack(planes) for planes in zip(*chosen, strict=True)))
-    return Evaluation(names, figures, stacked, bands.figures(), without_truth, unit_ratios)
+    left_out = (without_truth, unit_ratios, sky_shares)
+    return Evaluation(names, figures, stacked, bands.figures(), *left_out)
 
 
 def aligned(
