@@ -16,17 +16,20 @@
 """Measures how well a network fills the holes of a depth camera.
 
 Of a recording with truth the depth camera's image is the truth with noise and holes of one kind:
-``glare``, an ellipse on the floor; ``glass``, an upright pane; ``range``, everything beyond 4 m.
-In the hole AbsRel is measured of the network as it is, scaled by what is measured around
-(``fill: all``) and filled (``fill: holes``); at its rim the mean step of ln z, 3 pixels apart, that
-the truth does not have.
+``glare``, an ellipse on the floor; ``glass``, an upright rectangle; ``range``, everything beyond
+4 m; ``panes``, the rendered glass walls and windows of a drive that has ``glass/``. In the hole
+AbsRel is measured of the network as it is, scaled by what is measured around (``fill: all``) and
+filled (``fill: holes``); at its rim the mean step of ln z, 3 pixels apart, that the truth does not
+have.
 
     python benchmark/fill.py --model indoor_tiny --json fill.json
+    python benchmark/fill.py --source drive/  # of 'depthrefl render drive', with mounts.yaml
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 from relative import halved
@@ -36,11 +39,13 @@ from depthrefl_ros.geometry.correction import CorrectionSettings, DepthCorrectio
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.tools.command_line import (
+    ToolError,
     add_json_argument,
     make_parser,
     run_tool,
     write_json,
 )
+from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 
 HOLES = ("glare", "glass", "range")
 FARTHEST_M = 4.0
@@ -64,7 +69,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     steps = [halved(one) for one in read_sequence(args, 0)]
-    rows = [{"hole": kind} | measure(steps, kind) for kind in HOLES]
+    holes = {kind: [hole_of(step, kind) for step in steps] for kind in HOLES}
+    if panes := panes_of(args.source, steps):
+        holes["panes"] = panes
+    rows = [{"hole": kind} | measure(steps, where) for kind, where in holes.items()]
     print(
         "| hole | share of the image | AbsRel in it: network | scaled | filled "
         "| step at its rim: scaled | filled |\n|---|---|---|---|---|---|---|"
@@ -76,13 +84,17 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     write_json(args.json, {"source": args.source, "frames": len(steps), "rows": rows})
 
 
-def measure(steps: list[Step], kind: str) -> dict[str, float]:
-    """Return AbsRel in the hole and the step at its rim by kind of fill, means over the frames."""
+def measure(steps: list[Step], holes: list[np.ndarray]) -> dict[str, float]:
+    """Return AbsRel in the hole and the step at its rim by kind of fill, means over the frames.
+
+    Args:
+        steps: the frames.
+        holes: where the depth camera sees nothing in each, (h, w) bool.
+    """
     rng = np.random.default_rng(0)
     corrections = {fill: DepthCorrection() for fill in ("all", "holes")}
     figures: list[dict[str, float]] = []
-    for step in steps:
-        hole = hole_of(step, kind)
+    for step, hole in zip(steps, holes, strict=True):
         known = np.isfinite(step.truth_m) & np.isfinite(step.predicted_m)
         noisy = step.truth_m + rng.normal(0.0, 0.002, hole.shape) * step.truth_m**2
         reference_m = np.where(hole, np.nan, noisy).astype(np.float32)
@@ -100,7 +112,11 @@ def measure(steps: list[Step], kind: str) -> dict[str, float]:
             row[fill] = _error(found.depth_m, step.truth_m, hole & known)
             row[f"rim_{fill}"] = _step(pasted, step.truth_m, hole)
         figures.append(row)
-    return {name: float(np.nanmean([row[name] for row in figures])) for name in figures[0]}
+    means = {name: np.array([row[name] for row in figures]) for name in figures[0]}
+    return {
+        name: float(np.nanmean(each)) if np.isfinite(each).any() else np.nan
+        for name, each in means.items()
+    }
 
 
 def hole_of(step: Step, kind: str) -> np.ndarray:
@@ -112,6 +128,31 @@ def hole_of(step: Step, kind: str) -> np.ndarray:
     if kind == "glass":
         return (np.abs(x - 0.25) < 0.1) & (np.abs(y - 0.4) < 0.25)
     return ~(step.truth_m < FARTHEST_M)
+
+
+def panes_of(source: str, steps: list[Step]) -> list[np.ndarray]:
+    """Return where each frame of a drive has panes, of the size of its depth.
+
+    The list is empty where the source does not say: a recording, or a drive without ``glass/``.
+
+    Raises:
+        ToolError: only some frames have it, or a file of it is not what it should be.
+    """
+    if not (Path(source) / "glass").is_dir():
+        return []
+    folder, found = RenderedFolder(source), []
+    for step in steps:
+        try:
+            panes = folder.glass(step.name)
+        except FolderError as error:
+            raise ToolError(str(error)) from error
+        if panes is None:
+            raise ToolError(f"{source}: glass/{step.name}.png is missing")
+        panes = panes[::2, ::2]  # as `halved` does
+        if panes.shape != step.truth_m.shape:
+            raise ToolError(f"{source}: glass/{step.name}.png has not the size of its depth")
+        found.append(panes)
+    return found
 
 
 def _error(depth_m: np.ndarray, truth_m: np.ndarray, where: np.ndarray) -> float:

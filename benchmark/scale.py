@@ -100,6 +100,7 @@ class Step:
     camera: Camera
     mount: Mount
     stamp_s: float
+    name: str = ""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -237,7 +238,7 @@ def read_steps(
         told = Pose.from_mount(**mount) if is_told else None
         found = estimator.estimate(image, camera, channels="bgr", base_from_camera=told)
         true = truth.depth_m({"source_stamp_ns": frame.stamp_ns, "name": frame.name})
-        yield Step(found.depth_m, true, found.camera, mount, seconds)
+        yield Step(found.depth_m, true, found.camera, mount, seconds, frame.name)
         bar.update()
 
 

@@ -65,6 +65,7 @@ paint = Materials(np.random.default_rng(0)).plain((0.6, 0.6, 0.6), 0.9)
 stage.block((4.0, -20, -20), (4.1, 20, 20), paint)     # a wall 4 m ahead of the camera
 stage.block((2.0, -0.5, 1.0), (2.4, 0.3, 1.4), paint)  # a box, its front 2 m ahead
 stage.block((-5, -20, -0.1), (5, 20, 0.0), paint)      # the floor
+stage.block((2.5, -2, 0.5), (2.51, -0.7, 1.8), Materials(np.random.default_rng(1)).glass())
 stage.area_light((0, 0, 3), (2, 2), 200, (1, 1, 1))
 level = View((0.0, 0.0, 1.0), 0.0, 0.0, 0.0, math.radians(70))
 tilted = View((0.0, 0.0, 1.0), 0.0, math.radians(-20), math.radians(10), math.radians(70))
@@ -72,7 +73,7 @@ renderer = Renderer(stage, 64, 48, samples=1, threads=1)
 for name, view in (("level", level), ("tilted", tilted)):
     rendered = renderer.render(view)
     np.savez(sys.argv[1] + f"/{name}.npz", image=rendered.image, depth=rendered.depth_m,
-             K=rendered.camera.K, axes=view.axes())
+             K=rendered.camera.K, axes=view.axes(), glass=renderer.glass(view))
 """
 
 
@@ -100,6 +101,17 @@ def test_depth_is_along_the_optical_axis_to_a_millimetre(known_scene):
     depth = known_scene["level"]["depth"]
     assert np.abs(depth[2, :] - 4.0).max() < 0.001  # the whole row: no growth towards the corners
     assert np.abs(depth[20, 32] - 2.0) < 0.001
+
+
+def test_depth_ends_at_a_pane_and_its_place_is_known(known_scene):
+    """The pane spans y -2..-0.7 and z 0.5..1.8, 2.5 m ahead, before a wall at 4 m."""
+    depth, K = known_scene["level"]["depth"], known_scene["level"]["K"]
+    glass = known_scene["level"]["glass"]
+    v, u = np.mgrid[:48, :64]
+    y, z = 2.5 * (K[0, 2] - u) / K[0, 0], 1.0 + 2.5 * (K[1, 2] - v) / K[1, 1]
+    expected = (y > -2.0) & (y < -0.7) & (z > 0.5) & (z < 1.8)
+    np.testing.assert_array_equal(glass, expected)
+    assert glass.sum() > 100 and np.abs(depth[glass] - 2.5).max() < 0.001
 
 
 def test_intrinsics_project_a_known_edge_to_where_it_is_seen(known_scene):
@@ -362,3 +374,22 @@ def test_a_drive_has_the_mounts_that_its_floor_shows(known_scene, tmp_path):
         assert np.mean(np.abs(heights) < 0.005) > 0.1  # the floor itself
         assert heights.min() > -0.01 and heights.max() < 3.3
     assert not np.array_equal(*(png for _, png, _ in folder.frames()))
+    assert all(folder.glass(name).shape == (48, 64) for name in folder.names())
+
+
+def test_a_drive_through_a_chosen_kind_shows_its_panes(known_scene, tmp_path):
+    command = [SYNTH_PYTHON, "-m", "depthrefl_ros.tools.render", "drive", "--count", "1",
+               "--width", "64", "--height", "48", "--samples", "1", "--seed", "9743"]  # fmt: skip
+
+    def run(out, kind):
+        return subprocess.run(
+            [*command, tmp_path / out, "--kind", kind],
+            cwd=ROOT, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    refused = run("a", "tunnel")
+    assert refused.returncode == 2 and "--kind is 'tunnel'; known are living" in refused.stderr
+    done = run("b", "lobby")
+    assert done.returncode == 0, done.stderr
+    glass = RenderedFolder(tmp_path / "b").glass("0000")
+    assert 0.1 < glass.mean() < 0.6

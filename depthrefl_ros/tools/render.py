@@ -21,7 +21,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,7 +130,8 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_render_arguments(corridor, count=64, seed=8, size=(640, 480), samples=4)
     drive = commands.add_parser("drive", help="a straight drive through a random room")
-    drive.add_argument("out", type=Path, help="dataset folder, with the camera's mounts.yaml")
+    drive.add_argument("out", type=Path, help="dataset folder, with mounts.yaml and glass/")
+    drive.add_argument("--kind", help="of the room, such as lobby; drawn by the seed without")
     _add_render_arguments(drive, count=30, seed=9100, size=(320, 240), samples=6)
     closer = commands.add_parser(
         "closer", help="what photographs with depth would show from closer by, as a dataset folder"
@@ -209,12 +210,11 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
             recipe["kinds"] = args.kind
         if args.camera:
             recipe["cameras"] = args.camera
-        for option, names, known in (
-            ("--kind", args.kind, rooms.KINDS),
-            ("--camera", args.camera, views.MOUNTS),
-        ):
-            if unknown := sorted(set(names) - set(known)):
-                raise ToolError(f"{option} is {unknown[0]!r}; known are {', '.join(known)}")
+        _check_names("--kind", args.kind, rooms.KINDS)
+        _check_names("--camera", args.camera, views.MOUNTS)
+    elif args.command == "drive" and args.kind:
+        recipe["kinds"] = [args.kind]
+        _check_names("--kind", [args.kind], rooms.KINDS)
     elif args.command == "world":
         recipe |= {"views": args.views, "world": args.world.name}
     dressed = [name for name in ("panoramas", "photographs") if getattr(args, name, None)]
@@ -246,7 +246,7 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
     elif args.command == "corridor":
         names = generate.render_corridor(folder, *options)
     else:
-        names = generate.render_drive(folder, *options)
+        names = generate.render_drive(folder, *options, args.kind)
     try:
         made = _counted(names, args, existing, f"--resume goes on in {root}")
     except WorldError as error:
@@ -254,6 +254,11 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
     seconds = time.monotonic() - start
     print(f"{root}: {made} images rendered in {seconds:.0f} s, {len(folder.names())} in all")
     return {"images": made, "seconds": seconds, "folder": str(root)}
+
+
+def _check_names(option: str, names: list[str], known: Iterable[str]) -> None:
+    if unknown := sorted(set(names) - set(known)):
+        raise ToolError(f"{option} is {unknown[0]!r}; known are {', '.join(known)}")
 
 
 def _closer(args: argparse.Namespace) -> dict:

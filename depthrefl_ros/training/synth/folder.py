@@ -15,7 +15,8 @@
 
 """The plain dataset folder: rgb/NNNN.jpg, depth/NNNN.png, intrinsics.yaml and mounts.yaml.
 
-mounts.yaml has how high over the floor and how inclined the camera was in each image.
+mounts.yaml has how high over the floor and how inclined the camera was in each image. A drive also
+has glass/NNNN.png, which is not 0 where the depth is that of a pane or a window.
 Depth is 16-bit millimetres along the optical axis, 0 unknown. A picture appears in rgb/ last and
 by renaming, so whatever is there and has a camera is complete, and an interrupted run can go on.
 """
@@ -100,6 +101,7 @@ class RenderedFolder:
         depth_m: np.ndarray,
         camera: Camera,
         mount: dict[str, float] | None = None,
+        glass: np.ndarray | None = None,
     ) -> None:
         """Write one image.
 
@@ -109,7 +111,10 @@ class RenderedFolder:
             depth_m: (H, W) float32 metres, 0 unknown.
             camera: pinhole camera of the image.
             mount: arguments of `Pose.from_mount` (metres, radians).
+            glass: (H, W) bool, where there are panes.
         """
+        if glass is not None:
+            self._write(f"glass/{name}.png", _encode_png(glass.astype(np.uint8) * 255))
         self._write(f"depth/{name}.png", encode_depth(depth_m, self._png_level))
         self._intrinsics[name] = {
             "width": camera.width, "height": camera.height,
@@ -150,6 +155,20 @@ class RenderedFolder:
                 "inclined the camera was in each image"
             )
         return self._mounts
+
+    def glass(self, name: str) -> np.ndarray | None:
+        """Return where an image has panes, (H, W) bool; None where the folder does not say.
+
+        Raises:
+            FolderError: the file is no image of one channel.
+        """
+        path = self.root / "glass" / f"{name}.png"
+        if not path.is_file():
+            return None
+        found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if found is None or found.ndim != 2:
+            raise FolderError(f"{path}: is no PNG of one channel")
+        return found > 0
 
     def frames(self) -> Iterator[tuple[bytes, bytes, Camera]]:
         """Yield the JPEG bytes, the depth PNG's bytes and the camera of each image, by name.
@@ -194,5 +213,8 @@ def encode_depth(depth_m: np.ndarray, png_level: int = 9) -> bytes:
     """Return (H, W) float metres as 16-bit PNG in millimetres; above 65.535 m becomes 0."""
     millimetres = np.rint(np.nan_to_num(depth_m, nan=0.0, posinf=0.0, neginf=0.0) * 1000.0)
     millimetres[(millimetres < 0) | (millimetres > 65535)] = 0
-    options = [cv2.IMWRITE_PNG_COMPRESSION, png_level]
-    return cv2.imencode(".png", millimetres.astype(np.uint16), options)[1].tobytes()
+    return _encode_png(millimetres.astype(np.uint16), png_level)
+
+
+def _encode_png(pixels: np.ndarray, png_level: int = 9) -> bytes:
+    return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, png_level])[1].tobytes()

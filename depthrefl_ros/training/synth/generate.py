@@ -136,10 +136,14 @@ def render_drive(
     height: int = 240,
     samples: int = 8,
     threads: int = 1,
+    kind: str | None = None,
 ) -> Iterator[str]:
-    """Render frames 0000 to count - 1 of a straight drive through the random room `seed`."""
+    """Render frames 0000 to count - 1 of a straight drive through the random room `seed`.
+
+    `kind` picks one of `rooms.KINDS`.
+    """
     stage = Stage()
-    space, rng = build_room(stage, seed)
+    space, rng = build_room(stage, seed, kind=kind)
     views = choose_drive(stage, space.room, rng, count)
     yield from _render_views(folder, stage, views, width, height, samples, threads)
 
@@ -153,11 +157,12 @@ def _render_views(
     samples: int,
     threads: int,
 ) -> Iterator[str]:
-    """Render what is missing of a drive, all equally exposed, with its mounts in mounts.yaml."""
+    """Render what is missing of a drive, all equally exposed, with its mounts and panes."""
     renderer = Renderer(stage, width, height, samples, threads)
     for index, view in enumerate(views):
         name = f"{index:04d}"
         if name not in folder:
             rendered = renderer.render(view, key=0.13)
-            folder.add(name, rendered.image, rendered.depth_m, rendered.camera, view.pose())
+            seen = (rendered.image, rendered.depth_m, rendered.camera)
+            folder.add(name, *seen, view.pose(), renderer.glass(view))
             yield name

@@ -93,6 +93,12 @@ class Renderer:
         depth = np.where(np.isfinite(ways), ways / lengths, 0.0)
         return depth.astype(np.float32).reshape(self.height, self.width)
 
+    def glass(self, view: View) -> np.ndarray:
+        """Return where the view's depth is that of a pane or a window, (H, W) bool."""
+        rays = view.rays(self.width, self.height, self.height / self.width)
+        is_glass = self._stage.meets_glass(np.array(view.position), rays)
+        return is_glass.reshape(self.height, self.width)
+
     def _aim(self, view: View) -> None:
         """Put the Blender camera, which looks along -z with y up, where the view is."""
         right, down, forward = view.axes()

@@ -40,6 +40,7 @@ except ImportError as error:
     ) from error
 
 Point = Sequence[float]
+PANES = ("glass", "view")  # materials of panes and windows, without Blender's number behind
 
 
 class Stage:
@@ -50,6 +51,7 @@ class Stage:
         self.scene = bpy.context.scene
         self._frame = Matrix.Identity(4)
         self._tree: BVHTree | None = None
+        self._face_is_glass: list[bool] = []  # of the faces in the tree
         self.store = None  # of imported models, where there are any (imports.py)
 
     @contextmanager
@@ -189,6 +191,12 @@ class Stage:
         normals = np.array([(0.0, 0.0, 0.0) if hit[1] is None else tuple(hit[1]) for hit in hits])
         return ways, (normals * directions).sum(axis=1) > 0
 
+    def meets_glass(self, origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        """Return (N,) bool: the first surface from one point along (N, 3) directions is a pane."""
+        tree, start = self._surfaces(), Vector(origin)
+        faces = (tree.ray_cast(start, direction)[2] for direction in directions.tolist())
+        return np.array([face is not None and self._face_is_glass[face] for face in faces])
+
     def boxes(self) -> np.ndarray:
         """Return the lowest and highest corner of each mesh's bounding box, (N, 2, 3) metres."""
         found = []
@@ -219,12 +227,15 @@ class Stage:
     def _surfaces(self) -> BVHTree:
         """Return all surfaces as they are now, panes and mirrors too, in one search tree."""
         if self._tree is None:
-            corners, faces, count = [], [], 0
+            corners, faces, count, glass = [], [], 0, []
             for points, mesh in self._meshes():
+                is_pane = any(each and each.name.split(".")[0] in PANES for each in mesh.materials)
+                glass += [is_pane] * len(mesh.polygons)
                 corners += points.tolist()
                 faces += [[corner + count for corner in face.vertices] for face in mesh.polygons]
                 count += len(points)
             self._tree = BVHTree.FromPolygons(corners, faces)
+            self._face_is_glass = glass
         return self._tree
 
     def _add(self, shape, centre, material, turn, smooth: bool) -> None:
