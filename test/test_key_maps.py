@@ -195,6 +195,8 @@ def test_zoedepths_file_as_it_is_published(tmp_path, domain, name):
     torch.save({"model": own}, path)
     recipe, adapter = loaded(path, tmp_path / "folder")
     assert recipe.meaning.range_m[1] == (10.0 if domain == "N" else 80.0)
+    # The authors' encoder is timm's; the public class has 1e-12 by default.
+    assert adapter.model.config.backbone_config.layer_norm_eps == 1e-6
     if domain == "K":  # 80 m, where the public file's config says 10
         for part in (model.metric_head.seed_bin_regressor, *model.metric_head.attractors):
             part.max_depth = 80.0

@@ -307,6 +307,7 @@ def _zoedepth(
             "num_hidden_layers": layers,
             "num_attention_heads": table[1],
             "intermediate_size": outputs(_ZOE + "blocks.0.mlp.fc1"),
+            "layer_norm_eps": 1e-6,
             "use_relative_position_bias": True,
             "use_mask_token": False,
             "reshape_hidden_states": False,
