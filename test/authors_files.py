@@ -251,7 +251,8 @@ def make_da3metric(folder):
         depth, far = da3_planes(model, sky, image, -0.3)
         return {"depth": depth, "sky": (far + 0.2).clip(0.0, 1.0)}  # 0.3 becomes a half
 
-    return Made(convert_original(path, folder / "bundle", SIZE).bundle, of_bytes(planes))
+    (done,) = convert_original(path, folder / "bundle", SIZE)
+    return Made(done.bundle, of_bytes(planes))
 
 
 def write_depth_anything(folder, name, taps, **more):
@@ -267,31 +268,36 @@ def make_depth_anything(folder, name, taps, **more):
     keep_authors_positions(model)
     plane = "depth" if more else "relative"
     planes = of_bytes(lambda image: {plane: model(pixel_values=image).predicted_depth[:, None]})
-    return Made(convert_original(path, folder / "bundle", SIZE).bundle, planes)
+    (done,) = convert_original(path, folder / "bundle", SIZE)
+    return Made(done.bundle, planes)
 
 
-def make_zoedepth(folder):
-    model = make_network("zoedepth-nyu")
-    theirs = load_file(save_network(model, folder / "hub", "zoedepth-nyu") / "model.safetensors")
-    torch.save({"model": to_authors(theirs, zoedepth_pairs(4), ZOE)}, folder / "ZoeD_M12_N.pt")
+def make_zoedepth(folder, file, name, domain=""):
+    """Return a bundle of ZoeDepth's file; of NK, which becomes two, that of ``domain``."""
+    model = make_network(name)
+    theirs = load_file(save_network(model, folder / "hub", name) / "model.safetensors")
+    domains = ["nyu", "kitti"] if domain else []
+    torch.save({"model": to_authors(theirs, zoedepth_pairs(4, domains), ZOE)}, folder / file)
     # The public processing scales to 384x512, which a network of this size need not.
     planes = of_bytes(
-        lambda image: {"depth": authors_depth(model, "zoedepth-nyu", "", image)}, *[(0.5,) * 3] * 2
+        lambda image: {"depth": authors_depth(model, name, domain, image)}, *[(0.5,) * 3] * 2
     )
-    return Made(
-        convert_original(folder / "ZoeD_M12_N.pt", folder / "bundle", (64, 96)).bundle, planes
-    )
+    done = convert_original(folder / file, folder / "bundle", (64, 96))
+    bundles = {one.bundle.folder.name: one.bundle for one in done}
+    assert list(bundles) == ([f"bundle_{one}" for one in domains] or ["bundle"])
+    return Made(bundles[f"bundle_{domain}" if domain else "bundle"], planes)
 
 
 def make_da1metric(folder, name, **more):
     path, model = write_da1metric(folder, name, **more)
     keep_authors_positions(model.core)
     planes = of_bytes(lambda image: {"depth": model.infer(image)})
-    return Made(convert_original(path, folder / "bundle", SIZE).bundle, planes)
+    (done,) = convert_original(path, folder / "bundle", SIZE)
+    return Made(done.bundle, planes)
 
 
 METRIC = {"depth_estimation_type": "metric", "max_depth": 20}
-MAKERS = {
+MAKERS = {  # by the file's name, and the head of it where it has two
     "da3metric-large.safetensors": make_da3metric,
     "depth_anything_v2_metric_hypersim_vits.pth": lambda folder: make_depth_anything(
         folder, "depth_anything_v2_metric_hypersim_vits.pth", V2, **METRIC
@@ -299,7 +305,13 @@ MAKERS = {
     "depth_anything_vits14.pth": lambda folder: make_depth_anything(
         folder, "depth_anything_vits14.pth", V1
     ),
-    "ZoeD_M12_N.pt": make_zoedepth,
+    "ZoeD_M12_N.pt": lambda folder: make_zoedepth(folder, "ZoeD_M12_N.pt", "zoedepth-nyu"),
+    **{
+        f"ZoeD_M12_NK.pt {domain}": lambda folder, _domain=domain: make_zoedepth(
+            folder, "ZoeD_M12_NK.pt", "zoedepth-nyu-kitti", _domain
+        )
+        for domain in ("nyu", "kitti")
+    },
     "depth_anything_metric_depth_indoor.pt": lambda folder: make_da1metric(
         folder, "depth_anything_metric_depth_indoor.pt"
     ),

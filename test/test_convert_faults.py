@@ -210,7 +210,8 @@ def test_weights_that_do_not_fit_leave_no_bundle(tmp_path):
     """The graphs fit on the disk, and the weights beside them do not."""
     path, _ = write_depth_anything(tmp_path, "depth_anything_v2_vits.pth", V2)
     with mounted_disk(tmp_path / "disk", megabytes=20) as disk:
-        done = convert_original(path, disk / "first", (70, 98)).bundle
+        (done,) = convert_original(path, disk / "first", (70, 98))
+        done = done.bundle
         needed = sum(one.stat().st_size for one in done.folder.iterdir())
         assert done.description["training"].startswith("none: graphs only")
         leave_free(disk, needed + 100_000)
@@ -218,7 +219,8 @@ def test_weights_that_do_not_fit_leave_no_bundle(tmp_path):
             convert_original(path, disk / "out", (70, 98), with_weights=True)
         assert sorted(one.name for one in disk.iterdir()) == ["filler", "first"]
         (disk / "filler").unlink()
-        done = convert_original(path, disk / "out", (70, 98), with_weights=True).bundle
+        (done,) = convert_original(path, disk / "out", (70, 98), with_weights=True)
+        done = done.bundle
         assert "backbone.safetensors" in done.description["training"]
         assert {"backbone.safetensors", "model.onnx"} < set(done.files)
 

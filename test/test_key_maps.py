@@ -32,6 +32,8 @@ from authors_files import (
     save_da1metric,
 )
 from safetensors.torch import load_file
+from test_adapters import SIZES as ADAPTED_SIZES
+from test_adapters import authors_depth
 from test_original_files import loaded
 from tiny_networks import make_network, save_network, smooth_image
 
@@ -91,6 +93,16 @@ ZOEDEPTH = (
     (r"relative_head\.conv3\.(.*)", DPT + r"output_conv.4.\1"),
     *METRIC_HEAD,
 )  # fmt: skip
+# Two heads by name, which share the projectors, and a router between them.
+ZOEDEPTH_NK = (
+    (r"metric_head\.(conditional_log_binomial\.(nyu|kitti)\.mlp\.[02]\..*)", r"\1"),
+    (r"metric_head\.mlp_classifier\.linear1\.(.*)", r"mlp_classifier.0.\1"),
+    (r"metric_head\.mlp_classifier\.linear2\.(.*)", r"mlp_classifier.2.\1"),
+    (r"metric_head\.(patch_transformer\.embedding_convPxP\..*)", r"\1"),
+    (r"metric_head\.patch_transformer\.transformer_encoder\.(\d)\.(.*)",
+     r"patch_transformer.transformer_encoder.layers.\1.\2"),
+    *ZOEDEPTH,
+)  # fmt: skip
 WITHIN_BEIT = (
     ("layernorm_before", "norm1"),
     ("layernorm_after", "norm2"),
@@ -121,6 +133,9 @@ WITHIN_DINOV2 = (
     ("layer_scale2.lambda1", "ls2.gamma"),
     ("attention.output.dense", "attn.proj"),
 )
+ROUTER = re.compile(
+    r"metric_head\.(patch_transformer\.transformer_encoder)\.(\d)\.self_attn\.(query|key|value)\."
+)
 ATTENTION = re.compile(r"backbone\.encoder\.layer\.(\d+)\.attention\.attention\.(query|key|value)")
 
 
@@ -139,13 +154,18 @@ def authors_name(public, rules, within):
 
 def authors_file(public, rules, within, blocks):
     """Return what a file lists, from the public tensors; attention in one as timm has it."""
-    own, attention = {}, {}
+    own, attention, router = {}, {}, {}
     for name, tensor in public.items():
-        part = ATTENTION.match(name)
-        if part and not name.endswith("relative_position_bias_table"):
+        part, chosen = ATTENTION.match(name), ROUTER.match(name)
+        if chosen:  # as torch's own transformer has it
+            stem = f"{chosen[1]}.layers.{chosen[2]}.self_attn.in_proj_{name[chosen.end() :]}"
+            router.setdefault(stem, {})[chosen[3]] = tensor
+        elif part and not name.endswith("relative_position_bias_table"):
             attention.setdefault(part[1], {})[part[2] + name[part.end() :]] = tensor
         else:
             own[authors_name(name, rules, within)] = tensor
+    for stem, parts in router.items():
+        own[stem] = torch.cat([parts[n] for n in ("query", "key", "value")])
     for layer, parts in attention.items():
         stem = f"{blocks}{layer}.attn."
         own[stem + "qkv.weight"] = torch.cat(
@@ -206,6 +226,52 @@ def test_zoedepths_file_as_it_is_published(tmp_path, domain, name):
         truth = model(pixel_values=image).predicted_depth
         found = adapter.model(pixel_values=image).predicted_depth
     torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-4)
+
+
+def test_zoedepth_nks_file_as_it_is_published(tmp_path):
+    model, name = make_network("zoedepth-nyu-kitti"), "zoedepth-nyu-kitti"
+    public = load_file(save_network(model, tmp_path / "hub", name) / "model.safetensors")
+    own = authors_file(public, ZOEDEPTH_NK, WITHIN_BEIT, BEIT + "model.blocks.")
+    assert {
+        "conv2.bias",
+        "seed_bin_regressors.nyu._net.0.weight",
+        "seed_bin_regressors.kitti._net.2.bias",
+        "seed_projector._net.2.weight",
+        "projectors.3._net.0.weight",
+        "attractors.nyu.0._net.2.weight",
+        "attractors.kitti.3._net.0.bias",
+        "conditional_log_binomial.kitti.mlp.2.weight",
+        "patch_transformer.embedding_convPxP.bias",
+        "patch_transformer.transformer_encoder.layers.0.self_attn.in_proj_weight",
+        "patch_transformer.transformer_encoder.layers.3.self_attn.in_proj_bias",
+        "patch_transformer.transformer_encoder.layers.1.self_attn.out_proj.weight",
+        "patch_transformer.transformer_encoder.layers.2.linear1.bias",
+        "patch_transformer.transformer_encoder.layers.3.norm2.weight",
+        "mlp_classifier.0.weight",
+        "mlp_classifier.2.bias",
+    } < own.keys()
+    pairs = zoedepth_pairs(4, ["nyu", "kitti"])
+    assert_same(to_transformers(own, pairs, BEIT + "model."), public)
+    assert_same(to_authors(public, pairs, BEIT + "model."), own)
+    for domain in ("nyu", "kitti"):
+        binomial = f"conditional_log_binomial.{domain}.log_binomial_transform."
+        own |= {binomial + "k_idx": torch.zeros(1, 8, 1, 1)}
+        own |= {binomial + "K_minus_1": torch.zeros(1, 1, 1, 1)}
+    path = tmp_path / "ZoeD_M12_NK.pt"
+    torch.save({"model": own}, path)
+    depths = {}
+    for domain, reach in (("nyu", 10.0), ("kitti", 80.0)):
+        recipe, adapter = loaded(path, tmp_path / domain, domain)
+        assert (recipe.meaning.range_m[1], recipe.size) == (reach, (384, 512))
+        assert adapter.model.config.backbone_config.layer_norm_eps == 1e-6
+        for size in ADAPTED_SIZES[recipe.multiple]:
+            image = smooth_image(*size)
+            with torch.no_grad():
+                truth = authors_depth(model, name, domain, image)
+                depths[domain] = adapter(image)
+            torch.testing.assert_close(depths[domain], truth, rtol=1e-4, atol=1e-4)
+            assert truth.std() > 0.08
+    assert (depths["nyu"] - depths["kitti"]).abs().mean() > 0.5  # each has the head of its own
 
 
 def test_depth_anythings_file_as_it_is_published(tmp_path):

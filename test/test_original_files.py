@@ -36,12 +36,13 @@ from depthrefl_ros.conversion.original_files import write_folder
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
-def loaded(path, folder):
-    """Return the adapter around what an authors' file holds."""
+def loaded(path, folder, domain=""):
+    """Return the recipe and the adapter of what an authors' file holds, or of one of its heads."""
     folder.mkdir()
     name = write_folder(path, folder)
     found = read_folder(folder)
-    (recipe,) = read_recipes(found.config, found.processor, name)
+    recipes = read_recipes(found.config, found.processor, name)
+    (recipe,) = [one for one in recipes if one.domain == domain]
     return recipe, make_adapter(load_model(found, recipe), recipe)
 
 
@@ -115,6 +116,16 @@ def test_the_layers_of_the_large_networks_that_feed_the_neck(tmp_path, name, tap
     assert config["out_features"] == [f"stage{tap}" for tap in taps]
 
 
+def zoedepth_names(*names):
+    """Return tensors of these names and one by which the file is ZoeDepth's."""
+    shape = (52, 1, 1, 1)  # of a table of positions in 4x4 patches; all are as long
+    return {name: torch.zeros(shape) for name in (ZOE + "cls_token", *names)}
+
+
+WHOLE_ENCODER = [f"{ZOE}blocks.0.attn.relative_position_bias_table"]
+WHOLE_ENCODER += [f"{ZOE}patch_embed.proj.weight", "conv2.weight", "seed_projector._net.2.weight"]
+
+
 class RunsCode:
     def __reduce__(self):
         return (print, ("this must not run",))
@@ -129,7 +140,18 @@ class RunsCode:
             r"needs code to be read \((\w+\.)?print\), which is refused; export it to ONNX",
         ),
         ("depth_anything_v2_vits.pth", "old", "needs code to be read, .* or is damaged; export"),
-        ("ZoeD_M12_NK.pt", "nk", "has two heads: convert --hub Intel/zoedepth-nyu-kitti"),
+        (
+            "ZoeD_M12_N.pt", "nk",
+            r"is ZoeDepth N by its name and has the two heads of NK .*: call it ZoeD_M12_NK\.pt$",
+        ),
+        ("ZoeD_M12_K.pt", "nk", "is ZoeDepth K by its name and has the two heads of NK"),
+        (
+            "ZoeD_M12_NK.pt", "n",
+            r"is ZoeDepth NK by its name and has the one head of N or K .*: call it ZoeD_M12_N\.pt "
+            r"or ZoeD_M12_K\.pt",
+        ),
+        ("ZoeD_M12_NK.pt", "nk", r"lacks core\.core\.pretrained\.model\.blocks\.0.*: it is cut"),
+        ("ZoeD_M12_NK.pt", "half", r"lacks seed_bin_regressors\.kitti\._net\.2\.weight: it is cut"),
         ("zoe.pt", "zoe", "call it ZoeD_M12_N.pt or ZoeD_M12_K.pt"),
         ("depth_anything_v2_vits.pth", "cut", "is cut off"),
         ("depth_anything_v2_vits.pth", "lfs", "Git LFS pointer"),
@@ -154,7 +176,9 @@ def test_what_is_wrong_with_a_file_is_one_line(tmp_path, capfd, name, spoil, wor
         "code": {"model": RunsCode()},
         "other": {"a.b": torch.zeros(1)},
         "list": [1],
-        "nk": {"model": {ZOE + "cls_token": torch.zeros(1)}},
+        "n": {"model": zoedepth_names("seed_bin_regressor._net.2.weight")},
+        "nk": {"model": zoedepth_names("seed_bin_regressors.nyu._net.2.weight")},
+        "half": {"model": zoedepth_names(*WHOLE_ENCODER, "seed_bin_regressors.nyu._net.2.weight")},
         "zoe": {"model": {ZOE + "cls_token": torch.zeros(1)}},
         "v1 metric": {"model": dict.fromkeys(V1_METRIC, torch.zeros(1, 1, 1, 1))},
     }

@@ -73,15 +73,16 @@ def convert_folder(
     recipes = read_recipes(
         found.config, found.processor, name or checkpoint.absolute().name, kind, found.licence
     )
-    sizes = [fit_size(recipe, size) for recipe in recipes]
     sources = {path.name: file_digest(path) for path in found.weights}
-    done = []
-    for recipe, (height, width) in zip(recipes, sizes, strict=True):
-        target = folder if len(recipes) == 1 else Path(f"{folder}_{recipe.domain}")
-        adapter = _load_adapter(found, recipe)
-        meaning = at_size(recipe, height, width)
-        done.append(convert_module(adapter, meaning, recipe, target, sources, frames, with_weights))
-    return done
+    return _convert_heads(
+        recipes,
+        lambda recipe: _load_adapter(found, recipe),
+        folder,
+        size,
+        sources,
+        frames,
+        with_weights,
+    )
 
 
 def convert_original(
@@ -93,12 +94,12 @@ def convert_original(
     name: str = "",
     kind: str | None = None,
     licence: str = "",
-) -> Converted:
+) -> list[Converted]:
     """Convert a checkpoint as its authors publish it; see ``original_files``.
 
     Args:
         path: of the ``.pth``, ``.pt`` or ``.safetensors`` file.
-        folder: of the bundle.
+        folder: as in ``convert_folder``.
         size: as in ``convert_folder``.
         frames: likewise.
         with_weights: likewise.
@@ -112,17 +113,40 @@ def convert_original(
     with tempfile.TemporaryDirectory(prefix="depthrefl_convert.") as temporary:
         name = write_folder(path, Path(temporary), name)
         found = read_folder(Path(temporary))
-        (recipe,) = read_recipes(found.config, found.processor, name, kind, licence)
-        height, width = fit_size(recipe, size)
-        try:
-            adapter = _load_adapter(found, recipe)
-        except ConversionError as error:  # of a folder that the user does not know
-            raise ConversionError(str(error).replace(temporary, str(path))) from error
-    if hasattr(adapter.model.backbone, "embeddings") and recipe.multiple == PATCH:
-        keep_authors_positions(adapter.model)
-    meaning = at_size(recipe, height, width)
-    sources = {path.name: file_digest(path)}
-    return convert_module(adapter, meaning, recipe, folder, sources, frames, with_weights)
+        recipes = read_recipes(found.config, found.processor, name, kind, licence)
+
+        def load(recipe: Recipe) -> nn.Module:
+            try:
+                adapter = _load_adapter(found, recipe)
+            except ConversionError as error:  # of a folder that the user does not know
+                raise ConversionError(str(error).replace(temporary, str(path))) from error
+            if hasattr(adapter.model.backbone, "embeddings") and recipe.multiple == PATCH:
+                keep_authors_positions(adapter.model)
+            return adapter
+
+        sources = {path.name: file_digest(path)}
+        return _convert_heads(recipes, load, folder, size, sources, frames, with_weights)
+
+
+def _convert_heads(
+    recipes: list[Recipe],
+    load: Callable[[Recipe], nn.Module],
+    folder: Path,
+    size: tuple[int, int] | None,
+    sources: dict[str, str],
+    frames: Frames | None,
+    with_weights: bool,
+) -> list[Converted]:
+    """Make ``folder`` of a network with one head, ``FOLDER_<domain>`` of each of several."""
+    sizes = [fit_size(recipe, size) for recipe in recipes]
+    done = []
+    for recipe, (height, width) in zip(recipes, sizes, strict=True):
+        target = folder if len(recipes) == 1 else Path(f"{folder}_{recipe.domain}")
+        meaning = at_size(recipe, height, width)
+        done.append(
+            convert_module(load(recipe), meaning, recipe, target, sources, frames, with_weights)
+        )
+    return done
 
 
 def _load_adapter(found: CheckpointFolder, recipe: Recipe) -> nn.Module:

@@ -15,18 +15,22 @@
 
 """Names of tensors in the authors' own checkpoints and in those of ``transformers``, both ways.
 
-The authors keep query, key and value in one tensor; BEiT's key has no bias.
+The authors keep query, key and value in one tensor; BEiT's key has no bias. The router of ZoeDepth
+NK is PyTorch's own transformer, which keeps them in one tensor of another name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 _ENDS = ("weight", "bias")
 _PARTS = ("query", "key", "value")
+_ROUTER = "patch_transformer.transformer_encoder."
+ROUTER_LAYERS = 4  # in the authors' code as in transformers'
 Pairs = list[tuple[str, str]]
 
 
@@ -60,8 +64,13 @@ def depth_anything_pairs(layers: int) -> Pairs:
     return pairs
 
 
-def zoedepth_pairs(layers: int) -> Pairs:
-    """Return (authors', transformers') names of ZoeDepth N and K, without those of attention."""
+def zoedepth_pairs(layers: int, domains: Sequence[str] = ()) -> Pairs:
+    """Return (authors', transformers') names of ZoeDepth, without those of attention.
+
+    Args:
+        layers: of the encoder.
+        domains: names of the heads of NK; none for N and K, whose one head has no name.
+    """
     core = "core.core.pretrained."
     pairs = [
         (core + "model.cls_token", "backbone.embeddings.cls_token"),
@@ -91,7 +100,12 @@ def zoedepth_pairs(layers: int) -> Pairs:
     pairs += _fusion_pairs("core.core.scratch.")
     for own, theirs in ((0, 1), (2, 2), (4, 3)):
         pairs += _both(f"core.core.scratch.output_conv.{own}", f"relative_head.conv{theirs}")
-    return pairs + _metric_head_pairs()
+    if not domains:
+        return pairs + _metric_head_pairs()
+    for domain in domains:
+        pairs += _metric_head_pairs(f".{domain}", "seed_bin_regressors")
+    # A part that the heads share was told for each of them.
+    return list(dict.fromkeys(pairs)) + _router_pairs()
 
 
 def da1metric_pairs(layers: int) -> Pairs:
@@ -103,16 +117,32 @@ def da1metric_pairs(layers: int) -> Pairs:
     return core + _metric_head_pairs()
 
 
-def _metric_head_pairs() -> Pairs:
+def _metric_head_pairs(domain: str = "", seeds: str = "seed_bin_regressor") -> Pairs:
     pairs = _both("conv2", "metric_head.conv2")
-    parts = ["seed_bin_regressor", "seed_projector"]
-    parts += [f"{name}.{stage}" for name in ("projectors", "attractors") for stage in range(4)]
+    parts = [f"{seeds}{domain}", "seed_projector"]
+    parts += [
+        f"{name}.{stage}" for name in ("projectors", f"attractors{domain}") for stage in range(4)
+    ]
     for part in parts:
         for own, theirs in ((0, 1), (2, 2)):
             pairs += _both(f"{part}._net.{own}", f"metric_head.{part}.conv{theirs}")
     for step in (0, 2):
-        name = f"conditional_log_binomial.mlp.{step}"
+        name = f"conditional_log_binomial{domain}.mlp.{step}"
         pairs += _both(name, f"metric_head.{name}")
+    return pairs
+
+
+def _router_pairs() -> Pairs:
+    """Return the pairs of what chooses between the heads of ZoeDepth NK."""
+    name = "patch_transformer.embedding_convPxP"
+    pairs = _both(name, f"metric_head.{name}")
+    for own, theirs in ((0, 1), (2, 2)):
+        pairs += _both(f"mlp_classifier.{own}", f"metric_head.mlp_classifier.linear{theirs}")
+    for layer in range(ROUTER_LAYERS):
+        for part in ("self_attn.out_proj", "linear1", "linear2", "norm1", "norm2"):
+            pairs += _both(
+                f"{_ROUTER}layers.{layer}.{part}", f"metric_head.{_ROUTER}{layer}.{part}"
+            )
     return pairs
 
 
@@ -125,19 +155,29 @@ def to_transformers(tensors: Mapping[str, Tensor], pairs: Pairs, encoder: str) -
         encoder: what the encoder's names begin with: ``pretrained.`` or the like.
     """
     names = dict(pairs)
+    encoders = re.compile(
+        rf"{re.escape(encoder)}blocks\.(\d+)\.attn\.(?:qkv\.(weight|bias)|([qv])_bias)"
+    )
+    routers = re.compile(rf"{re.escape(_ROUTER)}layers\.(\d+)\.self_attn\.in_proj_(weight|bias)")
     found = {}
     for name, tensor in tensors.items():
-        start, _, rest = name.removeprefix(f"{encoder}blocks.").partition(".")
-        target = f"backbone.encoder.layer.{start}.attention.attention."
+        layer, router = encoders.fullmatch(name), routers.fullmatch(name)
         if name in names:
             found[names[name]] = tensor
-        elif name.startswith(f"{encoder}blocks.") and rest in ("attn.qkv.weight", "attn.qkv.bias"):
-            thirds = zip(_PARTS, tensor.chunk(3), strict=True)
-            found |= {f"{target}{part}.{rest[9:]}": third.clone() for part, third in thirds}
-        elif name.startswith(f"{encoder}blocks.") and rest in ("attn.q_bias", "attn.v_bias"):
-            found[f"{target}{'query' if rest[5] == 'q' else 'value'}.bias"] = tensor
+            continue
+        if layer:
+            target = f"backbone.encoder.layer.{layer[1]}.attention.attention."
+        elif router:
+            target = f"metric_head.{_ROUTER}{router[1]}.self_attn."
         else:
             found[name] = tensor
+            continue
+        if layer and layer[3]:
+            found[f"{target}{'query' if layer[3] == 'q' else 'value'}.bias"] = tensor
+        else:
+            end = (layer or router)[2]
+            thirds = zip(_PARTS, tensor.chunk(3), strict=True)
+            found |= {f"{target}{part}.{end}": third.clone() for part, third in thirds}
     return found
 
 
@@ -148,15 +188,20 @@ def to_authors(tensors: Mapping[str, Tensor], pairs: Pairs, encoder: str) -> dic
     rest = {name: tensor for name, tensor in tensors.items() if name not in names}
     has_key_bias = any(name.endswith("attention.key.bias") for name in rest)
     for name, tensor in rest.items():
-        if not name.startswith("backbone.encoder.layer."):
+        layer = re.match(r"backbone\.encoder\.layer\.(\d+)\.", name)
+        router = re.match(rf"metric_head\.{re.escape(_ROUTER)}(\d+)\.", name)
+        if layer:
+            target = f"{encoder}blocks.{layer[1]}.attn.qkv."
+        elif router:
+            target = f"{_ROUTER}layers.{router[1]}.self_attn.in_proj_"
+        else:
             found[name] = tensor
             continue
         stem, part, end = name.rsplit(".", 2)
-        target = f"{encoder}blocks.{name.split('.')[3]}.attn."
-        if end == "bias" and not has_key_bias:
-            found[f"{target}{part[0]}_bias"] = tensor
+        if layer and end == "bias" and not has_key_bias:
+            found[f"{target.removesuffix('qkv.')}{part[0]}_bias"] = tensor
         elif part == "query":
-            found[f"{target}qkv.{end}"] = torch.cat([rest[f"{stem}.{p}.{end}"] for p in _PARTS])
+            found[target + end] = torch.cat([rest[f"{stem}.{p}.{end}"] for p in _PARTS])
     return found
 
 

@@ -61,7 +61,7 @@ _KNOWN = {
     r"depth-anything-v2-vits$": Terms("Apache-2.0", "yes"),
     r"depth-anything-v2-(metric-\w+-)?vit[bl]$": Terms("CC-BY-NC-4.0", "no"),
     r"(liheyoung/depth-anything-|depth-anything-vit[sbl]14$)": Terms("Apache-2.0", "yes"),
-    r"(intel/zoedepth-|zoed-m12-[nk]$)": Terms("MIT", "yes"),
+    r"(intel/zoedepth-|zoed-m12-(n|k|nk)$)": Terms("MIT", "yes"),
     r"intel/dpt-": Terms("Apache-2.0", "yes"),
     r"facebook/dpt-dinov2-": Terms("Apache-2.0", "yes"),
     r"vinvino02/glpn-": Terms("Apache-2.0", "yes"),

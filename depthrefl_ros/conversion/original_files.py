@@ -15,8 +15,8 @@
 
 """The authors' own checkpoints: which network a file holds, and its folder for ``transformers``.
 
-Depth Anything V1 and V2 (``.pth``), V1 metric (``.pt``), ZoeDepth N and K (``.pt``) and
-DA3METRIC-LARGE (safetensors).
+Depth Anything V1 and V2 (``.pth``), V1 metric (``.pt``), ZoeDepth N, K and NK (``.pt``)
+and DA3METRIC-LARGE (safetensors).
 Only tensors are read: a file that needs code to be read is refused.
 """
 
@@ -42,6 +42,7 @@ from depthrefl_ros.conversion.checkpoint_folder import (
     words_of_pickle,
 )
 from depthrefl_ros.conversion.key_maps import (
+    ROUTER_LAYERS,
     da1metric_pairs,
     depth_anything_pairs,
     to_transformers,
@@ -59,6 +60,9 @@ _TAPS = {  # (version, layers) -> layers that feed the neck, counted from 1
 _ZOE = "core.core.pretrained.model."
 _CORE = "core.core."  # before the names of what stands under ZoeDepth's metric head
 _REACH_M = {"indoor": 10.0, "outdoor": 80.0}  # of Depth Anything V1 metric: NYU, KITTI
+_NK_REACH_M = {"nyu": 10.0, "kitti": 80.0}  # of ZoeDepth NK by head, in the router's order
+_NK_SEEDS, _SEEDS = "seed_bin_regressors", "seed_bin_regressor"
+_ROUTER_HEADS = 4  # of attention, which no tensor tells
 # What ZoeDepth's files have besides the weights: timm's head and index, and constants.
 _UNUSED = re.compile(r"relative_position_index$|model\.(head|norm|fc_norm)\.|k_idx$|[Kk]_minus_1$")
 _HEAD_CHANNELS = 64  # of one attention head, in every one of these encoders
@@ -254,49 +258,95 @@ def _metric_head(
     path: Path, tensors: dict[str, Tensor], is_normed: bool, reach_m: float, domain: str
 ) -> dict[str, Any]:
     """Return what ZoeDepth's configuration says of a metric head; normed attractors are in twos."""
+    return {
+        "bottleneck_features": _outputs(path, tensors, "conv2"),
+        "bin_embedding_dim": _outputs(path, tensors, "seed_projector._net.2"),
+        "num_attractors": [
+            _outputs(path, tensors, f"attractors.{stage}._net.2") // (2 if is_normed else 1)
+            for stage in range(4)
+        ],
+        "bin_centers_type": "normed" if is_normed else "softplus",
+        "bin_configurations": [_bins(path, tensors, _SEEDS, reach_m, domain)],
+    }
 
-    def outputs(key: str) -> int:
-        return _shape(path, tensors, f"{key}.weight")[0]
 
-    bins = {
-        "n_bins": outputs("seed_bin_regressor._net.2"),
+def _metric_heads(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Return what the configuration says of NK's two heads and the router between them.
+
+    How many attractors a level has is no setting: the authors' code takes 16 at every level, and so
+    does the public class.
+    """
+    return {
+        "bottleneck_features": _outputs(path, tensors, "conv2"),
+        "bin_embedding_dim": _outputs(path, tensors, "seed_projector._net.2"),
+        "bin_centers_type": "softplus",
+        "bin_configurations": [
+            _bins(path, tensors, f"{_NK_SEEDS}.{domain}", reach_m, domain)
+            for domain, reach_m in _NK_REACH_M.items()
+        ],
+        "num_patch_transformer_layers": ROUTER_LAYERS,
+        "patch_transformer_hidden_size": _outputs(
+            path, tensors, "patch_transformer.embedding_convPxP"
+        ),
+        "patch_transformer_intermediate_size": _outputs(
+            path, tensors, "patch_transformer.transformer_encoder.layers.0.linear1"
+        ),
+        "patch_transformer_num_attention_heads": _ROUTER_HEADS,
+    }
+
+
+def _bins(
+    path: Path, tensors: dict[str, Tensor], seeds: str, reach_m: float, domain: str
+) -> dict[str, Any]:
+    return {
+        "n_bins": _outputs(path, tensors, f"{seeds}._net.2"),
         "min_depth": 1e-3,
         "max_depth": reach_m,
         "name": domain,
     }
-    return {
-        "bottleneck_features": outputs("conv2"),
-        "bin_embedding_dim": outputs("seed_projector._net.2"),
-        "num_attractors": [
-            outputs(f"attractors.{stage}._net.2") // (2 if is_normed else 1) for stage in range(4)
-        ],
-        "bin_centers_type": "normed" if is_normed else "softplus",
-        "bin_configurations": [bins],
-    }
+
+
+def _zoedepth_domain(path: Path, tensors: dict[str, Tensor]) -> str:
+    """Return ``n``, ``k`` or ``nk``: the tensors tell one head from two, the name N from K."""
+    found = re.search(r"(?:^|_)(nk|n|k)$", path.stem.lower())
+    named = found[1] if found else None
+    has_two = any(name.startswith(f"{_NK_SEEDS}.") for name in tensors)
+    has_one = any(name.startswith(f"{_SEEDS}.") for name in tensors)
+    if has_two and named in ("n", "k"):
+        raise ConversionError(
+            f"{path} is ZoeDepth {named.upper()} by its name and has the two heads of NK "
+            f"({_NK_SEEDS}): call it ZoeD_M12_NK.pt"
+        )
+    if has_one and named == "nk":
+        raise ConversionError(
+            f"{path} is ZoeDepth NK by its name and has the one head of N or K ({_SEEDS}): call it "
+            "ZoeD_M12_N.pt or ZoeD_M12_K.pt, whichever it is"
+        )
+    if has_two or named is not None:
+        return "nk" if has_two else named
+    raise ConversionError(
+        f"{path} holds ZoeDepth; whether N or K is in its name only: call it ZoeD_M12_N.pt or "
+        "ZoeD_M12_K.pt"
+    )
 
 
 def _zoedepth(
     path: Path, tensors: dict[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Tensor]]:
-    name = path.stem.lower()
-    domain = next((key for key in ("nk", "n", "k") if re.search(rf"(^|_){key}$", name)), None)
-    if domain == "nk" or any(key.startswith("seed_bin_regressors.") for key in tensors):
-        raise ConversionError(f"{path} has two heads: convert --hub Intel/zoedepth-nyu-kitti")
-    if domain is None:
-        raise ConversionError(
-            f"{path} holds ZoeDepth; whether N or K is in its name only: call it ZoeD_M12_N.pt or "
-            "ZoeD_M12_K.pt"
-        )
+    domain = _zoedepth_domain(path, tensors)
     layers = _layers(tensors, _ZOE)
     width = _shape(path, tensors, _ZOE + "cls_token")[-1]
     table = _shape(path, tensors, _ZOE + "blocks.0.attn.relative_position_bias_table")
     window = (round((table[0] - 3) ** 0.5) + 1) // 2
     patch = _shape(path, tensors, _ZOE + "patch_embed.proj.weight")[-1]
     taps = [layers * quarter // 4 for quarter in (1, 2, 3, 4)]
-
-    def outputs(key: str) -> int:
-        return _shape(path, tensors, f"{key}.weight")[0]
-
+    domains = list(_NK_REACH_M) if domain == "nk" else []
+    if domains:
+        head = _metric_heads(path, tensors)
+    elif domain == "n":
+        head = _metric_head(path, tensors, False, 10.0, "nyu")
+    else:
+        head = _metric_head(path, tensors, True, 80.0, "kitti")
     config = {
         "model_type": "zoedepth",
         "backbone_config": {
@@ -306,7 +356,7 @@ def _zoedepth(
             "hidden_size": width,
             "num_hidden_layers": layers,
             "num_attention_heads": table[1],
-            "intermediate_size": outputs(_ZOE + "blocks.0.mlp.fc1"),
+            "intermediate_size": _outputs(path, tensors, _ZOE + "blocks.0.mlp.fc1"),
             "layer_norm_eps": 1e-6,
             "use_relative_position_bias": True,
             "use_mask_token": False,
@@ -315,26 +365,27 @@ def _zoedepth(
             "out_features": [f"stage{tap}" for tap in taps],
         },
         "neck_hidden_sizes": [
-            outputs(f"core.core.pretrained.act_postprocess{stage}.3") for stage in (1, 2, 3, 4)
+            _outputs(path, tensors, f"core.core.pretrained.act_postprocess{stage}.3")
+            for stage in (1, 2, 3, 4)
         ],
-        "fusion_hidden_size": outputs("core.core.scratch.layer1_rn"),
-        "num_relative_features": outputs("core.core.scratch.output_conv.2"),
-        **(
-            _metric_head(path, tensors, False, 10.0, "nyu")
-            if domain == "n"
-            else _metric_head(path, tensors, True, 80.0, "kitti")
-        ),
+        "fusion_hidden_size": _outputs(path, tensors, "core.core.scratch.layer1_rn"),
+        "num_relative_features": _outputs(path, tensors, "core.core.scratch.output_conv.2"),
+        **head,
     }
-    size = {"height": 384, "width": 512 if domain == "n" else 768}
+    size = {"height": 384, "width": 768 if domain == "k" else 512}
     half = [0.5, 0.5, 0.5]
     kept = {key: value for key, value in tensors.items() if not _UNUSED.search(key)}
-    found = to_transformers(kept, zoedepth_pairs(layers), _ZOE)
+    found = to_transformers(kept, zoedepth_pairs(layers, domains), _ZOE)
     return config, {"image_mean": half, "image_std": half, "size": size}, found
 
 
 def _layers(tensors: dict[str, Tensor], encoder: str) -> int:
     found = (re.match(rf"{re.escape(encoder)}blocks\.(\d+)\.", name) for name in tensors)
     return max((int(match[1]) + 1 for match in found if match), default=0)
+
+
+def _outputs(path: Path, tensors: dict[str, Tensor], layer: str) -> int:
+    return _shape(path, tensors, f"{layer}.weight")[0]
 
 
 def _shape(path: Path, tensors: dict[str, Tensor], name: str) -> tuple[int, ...]:

@@ -37,7 +37,7 @@ PUBLISHED = (
     ),
     *(f"depth_anything_{one}14.pth" for one in ("vits", "vitb", "vitl")),
     *(f"depth_anything_metric_depth_{domain}.pt" for domain in ("indoor", "outdoor")),
-    *("ZoeD_M12_N.pt", "ZoeD_M12_K.pt"),
+    *("ZoeD_M12_N.pt", "ZoeD_M12_K.pt", "ZoeD_M12_NK.pt"),
 )
 
 

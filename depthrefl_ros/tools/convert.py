@@ -221,7 +221,7 @@ def _from_hub(args: argparse.Namespace, frames: Frames | None) -> list[Converted
         licence = stated_licence(folder)
     if original is not None:
         more = {"name": name, "kind": args.kind, "licence": licence}
-        return [convert_original(original, args.bundle, args.size, frames, args.weights, **more)]
+        return convert_original(original, args.bundle, args.size, frames, args.weights, **more)
     return convert_folder(
         folder, args.bundle, name, args.size, args.kind, frames, with_weights=args.weights
     )
