@@ -63,6 +63,19 @@ def test_exact_pairs_give_scale_and_shift_whatever_their_units(affine):
     assert (fit.inliers, fit.pairs) == (200, 200) and fit.scatter < 1e-6
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_wall_over_most_of_the_image_is_not_all(seed):
+    """A network's depth of one wall wavers: a line that is flat there errs anywhere else."""
+    rng, wall = np.random.default_rng(seed), 600
+    near_m = np.exp(rng.uniform(math.log(0.6), math.log(2.5), 400))
+    true_m = np.concatenate([rng.uniform(2.95, 3.05, wall), near_m])
+    errors = np.concatenate([rng.normal(0, 0.1, wall), rng.normal(0, 0.2, 400)])
+    found = Pairs((np.exp(-errors) / true_m - TRUE.shift) / TRUE.scale, true_m)
+    fit = fit_affine(found, span_of(found), 0.25)
+    own = np.abs(TRUE.depth_m(found.relative) / true_m - 1.0).mean()
+    assert np.abs(fit.affine.depth_m(found.relative) / true_m - 1.0).mean() < own + 0.02
+
+
 @pytest.mark.parametrize("wrong", [0.1, 0.4])
 def test_wrong_distances_are_left_out(wrong):
     found = pairs(noise=0.02, wrong=wrong)
