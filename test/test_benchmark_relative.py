@@ -60,6 +60,7 @@ def test_what_tells_both_numbers_is_as_good_as_the_true_ones(case, noise):
     for seed in range(2):
         found = relative.play(drive(noise), case, seed)
         assert found["frames"] <= 6 and found["metric"] >= 0.7
+        assert found["within"] == 1.0
         assert found["corrected"] < found["true_affine"] + relative.ALLOWED_POINTS
     assert (found["true_affine"] > 0.01) == (noise > 0.0)
 
@@ -70,7 +71,7 @@ def test_a_wrong_pitch_or_no_metres_never_counts():
     first = drive()[0]  # a wall that comes no nearer
     still = [replace(first, stamp_s=0.1 * number) for number in range(FRAMES)]
     nothing = relative.play(still, "range", 0)
-    assert nothing["metric"] == 0.0
+    assert nothing["metric"] == nothing["within"] == 0.0
     assert math.isnan(nothing["frames"]) and math.isnan(nothing["corrected"])
 
 
@@ -90,6 +91,15 @@ def test_a_rendered_drive_is_played(tmp_path, capsys):
     assert "| truth | reference_depth | stay | 0.000 |" in capsys.readouterr().out
     assert relative.main([*options, "--frames", "15"]) == 2
     assert "15 frames; more than 15 are needed" in capsys.readouterr().err
+
+
+def test_what_is_too_near_for_the_model_is_not_far():
+    steps = drive()
+    for step in steps:
+        step.predicted_m = step.predicted_m.copy()
+        step.predicted_m[80:, 50:80] = -np.inf
+    found = relative.play(steps, "reference_depth", 0)
+    assert found["corrected"] < 0.001 and found["within"] == 1.0
 
 
 def test_half_a_frame_sees_the_same():
