@@ -31,6 +31,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # Test runs beside each other, or beside a robot on the same network, must not hear one another.
 # Domains up to 101 keep their ports out of the range that Linux hands out by itself.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
+# The threads of small networks mostly wait for one another, spinning: on a busy machine of two
+# cores the training tests take four times as long with two. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 class RunningProcess:
