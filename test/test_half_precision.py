@@ -61,6 +61,28 @@ def test_weights_become_half_and_the_ends_stay():
     assert graph.graph.initializer[0].data_type == TensorProto.FLOAT  # the first stays as it was
 
 
+def test_shapes_are_inferred_without_the_weights(monkeypatch):
+    """With 2 GiB of weights nothing that holds them can be serialised, not even counted."""
+    sizes = []
+    infer = onnx.shape_inference.infer_shapes
+
+    def counted(graph):
+        sizes.append(graph.ByteSize())
+        return infer(graph)
+
+    monkeypatch.setattr("onnx.shape_inference.infer_shapes", counted)
+    graph = network(1.0)
+    channels = 400
+    for tensor in graph.graph.initializer[:2]:  # 3 to many, many to 1
+        values = numpy_helper.to_array(tensor)
+        wide = values.repeat(channels, 0 if tensor.name == "first" else 1) / np.float32(20.0)
+        tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+    half = halve(graph)
+    assert graph.ByteSize() > 40_000 and len(sizes) == 1 and sizes[0] < 2000
+    shapes = {value.name: value.type.tensor_type.shape for value in half.graph.value_info}
+    assert [dim.dim_value for dim in shapes["large"].dim] == [1, channels, HEIGHT, WIDTH]
+
+
 @pytest.mark.parametrize("gain, is_kept", [(1.0, True), (1e6, False)])
 def test_it_is_part_of_the_bundle_where_it_passes(tmp_path, gain, is_kept):
     done = convert_network(network(gain), MEANING, tmp_path / "out", {"n.onnx": "0" * 64})

@@ -185,6 +185,16 @@ def test_external_weights_are_read(tmp_path):
         read_network(path)
 
 
+def test_a_graph_beyond_a_protocol_buffer_is_not_checked_in_memory(tmp_path, monkeypatch):
+    checked = []
+    monkeypatch.setattr("onnx.checker.check_model", checked.append)
+    wrapped(foreign_network(tmp_path / "n.onnx"))
+    assert len(checked) == 1
+    monkeypatch.setattr("depthrefl_ros.conversion.onnx_wrap._LARGEST_CHECKED", 8)
+    wrapped(foreign_network(tmp_path / "n.onnx"))
+    assert len(checked) == 1
+
+
 def test_what_is_no_network_is_named(tmp_path):
     with pytest.raises(ConversionError, match=r"none\.onnx is no file; an ONNX file is needed"):
         read_network(tmp_path / "none.onnx")

@@ -29,6 +29,7 @@ from depthrefl_ros.engine.self_test import TOLERANCES, plane_difference
 
 # Kept in float32: what overflows or loses small differences where networks are of half precision,
 # and what TensorRT wants in float32.
+_LARGEST_SHAPE = 4096  # bytes of what may be a shape, such as that of a Reshape
 _KEPT = ("Resize", "Exp", "Reciprocal", "Range", "TopK", "CumSum", "ReduceMean", "ReduceSum", "Pow")
 
 
@@ -39,7 +40,7 @@ def halve(graph: onnx.ModelProto) -> onnx.ModelProto:
         graph: a foreign network in float32, which is not wrapped yet; left as it is.
 
     Raises:
-        ConversionError: the converter fails, as with more than 2 GB of weights.
+        ConversionError: the converter fails.
     """
     # The converter is part of onnxruntime's package.
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
@@ -53,9 +54,11 @@ def halve(graph: onnx.ModelProto) -> onnx.ModelProto:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of weights beyond what half precision holds
+            _tell_shapes(copy)
             half = convert_float_to_float16(
                 copy,
                 keep_io_types=True,
+                disable_shape_infer=True,
                 op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_KEPT],
             )
             ordered = OnnxModel(half)
@@ -65,6 +68,32 @@ def halve(graph: onnx.ModelProto) -> onnx.ModelProto:
         raise ConversionError(" ".join(str(error).split())[:160]) from error
     finally:
         logger.setLevel(level)
+
+
+def _tell_shapes(graph: onnx.ModelProto) -> None:
+    """Add the shapes and types of all that is computed, in place.
+
+    The converter would have the whole graph inferred, which fails with 2 GiB of weights; their
+    shapes are enough.
+    """
+    whole = graph.graph
+    light = onnx.helper.make_graph(whole.node, whole.name, whole.input, whole.output)
+    for tensor in whole.initializer:
+        if len(tensor.raw_data) > _LARGEST_SHAPE:
+            tensor = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            light.input.append(tensor)
+        else:
+            light.initializer.append(tensor)
+    inferred = onnx.shape_inference.infer_shapes(
+        onnx.helper.make_model(
+            light,
+            ir_version=graph.ir_version,
+            opset_imports=graph.opset_import,
+            functions=graph.functions,
+        )
+    )
+    del whole.value_info[:]
+    whole.value_info.extend(inferred.graph.value_info)
 
 
 def worst_half_error(

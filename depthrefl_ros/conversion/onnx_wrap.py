@@ -41,7 +41,7 @@ _EXPORT = (
     "export it where it was made: torch.onnx.export(model.eval(), torch.zeros(1, 3, HEIGHT, "
     f"WIDTH), 'network.onnx', opset_version={OPSET})"
 )
-_LARGEST_CHECKED = 2**31 - 1  # bytes, of one protocol buffer
+_LARGEST_CHECKED = 2**31 - 2**24  # bytes of weights; with the nodes, 2 GiB of a protocol buffer
 _NUMPY = {
     TensorProto.FLOAT: np.float32,
     TensorProto.FLOAT16: np.float16,
@@ -241,7 +241,8 @@ def wrap(
     wrapped = helper.make_model(graph, opset_imports=list(inner.opset_import))
     wrapped.ir_version = max(model.ir_version, 8)
     wrapped.functions.extend(inner.functions)
-    if wrapped.ByteSize() >= _LARGEST_CHECKED:
+    # A protocol buffer of 2 GiB cannot even tell its size.
+    if sum(len(tensor.raw_data) for tensor in graph.initializer) >= _LARGEST_CHECKED:
         return wrapped  # it is checked once its weights lie beside it
     try:
         onnx.checker.check_model(wrapped)
