@@ -206,7 +206,11 @@ def test_the_documented_afternoon_runs_to_its_end(tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     network = authors.depth_anything(authors.V2)
     file, _ = authors.da3metric_file(network, tmp_path / "made")
-    file.rename("da3metric-large.safetensors")
+    fetched = tmp_path / "depth-anything" / "DA3METRIC-LARGE"  # a folder goes before the Hub
+    fetched.mkdir(parents=True)
+    file.rename(fetched / "model.safetensors")
+    config = {"model_name": "da3metric-large", "config": {"net": {}}}
+    (fetched / "config.json").write_text(json.dumps(config))
     write_photos(tmp_path / "photos")
     rooms = write_plain_folder(tmp_path / "my_folder", count=3)
     for name, picture in zip("abc", sorted((rooms / "rgb").iterdir()), strict=True):
