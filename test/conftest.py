@@ -66,6 +66,7 @@ class RunningProcess:
             return self.process.wait(timeout)
         finally:
             self.process.kill()
+            self.process.wait()  # no zombie is left for other tests to find
             self._file.close()
 
 

@@ -213,7 +213,7 @@ def test_where_nothing_works_after_all_the_lifecycle_ends_in_error_and_the_node_
     assert says(node, "another process is building it")
     slow_build.release()
     assert says(node, "no engine works for model indoor_tiny")
-    assert node.spin_until(lambda: node.values()["state"] == "unconfigured")
+    assert node.spin_until(lambda: node.values().get("state") == "unconfigured")
     values = node.fresh_values()
     assert values["level"] == DiagnosticStatus.ERROR
     assert "no engine works for model indoor_tiny" in values["message"]

@@ -411,5 +411,5 @@ def test_compressed_images(node, depth_images):
 
 
 def test_silence_is_told(node):
-    assert node.spin_until(lambda: "no image on /image" in node.values()["message"], 5)
+    assert node.spin_until(lambda: "no image on /image" in node.values().get("message", ""), 5)
     assert node.values()["level"] == DiagnosticStatus.WARN

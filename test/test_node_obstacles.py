@@ -270,7 +270,7 @@ def complained(node, complaint, send) -> bool:
 
     Stamps are a second apart: a frame that waits for others has no message of its own time.
     """
-    return node.spin_until(lambda: complaint in node.values()["message"], 20.0, 0.5, send)
+    return node.spin_until(lambda: complaint in node.values().get("message", ""), 20.0, 0.5, send)
 
 
 def test_a_ranger_that_sees_nothing_is_told_and_the_depth_goes_on(node, received, setting):

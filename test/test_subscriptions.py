@@ -355,11 +355,15 @@ def publish_elsewhere(tmp_path):
 
     def publish(kind: str, topic: str) -> None:
         (tmp_path / "elsewhere.py").write_text(
-            "import sys, rclpy, sensor_msgs.msg\n"
-            "rclpy.init()\n"
+            # rclpy's own handler may miss a signal that comes before it spins.
+            "import signal, sys, rclpy, sensor_msgs.msg\n"
+            "from rclpy.signals import SignalHandlerOptions\n"
+            "signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())\n"
+            "rclpy.init(signal_handler_options=SignalHandlerOptions.NO)\n"
             "node = rclpy.create_node('elsewhere')\n"
             "node.create_publisher(getattr(sensor_msgs.msg, sys.argv[1]), sys.argv[2], 1)\n"
-            "rclpy.spin(node)\n"
+            "while True:\n"
+            "    rclpy.spin_once(node, timeout_sec=0.1)\n"
         )
         environment = {"PYTHONPATH": str(tmp_path)}
         log = tmp_path / "log.txt"
