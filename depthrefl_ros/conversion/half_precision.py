@@ -27,9 +27,9 @@ import onnx
 from depthrefl_ros.conversion.meaning import ConversionError
 from depthrefl_ros.engine.self_test import TOLERANCES, plane_difference
 
+_LARGEST_SHAPE = 4096  # bytes of what may be a shape, such as that of a Reshape
 # Kept in float32: what overflows or loses small differences where networks are of half precision,
 # and what TensorRT wants in float32.
-_LARGEST_SHAPE = 4096  # bytes of what may be a shape, such as that of a Reshape
 _KEPT = ("Resize", "Exp", "Reciprocal", "Range", "TopK", "CumSum", "ReduceMean", "ReduceSum", "Pow")
 
 
