@@ -216,6 +216,11 @@ class Bundle:
         return float(untold.get("abs_rel", self.relative_error))
 
     @property
+    def says_sigma(self) -> bool:
+        """Whether there is a sigma, calibrated or not: the network's own, or a table."""
+        return "sigma" in self.outputs or self.sigma_table is not None
+
+    @property
     def has_sigma(self) -> bool:
         """Whether there is a calibrated sigma, and so a confidence."""
         return self.calibration is not None

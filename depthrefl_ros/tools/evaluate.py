@@ -167,7 +167,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
             return 0
         check_metric(bundle)
         unsure = without_sigma(bundle)
-        if arguments.cross_fit and "sigma" not in bundle.outputs and bundle.sigma_table is None:
+        if arguments.cross_fit and not bundle.says_sigma:
             raise ToolError(f"--cross-fit needs a sigma, and {unsure}")
         if arguments.mount:
             check_mounts(bundle, samples)
@@ -260,7 +260,7 @@ def without_sigma(bundle: Bundle) -> str:
     """Return which figures are left out because a bundle has no (calibrated) sigma, or nothing."""
     if bundle.has_sigma:
         return ""
-    if "sigma" in bundle.outputs or bundle.sigma_table is not None:
+    if bundle.says_sigma:
         return f"{bundle.name} has a sigma that is not calibrated: coverage is left out"
     return (
         f"{bundle.name} does not say how sure it is: AUSE, AURG and coverage are left out; "
