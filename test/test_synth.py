@@ -73,7 +73,7 @@ renderer = Renderer(stage, 64, 48, samples=1, threads=1)
 for name, view in (("level", level), ("tilted", tilted)):
     rendered = renderer.render(view)
     np.savez(sys.argv[1] + f"/{name}.npz", image=rendered.image, depth=rendered.depth_m,
-             K=rendered.camera.K, axes=view.axes(), glass=renderer.glass(view))
+             K=rendered.camera.K, axes=view.axes(), glass=rendered.is_glass)
 """
 
 

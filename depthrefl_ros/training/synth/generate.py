@@ -164,5 +164,5 @@ def _render_views(
         if name not in folder:
             rendered = renderer.render(view, key=0.13)
             seen = (rendered.image, rendered.depth_m, rendered.camera)
-            folder.add(name, *seen, view.pose(), renderer.glass(view))
+            folder.add(name, *seen, view.pose(), rendered.is_glass)
             yield name

@@ -49,11 +49,13 @@ class Rendered:
     Attributes:
         image: (H, W, 3) uint8 sRGB.
         depth_m: (H, W) float32 metres along the optical axis, 0 where there is nothing.
+        is_glass: (H, W) bool, the depth is that of a pane or a window.
         camera: pinhole camera of the image.
     """
 
     image: np.ndarray
     depth_m: np.ndarray
+    is_glass: np.ndarray
     camera: Camera
 
 
@@ -83,21 +85,17 @@ class Renderer:
         self._aim(view)
         radiance = self._radiance()
         camera = Camera.from_horizontal_fov(self.width, self.height, view.horizontal_fov)
-        return Rendered(photograph(radiance, key), self.depth(view), camera)
+        return Rendered(photograph(radiance, key), *self._surfaces(view), camera)
 
-    def depth(self, view: View) -> np.ndarray:
-        """Return (H, W) float32 metres along the optical axis, 0 where there is nothing."""
+    def _surfaces(self, view: View) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `Rendered` has as `depth_m` and `is_glass`."""
         rays = view.rays(self.width, self.height, self.height / self.width)
         lengths = np.linalg.norm(rays, axis=1)
-        ways = self._stage.cast(np.array(view.position), rays / lengths[:, None])[0]
-        depth = np.where(np.isfinite(ways), ways / lengths, 0.0)
-        return depth.astype(np.float32).reshape(self.height, self.width)
-
-    def glass(self, view: View) -> np.ndarray:
-        """Return where the view's depth is that of a pane or a window, (H, W) bool."""
-        rays = view.rays(self.width, self.height, self.height / self.width)
-        is_glass = self._stage.meets_glass(np.array(view.position), rays)
-        return is_glass.reshape(self.height, self.width)
+        directions = rays / lengths[:, None]
+        ways, _, is_glass = self._stage.first_surfaces(np.array(view.position), directions)
+        depth = np.where(np.isfinite(ways), ways / lengths, 0.0).astype(np.float32)
+        shape = (self.height, self.width)
+        return depth.reshape(shape), is_glass.reshape(shape)
 
     def _aim(self, view: View) -> None:
         """Put the Blender camera, which looks along -z with y up, where the view is."""

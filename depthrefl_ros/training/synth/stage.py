@@ -179,23 +179,24 @@ class Stage:
         return math.inf if way is None else way
 
     def cast(self, origin: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Cast rays from one point along (N, 3) unit directions.
+        """Return the ways and the backs of ``first_surfaces``, which is what a view asks for."""
+        return self.first_surfaces(origin, directions)[:2]
+
+    def first_surfaces(
+        self, origin: np.ndarray, directions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cast rays from one point along (N, 3) unit directions to the first surface of each.
 
         Returns:
-            (N,) ways to the first surface in metres, inf where there is none, and (N,) bool: the
-            surface was hit from behind.
+            (N,) ways in metres, inf where there is none; (N,) bool, it was hit from behind; (N,)
+            bool, it is a pane or a window.
         """
         tree, start = self._surfaces(), Vector(origin)
         hits = [tree.ray_cast(start, direction) for direction in directions.tolist()]
         ways = np.array([math.inf if hit[3] is None else hit[3] for hit in hits])
         normals = np.array([(0.0, 0.0, 0.0) if hit[1] is None else tuple(hit[1]) for hit in hits])
-        return ways, (normals * directions).sum(axis=1) > 0
-
-    def meets_glass(self, origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        """Return (N,) bool: the first surface from one point along (N, 3) directions is a pane."""
-        tree, start = self._surfaces(), Vector(origin)
-        faces = (tree.ray_cast(start, direction)[2] for direction in directions.tolist())
-        return np.array([face is not None and self._face_is_glass[face] for face in faces])
+        is_glass = [hit[2] is not None and self._face_is_glass[hit[2]] for hit in hits]
+        return ways, (normals * directions).sum(axis=1) > 0, np.array(is_glass)
 
     def boxes(self) -> np.ndarray:
         """Return the lowest and highest corner of each mesh's bounding box, (N, 2, 3) metres."""
