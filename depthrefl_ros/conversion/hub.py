@@ -36,7 +36,7 @@ from depthrefl_ros.conversion.checkpoint_folder import (
 )
 from depthrefl_ros.conversion.families import read_recipes
 from depthrefl_ros.conversion.meaning import ConversionError
-from depthrefl_ros.conversion.original_names import PUBLISHED, is_da3metric, one_published
+from depthrefl_ros.conversion.original_names import PUBLISHED, choose_original
 from depthrefl_ros.engine.bundle import file_digest
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -63,16 +63,23 @@ def fetch_checkpoint(name: str, endpoint: str | None = None, kind: str | None = 
         ImportError: ``huggingface_hub`` is not installed.
         OSError: the disk is full.
     """
-    config = _fetch(name, CONFIG, endpoint, needed=False)
+    path = _fetch(name, CONFIG, endpoint, needed=False)
     _fetch(name, CARD, endpoint, needed=False)
-    if config is None:
-        return _fetch_needed(name, _find_published(name, endpoint), endpoint).parent
-    folder = config.parent
-    told = read_json(config)
-    if is_da3metric(told, name):
-        return _fetch_needed(name, WEIGHTS[0], endpoint).parent
-    processor = _fetch(name, PROCESSOR, endpoint, needed=False)
-    read_recipes(told, processor and read_json(processor), name, kind, stated_licence(folder))
+    config = None if path is None else read_json(path)
+    files = _published_files(name, endpoint) if path is None else []
+    original = choose_original(config, files, name, name)
+    if original is not None:
+        found = _fetch(name, original, endpoint)
+        assert found is not None  # _fetch raises for a needed file
+        return found.parent
+    if path is None:
+        listed = ", ".join(sorted(files)[:_TOLD])
+        raise ConversionError(
+            f"{name} has neither {CONFIG} nor an authors' file whose name is known on the Hub, "
+            f"such as {PUBLISHED[0]}; it has {listed}"
+        )
+    folder, processor = path.parent, _fetch(name, PROCESSOR, endpoint, needed=False)
+    read_recipes(config, processor and read_json(processor), name, kind, stated_licence(folder))
     for weights in WEIGHTS:
         if _fetch(name, weights, endpoint, needed=False):
             return folder
@@ -85,29 +92,15 @@ def fetch_checkpoint(name: str, endpoint: str | None = None, kind: str | None = 
     raise ConversionError(f"{name} has neither {' nor '.join(WEIGHTS)} on the Hub")
 
 
-def _find_published(name: str, endpoint: str | None) -> str:
-    """Return the name of a repository's authors' file: in the cache, else on the Hub."""
+def _published_files(name: str, endpoint: str | None) -> list[str]:
+    """Return the authors' file of a repository that is in the cache, else all files on the Hub."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
-    cached = [one for one in PUBLISHED if isinstance(try_to_load_from_cache(name, one), str)]
-    if cached:
-        return cached[0]
+    for one in PUBLISHED:
+        if isinstance(try_to_load_from_cache(name, one), str):
+            return [one]
     with _told(name, "its list of files"):
-        files = HfApi(endpoint).list_repo_files(name)
-    found = one_published(files, name)
-    if found is None:
-        listed = ", ".join(sorted(files)[:_TOLD])
-        raise ConversionError(
-            f"{name} has neither {CONFIG} nor an authors' file whose name is known on the Hub, "
-            f"such as {PUBLISHED[0]}; it has {listed}"
-        )
-    return found
-
-
-def _fetch_needed(name: str, file: str, endpoint: str | None) -> Path:
-    found = _fetch(name, file, endpoint)
-    assert found is not None  # _fetch raises for a needed file
-    return found
+        return HfApi(endpoint).list_repo_files(name)
 
 
 def _fetch(name: str, file: str, endpoint: str | None, needed: bool = True) -> Path | None:

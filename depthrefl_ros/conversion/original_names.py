@@ -51,23 +51,28 @@ def find_original(folder: Path, name: str) -> Path | None:
     Raises:
         ConversionError: there are several such files, or one of an unknown Depth Anything 3.
     """
-    if (folder / CONFIG).is_file():
-        config = read_json(folder / CONFIG)
-        return folder / WEIGHTS[0] if is_da3metric(config, name) else None
-    found = one_published([one for one in PUBLISHED if (folder / one).is_file()], str(folder))
+    config = read_json(folder / CONFIG) if (folder / CONFIG).is_file() else None
+    files = [one for one in PUBLISHED if (folder / one).is_file()]
+    found = choose_original(config, files, name, str(folder))
     return folder / found if found else None
 
 
-def one_published(files: Collection[str], where: str) -> str | None:
+def choose_original(
+    config: dict[str, Any] | None, files: Collection[str], name: str, where: str
+) -> str | None:
     """Return which of some files is the authors'; None where there is none.
 
     Args:
-        files: names.
+        config: content of the ``config.json`` among them; None where there is none.
+        files: their names; not asked for where there is a ``config.json``.
+        name: of the network on the Hub, or of the folder.
         where: their folder or repository, for the message.
 
     Raises:
-        ConversionError: there are several.
+        ConversionError: there are several such files, or one of an unknown Depth Anything 3.
     """
+    if config is not None:
+        return WEIGHTS[0] if is_da3metric(config, name) else None
     found = [one for one in PUBLISHED if one in files]
     if len(found) > 1:
         raise ConversionError(
