@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "geometry": {"geometry", "settings"},
     "network": {"network"},
     "engine": {"engine", "network", "settings"},
-    "conversion": {"conversion", "network", "engine"},
+    "conversion": {"conversion", "network", "engine", "geometry"},
     "frames": {"engine", "geometry"},
     "estimator": {"frames", "engine", "geometry", "settings"},
     "ros": {"ros", "estimator", "frames", "engine", "geometry", "settings", "image_files"},

@@ -172,6 +172,12 @@ def test_horizontal_field_of_view():
         Camera.from_horizontal_fov(640, 480, 0.0)
 
 
+def test_the_mean_focal_length_is_that_of_both_directions():
+    squashed = Camera.from_horizontal_fov(640, 480, math.radians(90)).scaled(320, 120)
+    assert (squashed.fx, squashed.fy) == pytest.approx((160.0, 80.0))
+    assert squashed.mean_focal_px == pytest.approx(120.0)
+
+
 def project(found: Camera, point) -> np.ndarray:
     image = found.P[:, :3] @ np.asarray(point, float)
     return image[:2] / image[2]

@@ -334,8 +334,8 @@ def test_canonical_metres_are_scaled_by_the_cameras_focal_length(tmp_path, frame
     metric = convert_onnx(path, METRIC, tmp_path / "metric", frames=frames).agreement
     canonical = replace(METRIC, kind="canonical", focal_px=40.0)
     found = convert_onnx(path, canonical, tmp_path / "canonical", frames=frames).agreement
-    (fx, fy), (height, width) = frames.focal_px, frames.images.shape[1:3]
-    focal_px = (fx * SIZE[1] / width + fy * SIZE[0] / height) / 2.0
+    camera = frames.camera
+    focal_px = camera.fx * SIZE[1] / camera.width / 2 + camera.fy * SIZE[0] / camera.height / 2
     assert found.scale == pytest.approx(metric.scale * focal_px / 40.0, rel=1e-3)
     with pytest.raises(ConversionError, match="0.05 to 500 m"):  # millimetres of this camera
         convert_onnx(path, replace(canonical, focal_px=20000.0), tmp_path / "wrong")

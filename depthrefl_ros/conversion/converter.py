@@ -53,6 +53,7 @@ from depthrefl_ros.conversion.plausibility import (
 )
 from depthrefl_ros.engine.bundle import Bundle, file_digest
 from depthrefl_ros.engine.bundle_writer import write_bundle
+from depthrefl_ros.geometry.camera import Camera
 
 _SAME = 1e-3  # of the largest value; a graph that rounds otherwise stays far below
 UNTRAINABLE = (
@@ -266,8 +267,9 @@ def _pictures_ratio(shipped: Bundle, meaning: Meaning, height: int, width: int) 
     """Return what makes the network's metres those of the golden pictures' camera."""
     if meaning.focal_px is None or shipped.focal_px is None:
         return 1.0
-    stretched = (width / shipped.width + height / shipped.height) / 2.0
-    return float(shipped.focal_px * stretched / meaning.focal_px)
+    middle = ((shipped.width - 1) / 2.0, (shipped.height - 1) / 2.0)
+    camera = Camera.pinhole(shipped.width, shipped.height, *2 * (shipped.focal_px,), *middle)
+    return camera.scaled(width, height).mean_focal_px / meaning.focal_px
 
 
 def _resized(images: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthrefl_ros.conversion.meaning import ConversionError, Meaning
+from depthrefl_ros.geometry.camera import Camera
 
 METRES = (0.05, 500.0)  # what depth in a room can be at most, for the 1st and 99th percentile
 WRONG_ORDER = -0.2  # rank correlation; a network that knows nothing has 0
@@ -41,21 +42,12 @@ class Frames:
     Attributes:
         images: (n, H, W, 3) uint8 RGB.
         depth_m: (n, H, W) float32 metres; 0 where unknown.
-        focal_px: (fx, fy) pixels of the images.
+        camera: pinhole camera of the images.
     """
 
     images: np.ndarray
     depth_m: np.ndarray
-    focal_px: tuple[float, float]
-
-    def network_focal_px(self, height: int, width: int) -> float:
-        """Return the focal length of the images stretched to a network's input, pixels.
-
-        It is the mean of both directions, as of ``Rectification.network_focal_px``.
-        """
-        rows, columns = self.images.shape[1:3]
-        fx, fy = self.focal_px
-        return (fx * width / columns + fy * height / rows) / 2.0
+    camera: Camera
 
 
 @dataclass(frozen=True)
@@ -181,7 +173,7 @@ def agreement(plane: np.ndarray, frames: Frames, meaning: Meaning) -> Agreement:
     orders, scales = [], []
     ratio = 1.0
     if meaning.kind == "canonical":
-        ratio = frames.network_focal_px(height, width) / meaning.focal_px
+        ratio = frames.camera.scaled(width, height).mean_focal_px / meaning.focal_px
     for values, depth_m in zip(plane[:, 0], truth, strict=True):
         known = np.flatnonzero(depth_m > 0)
         known = known[:: max(1, known.size // _PIXELS)]

@@ -194,6 +194,15 @@ class Camera(Value):
         return float(self.P[1, 1])
 
     @property
+    def mean_focal_px(self) -> float:
+        """Mean of both focal lengths of the rectified image, pixels.
+
+        They differ where ``stretch`` changes the aspect. Networks that were trained on stretched
+        images (LightlyTrain's, after Depth Anything 3) are scaled by (fx + fy) / 2.
+        """
+        return (self.fx + self.fy) / 2.0
+
+    @property
     def cx(self) -> float:
         """Principal point of the rectified image, x in pixels."""
         return float(self.P[0, 2])

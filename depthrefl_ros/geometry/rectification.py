@@ -121,12 +121,8 @@ class Rectification:
 
     @property
     def network_focal_px(self) -> float:
-        """Focal length of the network's input, pixels: the mean of both directions.
-
-        They differ where ``stretch`` changes the aspect. Networks that were trained on stretched
-        images (LightlyTrain's, after Depth Anything 3) are scaled by (fx + fy) / 2.
-        """
-        return float(self.network_camera.fx + self.network_camera.fy) / 2.0
+        """Focal length of the network's input, pixels: the mean of both directions."""
+        return self.network_camera.mean_focal_px
 
     def _prepare_maps(self, camera: Camera) -> None:
         width, height = self._size

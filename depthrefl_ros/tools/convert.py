@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import math
 import re
 import shutil
 import statistics
@@ -34,6 +33,7 @@ import cv2
 import numpy as np
 
 from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.tools.command_line import (
     ToolError,
     add_json_argument,
@@ -262,10 +262,9 @@ def _beside_ours(engine: Engine, bundle: Bundle, frames: Frames | None) -> dict[
     networks = {bundle.folder.name: (engine, bundle), OURS: (OpenVinoEngine(ours), ours)}
     told: dict[str, Any] = {"picture": None, "exam": None}
     if frames is not None:
-        image, focal_px = frames.images[0], frames.focal_px[0]
-        hfov_deg = math.degrees(2.0 * math.atan(image.shape[1] / 2.0 / focal_px))
+        image = frames.images[0]
         drawn = {
-            name: DepthEstimator(*network).estimate(image, hfov_deg=hfov_deg)
+            name: DepthEstimator(*network).estimate(image, frames.camera)
             for name, network in networks.items()
         }
         picture = bundle.folder.with_name(f"{bundle.folder.name}.png")
@@ -370,12 +369,10 @@ def _recorded_frames() -> Frames | None:
         )
         return None
     chosen = [samples.load(samples.names[place]) for place in _FRAMES]
-    fx, fy, _, _ = chosen[0].intrinsics
-    return Frames(
-        np.stack([one.image for one in chosen]),
-        np.stack([one.depth_m for one in chosen]),
-        (fx, fy),
-    )
+    images = np.stack([one.image for one in chosen])
+    height, width = images.shape[1:3]
+    camera = Camera.pinhole(width, height, *chosen[0].intrinsics)
+    return Frames(images, np.stack([one.depth_m for one in chosen]), camera)
 
 
 def _list_presets() -> int:
