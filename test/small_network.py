@@ -40,10 +40,10 @@ MOUNT_CONFIG = replace(CONFIG, mount=True)
 
 
 def told_network(config: ModelConfig = MOUNT_CONFIG, seed: int = 0) -> DepthModel:
-    """Return a network whose output depends on the mount; as initialised its hints are zero."""
+    """Return a network whose output depends on the mount; as initialised it hardly does."""
     torch.manual_seed(seed)
     model = create_model(config)
-    for branch in (*model.mount.deep, *model.mount.shallow):
+    for branch in (*model.mount.deep, *model.mount.shallow, model.mount.floor.share):
         torch.nn.init.normal_(branch[-1].weight, std=0.5)
         torch.nn.init.normal_(branch[-1].bias, std=0.5)
     return model.eval()

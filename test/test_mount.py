@@ -15,6 +15,7 @@
 
 """The mount told to the network: the plane's bytes, what they change, and what they do not."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -72,14 +73,52 @@ def test_an_absent_plane_is_exactly_no_hint():
             assert torch.equal(told, untold)
 
 
-def test_a_new_branch_changes_nothing_and_can_learn():
+def test_a_new_branch_changes_next_to_nothing_and_can_learn():
     torch.manual_seed(0)
     model = create_model(MOUNT_CONFIG).eval()
     output, without = model(seen(0.4)), model(seen(None))
-    assert torch.equal(output.depth, without.depth)
+    # By the hints nothing; by the floor's bin a fiftieth of the way to the floor.
+    way = (seen(0.4)[:, 3:] > 0) * math.log(40.0 / 0.1)
+    assert ((output.depth / without.depth).log().abs() <= 0.02 * way + 0.02).all()
+    assert torch.equal(output.relative, without.relative)
     output.depth.log().mean().backward()
-    last = [branch[-1].weight.grad for branch in (*model.mount.deep, *model.mount.shallow)]
-    assert len(last) == 10 and all(gradient.any() for gradient in last)
+    branches = (*model.mount.deep, *model.mount.shallow, model.mount.floor.share)
+    last = [branch[-1].weight.grad for branch in branches]
+    assert len(last) == 11 and all(gradient.any() for gradient in last)
+
+
+def test_what_is_floor_has_the_depth_of_the_plane():
+    hints = MountHints((16, 8, 8, 8, 8), 8, 5)
+    found = hints(seen(0.4)[:, 3:])
+    bin_at_floor, floor = hints.floor, torch.exp(found.log_floor)
+    condition = torch.randn(1, 5, 16, 16, generator=torch.Generator().manual_seed(1))
+    depth, sigma = torch.full((1, 1, 16, 16), 1.7), torch.full((1, 1, 16, 16), 0.3)
+    known = found.has_floor > 0
+    assert known.any() and not known.all()
+    with torch.no_grad():
+        bin_at_floor.share[-1].bias.fill_(30.0)
+        certain, sigma_of_certain = bin_at_floor(condition, depth, sigma, found)
+        torch.testing.assert_close(certain[known], floor[known])
+        torch.testing.assert_close(sigma_of_certain[known], torch.full_like(floor[known], 0.02))
+        bin_at_floor.share[-1].bias.fill_(0.0)
+        half, sigma_of_half = bin_at_floor(condition, depth, sigma, found)
+    torch.testing.assert_close(half[known], torch.sqrt(1.7 * floor[known]))
+    # Two equal masses at either depth, each with a spread of its own.
+    logs = torch.stack([torch.log(depth), found.log_floor])
+    variance = logs.var(dim=0, correction=0) + (0.3**2 + 0.02**2) / 2
+    torch.testing.assert_close(sigma_of_half[known], torch.sqrt(variance)[known])
+    # Where the plane says nothing, both are as they were.
+    for before, after in ((depth, certain), (depth, half), (sigma, sigma_of_half)):
+        assert torch.equal(before[~known], after[~known])
+
+
+def test_a_place_at_the_horizon_has_the_floor_of_its_lower_half():
+    plane = torch.zeros(1, 1, 64, 64)
+    plane[:, :, 34:] = 100.0
+    found = MountHints((16, 8, 8, 8, 8), 8, 5)(plane)
+    expected = describe_floor(plane)[0][0, 0, 40, 0]
+    assert found.has_floor[0, 0, :, 3].tolist() == [0.0] * 8 + [1.0] * 8
+    torch.testing.assert_close(found.log_floor[0, 0, 8:, 3], expected.expand(8))
 
 
 def test_the_mount_changes_the_depth():
@@ -99,7 +138,7 @@ def test_one_image_of_a_batch_may_be_told_its_mount():
 
 
 def test_hints_are_of_the_mean_of_what_a_block_sees():
-    hints = MountHints((16, 8, 8, 8, 8), 8)
+    hints = MountHints((16, 8, 8, 8, 8), 8, 13)
     for branch in (*hints.deep, *hints.shallow):
         torch.nn.init.normal_(branch[-1].weight)
     found = hints(seen(0.4)[:, 3:])

@@ -17,7 +17,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,7 +25,7 @@ from torch import Tensor, nn
 from depthrefl_ros.network.backbone import NO_HINTS, Backbone, BackboneFeatures
 from depthrefl_ros.network.dinov2 import DinoV2Backbone, DinoV2Config
 from depthrefl_ros.network.efficientnet import EfficientNetLiteBackbone, EfficientNetLiteConfig
-from depthrefl_ros.network.mount import MountHints
+from depthrefl_ros.network.mount import Hints, MountHints
 from depthrefl_ros.network.ops import enlarge
 from depthrefl_ros.network.reflector import Reflector, ReflectorConfig
 
@@ -125,8 +124,8 @@ class DepthOutput(NamedTuple):
         depth: (N, 1, H, W) canonical metres.
         sigma: (N, 1, H, W) standard deviation of log depth.
         relative: (N, 1, H, W) in (0, 1), near to far, ordinal only.
-        centres: (N, K, H/4, W/4) bin centres, canonical metres, ascending.
-        log_q: (N, K, H/4, W/4) log-probability of each bin.
+        centres: (N, K, H/4, W/4) bin centres, canonical metres, ascending; without the floor's.
+        log_q: (N, K, H/4, W/4) log-probability of each of them.
     """
 
     depth: Tensor
@@ -153,7 +152,9 @@ class DepthModel(nn.Module):
         self.mount: MountHints | None = None
         if config.mount:
             channels = (self.backbone.bottleneck_channels, *self.backbone.block_channels)
-            self.mount = MountHints(channels, config.reflector.embedding)
+            self.mount = MountHints(
+                channels, config.reflector.embedding, self.reflector.condition_channels
+            )
 
     def forward(self, image: Tensor) -> DepthOutput:
         """Map an image to ``DepthOutput`` in float32.
@@ -167,25 +168,25 @@ class DepthModel(nn.Module):
         image, plane = image[:, :3], image[:, 3:]
         hints = self.mount(plane)
         features = self.backbone(self.backbone.normalise(image), hints.deep)
-        return self.read_out(features, image, hints.shallow)
+        return self.read_out(features, image, hints)
 
     def read_out(
-        self,
-        features: BackboneFeatures,
-        like: Tensor,
-        hints: Sequence[Tensor | None] = NO_HINTS,
+        self, features: BackboneFeatures, like: Tensor, hints: Hints | None = None
     ) -> DepthOutput:
         """Map the backbone's features to ``DepthOutput`` with planes of the size of ``like``.
 
         Args:
             features: of the backbone.
             like: (N, ., H, W).
-            hints: as for ``Reflector``.
+            hints: of the mount, where the features were given them.
         """
-        metric = self.reflector(features, hints)
+        metric = self.reflector(features, NO_HINTS if hints is None else hints.shallow)
+        depth, sigma = metric.depth * self.config.z_max_m, metric.sigma
+        if hints is not None:
+            depth, sigma = self.mount.floor(metric.condition, depth, sigma, hints)
         return DepthOutput(
-            depth=enlarge(metric.depth * self.config.z_max_m, like),
-            sigma=enlarge(metric.sigma, like),
+            depth=enlarge(depth, like),
+            sigma=enlarge(sigma, like),
             relative=enlarge(features.relative.float(), like),
             centres=metric.centres * self.config.z_max_m,
             log_q=metric.log_probabilities,

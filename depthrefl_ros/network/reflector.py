@@ -92,12 +92,14 @@ class ReflectorOutput(NamedTuple):
         sigma: (N, 1, h, w) standard deviation of log depth.
         centres: (N, K, h, w) ascending over K, in units of z_max.
         log_probabilities: (N, K, h, w) log q.
+        condition: (N, C, h, w), what the distribution was read from; None from other heads.
     """
 
     depth: Tensor
     sigma: Tensor
     centres: Tensor
     log_probabilities: Tensor
+    condition: Tensor | None = None
 
 
 def log_spaced_widths(bins: int, near: float) -> Tensor:
@@ -287,7 +289,8 @@ class Reflector(nn.Module):
             Attractor(embedding, count, config.alpha, config.gamma) for count in config.attractors
         )
         distribution = {"log_binomial": LogBinomial, "softmax": SoftmaxBins}[config.distribution]
-        self.distribution = distribution(head_channels + 1 + embedding, embedding, config.bins)
+        self.condition_channels = head_channels + 1 + embedding
+        self.distribution = distribution(self.condition_channels, embedding, config.bins)
 
     def forward(
         self, features: BackboneFeatures, hints: Sequence[Tensor | None] = NO_HINTS
@@ -310,4 +313,4 @@ class Reflector(nn.Module):
         condition = torch.cat([features.head, relative, embedding], dim=1)
         log_probabilities = self.distribution(condition, hints[-1])
         depth, sigma = depth_and_sigma(centres, log_probabilities)
-        return ReflectorOutput(depth, sigma, centres, log_probabilities)
+        return ReflectorOutput(depth, sigma, centres, log_probabilities, condition)
