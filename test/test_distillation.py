@@ -18,15 +18,18 @@
 from __future__ import annotations
 
 import json
+import math
 
+import numpy as np
 import pytest
 import torch
 from small_network import CONFIG, make_trainer, told_network
 
+from depthrefl_ros.geometry.floor_plane import decode_floor, encode_floor
 from depthrefl_ros.network.checkpoints import CheckpointError, save_weights
 from depthrefl_ros.network.model import create_model
-from depthrefl_ros.training import losses
-from depthrefl_ros.training.distillation import Teacher, mix_images, predict
+from depthrefl_ros.training import distillation, losses
+from depthrefl_ros.training.distillation import Teacher, mix_images
 
 
 def save_network(folder, seed):
@@ -43,6 +46,10 @@ def weights(tmp_path):
     return [save_network(tmp_path / str(seed), seed) for seed in (1, 2)]
 
 
+def predict(model, image, focal_px=CONFIG.focal_px):
+    return distillation.predict(model, image, focal_px)
+
+
 @pytest.fixture
 def images():
     generator = torch.Generator().manual_seed(0)
@@ -50,7 +57,7 @@ def images():
 
 
 def test_targets_are_the_mean_and_do_not_care_which_way_round_the_image_is(weights, images):
-    teacher = Teacher(weights)
+    teacher = Teacher(weights, CONFIG.focal_px)
     log_depth, sigma = teacher.targets(images)
     assert log_depth.shape == sigma.shape == (2, 1, 64, 64)
     answers = [predict(model, images)[0] for model in teacher.models]
@@ -62,7 +69,7 @@ def test_targets_are_the_mean_and_do_not_care_which_way_round_the_image_is(weigh
 
 def test_disagreement_makes_the_ensemble_less_certain(weights, images):
     answers, variances = [], []
-    teacher = Teacher(weights)
+    teacher = Teacher(weights, CONFIG.focal_px)
     for model in teacher.models:
         for view, back in ((images, lambda t: t), (images.flip(3), lambda t: t.flip(3))):
             log_depth, sigma = predict(model, view)
@@ -77,14 +84,14 @@ def test_disagreement_makes_the_ensemble_less_certain(weights, images):
 
 def test_a_network_of_another_size_answers_at_the_image_s_size(weights):
     images = torch.zeros((1, 3, 96, 128), dtype=torch.uint8)
-    log_depth, sigma = Teacher(weights).targets(images)
+    log_depth, sigma = Teacher(weights, CONFIG.focal_px).targets(images)
     assert log_depth.shape == sigma.shape == (1, 1, 96, 128)
 
 
 def test_weights_without_a_record_are_refused(weights):
     (weights[0].parent / "state.json").unlink()
     with pytest.raises(CheckpointError, match=r"ema\.safetensors: nothing beside it says"):
-        Teacher(weights)
+        Teacher(weights, CONFIG.focal_px)
 
 
 def test_loss_is_zero_at_the_teacher_and_grows_with_the_log_ratio():
@@ -118,7 +125,7 @@ def test_a_mixture_has_no_truth(weights, images):
     }
     figures = {}
     for share in (0.0, 1.0):
-        trainer = make_trainer(teacher=Teacher(weights), mix_share=share)
+        trainer = make_trainer(teacher=Teacher(weights, CONFIG.focal_px), mix_share=share)
         figures[share] = trainer.train_step(dict(batch))
     assert figures[0.0]["gradient"] > 0 and figures[1.0]["gradient"] == 0
     assert figures[1.0]["distillation"] > 0
@@ -126,7 +133,7 @@ def test_a_mixture_has_no_truth(weights, images):
 
 
 def test_a_trained_student_comes_closer_to_its_teacher(weights, images):
-    teacher = Teacher(weights)
+    teacher = Teacher(weights, CONFIG.focal_px)
     trainer = make_trainer(
         steps=12, teacher=teacher, distillation_weight=10.0, learning_rate=3e-3, encoder_factor=1.0
     )
@@ -149,7 +156,7 @@ def told_images(images):
 
 
 def test_a_teacher_is_told_what_it_takes(weights, images):
-    plain, told = Teacher(weights).models[0], told_network()
+    plain, told = Teacher(weights, CONFIG.focal_px).models[0], told_network()
     four = told_images(images)
     assert torch.equal(predict(plain, four)[0], predict(plain, images)[0])
     blind = torch.cat([images, torch.zeros_like(images[:, :1])], dim=1)
@@ -163,8 +170,24 @@ def test_a_plane_of_another_size_is_not_mixed_with_the_unknown():
     model = told_network()
     model.mount.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     four = told_images(torch.zeros((1, 3, 128, 128), dtype=torch.uint8))
-    predict(model, four)
+    predict(model, four, 2 * CONFIG.focal_px)
     assert seen[0].shape == (1, 1, 64, 64) and set(seen[0].unique().tolist()) == {0.0, 120.0}
+
+
+def test_another_canonical_camera_has_other_canonical_metres():
+    """A student whose f_c is a fifth longer calls the same depth a fifth more, and so the floor."""
+    seen = []
+    model = told_network()
+    model.mount.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    four = told_images(torch.full((1, 3, 64, 64), 90, dtype=torch.uint8))
+    depth_m = decode_floor(four[0, 3].numpy())
+    four[0, 3] = torch.from_numpy(encode_floor(1.2 * depth_m))
+    log_depth, sigma = predict(model, four, 1.2 * CONFIG.focal_px)
+    ratio = decode_floor(seen[0][0, 0].numpy())[30:] / depth_m[30:]
+    assert np.abs(np.log(ratio)).max() < 0.024
+    expected = predict(model, torch.cat([four[:, :3], seen[0].byte()], dim=1))
+    torch.testing.assert_close(log_depth, expected[0] + math.log(1.2))
+    torch.testing.assert_close(sigma, expected[1])
 
 
 def test_a_mixture_of_two_images_has_no_mount():

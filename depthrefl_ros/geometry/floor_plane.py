@@ -31,6 +31,7 @@ from depthrefl_ros.geometry.pose import Pose
 
 NEAREST_M, FARTHEST_M = 0.1, 40.0  # canonical metres of the bytes 1 and 255
 _LEVELS = 254  # steps between them, each 2.4 % of the depth
+BYTES_PER_LOG = _LEVELS / math.log(FARTHEST_M / NEAREST_M)
 _FLATTEST = 1e-4  # sine over cosine: a ray that falls less meets no floor that matters
 _OPTICAL_AXIS = (0.0, 0.0, 1.0)
 
@@ -109,11 +110,10 @@ def encode_floor(canonical_m: np.ndarray) -> np.ndarray:
     """
     # In float32, several times as fast; its error is far below half a step.
     depth = np.asarray(canonical_m, np.float32)
-    per_log = _LEVELS / math.log(FARTHEST_M / NEAREST_M)
     with np.errstate(divide="ignore"):  # of the unknown, which is 0 in the end
         steps = np.log(depth)
-    steps *= np.float32(per_log)
-    steps += np.float32(1.0 - per_log * math.log(NEAREST_M))
+    steps *= np.float32(BYTES_PER_LOG)
+    steps += np.float32(1.0 - BYTES_PER_LOG * math.log(NEAREST_M))
     np.clip(np.rint(steps, out=steps), 1.0, 255.0, out=steps)
     return steps.astype(np.uint8) * (depth > 0.0)
 

@@ -110,7 +110,8 @@ def make_trainer(
     origin = "" if checkpoint else start(model)
     if origin and arguments.teacher:
         origin += f"; taught by {', '.join(map(str, arguments.teacher))}"
-    trainer = Trainer(model, settings, processes, load_teacher(arguments.teacher), origin)
+    teacher = load_teacher(arguments.teacher, model.config.focal_px)
+    trainer = Trainer(model, settings, processes, teacher, origin)
     if checkpoint:
         restore(trainer, checkpoint)
     say(processes, f"{'continuing' if checkpoint else 'starting'} from {checkpoint or origin}")
@@ -156,13 +157,18 @@ def load_known(path: Path, model: DepthModel, but: str = "") -> None:
         raise CheckpointError(f"{error}{hint}") from error
 
 
-def load_teacher(weights: list[Path]):
-    """Return the teacher of ``--teacher`` options, None without any."""
+def load_teacher(weights: list[Path], focal_px: float):
+    """Return the teacher of ``--teacher`` options, None without any.
+
+    Args:
+        weights: safetensors of its networks.
+        focal_px: the student's canonical focal length, pixels of its own input.
+    """
     if not weights:
         return None
     from depthrefl_ros.training.distillation import Teacher
 
-    return Teacher(weights)
+    return Teacher(weights, focal_px)
 
 
 def restore(trainer: Trainer, checkpoint: Path) -> None:

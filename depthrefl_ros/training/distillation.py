@@ -22,6 +22,7 @@ that learns from both is one network with a part of the ensemble's gain (Hinton 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ import yaml
 from torch import Tensor
 from torch.nn import functional
 
+from depthrefl_ros.geometry.floor_plane import BYTES_PER_LOG
 from depthrefl_ros.network.checkpoints import CheckpointError, load_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 
@@ -45,12 +47,14 @@ class Teacher:
 
     Args:
         weights: safetensors, each beside the record of its checkpoint, run or bundle.
+        focal_px: the student's canonical focal length, pixels of its own input.
 
     Raises:
         CheckpointError: a file is missing, or its architecture is not known or does not fit.
     """
 
-    def __init__(self, weights: list[Path]):
+    def __init__(self, weights: list[Path], focal_px: float):
+        self.focal_px = focal_px
         # Channels innermost is what oneDNN and cuDNN are fastest with.
         self.models = [load_teacher(path).to(memory_format=torch.channels_last) for path in weights]
 
@@ -66,14 +70,17 @@ class Teacher:
             orientations: whether the image is mirrored, for each view of it.
 
         Returns:
-            The mean of log canonical depth, and sigma: the root of the networks' mean variance
-            plus the variance between their answers. Both (N, 1, H, W) float32.
+            The mean of log canonical depth, as the student's camera has it, and sigma: the root of
+            the networks' mean variance plus the variance between their answers. Both (N, 1, H, W)
+            float32.
         """
         views = [
             (log_depth.flip(3), sigma.flip(3)) if is_mirrored else (log_depth, sigma)
             for model in self.models
             for is_mirrored in orientations
-            for log_depth, sigma in [predict(model, image.flip(3) if is_mirrored else image)]
+            for log_depth, sigma in [
+                predict(model, image.flip(3) if is_mirrored else image, self.focal_px)
+            ]
         ]
         log_depths = torch.stack([log_depth for log_depth, _ in views])
         variance = torch.stack([sigma for _, sigma in views]).square().mean(dim=0)
@@ -106,33 +113,39 @@ def mix_images(image: Tensor, share: float) -> tuple[Tensor, Tensor]:
     return torch.where(is_mixed[:, None, None, None], blend, image), is_mixed
 
 
-def predict(model: DepthModel, image: Tensor) -> tuple[Tensor, Tensor]:
+def predict(model: DepthModel, image: Tensor, focal_px: float) -> tuple[Tensor, Tensor]:
     """Log canonical depth and sigma of one network, at the image's size.
 
-    A network of another input size sees the image resized; canonical depth stays, since its
-    canonical focal length grows with its width.
+    A network of another input size sees the image resized, through a focal length that grows with
+    the width. Canonical depth is z f_c / f in either: the network's is f_m W / (w f_c) times that
+    of the image's canonical camera, f_m and w the network's canonical focal length and width.
 
     Args:
         model: in evaluation mode.
-        image: (N, 3 or 4, H, W) uint8 RGB, and perhaps the mount's plane.
+        image: (N, 3 or 4, H, W) uint8 RGB, and perhaps the mount's plane, in canonical metres.
+        focal_px: f_c, the canonical focal length of plane and result, pixels of the image.
 
     Returns:
         Two tensors (N, 1, H, W) float32.
     """
     model.to(image.device)
     size = (model.config.height, model.config.width)
+    log_ratio = math.log(model.config.focal_px * image.shape[3] / (size[1] * focal_px))
     pixels, plane = image[:, :3].float(), image[:, 3:].float()
     if tuple(image.shape[2:]) != size:
         pixels = functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
         if plane.shape[1]:  # nearest: a mean of bytes across the horizon is the depth of nothing
             plane = functional.interpolate(plane, size=size, mode="nearest-exact")
     if model.config.mount:
-        known = plane if plane.shape[1] else torch.zeros_like(pixels[:, :1])
+        known = torch.zeros_like(pixels[:, :1])
+        if plane.shape[1]:
+            moved = (plane + log_ratio * BYTES_PER_LOG).round().clamp(1.0, 255.0)
+            known = torch.where(plane > 0.0, moved, known)
         pixels = torch.cat([pixels, known], dim=1)
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     with torch.autocast(image.device.type, torch.bfloat16):
         output = model(pixels)
-    planes = (output.depth.float().clamp(min=1e-3).log(), output.sigma.float())
+    planes = (output.depth.float().clamp(min=1e-3).log() - log_ratio, output.sigma.float())
     if tuple(image.shape[2:]) == size:
         return planes
     return tuple(functional.interpolate(p, size=image.shape[2:], mode="bilinear") for p in planes)
