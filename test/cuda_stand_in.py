@@ -251,7 +251,9 @@ class _Plan:
 
     def __init__(self, runtime, plan):
         self.runtime = runtime
-        self.session = onnxruntime.InferenceSession(plan)
+        # It would quantise biases by products of scales in half precision, too small for that.
+        disabled = ["WeightBiasQuantization"]
+        self.session = onnxruntime.InferenceSession(plan, disabled_optimizers=disabled)
         self.names = [v.name for v in (*self.session.get_inputs(), *self.session.get_outputs())]
         self.num_io_tensors = len(self.names)
 

@@ -79,6 +79,21 @@ def test_precision_and_targets_make_other_engines_and_clear_removes_all(cache, c
 
 
 @needs_rtx
+def test_int8_is_built_where_the_bundle_has_it(tmp_path, cache, capsys):
+    report = tmp_path / "report.json"
+    command = ["--engine", "tensorrt_rtx", "--precision", "int8"]
+    assert main([*command, "--batch", "2", "--json", str(report)]) == 0
+    layers = read(report)["layers"]
+    assert layers["int8"] > 50 and layers["fp16"] > 50
+    shown = capsys.readouterr().out
+    assert f"{layers['int8']} in int8" in shown and " int8, batch 2, tensorrt_rtx" in shown
+    assert main([*command, "--model", "indoor_nano"]) == 2
+    error = capsys.readouterr().err
+    assert "indoor_nano has no model_int8.onnx: `depthrefl export_bundle" in error
+    assert len(list(cache.glob("*.plan"))) == 1
+
+
+@needs_rtx
 def test_a_damaged_engine_is_listed_as_such_and_built_again(tmp_path, cache, capsys):
     report = tmp_path / "report.json"
     command = ["--engine", "tensorrt_rtx", "--json", str(report)]
@@ -124,7 +139,7 @@ def test_openvino_is_compiled_and_tested(tmp_path, capsys):
         ([], "--engine is missing"),
         (["--engine", "openvino", "--batch", "2"], "--batch and --target are for TensorRT"),
         (["--engine", "openvino", "--model", "nowhere"], "shipped models are"),
-        (["--engine", "tensorrt_rtx", "--precision", "bf16"], "TensorRT has fp32, fp16"),
+        (["--engine", "tensorrt_rtx", "--precision", "bf16"], "TensorRT has fp32, fp16, int8"),
         (["--engine", "tensorrt_rtx", "--device", "NPU"], "--device is 'NPU'; engine tensorrt_rtx"),
         (["--engine", "openvino", "--device", "GPU.9"], "device is 'GPU.9'; OpenVINO finds"),
     ],

@@ -187,7 +187,7 @@ def test_a_batch_gives_what_its_images_give_alone(bundle, name):
 
 
 @pytest.mark.skipif(not RTX.can_build, reason=f"TensorRT-RTX: {RTX.reason}")
-@pytest.mark.parametrize("precision", ONNX_FILES)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_tensorrt_builds_an_export_for_batches(bundle, precision):
     path = bundle.path(ONNX_FILES[precision])
     built = build_plan("tensorrt_rtx", path, batch=3, precision=precision)

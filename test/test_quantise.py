@@ -29,6 +29,7 @@ from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.quantise import add_int8
 from depthrefl_ros.engine.self_test import plane_difference
+from depthrefl_ros.engine.tensorrt.int8 import int8_network
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.tools.export_bundle import main
 
@@ -108,6 +109,8 @@ def test_export_adds_it_from_a_folder_of_images_with_and_without_the_mount(tmp_p
     graph = onnx.load(bundle.path("model_int8.onnx"), load_external_data=False).graph
     weights = [n.input[0] for n in graph.node if n.op_type == "QuantizeLinear"]
     assert len(weights) > 50 and not any(".mount." in name for name in weights)
+    for_tensorrt = int8_network(bundle.path("model_fp16.onnx"), bundle.path("model_int8.onnx"))
+    assert for_tensorrt.count(b"_int8_") > 50
     without = engine.infer(golden.images * np.uint8([1, 1, 1, 0]))["depth"]
     assert np.abs(np.log(without / depth)).mean(axis=(1, 2, 3))[0] > 0.02
 

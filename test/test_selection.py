@@ -30,6 +30,7 @@ from depthrefl_ros.engine.description import change_description
 from depthrefl_ros.engine.selection import EngineChoice, open_engine
 from depthrefl_ros.engine.tensorrt import store
 from depthrefl_ros.engine.tensorrt.api import find_flavour
+from depthrefl_ros.engine.tensorrt.int8 import int8_network
 from depthrefl_ros.engine.tensorrt.plan import ONNX_FILES, plan_key
 from depthrefl_ros.engine.tensorrt.store import PlanStore
 
@@ -286,12 +287,13 @@ def keep(gpu, bundle):
 
 @pytest.fixture(scope="module")
 def plans(bundle):
-    return {name: whole_onnx(bundle.path(file)) for name, file in ONNX_FILES.items()}
+    return {name: whole_onnx(bundle.path(ONNX_FILES[name])) for name in ("fp32", "fp16")}
 
 
 @pytest.fixture(scope="module")
 def wrong(bundle):
-    return {name: onnx_with_wrong_weights(bundle.path(file)) for name, file in ONNX_FILES.items()}
+    files = {name: bundle.path(ONNX_FILES[name]) for name in ("fp32", "fp16")}
+    return {name: onnx_with_wrong_weights(path) for name, path in files.items()}
 
 
 @pytest.mark.parametrize("gpu", ["tensorrt", "tensorrt_rtx"], indirect=True)
@@ -307,6 +309,21 @@ def test_a_plan_that_passes_is_taken_and_its_version_told(bundle, gpu, keep, pla
     assert opened.problems == [] and "10.14" not in chosen
     opened.engine.close()
     assert not gpu.live
+
+
+def test_tensorrt_in_int8_runs_where_it_is_asked_for(bundle, gpu, keep, plans, tmp_path):
+    paths = bundle.path("model_fp16.onnx"), bundle.path("model_int8.onnx")
+    shutil.copyfile(bundle.path("model.weights"), tmp_path / "model.weights")
+    (tmp_path / "model.onnx").write_bytes(int8_network(*paths))
+    keep("int8", whole_onnx(tmp_path / "model.onnx"))
+    keep("fp16", plans["fp16"])
+    opened = open_engine(bundle, EngineChoice("tensorrt", precision="int8"))
+    assert (opened.engine.precision, opened.problems) == ("int8", [])
+    assert opened.report.median["depth"] > 0.0005  # it is not float32 itself
+    opened.engine.close()
+    opened = open_engine(bundle, "tensorrt")
+    assert opened.engine.precision == "fp16"
+    opened.engine.close()
 
 
 def test_fp16_that_fails_the_self_test_gives_way_to_fp32(bundle, gpu, keep, plans, wrong):

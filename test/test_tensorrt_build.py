@@ -15,8 +15,12 @@
 
 """Building plans: real ones by TensorRT-RTX, which builds without a GPU."""
 
+import sys
+
+import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from small_onnx import CAST, DOUBLE, network_file
 
 from depthrefl_ros.engine.base import EngineError
@@ -25,6 +29,7 @@ from depthrefl_ros.engine.self_test import self_test
 from depthrefl_ros.engine.tensorrt import build
 from depthrefl_ros.engine.tensorrt.api import find_flavour, load_runtime
 from depthrefl_ros.engine.tensorrt.build import build_plan
+from depthrefl_ros.engine.tensorrt.int8 import int8_network
 from depthrefl_ros.engine.tensorrt.plan import ONNX_FILES
 from depthrefl_ros.engine.tensorrt.run import TensorRTEngine
 
@@ -53,19 +58,45 @@ def plans(bundle):
 
 
 @needs_rtx
-def test_the_shipped_model_builds_in_both_precisions(plans):
+def test_the_shipped_model_builds_in_every_precision(plans, bundle):
     assert len(plans["fp16"].plan) < 0.75 * len(plans["fp32"].plan)
     # Shapes, of a file whose batch is free, are whole numbers.
     assert plans["fp32"].layers.keys() - {"int64"} == {"fp32", "bool"}
     # The bins stay in float32, the backbone does not.
     assert plans["fp16"].layers["fp16"] > plans["fp16"].layers["fp32"] > 50
+    # Each convolution whose weights are quantised, and fp16 between them.
+    file = onnx.load(bundle.path("model_int8.onnx"), load_external_data=False)
+    made = {node.output[0]: node.op_type for node in file.graph.node}
+    weights = [node.input[1] for node in file.graph.node if node.op_type == "Conv"]
+    count = [made.get(name) for name in weights].count("DequantizeLinear")
+    assert plans["int8"].layers["int8"] == count > 50
+    assert plans["int8"].layers["fp16"] == plans["fp16"].layers["fp16"] - count
     for built in plans.values():
         assert built.seconds > 0 and built.timing_cache == b""
 
 
 @needs_rtx
+def test_the_builder_keeps_int8_weights_as_they_are(plans, bundle):
+    """It would hold what they stand for if it computed in floating point."""
+    paths = bundle.path("model_fp16.onnx"), bundle.path("model_int8.onnx")
+    graph = onnx.load_model_from_string(int8_network(*paths)).graph
+    stored = {t.name: t for t in graph.initializer if not t.external_data}
+    plan, dense = plans["int8"].plan, 0
+    for name in [name for name in stored if name.endswith("_codes")][::6]:
+        codes = numpy_helper.to_array(stored[name])
+        scales = numpy_helper.to_array(stored[name.replace("_codes", "_scale")])
+        if codes.shape[2:] == (1, 1) and codes.shape[1] >= 32:
+            first = codes[0].ravel()[:32]  # its channels lie side by side
+            dense += 1
+            assert first.tobytes() in plan, name
+            for kind in (np.float16, np.float32):
+                assert (first * scales[0].astype(kind)).astype(kind).tobytes() not in plan, name
+    assert dense > 5
+
+
+@needs_rtx
 def test_the_memory_estimate_is_weights_and_the_widest_moment(plans, bundle):
-    for precision, bytes_each in (("fp16", 2), ("fp32", 4)):
+    for precision, bytes_each in (("fp16", 2), ("fp32", 4), ("int8", 2)):
         activations = plans[precision].memory_bytes - len(plans[precision].plan)
         # The stem's second block: 96 channels at half the input's resolution, and its outcome.
         widest = 96 * (bundle.height // 2) * (bundle.width // 2) * bytes_each
@@ -74,7 +105,7 @@ def test_the_memory_estimate_is_weights_and_the_widest_moment(plans, bundle):
 
 @needs_rtx
 @pytest.mark.skipif(HAS_GPU, reason="there is a GPU")
-@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+@pytest.mark.parametrize("precision", ONNX_FILES)
 def test_without_a_gpu_a_plan_is_read_up_to_the_driver(plans, size, precision):
     plan = plans[precision].plan
     with pytest.raises(EngineError, match=r"(no NVIDIA driver|cuda-python).*cudaError 35"):
@@ -87,7 +118,7 @@ def test_without_a_gpu_a_plan_is_read_up_to_the_driver(plans, size, precision):
 
 @needs_rtx
 @pytest.mark.skipif(not RTX.can_run, reason=RTX.reason)
-@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+@pytest.mark.parametrize("precision", ONNX_FILES)
 def test_on_a_gpu_a_plan_passes_the_self_test(plans, bundle, size, precision):
     form = {"precision": precision, "channels": bundle.channels}
     engine = TensorRTEngine(plans[precision].plan, "tensorrt_rtx", *size, **form)
@@ -191,5 +222,19 @@ def test_a_file_for_one_image_is_not_built_for_more(tmp_path):
 
 
 def test_an_unknown_precision_is_named(bundle):
-    with pytest.raises(ValueError, match="'int8'"):
-        build_plan("tensorrt_rtx", bundle.path("model.onnx"), precision="int8")
+    with pytest.raises(ValueError, match="'bf16'"):
+        build_plan("tensorrt_rtx", bundle.path("model.onnx"), precision="bf16")
+
+
+@needs_rtx
+def test_the_unsigned_file_itself_is_refused_in_the_builders_words(bundle):
+    """Which is why ``int8_network`` is there."""
+    with pytest.raises(EngineError, match=r"\(QuantizeLinear\).*Non-zero zero point"):
+        build_plan("tensorrt_rtx", bundle.path("model_int8.onnx"), precision="fp32")
+
+
+@needs_rtx
+def test_int8_without_onnx_says_what_to_install(bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "depthrefl_ros.engine.tensorrt.int8", None)
+    with pytest.raises(EngineError, match="int8 for TensorRT needs onnx .*: pip install onnx"):
+        build_plan("tensorrt_rtx", bundle.path("model_int8.onnx"), precision="int8")

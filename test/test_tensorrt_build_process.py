@@ -19,6 +19,7 @@ import os
 import signal
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -205,6 +206,28 @@ def test_a_cache_that_cannot_be_used_costs_a_build_only(bundle, store):
 def test_a_precision_without_a_file_is_named(bundle, store):
     with pytest.raises(EngineError, match="model indoor_tiny has no bf16 file"):
         PlanSource(store=store).get(bundle, "tensorrt_rtx", "bf16")
+
+
+@pytest.mark.parametrize(
+    "missing, words",
+    [
+        ("model_int8.onnx", "model has no model_int8.onnx: `depthrefl export_bundle BUNDLE NEW"),
+        ("model_fp16.onnx", "indoor_tiny has no fp16 file, which tensorrt_rtx needs for int8"),
+    ],
+)
+def test_int8_needs_two_files(bundle, store, tmp_path, missing, words):
+    model = copy_bundle(tmp_path / "model", {})
+    del model.files[missing]
+    with pytest.raises(EngineError, match=words):
+        PlanSource(store=store).get(model, "tensorrt_rtx", "int8")
+
+
+def test_a_child_builds_int8_under_a_key_of_its_own(bundle, store):
+    key = plan_key(bundle, "tensorrt_rtx", "int8")
+    stored = PlanSource(store=store).get(bundle, "tensorrt_rtx", "int8")
+    assert store.find(key) == stored.data and not stored.is_cached
+    assert plan_key(bundle, *RTX).digest() != key.digest() != replace(key, options=()).digest()
+    assert store.find(replace(key, precision="fp16")) is None
 
 
 def test_compiled_kernels_are_kept_beside_the_engine_and_checked_like_it(bundle, store):

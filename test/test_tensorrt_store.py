@@ -163,17 +163,24 @@ def test_the_models_name_makes_no_other_plan(filled, key):
     assert filled.find_or_build(replace(key, model="copy"), never).is_cached
 
 
-def test_other_bytes_of_the_network_are_another_plan(tmp_path, key):
+@pytest.mark.parametrize(
+    "precision, file",
+    [("fp16", "model_fp16.onnx"), ("int8", "model_fp16.onnx"), ("int8", "model_int8.onnx")],
+)
+def test_other_bytes_of_the_network_are_another_plan(tmp_path, precision, file):
     folder = tmp_path / "model"
     shipped = Bundle.load("indoor_tiny")
     shutil.copytree(shipped.folder, folder)
     description = (folder / "model.yaml").read_text()
-    onnx = folder / "model_fp16.onnx"
+    onnx = folder / file
     onnx.write_bytes(onnx.read_bytes() + b"\x72\x00")  # an empty field: the same network
     digest = hashlib.sha256(onnx.read_bytes()).hexdigest()
     (folder / "model.yaml").write_text(description.replace(shipped.files[onnx.name], digest))
-    other = plan_key(Bundle.load(str(folder)), "tensorrt_rtx", "fp16")
-    assert other.digest() != key.digest()
+    ours, other = (
+        plan_key(bundle, "tensorrt_rtx", precision)
+        for bundle in (shipped, Bundle.load(str(folder)))
+    )
+    assert other.digest() != ours.digest()
 
 
 SUFFIXES = (".plan", ".json")

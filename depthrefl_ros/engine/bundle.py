@@ -43,6 +43,7 @@ from depthrefl_ros.engine.description import (
 _READABLE = (1, 2)
 WEIGHTS = "model.weights"  # of all graphs, in half precision
 INT8 = "model_int8.onnx"  # convolutions in int8; not every bundle has it
+MAKE_INT8 = "`depthrefl export_bundle BUNDLE NEW --int8 IMAGES` makes a bundle with one"
 MODEL_WEIGHTS = "model.safetensors"  # for training, other shapes and the torch engine
 BACKBONE_WEIGHTS = "backbone.safetensors"  # of a converted network that can be trained on
 SHIPPED = Path(__file__).resolve().parents[1] / "models"

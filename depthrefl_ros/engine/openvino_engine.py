@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from depthrefl_ros.engine.base import Engine, EngineError, EngineMissingError
-from depthrefl_ros.engine.bundle import DESCRIPTION, INT8, Bundle
+from depthrefl_ros.engine.bundle import DESCRIPTION, INT8, MAKE_INT8, Bundle
 
 
 def load_openvino() -> ModuleType:
@@ -183,10 +183,7 @@ def _graph(bundle: Bundle, precision: str) -> Path:
     if precision != "int8":
         return bundle.path("model.onnx")
     if INT8 not in bundle.files:
-        raise EngineError(
-            f"{bundle.folder} has no {INT8}: `depthrefl export_bundle BUNDLE NEW --int8 IMAGES` "
-            "makes a bundle with one"
-        )
+        raise EngineError(f"{bundle.folder} has no {INT8}: {MAKE_INT8}")
     return bundle.path(INT8)
 
 

@@ -15,9 +15,10 @@
 
 """Adds ``model_int8.onnx`` to a bundle: its convolutions in int8, over the weights that it has.
 
-Needs onnx, onnxruntime and nncf; running the file needs none of them. The file holds scales, zero
-points and corrected biases only: the weights are those of ``model.onnx``, rounded to int8 by the
-engine while it compiles.
+Needs onnx, onnxruntime and nncf; OpenVINO runs the file without any of them, and TensorRT's plans
+are made from it with onnx (``tensorrt.int8``). The file holds scales, zero points and corrected
+biases only: the weights are those of ``model.onnx``, rounded to int8 by the engine while it
+compiles.
 """
 
 from __future__ import annotations

@@ -52,6 +52,7 @@ class EngineChoice:
     Attributes:
         kind: one of ``ENGINES``.
         precision: one of ``PRECISIONS``; ``auto`` is fp16 for TensorRT and fp32 for the others.
+            ``int8`` is for OpenVINO and TensorRT, where the bundle has it.
         build: one of ``BUILDS``; what becomes of TensorRT engines that the cache lacks.
         threads: of the CPU, 0 for the runtime's own choice.
         falls_back: where ``kind`` does not work, those that ``auto`` would try after it may run.

@@ -135,6 +135,7 @@ class RuntimeLog:
 
     def __init__(self, runtime: ModuleType):
         self._errors: deque[str] = deque(maxlen=20)
+        self._warnings: deque[str] = deque(maxlen=20)
         self._lock = threading.Lock()
         severity, note = runtime.ILogger, self._note
 
@@ -148,11 +149,15 @@ class RuntimeLog:
         self.logger = Logger()
 
     def _note(self, is_error: bool, is_warning: bool, message: str) -> None:
-        if is_error:
-            with self._lock:
+        # Errors come back in the EngineError; here they would be said twice. A builder warns of
+        # the same thing once for every layer.
+        with self._lock:
+            if is_error:
                 self._errors.append(" ".join(message.split()))
-        # Errors come back in the EngineError; here they would be said twice.
-        _log.log(logging.WARNING if is_warning and not is_error else logging.DEBUG, message)
+            is_news = is_warning and not is_error and message not in self._warnings
+            if is_news:
+                self._warnings.append(message)
+        _log.log(logging.WARNING if is_news else logging.DEBUG, message)
 
     def take_errors(self) -> str:
         """Return the errors since the last call, joined; the runtime's own words."""

@@ -82,9 +82,10 @@ def build_plan(
 
     Args:
         flavour: ``tensorrt`` or ``tensorrt_rtx``.
-        onnx_path: the network, in the file that has ``precision`` (see ``ONNX_FILES``).
+        onnx_path: the network, in the file that has ``precision`` (see ``ONNX_FILES``); for int8
+            the one in fp16 lies beside it.
         batch: largest number of images at once.
-        precision: ``fp32`` or ``fp16``.
+        precision: ``fp32``, ``fp16`` or ``int8``.
         targets: compute capabilities, ``sm86``...; none for the runtime's own choice.
         workspace_mib: limit of the kernels' scratch memory, MiB.
         timing_cache: of an earlier build on this GPU; may be empty.
@@ -93,8 +94,8 @@ def build_plan(
         gpu: index of the CUDA device whose kernels are timed; RTX times none.
 
     Raises:
-        EngineError: the runtime is missing, a layer is not supported, or the build fails; names
-            the node, its operator and the runtime's own words.
+        EngineError: the runtime is missing, or onnx for int8, a layer is not supported, or the
+            build fails; names the node, its operator and the runtime's own words.
         OSError: the ONNX file cannot be read.
         ValueError: the precision is unknown.
     """
@@ -108,7 +109,7 @@ def build_plan(
     # TensorRT 11 ignores the flag: there every network is strongly typed.
     strongly_typed = 1 << int(runtime.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(strongly_typed)
-    parser = _parse(runtime, network, log, onnx_path)
+    parser = _parse(runtime, network, log, onnx_path, _content(onnx_path, precision))
     config = builder.create_builder_config()
     config.set_memory_pool_limit(runtime.MemoryPoolType.WORKSPACE, workspace_mib << 20)
     if precision == "fp32":
@@ -135,10 +136,25 @@ def build_plan(
     )
 
 
-def _parse(runtime: ModuleType, network: Any, log: RuntimeLog, onnx_path: Path) -> Any:
+def _content(onnx_path: Path, precision: str) -> bytes:
+    """Return the network as the parser takes it."""
+    if precision != "int8":
+        return onnx_path.read_bytes()
+    try:
+        from depthrefl_ros.engine.tensorrt.int8 import int8_network
+    except ImportError as error:
+        raise EngineError(
+            f"int8 for TensorRT needs onnx while it builds ({error}): pip install onnx"
+        ) from error
+    return int8_network(onnx_path.with_name(ONNX_FILES["fp16"]), onnx_path)
+
+
+def _parse(
+    runtime: ModuleType, network: Any, log: RuntimeLog, onnx_path: Path, content: bytes
+) -> Any:
     parser = runtime.OnnxParser(network, log.logger)
     # The path tells where weights lie that are not in the file itself.
-    if parser.parse(onnx_path.read_bytes(), str(onnx_path)):
+    if parser.parse(content, str(onnx_path)):
         return parser
     errors = (parser.get_error(index) for index in range(parser.num_errors))
     reasons = "; ".join(
@@ -190,10 +206,22 @@ def _outputs(layer: Any) -> list[Any]:
 
 
 def _count_layers(layers: list[Any]) -> dict[str, int]:
-    """Count layers by the precision of what they make; exact: networks are strongly typed."""
+    """Count layers by the precision of what they make; exact: networks are strongly typed.
+
+    What reads dequantised numbers computes in int8: the builder makes one kernel of the three.
+    """
     names = {"FLOAT": "fp32", "HALF": "fp16"}
-    types = (layer.get_output(0).dtype.name for layer in layers)
-    return dict(Counter(names.get(name, name.lower()) for name in types).most_common())
+    dequantised: set[str] = set()
+    found = Counter()
+    for layer in layers:
+        if layer.type.name in ("QUANTIZE", "DEQUANTIZE"):
+            dequantised.update(tensor.name for tensor in _outputs(layer))
+        elif any(tensor.name in dequantised for tensor in _inputs(layer)):
+            found["int8"] += 1
+        else:
+            name = layer.get_output(0).dtype.name
+            found[names.get(name, name.lower())] += 1
+    return dict(found.most_common())
 
 
 def _peak_activations(layers: list[Any], batch: int) -> int:

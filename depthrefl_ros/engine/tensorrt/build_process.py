@@ -50,7 +50,7 @@ class BuildProcess:
     Args:
         bundle_folder: of the model.
         flavour: ``tensorrt`` or ``tensorrt_rtx``.
-        precision: ``fp32`` or ``fp16``.
+        precision: ``fp32``, ``fp16`` or ``int8``.
         store_folder: where the plan is looked for and stored.
         force: build even where the plan is there.
         gpu: index of the CUDA device that it shall run on.

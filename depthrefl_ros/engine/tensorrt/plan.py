@@ -22,12 +22,14 @@ import json
 from dataclasses import asdict, dataclass, replace
 
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
-from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.bundle import INT8, MAKE_INT8, Bundle
 from depthrefl_ros.engine.tensorrt.api import find_flavour
 from depthrefl_ros.engine.tensorrt.cuda import Gpu, find_gpu
 
 # Which of a bundle's files has which precision (networks are strongly typed).
-ONNX_FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx"}
+ONNX_FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": INT8}
+# Counts up whenever ``int8_network`` makes another network of the same two files.
+_INT8_RECIPE = "symmetric scales over fp16, recipe 1"
 INPUT = "images"
 
 
@@ -37,13 +39,14 @@ class PlanKey:
 
     Attributes:
         model: name of the bundle; for people, it does not make another plan.
-        onnx_sha256: of the ONNX file and its weights (``Bundle.network_digest``), hexadecimal.
+        onnx_sha256: of the ONNX file and its weights (``Bundle.network_digest``), hexadecimal; in
+            int8 of two files.
         engine: ``tensorrt`` or ``tensorrt_rtx``.
         engine_version: of that library.
         driver: version of the GPU's driver; empty where it was built without one.
         gpu: name of the GPU; empty where it was built without one.
         compute_capability: such as ``8.7``; several where it was built for several.
-        precision: ``fp32``, ``fp16``...
+        precision: ``fp32``, ``fp16`` or ``int8``.
         height: of the input, pixels.
         width: of the input, pixels.
         batch: the largest.
@@ -126,7 +129,7 @@ def plan_key(
     Args:
         bundle: the model.
         flavour: ``tensorrt`` or ``tensorrt_rtx``.
-        precision: ``fp32`` or ``fp16``.
+        precision: ``fp32``, ``fp16`` or ``int8``.
         batch: the largest.
         targets: compute capabilities to build for, ``sm86``...; none for the runtime's choice.
         gpu: index of the CUDA device that it shall run on. Its name and compute capability are in
@@ -134,17 +137,18 @@ def plan_key(
 
     Raises:
         EngineMissingError: the runtime is not installed, or needs a GPU and finds none.
-        EngineError: the bundle has no file of this precision.
+        EngineError: the bundle has no file of this precision, or for int8 none of fp16.
     """
     found = find_flavour(flavour, gpu)
     if not found.can_build:
         raise EngineMissingError(found.reason)
-    if ONNX_FILES.get(precision) not in bundle.files:
-        raise EngineError(f"model {bundle.name} has no {precision} file for {flavour}")
+    options = (f"targets {', '.join(targets)}",) if targets else ()
+    if precision == "int8":
+        options = (_INT8_RECIPE, *options)
     device = Gpu("", "", 0, "") if not found.can_run else find_gpu(gpu)
     return PlanKey(
         model=bundle.name,
-        onnx_sha256=bundle.network_digest(ONNX_FILES[precision]),
+        onnx_sha256=_network_digest(bundle, flavour, precision),
         engine=flavour,
         engine_version=found.version,
         driver=device.driver,
@@ -154,5 +158,25 @@ def plan_key(
         height=bundle.height,
         width=bundle.width,
         batch=batch,
-        options=(f"targets {', '.join(targets)}",) if targets else (),
+        options=options,
     )
+
+
+def _network_digest(bundle: Bundle, flavour: str, precision: str) -> str:
+    """Return the SHA-256 over all that a plan of this precision is made of, hexadecimal.
+
+    Raises:
+        EngineError: the bundle lacks a file.
+    """
+    if precision == "int8" and INT8 not in bundle.files:
+        raise EngineError(f"{bundle.folder} has no {INT8}: {MAKE_INT8}")
+    # In int8 are the convolutions of a network in fp16.
+    needed = ("fp16", "int8") if precision == "int8" else (precision,)
+    for one in needed:
+        if ONNX_FILES.get(one) not in bundle.files:
+            reason = f", which {flavour} needs for int8" if one != precision else f" for {flavour}"
+            raise EngineError(f"model {bundle.name} has no {one} file{reason}")
+    digests = [bundle.network_digest(ONNX_FILES[one]) for one in needed]
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

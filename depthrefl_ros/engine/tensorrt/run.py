@@ -55,7 +55,7 @@ class TensorRTEngine(Engine):
         width: of the input, pixels.
         outputs: of the network, by name (``Bundle.outputs``).
         max_batch: for which the plan was built; larger batches run in parts.
-        precision: ``fp32`` or ``fp16``.
+        precision: ``fp32``, ``fp16`` or ``int8``.
         channels: of the input (``Bundle.channels``).
         runtime_cache: what ``runtime_cache`` returned at an earlier start on this machine.
         gpu: index of the CUDA device.
