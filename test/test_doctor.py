@@ -99,7 +99,9 @@ def test_here_it_finds_everything_and_lets_auto_choose(tmp_path):
     assert shipped["indoor_tiny"] == auto["model"]
     assert auto["model"]["licence"] == tiny.licence
     assert auto["model"]["range_m"] == [tiny.min_range_m, tiny.max_range_m]
-    told = f"{tiny.licence} (commercial use: no); {tiny.origin}"
+    told = f", int8 on OpenVINO and TensorRT if asked for: {tiny.licence} "
+    told += f"(commercial use: no); {tiny.origin}"
+    assert not shipped["indoor_nano"]["has_int8"] and "int8" not in auto["steps"][-1]
     assert told in " ".join(done.stdout.split()) and auto["model"]["sources"] == tiny.sources
     assert found["engine cache"]["facts"]["folder"].startswith(str(tmp_path))
     assert auto["can_run"] and auto["engine"] in auto["says"]

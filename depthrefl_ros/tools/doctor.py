@@ -104,7 +104,8 @@ def _print_row(mark: str, name: str, text: str, width: int) -> None:
 
 def _terms(facts: dict[str, Any]) -> str:
     low, high = facts["range_m"]
-    text = f"{facts['name']}, {facts['bytes'] / 1e6:.0f} MB, for {low:g} to {high:g} m: "
+    text = f"{facts['name']}, {facts['bytes'] / 1e6:.0f} MB, for {low:g} to {high:g} m"
+    text += ", int8 on OpenVINO and TensorRT if asked for: " if facts["has_int8"] else ": "
     return f"{text}{facts['licence']} (commercial use: {facts['commercial']}); {facts['origin']}"
 
 

@@ -252,12 +252,15 @@ def _models() -> Finding:
 
 def bundle_facts(bundle: Any) -> dict[str, Any]:
     """Return what a user must know of a model: size, range, terms of use and where it is from."""
+    from depthrefl_ros.engine.bundle import INT8
+
     return {
         "name": bundle.name,
         "folder": str(bundle.folder),
         "width": bundle.width,
         "height": bundle.height,
         "range_m": [bundle.min_range_m, bundle.max_range_m],
+        "has_int8": INT8 in bundle.files,
         "licence": bundle.licence,
         "commercial": bundle.commercial,
         "source": bundle.source,
