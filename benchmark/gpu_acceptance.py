@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from depthrefl_ros.engine.base import Engine, EngineError
-from depthrefl_ros.engine.bundle import DESCRIPTION, SHIPPED, Bundle
+from depthrefl_ros.engine.bundle import DESCRIPTION, INT8, SHIPPED, Bundle
 from depthrefl_ros.engine.self_test import self_test
 from depthrefl_ros.engine.torch_engine import TorchEngine
 from depthrefl_ros.tools.command_line import (
@@ -167,9 +167,12 @@ def _rows(
     work = {name: operations(bundle) for name, bundle in opened.items()}
     kinds = [("torch", precision) for precision in PRECISIONS]
     kinds += [(flavour, p) for flavour in TENSORRT for p in ("fp16", "fp32")]
+    kinds += [(flavour, "int8") for flavour in TENSORRT]
     kinds += [("torch compiled", precision) for precision in ("fp16", "fp32")]
     for kind, precision in kinds:
         for name, bundle in opened.items():
+            if precision == "int8" and INT8 not in bundle.files:
+                continue
             row = {"model": name, "engine": f"{kind} {precision}"}
             needed_s = 0.0 if kind == "torch" else COMPILE_S
             if time.monotonic() + needed_s > ends_s:
@@ -248,7 +251,7 @@ def operations(bundle: Bundle) -> int:
     from depthrefl_ros.network.model import ModelConfig, create_model
 
     model = create_model(ModelConfig.from_dict(bundle.description["architecture"]))
-    image = torch.zeros(1, bundle.height, bundle.width, 3, dtype=torch.uint8)
+    image = torch.zeros(1, bundle.height, bundle.width, bundle.channels, dtype=torch.uint8)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         InferenceModel(model)(image)
     return counter.get_total_flops()

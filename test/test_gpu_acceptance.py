@@ -57,6 +57,13 @@ def test_a_dry_run_measures_what_a_cpu_has_and_says_what_it_has_not(acceptance, 
     assert table.splitlines()[0].startswith("CPU, torch ")
 
 
+def test_int8_is_tried_on_tensorrt_where_a_bundle_has_it(acceptance, tmp_path):
+    args = acceptance._parser().parse_args(["--models", "indoor_nano", "indoor_tiny"])
+    rows = acceptance._rows(args, tmp_path, {}, ends_s=0.0)
+    tried = [(row["model"], row["engine"]) for row in rows if "int8" in row["engine"]]
+    assert tried == [("indoor_tiny", "tensorrt int8"), ("indoor_tiny", "tensorrt_rtx int8")]
+
+
 def test_the_flagships_shape_needs_no_exporter(acceptance, tmp_path, monkeypatch):
     pytest.importorskip("transformers")
     monkeypatch.setattr(acceptance, "FLAGSHIP_SIZE", (56, 84))
