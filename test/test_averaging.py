@@ -22,7 +22,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_network import CONFIG
+from small_network import CONFIG, told_network
 
 from depthrefl_ros.network.model import create_model
 from depthrefl_ros.training.averaging import average_weights
@@ -61,6 +61,19 @@ def test_shares_weigh_the_models():
             assert torch.allclose(value, expected, atol=1e-6), name
     with pytest.raises(ValueError, match="must be a number above 0"):
         average_weights(models, [1.0, float("nan")])
+
+
+def test_a_network_that_knows_no_mount_leaves_the_others_theirs():
+    models = [create_model(CONFIG), told_network(seed=1), told_network(seed=2)]
+    states = [copy.deepcopy(model.state_dict()) for model in models]
+    mean = average_weights(models, [2.0, 1.0, 1.0])
+    assert mean is models[1]
+    found = mean.state_dict()
+    name = "reflector.distribution.parameters_of.0.weight"
+    both = (states[1][name] + states[2][name]) / 2
+    torch.testing.assert_close(found[name], (states[0][name] + both) / 2)
+    name = "mount.floor.share.0.weight"
+    torch.testing.assert_close(found[name], (states[1][name] + states[2][name]) / 2)
 
 
 def test_no_network_and_another_architecture_are_refused():

@@ -40,7 +40,8 @@ def average(arguments: argparse.Namespace) -> int:
     Raises:
         ToolError: a member is neither a run with a checkpoint nor a bundle, or its record is
             damaged.
-        ValueError: two members have different architectures, or a share is no positive number.
+        ValueError: two members differ in architecture by more than the mount, or a share is no
+            positive number.
     """
     members = [read_member(text) for text in arguments.runs]
     shares = [member.share for member in members]
@@ -60,7 +61,7 @@ def average(arguments: argparse.Namespace) -> int:
         "step": steps,
         "origin": f"the mean of {names}",
         "settings": records[0]["settings"],
-        "model": records[0]["model"],
+        "model": model.config.to_dict(),
     }
     (folder / "state.json").write_text(json.dumps(state, indent=1))
     history = [leg for member in members for leg in member.legs]

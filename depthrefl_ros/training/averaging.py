@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -38,10 +39,12 @@ def average_weights(
     """Return the first model with the mean of all models' parameters and statistics.
 
     Sums are taken in float64. BatchNorm's statistics are averaged like weights: the runs saw the
-    same data, so theirs are close. Whole numbers (counters) are the first model's.
+    same data, so theirs are close. Whole numbers (counters) are the first model's. Where some are
+    told the mount and some are not, the first that is told is returned, and what it is told by is
+    the mean of those that have it.
 
     Args:
-        models: at least one, all of one architecture.
+        models: at least one, all of one architecture but for the mount.
         shares: of each model in the mean, relative to the others'; None for equal ones.
 
     Raises:
@@ -50,20 +53,20 @@ def average_weights(
     """
     if not models:
         raise ValueError("no models to average; at least one is needed")
-    first = models[0]
+    first = next((model for model in models if model.config.mount), models[0])
     for index, model in enumerate(models):
-        if model.config != first.config:
+        if replace(model.config, mount=first.config.mount) != first.config:
             raise ValueError(
-                f"model {index} has another architecture than model 0: {model.config} and "
-                f"{first.config}"
+                f"model {index} has another architecture than model {models.index(first)}: "
+                f"{model.config} and {first.config}"
             )
     shares = [1.0] * len(models) if shares is None else shares
     if not all(math.isfinite(share) and share > 0 for share in shares):
         raise ValueError(f"shares are {list(shares)}; each must be a number above 0")
-    total = sum(shares)
     states = [model.state_dict() for model in models]
-    for name, value in states[0].items():
+    for name, value in first.state_dict().items():
         if value.dtype.is_floating_point:
-            parts = zip(shares, states, strict=True)
-            value.copy_(sum(share / total * state[name].double() for share, state in parts))
+            parts = [(n, s[name]) for n, s in zip(shares, states, strict=True) if name in s]
+            total = sum(share for share, _ in parts)
+            value.copy_(sum(share / total * tensor.double() for share, tensor in parts))
     return first
