@@ -29,7 +29,7 @@ from depthrefl_ros.engine.tensorrt.cuda import Gpu, find_gpu
 # Which of a bundle's files has which precision (networks are strongly typed).
 ONNX_FILES = {"fp32": "model.onnx", "fp16": "model_fp16.onnx", "int8": INT8}
 # Counts up whenever ``int8_network`` makes another network of the same two files.
-_INT8_RECIPE = "symmetric scales over fp16, recipe 1"
+_INT8_RECIPE = "symmetric scales over fp16, recipe 2"
 INPUT = "images"
 
 
