@@ -39,11 +39,12 @@ from depthrefl_ros.frames import (
     network_floor,
     network_view,
 )
-from depthrefl_ros.geometry.camera import ASPECT_FITS, Camera
+from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.fill import MEASURED_SIGMA
 from depthrefl_ros.geometry.floor_plane import with_floor
 from depthrefl_ros.geometry.gates import GateSettings, apply_gates, apply_range, apply_sky
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.rectification import ASPECT_FITS
 from depthrefl_ros.geometry.sigma_table import SigmaTable
 from depthrefl_ros.settings import check, setting
 

@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 import pytest
 
-from depthrefl_ros.geometry.camera import PADDING_GREY, Camera
+from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.floor_plane import camera_floor_depth, decode_floor, encoded_floor
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.geometry.rectification import Rectification
+from depthrefl_ros.geometry.rectification import PADDING_GREY, Rectification
 from depthrefl_ros.training.augment import (
     PAD_COLOUR,
     AugmentConfig,

@@ -20,7 +20,8 @@ import math
 import numpy as np
 import pytest
 
-from depthrefl_ros.geometry.camera import Camera, CameraError, RegionOfInterest, undistortion_maps
+from depthrefl_ros.geometry.camera import Camera, CameraError, RegionOfInterest
+from depthrefl_ros.geometry.lens import undistortion_maps
 
 K = [500.0, 0, 320.5, 0, 510.0, 240.5, 0, 0, 1]
 

@@ -19,8 +19,13 @@ import cv2
 import numpy as np
 import pytest
 
-from depthrefl_ros.geometry.camera import PADDING_GREY, Camera, undistortion_maps
-from depthrefl_ros.geometry.rectification import Rectification, fit_rectangles, reprojected
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.rectification import (
+    PADDING_GREY,
+    Rectification,
+    fit_rectangles,
+    reprojected,
+)
 
 NETWORK = (256, 192)
 K = np.array([[480.0, 0, 322.0], [0, 482.0, 236.0], [0, 0, 1]])
@@ -205,26 +210,6 @@ def test_what_lies_behind_the_lens_is_unseen():
     P = np.array([[150.0, 0, 320, 0], [0, 150, 240, 0], [0, 0, 1, 0]])
     back = Camera(640, 480, K, BARREL, np.diag([-1.0, 1, -1]), P)
     assert Rectification(back, False, NETWORK).network_unseen().all(), "no mirrored ghost"
-
-
-@pytest.mark.parametrize(
-    "model, D",
-    [
-        ("plumb_bob", [-0.4, 0, 0, 0, 0]),
-        ("plumb_bob", [-0.35, 0.1, 0, 0]),
-        ("rational_polynomial", [-0.4, 0, 0, 0, 0, 0.0, 0.0, 0.0]),
-        ("equidistant", [-0.2, 0, 0, 0]),
-    ],
-)
-def test_where_the_polynomial_turns_back_nothing_is_seen_twice(model, D):
-    P = np.array([[90.0, 0, 320, 0], [0, 90, 240, 0], [0, 0, 1, 0]])
-    matrix = K * np.array([[0.4, 1, 1], [1, 0.4, 1], [1, 1, 1]])
-    camera = Camera(640, 480, matrix, np.array(D), P=P, distortion_model=model)
-    rectification = Rectification(camera, False, NETWORK)
-    x, _ = undistortion_maps(camera, camera.P[:, :3], (640, 480))
-    seen = np.isfinite(rectification.from_network(np.ones((192, 256), np.float32)))[240]
-    assert seen[320] and not seen[:5].any()
-    assert (np.diff(x[240][seen]) > 0).all(), "from left to right, each place once"
 
 
 def test_another_pinhole_sees_the_same_places():

@@ -27,9 +27,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from depthrefl_ros.geometry.camera import ASPECT_FITS, PADDING_GREY, Camera, undistortion_maps
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.lens import undistortion_maps
 from depthrefl_ros.geometry.tables import table
 
+ASPECT_FITS = ("pad", "crop")
+PADDING_GREY = 127  # what the network's normalisation takes to zero
 # Undistorted pictures are sampled this much finer than the network's input and averaged down, as a
 # pinhole's picture is: the network answers even to a little blur with another scale.
 _OVERSAMPLING = 2

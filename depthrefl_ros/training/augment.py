@@ -31,8 +31,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from depthrefl_ros.geometry.camera import PADDING_GREY as PAD_COLOUR
 from depthrefl_ros.geometry.floor_plane import encode_floor, floor_depth
+from depthrefl_ros.geometry.rectification import PADDING_GREY as PAD_COLOUR
 from depthrefl_ros.training.datasets import Sample
 from depthrefl_ros.training.pasting import paste_pictures
 

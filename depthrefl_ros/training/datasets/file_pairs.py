@@ -25,7 +25,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from depthrefl_ros.geometry.camera import Camera, undistortion_maps
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.lens import undistortion_maps
 from depthrefl_ros.image_files import list_images, natural_key, read_image, stem_of
 from depthrefl_ros.training.datasets.depth_files import read_depth
 from depthrefl_ros.training.datasets.image_folder import (
