@@ -52,14 +52,12 @@ from depthrefl_ros.tools.demo_commands import (
     record_arguments,
     source_arguments,
 )
+from depthrefl_ros.tools.demo_evaluation import evaluate, judge_marks, overview_rows
 from depthrefl_ros.tools.demo_live import play_live
 from depthrefl_ros.tools.demo_report import (
     Circumstances,
-    evaluate,
     is_of_demo,
-    judge_marks,
     make_report,
-    overview_rows,
     table,
     title,
     warning,

@@ -21,7 +21,7 @@ import argparse
 import math
 from pathlib import Path
 
-from depthrefl_ros.tools.demo_report import DEPTH_INFO
+from depthrefl_ros.tools.demo_evaluation import DEPTH_INFO
 from depthrefl_ros.tools.source_frame import FrameSource
 from depthrefl_ros.tools.source_mounts import BASE_FRAME
 
