@@ -13,81 +13,20 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The page's server: who gets in, what a slow viewer costs, how it ends. No ROS."""
+"""The page's server: who gets in, how it ends. No ROS."""
 
 import asyncio
-import http.client
-import json
 
 import pytest
 
 pytest.importorskip("tornado")
 
-from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.websocket import websocket_connect
+from live_bench import heard, in_loop
+from tornado.httpclient import HTTPClientError
 
-from depthrefl_ros.tools import live_server
+from depthrefl_ros.tools import live_hub
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.live_server import Hub, machine_names, may_ask, serve
-
-STATUS = {"kind": "status", "node": "/depthrefl"}
-VALUES = {"kind": "values", "values": {"max_range": 6.0}}
-
-
-class Bench:
-    """A server with its hub, and what the hub asked the node for."""
-
-    async def __aenter__(self):
-        self.watched, self.set = [], []
-        self.hub = Hub({"kind": "hello"}, self.watched.append, lambda *pair: self.set.append(pair))
-        self.server, self.port = serve(self.hub, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(self, *_):
-        self.server.stop()
-        self.hub.close()
-        await asyncio.sleep(0.05)
-
-    async def connect(self, **headers):
-        request = HTTPRequest(f"ws://127.0.0.1:{self.port}/live", headers=headers)
-        return await websocket_connect(request)
-
-    async def get(self, path="/", method="GET", **headers):
-        def ask():
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-            connection.request(method, path, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
-
-        return await asyncio.get_running_loop().run_in_executor(None, ask)
-
-
-async def heard(socket):
-    message = await asyncio.wait_for(socket.read_message(), 5)
-    return json.loads(message) if isinstance(message, str) else message
-
-
-async def until(condition):
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it never happened")
-
-
-def in_loop(test):
-    """Run a test in an event loop, with a bench."""
-
-    def run(monkeypatch):
-        async def go():
-            async with Bench() as bench:
-                await test(bench, monkeypatch)
-
-        asyncio.run(go())
-
-    run.__name__, run.__doc__ = test.__name__, test.__doc__
-    return run
-
+from depthrefl_ros.tools.live_server import machine_names, may_ask, serve
 
 LOCAL = frozenset()
 OPEN = frozenset({"0.0.0.0", "robot", "robot.local"})
@@ -179,64 +118,6 @@ async def test_only_the_address_asked_for_is_listened_at(bench, _):
 
 
 @in_loop
-async def test_a_viewer_hears_what_is_current_first(bench, _):
-    bench.hub.take_news(STATUS)
-    bench.hub.take_news(VALUES)
-    viewer = await bench.connect()
-    kinds = [(await heard(viewer))["kind"] for _ in range(3)]
-    assert kinds == ["hello", "status", "values"]
-    viewer.close()
-
-
-@in_loop
-async def test_each_viewer_gets_the_newest_frame_when_it_is_ready(bench, _):
-    quick, slow = await bench.connect(), await bench.connect()
-    for viewer in (quick, slow):
-        assert (await heard(viewer))["kind"] == "hello"
-    bench.hub.take_frame(b"1")
-    assert [await heard(quick), await heard(slow)] == [b"1", b"1"]
-    for frame in (b"2", b"3", b"4"):
-        quick.write_message('{"kind": "ready"}')
-        await until(lambda: any(one.is_ready for one in bench.hub._viewers))
-        bench.hub.take_frame(frame)
-        assert await heard(quick) == frame
-    slow.write_message('{"kind": "ready"}')
-    assert await heard(slow) == b"4"  # and neither 2 nor 3
-    quick.close(), slow.close()
-
-
-@in_loop
-async def test_the_node_is_watched_once_and_left_alone_after_the_last_viewer(bench, monkeypatch):
-    monkeypatch.setattr(live_server, "LINGER_S", 0.1)
-    first, second = await bench.connect(), await bench.connect()
-    assert bench.watched == [True]
-    first.close()
-    second.stream.close()  # the line is cut
-    await until(lambda: bench.watched == [True, False])
-
-
-@in_loop
-async def test_a_page_that_is_reloaded_stops_nothing(bench, monkeypatch):
-    monkeypatch.setattr(live_server, "LINGER_S", 0.2)
-    (await bench.connect()).close()
-    await asyncio.sleep(0.1)
-    viewer = await bench.connect()
-    await asyncio.sleep(0.3)
-    assert bench.watched == [True]
-    viewer.close()
-
-
-@in_loop
-async def test_a_viewer_sets_parameters_and_everybody_hears_it(bench, _):
-    first, second = await bench.connect(), await bench.connect()
-    first.write_message('{"kind": "set", "name": "max_range", "value": 6.0}')
-    await until(lambda: bench.set == [("max_range", 6.0)])
-    bench.hub.take_news(VALUES)
-    assert [await heard(second), await heard(second)] == [{"kind": "hello"}, VALUES]
-    first.close(), second.close()
-
-
-@in_loop
 async def test_nonsense_ends_that_connection_only(bench, _):
     viewer = await bench.connect()
     for nonsense in ("[1]", "{", "x" * 5000):
@@ -252,17 +133,12 @@ async def test_nonsense_ends_that_connection_only(bench, _):
 
 @in_loop
 async def test_no_more_viewers_than_there_is_room_for(bench, monkeypatch):
-    monkeypatch.setattr(live_server, "MAX_VIEWERS", 1)
+    monkeypatch.setattr(live_hub, "MAX_VIEWERS", 1)
     viewer = await bench.connect()
     with pytest.raises(HTTPClientError) as refused:
         await bench.connect()
     assert refused.value.code == 503
     viewer.close()
-
-
-def test_nobody_sets_anything_where_that_is_not_allowed():
-    hub = Hub({}, lambda is_watched: None, None)
-    hub.hear(None, {"kind": "set", "name": "max_range", "value": 1.0})  # and nothing fails
 
 
 @in_loop

@@ -45,7 +45,7 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
 from depthrefl_ros.tools.live_frame import unpacked
-from depthrefl_ros.tools.live_server import LINGER_S
+from depthrefl_ros.tools.live_hub import LINGER_S
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDING = ROOT / "test" / "data" / "corridor.mcap"

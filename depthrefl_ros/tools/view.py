@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING
 
 from depthrefl_ros.tools.command_line import make_parser, port_number, positive_float, run_tool
 from depthrefl_ros.tools.live_frame import legend_colours, packed
+from depthrefl_ros.tools.live_hub import Hub
 from depthrefl_ros.tools.live_node import LiveNode, Moment
 from depthrefl_ros.tools.live_parameters import live_controls
-from depthrefl_ros.tools.live_server import FOXGLOVE_PATH, LOOPBACK, Hub, machine_names, serve
+from depthrefl_ros.tools.live_server import FOXGLOVE_PATH, LOOPBACK, machine_names, serve
 from depthrefl_ros.tools.occupancy import CELL_M
 from depthrefl_ros.tools.ros_node import ros_namespace, tool_node
 from depthrefl_ros.tools.top_down import AHEAD_M, ASIDE_M, BEHIND_M
