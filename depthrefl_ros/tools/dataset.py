@@ -21,15 +21,11 @@ import argparse
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import cv2
-import numpy as np
 import yaml
 
-from depthrefl_ros.geometry.camera import Camera, CameraError
+from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.image_files import stem_of
 from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.command_line import (
@@ -42,34 +38,23 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
-from depthrefl_ros.tools.keyframes import Keyframes, KeyframeSettings
+from depthrefl_ros.tools.keyframes import KeyframeSettings
 from depthrefl_ros.tools.output_folder import check_output_folder
-from depthrefl_ros.tools.recorded_depth import (
-    CLOUD_TYPE,
-    ColourImage,
-    DepthImages,
-    LidarPoints,
-    RecordedDepth,
-    find_depth_topic,
+from depthrefl_ros.tools.recorded_depth import DepthImages, LidarPoints
+from depthrefl_ros.tools.recorded_drive import (
+    FIXED_FRAMES,
+    FLOOR_FRAME,
+    DriveSettings,
+    RecordedDrive,
 )
-from depthrefl_ros.tools.recorded_pairs import RecordedPairs
-from depthrefl_ros.tools.recorded_transforms import RecordedTransforms, TransformMissingError
-from depthrefl_ros.tools.recording_source import RecordingSource
-from depthrefl_ros.tools.recordings import Recording
-from depthrefl_ros.tools.source_frame import SourceFrame
 from depthrefl_ros.training.datasets import Sample
-from depthrefl_ros.training.datasets.mounts import mount_of
 from depthrefl_ros.training.synth.folder import RenderedFolder
 
 LOG = "dataset.yaml"
 MADE_BY = "depthrefl dataset"
 MAX_GIGABYTES = 20.0
-FIXED_FRAMES = ("odom", "map", "world")  # in which a robot drives (REP-105)
 JPEG_QUALITY, PNG_LEVEL = 95, 3
 FLUSH_EVERY = 100  # images
-FEWEST_KNOWN = 100  # pixels with depth; an image with fewer teaches nothing
-_TO_RGB = {"bgr": cv2.COLOR_BGR2RGB, "rgba": cv2.COLOR_RGBA2RGB, "bgra": cv2.COLOR_BGRA2RGB,
-           "mono": cv2.COLOR_GRAY2RGB}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -115,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--floor-frame",
-        default="base_footprint",
+        default=FLOOR_FRAME,
         metavar="FRAME",
         help="whose z = 0 is the floor, for mounts.yaml (default %(default)s)",
     )
@@ -159,7 +144,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     check_output_folder(args.output, is_of_dataset)
-    drives = [_Drive(bag, args) for bag in args.bags]  # every input is checked before any output
+    drives, settings = [], _settings(args)
+    for bag in args.bags:  # every input is checked before any output
+        drives.append(RecordedDrive(bag, settings))
+        _say(drives[-1].plan())
     folder = _opened_folder(args.output)
     _say(f"writing to {args.output}/, at most {args.max_gigabytes:g} GB (--max-gigabytes)")
     written, figures = 0, []
@@ -185,6 +173,22 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         print(drive.told(), flush=True)
     print(f"{args.output}: {kept} images, {written / 1e6:.0f} MB; train with:")
     print(f"  depthrefl train --finetune indoor_tiny --data {args.output}", flush=True)
+
+
+def _settings(args: argparse.Namespace) -> DriveSettings:
+    return DriveSettings(
+        intrinsics=Intrinsics.of(args),
+        image_topic=args.image_topic,
+        depth_topic=args.depth_topic,
+        is_registered=args.registered,
+        max_gap_s=args.max_gap,
+        max_depth_m=args.max_depth,
+        floor_frame=args.floor_frame,
+        fixed_frame=args.fixed_frame,
+        keyframes=None
+        if args.all
+        else KeyframeSettings(args.min_travel, math.radians(args.min_turn), args.min_change),
+    )
 
 
 def _say(text: str) -> None:
@@ -236,171 +240,6 @@ def _pinhole(sample: Sample) -> Camera:
 def _size(folder: Path, name: str) -> int:
     files = (folder / "rgb" / f"{name}.jpg", folder / "depth" / f"{name}.png")
     return sum(file.stat().st_size for file in files)
-
-
-class _Drive:
-    """One recording on its way into the folder.
-
-    Args:
-        bag: its path.
-        args: of the command line.
-
-    Raises:
-        ToolError: it has no images, no depth, or no two of about the same stamp.
-    """
-
-    def __init__(self, bag: Path, args: argparse.Namespace):
-        self._bag, self._args = bag, args
-        self._source = RecordingSource(bag, Intrinsics.of(args), args.image_topic)
-        self.left_out: Counter[str] = Counter()
-        self._kept, self._reason = 0, ""
-        with Recording(bag) as recording:
-            if not self._source.info_topic and not (args.hfov or args.camera_info):
-                raise ToolError(
-                    f"{bag}: no camera info of {self._source.image_topic}; give --camera-info FILE "
-                    "or --hfov DEGREES"
-                )
-            topic = find_depth_topic(recording, args.depth_topic)
-            self._transforms = RecordedTransforms(recording)
-            self._frame = recording.first(self._source.image_topic).header.frame_id
-            self._fixed = self._fixed_frame()
-            self._floor = self._transforms.called(args.floor_frame, self._frame)
-            self._depth = self._opened_depth(recording, topic)
-            gap_s = args.max_gap or self._depth.largest_gap_s
-            self._pairs = RecordedPairs(recording, self._source, topic, gap_s)
-        if not len(self._pairs):
-            raise ToolError(
-                f"{bag}: none of {self._pairs.images} images on {self._source.image_topic} is "
-                f"within {gap_s:g} s of one of {self._pairs.depths} stamps on {topic} (--max-gap)"
-            )
-        self._follows_tf = self._fixed is not None and self._transforms.moves(
-            self._fixed, self._frame
-        )
-        thinned = "not at all" if args.all else "by TF" if self._follows_tf else "by the pictures"
-        _say(
-            f"{bag}: {self._source.image_topic} with {topic}, {len(self._pairs)} pairs, thinned "
-            f"{thinned}, {'mounts from ' + self._floor if self._floor else 'no mounts'}"
-        )
-        if not self._floor and args.floor_frame != "base_footprint":
-            raise ToolError(f"{bag}: {args.floor_frame} is not above {self._frame} on TF")
-
-    def __len__(self) -> int:
-        """Return the number of pairs."""
-        return len(self._pairs)
-
-    def _fixed_frame(self) -> str | None:
-        chosen = self._args.fixed_frame
-        names = (chosen,) if chosen else FIXED_FRAMES
-        found = (self._transforms.called(name, self._frame) for name in names)
-        frame = next((one for one in found if one), None)
-        if chosen and frame is None:
-            raise ToolError(f"{self._bag}: {chosen} is not above {self._frame} on TF")
-        return frame
-
-    def _opened_depth(self, recording: Recording, topic: str) -> RecordedDepth:
-        if recording.topics[topic] == CLOUD_TYPE:
-            return LidarPoints(topic, self._transforms, self._fixed)
-        info_topic = recording.camera_info_topic(topic)
-        info = recording.first(info_topic) if info_topic else None
-        return DepthImages(topic, self._transforms, self._fixed, info, self._args.registered)
-
-    def samples(self, step: Any) -> Iterator[tuple[str, Sample, dict[str, float] | None]]:
-        """Yield name, image with depth, and mount of what is worth keeping.
-
-        Args:
-            step: called once for every pair.
-
-        Raises:
-            ToolError: a frame can never be used, as where TF does not know the sensors.
-        """
-        keyframes = Keyframes(
-            KeyframeSettings(
-                self._args.min_travel, math.radians(self._args.min_turn), self._args.min_change
-            )
-        )
-
-        def wants(time_ns: int) -> bool:
-            step()
-            if self._args.all or not self._follows_tf:
-                return True
-            try:
-                pose = self._transforms.find(self._fixed, self._frame, time_ns)
-            except TransformMissingError as error:
-                return self._leave_out("without transform", error)
-            return keyframes.takes_pose(pose) or self._leave_out("alike")
-
-        with Recording(self._bag) as recording:
-            for frame, message in self._pairs.read(recording, wants):
-                try:
-                    colour = self._colour(frame)
-                    if not self._args.all and not self._follows_tf:
-                        if not keyframes.takes_picture(colour.pixels):
-                            self._leave_out("alike")
-                            continue
-                    sample = self._bounded(self._depth.sample(message, colour))
-                    mount = self._mount(frame.stamp_ns)
-                except TransformMissingError as error:
-                    if not error.is_of_time:
-                        raise ToolError(f"{self._bag}: {error}") from error
-                    self._leave_out("without transform", error)
-                    continue
-                if np.count_nonzero(sample.depth_m) < FEWEST_KNOWN:
-                    self._leave_out("without depth in view")
-                    continue
-                self._kept += 1
-                yield f"{int(frame.name):06d}", sample, mount
-        self.left_out["unreadable"] += len(self._source.skipped)
-
-    def _leave_out(self, why: str, error: object = "") -> bool:
-        self.left_out[why] += 1
-        self._reason = self._reason or str(error)
-        return False
-
-    def _colour(self, frame: SourceFrame) -> ColourImage:
-        from depthrefl_ros.ros.convert.camera_info import camera_from_info
-        from depthrefl_ros.ros.convert.images import MessageError, image_to_array
-
-        name = f"{self._bag}: image {frame.name} of {self._source.image_topic}"
-        try:
-            pixels, channels = image_to_array(frame, self._source.image_topic)
-            camera = camera_from_info(frame.camera_info, name)
-            camera = camera.for_image(frame.width, frame.height)
-        except (MessageError, CameraError) as error:
-            raise ToolError(f"{name}: {error}") from error
-        if channels != "rgb":
-            pixels = cv2.cvtColor(np.ascontiguousarray(pixels), _TO_RGB[channels])
-        return ColourImage(frame.name, pixels, camera, self._frame, frame.stamp_ns)
-
-    def _bounded(self, sample: Sample) -> Sample:
-        if self._args.max_depth is not None:
-            sample.depth_m[sample.depth_m > self._args.max_depth] = 0.0
-        return sample
-
-    def _mount(self, time_ns: int) -> dict[str, float] | None:
-        if self._floor is None:
-            return None
-        return mount_of(self._transforms.find(self._floor, self._frame, time_ns))
-
-    def figures(self) -> dict[str, Any]:
-        """Return what became of the recording's images."""
-        return {
-            "recording": str(self._bag),
-            "image_topic": self._source.image_topic,
-            "depth_topic": self._depth.topic,
-            "images": self._pairs.images,
-            "pairs": len(self._pairs),
-            "kept": self._kept,
-            "left_out": {why: count for why, count in self.left_out.items() if count},
-        }
-
-    def told(self) -> str:
-        """Return the same in words."""
-        without = self._pairs.images - len(self._pairs)
-        parts = [f"{count} {why}" for why, count in self.left_out.items() if count]
-        parts += [f"{without} without depth of that time"] if without else []
-        text = f"{self._bag}: {self._kept} of {self._pairs.images} images kept"
-        text += f"; {', '.join(parts)}" if parts else ""
-        return f"{text} ({self._reason})" if self._reason else text
 
 
 if __name__ == "__main__":
