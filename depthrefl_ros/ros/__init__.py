@@ -13,4 +13,21 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The rim: the only rooms that know ROS. Nothing outside them imports rclpy or messages."""
+"""The rim: the only rooms that know ROS. Nothing outside them imports rclpy or messages.
+
+The way of the process:
+
+    executable.py (middleware.py before rclpy.init) ─► node.py, the lifecycle node (diagnostics.py)
+      configure .. cleanup:     loaded_model.py (engine_opening.py: a build takes minutes)
+      activate .. deactivate:   session.py (bond.py)
+
+The way of one frame while the session lasts:
+
+    subscriptions.py ─► worker.py (the newest wins) ─► pipeline.py
+      intake.py (camera_lookup.py) ─► estimator ─► geometry/correction.py ─► estimator
+      ─► publishers.py (depth, points) and obstacle_publisher.py (what a costmap acts on)
+
+robot.py tells the pipeline once a frame where the camera stands and what else is known of
+distances; transforms.py asks tf2 for it. parameters.py declares every parameter; frame_settings.py
+is what one frame sees of them. ``convert`` has the messages to arrays and back.
+"""
