@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,18 +36,45 @@ from depthrefl_ros.conversion.hub_converter import convert_original
 from depthrefl_ros.conversion.key_maps import (
     da1metric_pairs,
     depth_anything_pairs,
-    to_authors,
     zoedepth_pairs,
 )
 from depthrefl_ros.conversion.meaning import IMAGENET_MEAN, IMAGENET_STD
 from depthrefl_ros.engine.bundle import Bundle
 
 ZOE = "core.core.pretrained.model."
+ROUTER = "patch_transformer.transformer_encoder."
+PARTS = ("query", "key", "value")  # of attention, in the order in which the authors join them
 SIZE = (70, 98)
 V2, V1 = [3, 6, 9, 12], [9, 10, 11, 12]  # layers that feed the neck
 # Bins of Depth Anything V1 metric and how far normed ones go, metres. Its authors' commands give
 # softplus bins to both networks; their code has normed ones for KITTI too.
 DA1_BINS = {"indoor": ("softplus", 10.0), "outdoor": ("normed", 80.0)}
+
+
+def to_authors(tensors, pairs, encoder: str):
+    """Return transformers' tensors under the authors' names: ``to_transformers`` turned round."""
+    names = {theirs: own for own, theirs in pairs}
+    found = {names[name]: tensor for name, tensor in tensors.items() if name in names}
+    rest = {name: tensor for name, tensor in tensors.items() if name not in names}
+    has_key_bias = any(name.endswith("attention.key.bias") for name in rest)
+    for name, tensor in rest.items():
+        layer = re.match(r"backbone\.encoder\.layer\.(\d+)\.", name)
+        router = re.match(rf"metric_head\.{re.escape(ROUTER)}(\d+)\.", name)
+        if layer:
+            target = f"{encoder}blocks.{layer[1]}.attn.qkv."
+        elif router:
+            target = f"{ROUTER}layers.{router[1]}.self_attn.in_proj_"
+        else:
+            found[name] = tensor
+            continue
+        stem, part, end = name.rsplit(".", 2)
+        if layer and end == "bias" and not has_key_bias:
+            found[f"{target.removesuffix('qkv.')}{part[0]}_bias"] = tensor
+        elif part == "query":
+            found[target + end] = torch.cat(
+                [rest[f"{stem}.{p}.{end}"] for p in ("query", "key", "value")]
+            )
+    return found
 
 
 def depth_anything(taps, **more):

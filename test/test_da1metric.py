@@ -27,6 +27,7 @@ from authors_files import (
     drawn_picture,
     drawn_tensor,
     save_da1metric,
+    to_authors,
     write_da1metric,
 )
 from test_adapters import SIZES, mutate_alpha, mutate_attractors
@@ -36,7 +37,7 @@ from tiny_networks import smooth_image
 from depthrefl_ros.conversion.adapters import PlainAdapter, baked_positions
 from depthrefl_ros.conversion.da3metric import keep_authors_positions
 from depthrefl_ros.conversion.hub_converter import convert_original
-from depthrefl_ros.conversion.key_maps import da1metric_pairs, to_authors
+from depthrefl_ros.conversion.key_maps import da1metric_pairs
 from depthrefl_ros.conversion.meaning import IMAGENET_MEAN, IMAGENET_STD, ConversionError
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")

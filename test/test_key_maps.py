@@ -30,6 +30,7 @@ from authors_files import (
     depth_anything,
     hub_tensors,
     save_da1metric,
+    to_authors,
 )
 from safetensors.torch import load_file
 from test_adapters import SIZES as ADAPTED_SIZES
@@ -40,7 +41,6 @@ from tiny_networks import make_network, save_network, smooth_image
 from depthrefl_ros.conversion.key_maps import (
     da1metric_pairs,
     depth_anything_pairs,
-    to_authors,
     to_transformers,
     zoedepth_pairs,
 )

@@ -19,7 +19,7 @@ import json
 
 import pytest
 import torch
-from authors_files import SIZE, V1, V2, ZOE, depth_anything, hub_tensors
+from authors_files import SIZE, V1, V2, ZOE, depth_anything, hub_tensors, to_authors
 from tiny_networks import smooth_image
 
 from depthrefl_ros.conversion.adapters import make_adapter
@@ -27,7 +27,6 @@ from depthrefl_ros.conversion.checkpoint_folder import load_model, read_folder
 from depthrefl_ros.conversion.families import read_recipes
 from depthrefl_ros.conversion.key_maps import (
     depth_anything_pairs,
-    to_authors,
     to_transformers,
 )
 from depthrefl_ros.conversion.meaning import ConversionError
@@ -141,12 +140,14 @@ class RunsCode:
         ),
         ("depth_anything_v2_vits.pth", "old", "needs code to be read, .* or is damaged; export"),
         (
-            "ZoeD_M12_N.pt", "nk",
+            "ZoeD_M12_N.pt",
+            "nk",
             r"is ZoeDepth N by its name and has the two heads of NK .*: call it ZoeD_M12_NK\.pt$",
         ),
         ("ZoeD_M12_K.pt", "nk", "is ZoeDepth K by its name and has the two heads of NK"),
         (
-            "ZoeD_M12_NK.pt", "n",
+            "ZoeD_M12_NK.pt",
+            "n",
             r"is ZoeDepth NK by its name and has the one head of N or K .*: call it ZoeD_M12_N\.pt "
             r"or ZoeD_M12_K\.pt",
         ),
@@ -162,7 +163,8 @@ class RunsCode:
         ("depth_anything_v2_vits.pth", "lacks", "lacks pretrained.cls_token"),
         ("depth_anything_vitl14.pth", "v1 metric", "indoor .* or outdoor .* is in its name only"),
         (
-            "depth_anything_metric_depth_indoor.pt", "",
+            "depth_anything_metric_depth_indoor.pt",
+            "",
             "is Depth Anything V1 metric by its name, and has no metric head .*_anything_vitl14",
         ),
         ("depth_anything_metric_depth_indoor.pt", "v1 metric", "lacks attractors.3._net.2.weight"),

@@ -24,7 +24,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 _ENDS = ("weight", "bias")
@@ -178,30 +177,6 @@ def to_transformers(tensors: Mapping[str, Tensor], pairs: Pairs, encoder: str) -
             end = (layer or router)[2]
             thirds = zip(_PARTS, tensor.chunk(3), strict=True)
             found |= {f"{target}{part}.{end}": third.clone() for part, third in thirds}
-    return found
-
-
-def to_authors(tensors: Mapping[str, Tensor], pairs: Pairs, encoder: str) -> dict[str, Tensor]:
-    """Return transformers' tensors under the authors' names: ``to_transformers`` turned round."""
-    names = {theirs: own for own, theirs in pairs}
-    found = {names[name]: tensor for name, tensor in tensors.items() if name in names}
-    rest = {name: tensor for name, tensor in tensors.items() if name not in names}
-    has_key_bias = any(name.endswith("attention.key.bias") for name in rest)
-    for name, tensor in rest.items():
-        layer = re.match(r"backbone\.encoder\.layer\.(\d+)\.", name)
-        router = re.match(rf"metric_head\.{re.escape(_ROUTER)}(\d+)\.", name)
-        if layer:
-            target = f"{encoder}blocks.{layer[1]}.attn.qkv."
-        elif router:
-            target = f"{_ROUTER}layers.{router[1]}.self_attn.in_proj_"
-        else:
-            found[name] = tensor
-            continue
-        stem, part, end = name.rsplit(".", 2)
-        if layer and end == "bias" and not has_key_bias:
-            found[f"{target.removesuffix('qkv.')}{part[0]}_bias"] = tensor
-        elif part == "query":
-            found[target + end] = torch.cat([rest[f"{stem}.{p}.{end}"] for p in _PARTS])
     return found
 
 
