@@ -135,9 +135,8 @@ def test_a_network_that_takes_the_mount_is_compared_told_and_not_told(tmp_path, 
     folder = RenderedFolder(tmp_path / "drive")
     truth = true_depth(NETWORK, MOUNT, [])
     mount = {"height_m": 0.5, "pitch_rad": math.radians(4), "roll_rad": 0.0}
-    folder.write_mounts({"0000": mount})
     raised = true_depth(NETWORK, Pose.from_mount(0.35, math.radians(4)), [])
-    folder.add("0000", encoded(raised), truth, NETWORK)
+    folder.add("0000", encoded(raised), truth, NETWORK, mount)
     figures = tmp_path / "figures.json"
     assert costmap.main([str(folder.root), "--model", str(bundle), "--json", str(figures)]) == 0
     found = json.loads(figures.read_text())
@@ -155,11 +154,9 @@ def test_the_command_compares_drives_and_draws(tmp_path, capsys):
     truth = true_depth(CAMERA, MOUNT, BOXES)
     grey = np.clip(truth * 30, 0, 255).astype(np.uint8)
     names = ["0000", "0001"]
-    folder.write_mounts(
-        {name: {"height_m": 0.5, "pitch_rad": math.radians(4), "roll_rad": 0.0} for name in names}
-    )
+    mount = {"height_m": 0.5, "pitch_rad": math.radians(4), "roll_rad": 0.0}
     for name in names:
-        folder.add(name, np.dstack([grey] * 3), truth, CAMERA)
+        folder.add(name, np.dstack([grey] * 3), truth, CAMERA, mount)
     figures, picture = tmp_path / "figures.json", tmp_path / "costmaps.jpg"
     assert costmap.main([str(folder.root), "--json", str(figures)]) == 0
     rows = json.loads(figures.read_text())["all"]

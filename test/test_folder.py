@@ -47,12 +47,12 @@ def test_a_folder_without_depth_names_the_file(tmp_path):
 
 
 def test_a_drive_s_folder_keeps_the_mounts(tmp_path):
-    folder, *_ = write_rendered_folder(tmp_path, 1)
+    folder, image, depth, camera = write_rendered_folder(tmp_path, 1)
     with pytest.raises(FolderError, match="mounts.yaml is missing"):
         folder.mounts()
-    mounts = {"0000": {"height_m": 0.4, "pitch_rad": 0.1, "roll_rad": -0.02}}
-    folder.write_mounts(mounts)
-    assert RenderedFolder(tmp_path).mounts() == mounts
+    mount = {"height_m": 0.4, "pitch_rad": 0.1, "roll_rad": -0.02}
+    folder.add("0000", image, depth, camera, mount)
+    assert RenderedFolder(tmp_path).mounts() == {"0000": mount}
 
 
 def test_a_folder_is_only_gone_on_with_in_the_same_way(tmp_path):

@@ -30,7 +30,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-STATES = ("ok", "missing", "warning", "error")
 # Instructions that decide how fast OpenVINO computes, as /proc/cpuinfo names them.
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimdhp", "bf16")
 

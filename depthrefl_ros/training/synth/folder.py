@@ -138,11 +138,6 @@ class RenderedFolder:
         """Return the names of all images with a camera in intrinsics.yaml."""
         return list(self._intrinsics)
 
-    def write_mounts(self, mounts: dict[str, dict[str, float]]) -> None:
-        """Write the mounts of all images at once, by name."""
-        self._mounts = mounts
-        self._dump("mounts.yaml", mounts)
-
     def mounts(self) -> dict[str, dict[str, float]]:
         """Return the mount of each image that was added with one.
 
