@@ -23,13 +23,12 @@ import math
 import numpy as np
 import onnx
 import pytest
-from conftest import RunningProcess
 from diagnostic_msgs.msg import DiagnosticStatus
-from node_harness import MODULE, depth_of
+from exact_node import BOX, CAMERA, HEIGHT_M, MOUNT, PITCH_DEG, BoxHarness, launched
+from node_harness import depth_of
 from onnx import TensorProto, helper, numpy_helper
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, PointCloud2
-from test_node_safety import BOX, CAMERA, HEIGHT_M, MOUNT, PITCH_DEG, SafetyHarness
 
 from depthrefl_ros.conversion.converter import convert_onnx
 from depthrefl_ros.conversion.meaning import Meaning
@@ -74,20 +73,15 @@ def test_a_converted_network_marks_the_box_over_dds(ros, tmp_path, kind, more, s
         "scale_correction": scale_correction,
         "min_confidence": 0.99,
     }
-    arguments = ["--ros-args"]
-    for name, value in values.items():
-        arguments += ["-p", f"{name}:={value}"]
-    process = RunningProcess(tmp_path / "log.txt", MODULE, *arguments)
-    node = SafetyHarness(process, tmp_path)
+    node = launched(BoxHarness, tmp_path / "log.txt", **values)
     try:
-        reached = node.spin_until(lambda: node.values().get("state") == "active", 30)
-        assert reached, process.output()
+        node.wait_for("active")
         clouds = node.collect(PointCloud2, "points/marking")
         confidences = node.collect(Image, "depth/confidence", qos_profile_sensor_data)
         seen = node.spin_until(
             lambda: any(one.width for one in clouds) and confidences, 20, do=node.send, period=0.1
         )
-        assert seen, process.output()
+        assert seen, node.process.output()
         marked = MOUNT.apply(cloud_to_points(clouds[-1], "points/marking"))
         assert all(np.isnan(depth_of(one)).all() for one in confidences)
         said = node.fresh_values()
@@ -99,7 +93,7 @@ def test_a_converted_network_marks_the_box_over_dds(ros, tmp_path, kind, more, s
         assert said["level"] == DiagnosticStatus.WARN
     finally:
         node.close()
-        process.stop()
+        node.process.stop()
     (near, left, _), (_, right, _) = BOX
     front = marked[(marked[:, 1] > left) & (marked[:, 1] < right) & (marked[:, 0] < 3.0)]
     assert len(front) > 20 and np.abs(front[:, 0] - near).max() < 0.3

@@ -22,12 +22,11 @@ import signal
 import numpy as np
 import pytest
 from box_scene import true_depth
-from conftest import RunningProcess
 from exact_bundle import exact_bundle
-from node_harness import MODULE, depth_of
+from exact_node import CAMERA, BoxHarness, launched
+from node_harness import depth_of
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, PointCloud2
-from test_node_safety import CAMERA, SafetyHarness
 from test_node_transforms import PERIOD_S, STAND_IN, NoddingHarness
 
 from depthrefl_ros.geometry.floor_plane import camera_floor_depth
@@ -47,19 +46,13 @@ def bundle(tmp_path_factory):
 def start(ros, tmp_path, bundle):
     harnesses = []
 
-    def make(kind=SafetyHarness, environment=None, **parameters):
+    def make(kind=BoxHarness, environment=None, **parameters):
         values = {"model": str(bundle), "diagnostics_period": 0.1, "temporal_smoothing": 0.0}
         values |= {"max_range": 40.0, "edge_ratio": 0.0, "max_grazing_angle": 0.0, **parameters}
-        arguments = ["--ros-args"]
-        for name, value in values.items():
-            arguments += ["-p", f"{name}:={value}"]
-        log = tmp_path / "log.txt"
-        process = RunningProcess(log, MODULE, *arguments, environment=environment or {})
-        harness = kind(process, tmp_path)
+        harness = launched(kind, tmp_path / "log.txt", environment, **values)
         harness.depth_m = TRUTH
         harnesses.append(harness)
-        reached = harness.spin_until(lambda: harness.values().get("state") == "active", 30)
-        assert reached, process.output()
+        harness.wait_for("active")
         return harness
 
     yield make

@@ -26,11 +26,11 @@ import pytest
 from box_scene import true_depth
 from conftest import RunningProcess
 from exact_bundle import exact_bundle
+from exact_node import CAMERA, BoxHarness, is_silence, launched
 from geometry_msgs.msg import TransformStamped
 from node_harness import FRAME, MODULE
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import PointCloud2
-from test_node_safety import CAMERA, SafetyHarness, is_silence
 
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.convert.clouds import cloud_to_points
@@ -55,11 +55,11 @@ def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
     return x, y, z, w
 
 
-class NoddingHarness(SafetyHarness):
+class NoddingHarness(BoxHarness):
     """Sends images in time, and their transforms late."""
 
-    def __init__(self, process, sabotage):
-        super().__init__(process, sabotage)
+    def __init__(self, process, folder):
+        super().__init__(process, folder)
         latched = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.tf = self.node.create_publisher(TransformStamped, "/tf", 100)
         self.tf_static = self.node.create_publisher(TransformStamped, "/tf_static", latched)
@@ -102,8 +102,7 @@ def bundle(tmp_path_factory):
 @pytest.fixture
 def node(ros, tmp_path, bundle):
     """Return a node that hears TF, and whose mount parameters would be wrong by 10 degrees."""
-    arguments = ["--ros-args"]
-    for name, value in {
+    values = {
         "model": str(bundle),
         "camera_height": HEIGHT_M,
         "camera_pitch": 5.0,
@@ -111,18 +110,15 @@ def node(ros, tmp_path, bundle):
         "temporal_smoothing": 0.0,
         "max_floor_error": 0.0,  # or it would hide wrong poses
         "transform_timeout": 0.3,
-    }.items():
-        arguments += ["-p", f"{name}:={value}"]
+    }
     environment = {"PYTHONPATH": str(STAND_IN)}
-    process = RunningProcess(tmp_path / "log.txt", MODULE, *arguments, environment=environment)
-    harness = NoddingHarness(process, tmp_path)
+    harness = launched(NoddingHarness, tmp_path / "log.txt", environment, **values)
     for _ in range(3):
         harness.tf.publish(harness.transform(harness.time_s))
-    reached = harness.spin_until(lambda: harness.values().get("state") == "active", 30)
-    assert reached, process.output()
+    harness.wait_for("active")
     yield harness
     harness.close()
-    assert process.stop(signal.SIGTERM) == 0, process.output()
+    assert harness.process.stop(signal.SIGTERM) == 0, harness.process.output()
 
 
 def marked_heights(node, message) -> np.ndarray:
