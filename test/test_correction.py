@@ -20,75 +20,28 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from correction_bench import (
+    AHEAD,
+    CAMERA,
+    WALL_M,
+    Bench,
+    floor,
+    mounted,
+    points_at,
+    room,
+    settings,
+    unmounted,
+    wall,
+)
 from room_depth import monocular, room_depth
 
 from depthrefl_ros.geometry.anchors import RangeReading
-from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.correction import (
     FLOOR_HELD_S,
-    CorrectionSettings,
-    DepthCorrection,
 )
-from depthrefl_ros.geometry.floor_check import FloorCheckSettings
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.geometry.rays import pixel_rays
-from depthrefl_ros.geometry.scale import ScaleSettings
 from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.settings import SettingError
-
-CAMERA = Camera.from_horizontal_fov(256, 192, 1.1)
-UP = np.array([0.0, -1.0, 0.0])
-# The ranger's x is ahead, the camera's z.
-AHEAD = Pose(np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]]), np.zeros(3))
-WALL_M = 2.0
-
-
-def settings(scale_correction="none", temporal_smoothing_s=0.0, **scale) -> CorrectionSettings:
-    scale_settings = ScaleSettings(**scale)
-    return CorrectionSettings(temporal_smoothing_s, scale_correction, scale=scale_settings)
-
-
-def wall(metres=WALL_M) -> np.ndarray:
-    return np.full((CAMERA.height, CAMERA.width), metres, np.float32)
-
-
-def floor(height_m: float, pitch_rad: float, farthest_m: float = 8.0) -> np.ndarray:
-    """(h, w) float32 depth of a floor and of a wall behind it."""
-    rows = np.arange(CAMERA.height)[:, None] - CAMERA.cy
-    drop = math.sin(pitch_rad) + math.cos(pitch_rad) * rows / CAMERA.fy
-    with np.errstate(divide="ignore"):
-        depth = np.where(drop > 0, height_m / drop, farthest_m)
-    shape = (CAMERA.height, CAMERA.width)
-    return np.minimum(np.broadcast_to(depth, shape), farthest_m).astype(np.float32)
-
-
-def points_at(metres: float) -> np.ndarray:
-    return np.random.default_rng(2).uniform((-0.8, -0.5, metres), (0.8, 0.5, metres), (200, 3))
-
-
-def mounted(height_m: float, pitch_deg: float = 0.0, **more) -> Surround:
-    pose = Pose.from_mount(height_m, math.radians(pitch_deg))
-    known = {"base_from_camera": pose, "pose_source": "parameters", "up": pose.up_in_source}
-    return Surround(**{"time_s": 50.0, **known, **more})
-
-
-def unmounted(**more) -> Surround:
-    known = {"time_s": 50.0, "up": UP, "pose_problem": "no transform; camera_height is not given"}
-    return Surround(**{**known, **more})
-
-
-class Bench:
-    """A correction and the time of its next frame."""
-
-    def __init__(self, model_error=0.0):
-        self.correction = DepthCorrection(model_error)
-        self.time_s = 50.0
-
-    def apply(self, depth_m, surround, how, image=None, **more):
-        self.time_s += 0.1
-        surround = replace(surround, time_s=self.time_s)
-        image = np.zeros((*depth_m.shape, 3), np.uint8) if image is None else image
-        return self.correction.apply(depth_m, image, CAMERA, surround, how, **more)
 
 
 @pytest.fixture
@@ -262,11 +215,6 @@ def test_the_floor_is_not_looked_for_where_nobody_acts_on_it(bench):
     assert (found.base_from_camera, found.pose_source, found.obstacle_problem) == (None, "", "")
 
 
-def room(height_m: float) -> np.ndarray:
-    pose = Pose.from_mount(height_m, math.radians(10.0))
-    return room_depth(pose, camera=CAMERA)
-
-
 @pytest.mark.parametrize("scale_correction", ["none", "ground"])
 def test_a_base_frame_above_the_floor_stops_marking(bench, scale_correction):
     """Exact depth, and base_frame 0.13 m above the floor: the camera seems lower than it is."""
@@ -306,99 +254,6 @@ def test_a_floor_fitted_to_the_depth_is_not_held_against_it(bench):
     for _ in range(10):
         found = bench.apply(room(0.5), unmounted(), settings())
     assert found.pose_source == "floor" and math.isnan(found.floor_offset_m)
-
-
-# A network that was told the mount agrees with it: the floor is looked at in what it says untold.
-
-
-class ToldBench(Bench):
-    """A network that sees the floor where it was told, and where it is if it was not told."""
-
-    def __init__(self, believed_m: float, true_m: float = 0.5):
-        super().__init__()
-        self.runs = 0
-        self.told, self.untold = room(believed_m), room(true_m)
-        self.believed_m = believed_m
-
-    def frame(self, how, untold_scale=1.0, **more):
-        """Correct a frame as the pipeline does."""
-        surround = mounted(self.believed_m, 10.0, **more)
-        next_s = replace(surround, time_s=self.time_s + 0.1)
-        is_needed = self.correction.needs_untold(next_s, how)
-        self.runs += is_needed
-        untold_m = self.untold * np.float32(untold_scale) if is_needed else None
-        return self.apply(self.told, surround, how, is_told=True, untold_m=untold_m)
-
-
-@pytest.mark.parametrize("believed_m, words", [(0.37, "0.13 m below"), (0.7, "0.20 m above")])
-def test_a_wrong_mount_is_found_though_the_network_was_told_it(believed_m, words):
-    bench = ToldBench(believed_m)
-    for _ in range(50):
-        found = bench.frame(settings())
-    assert words in found.obstacle_problem
-    assert found.floor_offset_m == pytest.approx(believed_m - 0.5, abs=0.01)
-
-
-def test_a_right_mount_that_the_network_was_told_stops_nothing():
-    bench = ToldBench(0.5)
-    for _ in range(30):
-        found = bench.frame(settings())
-    assert found.obstacle_problem == ""
-    assert found.floor_offset_m == pytest.approx(0.0, abs=0.01)
-
-
-@pytest.mark.parametrize("is_floor_in_view, first", [(True, 5), (False, 12)])
-def test_the_network_is_asked_untold_until_it_is_known_and_then_once_a_second(
-    is_floor_in_view, first
-):
-    bench = ToldBench(0.5)
-    if not is_floor_in_view:
-        bench.untold = bench.told = wall()
-    for _ in range(first):
-        bench.frame(settings())
-    assert bench.runs == first
-    for _ in range(50):  # 5 s
-        bench.frame(settings())
-    assert bench.runs - first in (9, 10)
-    for _ in range(150):
-        bench.frame(settings())
-    before = bench.runs
-    for _ in range(50):
-        bench.frame(settings())
-    assert bench.runs - before in (4, 5)
-
-
-def test_between_two_looks_a_verdict_stands():
-    bench = ToldBench(0.37)
-    verdicts = [bool(bench.frame(settings()).obstacle_problem) for _ in range(60)]
-    assert verdicts == [False] * 4 + [True] * 56 and bench.runs < 18
-    bench.believed_m = 0.5
-    verdicts = [bool(bench.frame(settings()).obstacle_problem) for _ in range(60)]
-    assert verdicts[0] and not verdicts[-1]
-
-
-def test_the_untold_depth_is_brought_to_scale_by_the_anchor_that_corrects_the_told():
-    how = settings("reference_points", max_error=2.0)
-    rng = np.random.default_rng(3)
-    rows, columns = rng.integers(0, CAMERA.height, 200), rng.integers(0, CAMERA.width, 200)
-    bench = ToldBench(0.37)
-    points = pixel_rays(CAMERA, columns, rows) * bench.untold[rows, columns][:, None]
-    for _ in range(20):
-        found = bench.frame(how, untold_scale=1.6, points=points)
-    assert found.floor_offset_m == pytest.approx(-0.13, abs=0.01)
-    assert "0.13 m below" in found.obstacle_problem
-    right = ToldBench(0.5)
-    for _ in range(20):
-        found = right.frame(how, untold_scale=1.6, points=points)
-    assert found.obstacle_problem == "" and found.floor_offset_m == pytest.approx(0.0, abs=0.01)
-
-
-@pytest.mark.parametrize("limit_m", [0.0, 0.05])
-def test_the_network_is_not_asked_where_the_floor_is_not_compared(limit_m):
-    how = replace(settings(), floor=FloorCheckSettings(max_error_m=limit_m))
-    asked = DepthCorrection().needs_untold(mounted(0.5), how)
-    assert asked is (limit_m > 0.0)
-    assert not DepthCorrection().needs_untold(unmounted(), how)
 
 
 def test_an_upside_down_camera_is_told_of_and_marks(bench):
