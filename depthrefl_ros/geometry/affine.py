@@ -72,7 +72,7 @@ class Affine(NamedTuple):
         return np.reciprocal(np.maximum(inverse, np.float32(1.0 / _FARTHEST_M)))
 
     def inverse_at(self, relative: np.ndarray) -> np.ndarray:
-        """Return 1/z at some relative values, at least that of the farthest depth."""
+        """Return 1/z (1/m) at relative values (n,), at least that of the farthest depth."""
         return np.maximum(self.scale * relative + self.shift, 1.0 / _FARTHEST_M)
 
 

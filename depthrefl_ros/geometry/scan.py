@@ -241,13 +241,23 @@ class _Mount:
         )
 
     def free_beams(self, reach: np.ndarray) -> np.ndarray:
-        """Return beams with a ray that is free to the end; a NaN reaches nowhere."""
+        """Return the beams (n,) with a ray that is free to the end.
+
+        Args:
+            reach: (pixels,) depth in metres up to which each ray is free; NaN reaches nowhere.
+        """
         return self._free_beam[reach[self._free] >= self._exit_z]
 
     def unknown_beams(
         self, depth: np.ndarray, ungated: np.ndarray, sigma: np.ndarray
     ) -> np.ndarray:
-        """Return the beams of pixels not believed that may lie inside the band and the range."""
+        """Return the beams of pixels not believed that may lie inside the band and the range.
+
+        Args:
+            depth: (pixels,) believed metres.
+            ungated: (pixels,) metres before the gates.
+            sigma: (pixels,) of log depth.
+        """
         pixels = np.flatnonzero(np.isnan(depth) & ~np.isnan(ungated))
         far = ungated[pixels]
         near = nearest_possible(far, sigma[pixels])
@@ -263,7 +273,13 @@ class _Mount:
     def returns(
         self, depth: np.ndarray, ungated: np.ndarray, min_range_m: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return beams and ranges of the believed returns in the band."""
+        """Return beams (n,) and ranges (n,), metres, of the believed returns in the band.
+
+        Args:
+            depth: (pixels,) believed metres; -inf: nearer than ``min_range_m``.
+            ungated: (pixels,) metres before the gates.
+            min_range_m: where what is nearer is put.
+        """
         too_near = np.isneginf(depth)
         own = np.where(too_near, ungated, depth)
         with np.errstate(invalid="ignore"):  # infinitely far along a level ray

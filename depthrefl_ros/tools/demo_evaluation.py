@@ -83,7 +83,13 @@ def evaluate(
 
 
 def as_seen_in(truth_m: np.ndarray, shape: tuple[int, int], recording: Recording) -> np.ndarray:
-    """Return the truth as the camera of the depth images sees it; as it is where they are alike."""
+    """Return the truth as the camera of the depth images sees it; as it is where they are alike.
+
+    Args:
+        truth_m: (H, W) float32 metres, of the camera's image.
+        shape: (height, width) of the depth images.
+        recording: has the camera info of both.
+    """
     if truth_m.shape == shape:
         return truth_m
     camera = camera_from_info(recording.first(INFO), INFO)

@@ -65,7 +65,11 @@ def occupancy(points: np.ndarray, range_m: float = RANGE_M) -> np.ndarray:
 
 
 def near(grid: np.ndarray) -> np.ndarray:
-    """Return cells whose centre is within TOLERANCE_M of the centre of an occupied one."""
+    """Return cells whose centre is within TOLERANCE_M of the centre of an occupied one.
+
+    Args:
+        grid: (rows, columns) bool, as the cells that are returned.
+    """
     if not grid.any():
         return np.zeros_like(grid)
     distance = cv2.distanceTransform((~grid).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -94,7 +98,12 @@ class Tally:
     mirrored: int = 0
 
     def add(self, points: np.ndarray, truth: np.ndarray) -> None:
-        """Count one frame: a row's points and all points of the truth, both in the base frame."""
+        """Count one frame.
+
+        Args:
+            points: (n, 3) metres in the base frame, that are marked.
+            truth: (m, 3) metres in the base frame, all of them.
+        """
         marked, true = occupancy(points), occupancy(truth)
         self.marks += int(marked.sum())
         self.false += int((marked & ~right_cells(truth)).sum())

@@ -69,7 +69,11 @@ class ColourImage:
     stamp_ns: int
 
     def without_distortion(self, depth_m: np.ndarray | None = None) -> Sample:
-        """Return image and depth of the same pixels as a pinhole would have taken them."""
+        """Return image and depth of the same pixels as a pinhole would have taken them.
+
+        Args:
+            depth_m: (H, W) float32 metres, 0 unknown; None for none at all.
+        """
         if depth_m is None:
             depth_m = np.zeros(self.pixels.shape[:2], np.float32)
         return pinhole_sample(self.name, self.pixels, depth_m, self.camera)
