@@ -56,7 +56,7 @@ EXACT_DEPTH = """
 import json, math, sys
 import numpy as np
 from depthrefl_ros.training.synth.materials import Materials
-from depthrefl_ros.training.synth.renderer import Renderer
+from depthrefl_ros.training.synth.renderer import PictureSettings, Renderer
 from depthrefl_ros.training.synth.stage import Stage
 from depthrefl_ros.training.synth.views import View
 
@@ -69,7 +69,7 @@ stage.block((2.5, -2, 0.5), (2.51, -0.7, 1.8), Materials(np.random.default_rng(1
 stage.area_light((0, 0, 3), (2, 2), 200, (1, 1, 1))
 level = View((0.0, 0.0, 1.0), 0.0, 0.0, 0.0, math.radians(70))
 tilted = View((0.0, 0.0, 1.0), 0.0, math.radians(-20), math.radians(10), math.radians(70))
-renderer = Renderer(stage, 64, 48, samples=1, threads=1)
+renderer = Renderer(stage, PictureSettings(64, 48, samples=1, threads=1))
 for name, view in (("level", level), ("tilted", tilted)):
     rendered = renderer.render(view)
     np.savez(sys.argv[1] + f"/{name}.npz", image=rendered.image, depth=rendered.depth_m,

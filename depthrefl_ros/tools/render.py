@@ -199,6 +199,7 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
     """
     try:
         from depthrefl_ros.training.synth import generate, rooms, views
+        from depthrefl_ros.training.synth.renderer import PictureSettings
     except ImportError as error:
         raise ToolError(str(error)) from error
     models, visuals, looks = None, [], PLAIN
@@ -233,7 +234,8 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
         folder.claim(recipe)
     except (FolderError, CatalogueError, WorldError, LooksError) as error:
         raise ToolError(str(error)) from error
-    options = (args.count, args.seed, args.width, args.height, args.samples, args.threads)
+    picture = PictureSettings(args.width, args.height, args.samples, args.threads)
+    options = (args.count, args.seed, picture)
     start = time.monotonic()
     names: Iterator[str]
     if args.command == "rooms":

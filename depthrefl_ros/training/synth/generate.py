@@ -26,7 +26,7 @@ from .drive import build_corridor, choose_drive, drive_views
 from .folder import RenderedFolder
 from .looks import PLAIN, Looks
 from .models import Models
-from .renderer import Renderer
+from .renderer import PictureSettings, Renderer
 from .rooms import build_room
 from .stage import Stage
 from .views import View, choose_views
@@ -40,10 +40,7 @@ def render_rooms(
     folder: RenderedFolder,
     count: int,
     seed: int,
-    width: int = 320,
-    height: int = 240,
-    samples: int = 8,
-    threads: int = 1,
+    picture: PictureSettings,
     views_per_room: int = VIEWS_PER_ROOM,
     models: Models | None = None,
     kinds: Sequence[str] = (),
@@ -69,7 +66,7 @@ def render_rooms(
             stage.cast, space.regions, rng, views_per_room, stage.things(), mounts=mounts
         )
         keys = rng.uniform(0.08, 0.2, views_per_room)
-        renderer = Renderer(stage, width, height, samples, threads)
+        renderer = Renderer(stage, picture)
         yield from _render_missing(folder, renderer, names, views, keys)
 
 
@@ -77,10 +74,7 @@ def render_world(
     folder: RenderedFolder,
     count: int,
     seed: int,
-    width: int,
-    height: int,
-    samples: int,
-    threads: int,
+    picture: PictureSettings,
     visuals: list[Visual],
     views_per_light: int = VIEWS_PER_ROOM,
     looks: Looks = PLAIN,
@@ -100,7 +94,7 @@ def render_world(
             stage.cast, [region], rng, views_per_light, stage.things(), large_far_share=0.0
         )
         keys = rng.uniform(0.08, 0.2, views_per_light)
-        renderer = Renderer(stage, width, height, samples, threads)
+        renderer = Renderer(stage, picture)
         yield from _render_missing(folder, renderer, names, views, keys)
 
 
@@ -117,25 +111,19 @@ def render_corridor(
     folder: RenderedFolder,
     count: int,
     seed: int,
-    width: int = 640,
-    height: int = 480,
-    samples: int = 8,
-    threads: int = 1,
+    picture: PictureSettings,
 ) -> Iterator[str]:
     """Render frames 0000 to count - 1 of a drive along a corridor and yield each new name."""
     stage = Stage()
     build_corridor(stage, np.random.default_rng(seed))
-    yield from _render_views(folder, stage, drive_views(count), width, height, samples, threads)
+    yield from _render_views(folder, stage, drive_views(count), picture)
 
 
 def render_drive(
     folder: RenderedFolder,
     count: int,
     seed: int,
-    width: int = 320,
-    height: int = 240,
-    samples: int = 8,
-    threads: int = 1,
+    picture: PictureSettings,
     kind: str | None = None,
 ) -> Iterator[str]:
     """Render frames 0000 to count - 1 of a straight drive through the random room `seed`.
@@ -145,20 +133,17 @@ def render_drive(
     stage = Stage()
     space, rng = build_room(stage, seed, kind=kind)
     views = choose_drive(stage, space.room, rng, count)
-    yield from _render_views(folder, stage, views, width, height, samples, threads)
+    yield from _render_views(folder, stage, views, picture)
 
 
 def _render_views(
     folder: RenderedFolder,
     stage: Stage,
     views: list[View],
-    width: int,
-    height: int,
-    samples: int,
-    threads: int,
+    picture: PictureSettings,
 ) -> Iterator[str]:
     """Render what is missing of a drive, all equally exposed, with its mounts and panes."""
-    renderer = Renderer(stage, width, height, samples, threads)
+    renderer = Renderer(stage, picture)
     for index, view in enumerate(views):
         name = f"{index:04d}"
         if name not in folder:

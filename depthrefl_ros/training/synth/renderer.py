@@ -43,6 +43,23 @@ FAR_M = 1000.0
 
 
 @dataclass(frozen=True)
+class PictureSettings:
+    """How large a picture is, and how it is rendered.
+
+    Attributes:
+        width: pixels.
+        height: pixels.
+        samples: rays a pixel for colour, denoised afterwards.
+        threads: CPU threads; 0 takes every core.
+    """
+
+    width: int
+    height: int
+    samples: int = 8
+    threads: int = 1
+
+
+@dataclass(frozen=True)
 class Rendered:
     """One rendered view.
 
@@ -64,21 +81,16 @@ class Renderer:
 
     Args:
         stage: the filled stage.
-        width: of the image, pixels.
-        height: of the image, pixels.
-        samples: rays a pixel for colour, denoised afterwards.
-        threads: CPU threads; 0 takes every core.
+        picture: of every view.
     """
 
-    def __init__(
-        self, stage: Stage, width: int, height: int, samples: int = 8, threads: int = 1
-    ) -> None:
-        self.width, self.height = width, height
+    def __init__(self, stage: Stage, picture: PictureSettings) -> None:
+        self.width, self.height = picture.width, picture.height
         self._stage, self._scene = stage, stage.scene
         self._object = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
         self._scene.collection.objects.link(self._object)
         self._scene.camera = self._object
-        configure(self._scene, width, height, samples, threads)
+        configure(self._scene, picture)
 
     def render(self, view: View, key: float = 0.14) -> Rendered:
         """Render one view, exposed so that its mean brightness comes out as `key` (0..1)."""
@@ -121,17 +133,18 @@ class Renderer:
                 return np.stack([channels[c].pixels.astype(np.float32) for c in "RGB"], axis=-1)
 
 
-def configure(scene, width: int, height: int, samples: int, threads: int) -> None:
+def configure(scene, picture: PictureSettings) -> None:
     """Set Cycles for small, quick, repeatable indoor pictures with float colour."""
     render, cycles = scene.render, scene.cycles
     render.engine, cycles.device = "CYCLES", "CPU"
-    render.resolution_x, render.resolution_y, render.resolution_percentage = width, height, 100
+    render.resolution_x, render.resolution_y = picture.width, picture.height
+    render.resolution_percentage = 100
     render.use_persistent_data = True
-    render.threads_mode = "FIXED" if threads > 0 else "AUTO"
-    if threads > 0:
-        render.threads = threads
+    render.threads_mode = "FIXED" if picture.threads > 0 else "AUTO"
+    if picture.threads > 0:
+        render.threads = picture.threads
     cycles.seed, cycles.use_adaptive_sampling = 0, False
-    cycles.samples, cycles.filter_width, cycles.max_bounces = samples, 1.2, 4
+    cycles.samples, cycles.filter_width, cycles.max_bounces = picture.samples, 1.2, 4
     cycles.use_denoising = True
     cycles.denoising_prefilter, cycles.denoising_quality = "FAST", "BALANCED"
     cycles.denoiser, cycles.pixel_filter_type = "OPENIMAGEDENOISE", "GAUSSIAN"
