@@ -23,7 +23,6 @@ import http.client
 import json
 import re
 import signal
-import struct
 import time
 from pathlib import Path
 
@@ -37,6 +36,7 @@ pytest.importorskip("foxglove")
 
 from chromium import Chromium, find_chromium
 from conftest import RunningProcess
+from foxglove_app import FoxgloveApp
 from node_harness import Harness
 from rcl_interfaces.srv import GetParameters
 from rclpy.serialization import deserialize_message
@@ -262,59 +262,6 @@ def test_a_foreign_origin_or_host_is_refused(running):
     assert connection.getresponse().status == 403
 
 
-class App:
-    """What a Foxglove app does: the protocol ``foxglove.sdk.v1``."""
-
-    def __init__(self, port, origin="https://app.foxglove.dev"):
-        url = f"ws://localhost:{port}/foxglove"
-        self._request = HTTPRequest(url, headers={"Origin": origin})
-        self.channels, self.parameters = {}, {}
-
-    async def open(self):
-        protocols = ["foxglove.sdk.v1"]
-        self._socket = await websocket_connect(
-            self._request, subprotocols=protocols, max_message_size=1 << 26
-        )
-        assert self._socket.selected_subprotocol == protocols[0]
-        return self
-
-    def close(self):
-        self._socket.close()
-
-    async def ask(self, **message):
-        await self._socket.write_message(json.dumps(message))
-
-    async def until(self, condition):
-        """Take messages until something holds; the data of the last one that had any."""
-        end, data = time.monotonic() + 40, None
-        while not condition():
-            assert time.monotonic() < end, (self.channels, self.parameters)
-            data = await self.take() or data
-        return data
-
-    async def take(self):
-        message = await asyncio.wait_for(self._socket.read_message(), 20)
-        assert message is not None, "the server closed the connection"
-        if isinstance(message, bytes):  # opcode, subscription, time, data
-            kind, number, _ = struct.unpack_from("<BIQ", message)
-            return (number, message[13:]) if kind == 1 else None
-        told = json.loads(message)
-        if told["op"] == "advertise":
-            self.channels.update({one["topic"]: one for one in told["channels"]})
-        elif told["op"] == "parameterValues":
-            self.parameters.update({one["name"]: one.get("value") for one in told["parameters"]})
-        return None
-
-    async def subscribe(self, number, topic):
-        """Subscribe, and return the first message."""
-        channel = self.channels[topic]
-        await self.ask(op="subscribe", subscriptions=[{"id": number, "channelId": channel["id"]}])
-        while True:
-            found = await self.take()
-            if found is not None and found[0] == number:
-                return found[1]
-
-
 def test_foxglove_gets_pictures_clouds_and_parameters(running, harness):
     layout = json.loads((ROOT / "config" / "depthrefl_foxglove.json").read_text())
     panels = json.dumps(layout["configById"])
@@ -322,7 +269,7 @@ def test_foxglove_gets_pictures_clouds_and_parameters(running, harness):
     assert len(shown) == 7
 
     async def connect():
-        app = await App(running.port).open()
+        app = await FoxgloveApp(running.port).open()
         await app.until(lambda: "/points/marking" in app.channels)
         # Connected, but showing nothing: the node is left alone, once the last page's time is over.
         assert harness.spin_until(lambda: listeners(harness) == [], LINGER_S + 10)
@@ -359,7 +306,7 @@ def test_foxglove_gets_pictures_clouds_and_parameters(running, harness):
 def test_only_foxglove_may_connect_as_such(running):
     for origin in ("http://evil.example", "https://foxglove.dev.evil.example", "null"):
         with pytest.raises(HTTPClientError) as refused:
-            asyncio.run(App(running.port, origin).open())
+            asyncio.run(FoxgloveApp(running.port, origin).open())
         assert refused.value.code == 403, origin
 
 
