@@ -83,8 +83,8 @@ def _averaging(count: int, factor: int, like: Tensor) -> Tensor:
 
 def _bilinear(count: int, outputs: int, like: Tensor) -> Tensor:
     """Return the matrix (outputs, count) that resizes ``count`` values, of the type of ``like``."""
-    # By numpy, so that an export holds the matrix and not how it is made; in single precision, or it
-    # would be held in double.
+    # By numpy, so that an export holds the matrix and not how it is made; in single precision, or
+    # it would be held in double.
     places = ((np.arange(outputs) + 0.5) * count / outputs - 0.5).clip(0, count - 1)
     weights = np.maximum(1.0 - np.abs(places[:, None] - np.arange(count)), 0.0)
     return torch.from_numpy(weights.astype(np.float32)).to(like.device, like.dtype)
