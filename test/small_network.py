@@ -43,9 +43,10 @@ def told_network(config: ModelConfig = MOUNT_CONFIG, seed: int = 0) -> DepthMode
     """Return a network whose output depends on the mount; as initialised it hardly does."""
     torch.manual_seed(seed)
     model = create_model(config)
-    for branch in (*model.mount.deep, *model.mount.shallow, model.mount.floor.share):
-        torch.nn.init.normal_(branch[-1].weight, std=0.5)
-        torch.nn.init.normal_(branch[-1].bias, std=0.5)
+    branches = (*model.mount.deep, *model.mount.shallow)
+    for last in (*(branch[-1] for branch in branches), model.mount.floor.share):
+        torch.nn.init.normal_(last.weight, std=0.5)
+        torch.nn.init.normal_(last.bias, std=0.5)
     return model.eval()
 
 

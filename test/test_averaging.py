@@ -72,7 +72,7 @@ def test_a_network_that_knows_no_mount_leaves_the_others_theirs():
     name = "reflector.distribution.parameters_of.0.weight"
     both = (states[1][name] + states[2][name]) / 2
     torch.testing.assert_close(found[name], (states[0][name] + both) / 2)
-    name = "mount.floor.share.0.weight"
+    name = "mount.floor.condition.weight"
     torch.testing.assert_close(found[name], (states[1][name] + states[2][name]) / 2)
 
 

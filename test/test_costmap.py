@@ -70,7 +70,10 @@ def scene(truth: np.ndarray) -> costmap.Scene:
 
 
 def test_ours_cuts_false_marks_by_three_at_five_points_of_recall(tmp_path):
-    """The shipped model on the shipped recording, as the benchmark itself compares them."""
+    """The shipped model on the shipped recording, as the benchmark itself compares them.
+
+    Recall counts beyond chance: marks all over the floor find whatever there is.
+    """
     pytest.importorskip("openvino")
     figures = tmp_path / "figures.json"
     assert costmap.main([RECORDING, "--every", "4", "--json", str(figures)]) == 0
@@ -78,7 +81,8 @@ def test_ours_cuts_false_marks_by_three_at_five_points_of_recall(tmp_path):
     raw, ours = rows["raw depth"], rows["ours"]
     assert raw["false"] > 3000 and raw["true"] > 1000
     assert ours["false"] * 3 <= raw["false"]
-    assert ours["recall"] >= raw["recall"] - 0.05
+    assert ours["recall"] - ours["by_chance"] >= raw["recall"] - raw["by_chance"] - 0.05
+    assert ours["recall"] > 0.85
     assert ours["false"] < rows["raw depth, thinned"]["false"]
 
 

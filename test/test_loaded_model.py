@@ -93,9 +93,9 @@ def test_a_model_is_told_and_its_engine_looked_for_at_once(make_model, told, cap
     assert values["model_origin"] == model.bundle.origin
     (line,) = (one for one in caplog.messages if one.startswith("model indoor_tiny: "))
     assert line.startswith(f"model indoor_tiny: {model.bundle.licence} (commercial use: no); ")
-    (digest,) = model.bundle.sources.values()
+    ((file, digest),) = model.bundle.sources.items()
     assert line.endswith(
-        f"; source: trained by depthrefl_ros; made of model.safetensors (SHA-256 {digest[:12]})"
+        f"; source: trained by depthrefl_ros; made of {file} (SHA-256 {digest[:12]})"
     )
     opened = opened_by(model)
     assert (opened.engine.name, model.device) == ("openvino", opened.engine.device)

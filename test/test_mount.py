@@ -82,8 +82,8 @@ def test_a_new_branch_changes_next_to_nothing_and_can_learn():
     assert ((output.depth / without.depth).log().abs() <= 0.02 * way + 0.02).all()
     assert torch.equal(output.relative, without.relative)
     output.depth.log().mean().backward()
-    branches = (*model.mount.deep, *model.mount.shallow, model.mount.floor.share)
-    last = [branch[-1].weight.grad for branch in branches]
+    branches = (*model.mount.deep, *model.mount.shallow)
+    last = [branch[-1].weight.grad for branch in branches] + [model.mount.floor.share.weight.grad]
     assert len(last) == 11 and all(gradient.any() for gradient in last)
 
 
@@ -96,11 +96,11 @@ def test_what_is_floor_has_the_depth_of_the_plane():
     known = found.has_floor > 0
     assert known.any() and not known.all()
     with torch.no_grad():
-        bin_at_floor.share[-1].bias.fill_(30.0)
+        bin_at_floor.share.bias.fill_(30.0)
         certain, sigma_of_certain = bin_at_floor(condition, depth, sigma, found)
         torch.testing.assert_close(certain[known], floor[known])
         torch.testing.assert_close(sigma_of_certain[known], torch.full_like(floor[known], 0.02))
-        bin_at_floor.share[-1].bias.fill_(0.0)
+        bin_at_floor.share.bias.fill_(0.0)
         half, sigma_of_half = bin_at_floor(condition, depth, sigma, found)
     torch.testing.assert_close(half[known], torch.sqrt(1.7 * floor[known]))
     # Two equal masses at either depth, each with a spread of its own.

@@ -113,11 +113,12 @@ class FloorBin(nn.Module):
 
     def __init__(self, condition: int):
         super().__init__()
-        self.share = nn.Sequential(
-            nn.Conv2d(condition + 3, _HIDDEN, 3, padding=1), nn.ReLU(), nn.Conv2d(_HIDDEN, 1, 1)
-        )
-        nn.init.zeros_(self.share[-1].weight)
-        nn.init.constant_(self.share[-1].bias, -4.0)
+        # Apart, though they are added: CPU engines would change the layout of both to join them.
+        self.condition = nn.Conv2d(condition, _HIDDEN, 3, padding=1)
+        self.distance = nn.Conv2d(3, _HIDDEN, 3, padding=1, bias=False)
+        self.share = nn.Conv2d(_HIDDEN, 1, 1)
+        nn.init.zeros_(self.share.weight)
+        nn.init.constant_(self.share.bias, -4.0)
 
     def forward(
         self, condition: Tensor, depth: Tensor, sigma: Tensor, hints: Hints
@@ -139,8 +140,9 @@ class FloorBin(nn.Module):
         with full_precision(condition):
             log_depth = torch.log(depth)
             ratio = ((log_depth - hints.log_floor) * hints.has_floor).clamp(-_FAR, _FAR)
-            seen = torch.cat([ratio, ratio.abs(), hints.log_floor], dim=1)
-        logit = self.share(torch.cat([condition, seen.to(condition.dtype)], dim=1))
+            distance = torch.cat([ratio, ratio.abs(), hints.log_floor], dim=1)
+        hidden = self.condition(condition) + self.distance(distance.to(condition.dtype))
+        logit = self.share(functional.relu(hidden))
         with full_precision(condition):
             share = torch.sigmoid(logit.float()) * hints.has_floor
             apart = hints.log_floor - log_depth

@@ -183,7 +183,7 @@ def colour_error(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         error = (prediction - truth) / truth
-    picture = _diverging(np.clip(np.nan_to_num(error) / MAX_ERROR, -1.0, 1.0))
+    picture = _diverging(np.clip(np.nan_to_num(error), -MAX_ERROR, MAX_ERROR) / MAX_ERROR)
     picture[~np.isfinite(error)] = UNKNOWN_BGR
     return picture
 
