@@ -26,6 +26,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+# Those who undistort by a camera of ours find the maps beside it, too.
+from depthrefl_ros.geometry.lens import undistortion_maps as undistortion_maps
 from depthrefl_ros.geometry.tables import Value, frozen
 
 # Accepted numbers of coefficients in D; an empty D means no distortion.

@@ -17,10 +17,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
-from depthrefl_ros.geometry.camera import Camera
+if TYPE_CHECKING:  # camera imports this module
+    from depthrefl_ros.geometry.camera import Camera
 
 _WIDEST_TANGENT = 20.0  # 87 degrees off the axis: no pinhole sees farther
 _OUTSIDE = -1e4  # pixels: outside every image, and within the int16 of OpenCV's maps
