@@ -36,9 +36,6 @@ from depthrefl_ros.engine.base import EngineError
 
 _OPSET = 19  # the first in which scales may be in half precision
 _ZERO = "int8_zero_point"
-# Signed bytes have half the codes for what is never negative. In the reflector, a twelfth of the
-# arithmetic, that up to doubles the tail of sigma's difference from float32.
-_KEPT = "reflector."
 
 
 @dataclass(frozen=True)
@@ -79,8 +76,7 @@ def int8_network(half: Path, quantised: Path) -> bytes:
     for name, found in quantisers.items():
         if name not in nodes or not _fits(nodes[name], found, weights):
             raise EngineError(f"{quantised} quantises {name!r}, which {half} does not have so")
-    taken = {name: one for name, one in quantisers.items() if _KEPT not in nodes[name].input[1]}
-    _insert(network.graph, taken, weights)
+    _insert(network.graph, quantisers, weights)
     for opset in network.opset_import:
         if not opset.domain:
             opset.version = max(opset.version, _OPSET)
