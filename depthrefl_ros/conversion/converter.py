@@ -267,8 +267,8 @@ def _pictures_ratio(shipped: Bundle, meaning: Meaning, height: int, width: int) 
     """Return what makes the network's metres those of the golden pictures' camera."""
     if meaning.focal_px is None or shipped.focal_px is None:
         return 1.0
-    middle = ((shipped.width - 1) / 2.0, (shipped.height - 1) / 2.0)
-    camera = Camera.pinhole(shipped.width, shipped.height, *2 * (shipped.focal_px,), *middle)
+    middle, focal_px = ((shipped.width - 1) / 2.0, (shipped.height - 1) / 2.0), shipped.focal_px
+    camera = Camera.pinhole(shipped.width, shipped.height, focal_px, focal_px, *middle)
     return camera.scaled(width, height).mean_focal_px / meaning.focal_px
 
 

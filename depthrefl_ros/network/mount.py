@@ -149,11 +149,9 @@ class FloorBin(nn.Module):
             # The squares of both distances to the mean add up to c (1 - c) times that between them.
             variance = sigma.square() + share * (MINIMUM_SIGMA**2 - sigma.square())
             variance = variance + share * (1.0 - share) * apart.square()
-            is_mixed = share > 0.0
-            return (
-                torch.where(is_mixed, depth * torch.exp(share * apart), depth),
-                torch.where(is_mixed, torch.sqrt(variance), sigma),
-            )
+            # The root of a square need not be what was squared; e to the 0 is 1.
+            mixed = torch.where(share > 0.0, torch.sqrt(variance), sigma)
+            return depth * torch.exp(share * apart), mixed
 
 
 def describe_floor(plane: Tensor) -> tuple[Tensor, Tensor]:
