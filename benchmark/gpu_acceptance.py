@@ -30,6 +30,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -215,13 +216,14 @@ def _bundle(name: str, folder: Path) -> Bundle:
     with torch.inference_mode():
         planes = InferenceModel(model)(torch.from_numpy(images))
     graphs = {}
-    with suppress(ImportError):  # onnxscript; without it there is nothing for TensorRT
-        from depthrefl_ros.engine.export import make_graph
+    if any(find_spec(flavour) for flavour in TENSORRT):  # a minute's work for nothing else
+        with suppress(ImportError):  # onnxscript; without it there is nothing for TensorRT
+            from depthrefl_ros.engine.export import make_graph
 
-        graphs = {
-            "model.onnx": make_graph(model),
-            "model_fp16.onnx": make_graph(model, torch.float16),
-        }
+            graphs = {
+                "model.onnx": make_graph(model),
+                "model_fp16.onnx": make_graph(model, torch.float16),
+            }
     content = {
         "kind": "canonical",
         "input": {"height": FLAGSHIP_SIZE[0], "width": FLAGSHIP_SIZE[1], "resize": "pad"},

@@ -87,6 +87,7 @@ class RecordedSamples(ImageFolder):
     """
 
     kind = "recording"
+    in_any_order = False
 
     def __init__(self, path: Path, image_topic: str | None = None, truth_topic: str | None = None):
         self._source = RecordingSource(path, Intrinsics(), image_topic)

@@ -34,6 +34,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from depthrefl_ros.network.backbone import BackboneFeatures
 from depthrefl_ros.network.checkpoints import load_weights, save_weights
@@ -134,6 +135,8 @@ class Trainer:
         self.model = model.to(self.device, memory_format=torch.channels_last)
         if self.device.type == "cpu":
             speed_up_depthwise(self.model)
+        else:
+            torch.backends.cudnn.benchmark = True  # every batch has the same shape
         if settings.stage == 1:
             self.model.reflector.requires_grad_(False)
             if self.model.mount is not None:
@@ -327,11 +330,15 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, step: int
     """Move the average's weights and statistics toward the model's by 1 - decay."""
     decay = min(decay, (1 + step) / (10 + step))
     current = model.state_dict()
+    moving, toward = [], []
     for name, value in average.state_dict().items():
         if value.dtype.is_floating_point:
-            value.lerp_(current[name], 1 - decay)
+            moving.append(value)
+            toward.append(current[name])
         else:
             value.copy_(current[name])
+    # All at once: on a GPU a call for each of several hundred tensors takes longer than the work.
+    get_ema_multi_avg_fn(decay)(moving, toward, step)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

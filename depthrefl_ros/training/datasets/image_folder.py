@@ -23,6 +23,7 @@ import difflib
 import hashlib
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -68,13 +69,15 @@ class ImageFolder(Sequence):
 
     What takes at most ``MEMORY_LIMIT`` bytes when decoded (judged by the first sample) is kept in
     memory; of a larger data set nothing is. A subclass sets ``kind`` and implements ``load`` and
-    ``files_of``; ``without_depth`` names images that it leaves out because they have none.
+    ``files_of``; ``without_depth`` names images that it leaves out because they have none;
+    ``in_any_order`` says whether several threads may read at once.
 
     Attributes:
         mounts: base_from_camera of the images of which it is known, by name.
     """
 
     kind = ""
+    in_any_order = True
     without_depth: Sequence[str] = ()
     mounts: Mapping[str, Pose] = MappingProxyType({})
 
@@ -112,10 +115,10 @@ class ImageFolder(Sequence):
 
         Only the first sample of a data set that does not fit into ``MEMORY_LIMIT``.
         """
-        for index in range(len(self)):
-            self[index]
-            if not self._fits_memory:
-                return
+        if self.fits_memory:
+            # The decoders of OpenCV let other threads run.
+            with ThreadPoolExecutor(None if self.in_any_order else 1) as pool:
+                list(pool.map(self.__getitem__, range(len(self))))
 
     @property
     def fits_memory(self) -> bool:
