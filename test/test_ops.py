@@ -38,3 +38,14 @@ def test_shrink_is_a_mean_over_squares(factor):
     torch.testing.assert_close(shrink(planes, factor), functional.avg_pool2d(planes, factor))
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(shrink(planes, factor), functional.avg_pool2d(planes, factor))
+
+
+def test_matrices_made_in_inference_serve_training_too():
+    plane = torch.rand(1, 1, 6, 9)
+    with torch.inference_mode():
+        enlarged = enlarge(plane, torch.empty(1, 1, 13, 18))
+    plane.requires_grad_()
+    again = enlarge(plane, torch.empty(1, 1, 13, 18))
+    again.sum().backward()
+    assert torch.equal(again.detach(), enlarged)
+    assert plane.grad.sum() == pytest.approx(13 * 18)  # every output is a mean of inputs

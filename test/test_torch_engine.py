@@ -23,11 +23,15 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.self_test import self_test
 from depthrefl_ros.engine.torch_engine import TorchEngine
+from depthrefl_ros.network.inference import InferenceModel
+from depthrefl_ros.network.model import ModelConfig, create_model
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -61,6 +65,36 @@ def test_the_profile_names_the_three_parts(bundle):
     seconds = TorchEngine(bundle, threads=1, device="cpu").profile(bundle.golden().images[:1])
     assert list(seconds) == ["upload_s", "compute_s", "download_s"]
     assert seconds["compute_s"] > seconds["upload_s"] > 0
+
+
+class TensorsOfTheHost(TorchDispatchMode):
+    """Notes every operation that a tensor in the host's memory goes into or comes out of."""
+
+    def __init__(self):
+        super().__init__()
+        self.operations = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **(kwargs or {}))
+        tensors = tree_flatten((args, kwargs, made))[0]
+        if any(isinstance(part, torch.Tensor) and part.device.type == "cpu" for part in tensors):
+            self.operations.append(str(operation))
+        return made
+
+
+def test_a_second_batch_takes_nothing_from_the_host(bundle, monkeypatch):
+    """A CUDA graph cannot capture a copy from the host's memory; no GPU is needed to see one."""
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: False)  # no autocast of "meta"
+    model = create_model(ModelConfig.from_dict(bundle.description["architecture"]))
+    network = InferenceModel(model).to("meta")
+    images = torch.empty(1, bundle.height, bundle.width, bundle.channels, dtype=torch.uint8)
+    meta = images.to("meta")
+    with torch.inference_mode(), TensorsOfTheHost() as first:
+        network(meta)
+    assert first.operations  # the matrices that resize
+    with torch.inference_mode(), TensorsOfTheHost() as second:
+        network(meta)
+    assert second.operations == []
 
 
 @pytest.mark.parametrize("precision, words", [("fp16", "on CUDA only"), ("int8", "int8, only")])

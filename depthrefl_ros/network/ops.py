@@ -18,6 +18,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -59,7 +61,7 @@ def enlarge(plane: Tensor, like: Tensor) -> Tensor:
     if plane.shape[2:] == like.shape[2:]:
         return plane
     (height, width), (tall, wide) = plane.shape[2:], like.shape[2:]
-    rows, columns = _bilinear(height, tall, plane), _bilinear(width, wide, plane)
+    rows, columns = (_matrix(_bilinear, *n, like=plane) for n in ((height, tall), (width, wide)))
     with full_precision(plane):
         return rows @ plane @ columns.T
 
@@ -70,21 +72,42 @@ def shrink(planes: Tensor, factor: int) -> Tensor:
     CPU engines pool a few channels as if they were sixteen.
     """
     height, width = planes.shape[2:]
-    rows, columns = (_averaging(count, factor, planes) for count in (height, width))
+    rows, columns = (_matrix(_averaging, n, factor, like=planes) for n in (height, width))
     with full_precision(planes):
         return rows @ planes @ columns.T
 
 
-def _averaging(count: int, factor: int, like: Tensor) -> Tensor:
+def _matrix(make: Callable[..., np.ndarray], *sizes: int, like: Tensor) -> Tensor:
+    """Return the matrix ``make(*sizes)`` on the device and of the type of ``like``.
+
+    It is made once: a CUDA graph cannot capture a copy from the host. An export and a compiler
+    trace how it is made, and keep it themselves.
+    """
+    if type(like) is Tensor and not torch.compiler.is_compiling():
+        return _kept_matrix(make, sizes, like.device, like.dtype)
+    return torch.from_numpy(make(*sizes)).to(like.device, like.dtype)
+
+
+@lru_cache(maxsize=256)
+def _kept_matrix(
+    make: Callable[..., np.ndarray],
+    sizes: tuple[int, ...],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Tensor:
+    with torch.inference_mode(False):  # what is made within cannot be trained through later
+        return torch.from_numpy(make(*sizes)).to(device, dtype)
+
+
+def _averaging(count: int, factor: int) -> np.ndarray:
     """Return the matrix (count / factor, count) of means of ``factor`` neighbours."""
-    weights = np.repeat(np.eye(count // factor, dtype=np.float32) / factor, factor, axis=1)
-    return torch.from_numpy(weights).to(like.device, like.dtype)
+    return np.repeat(np.eye(count // factor, dtype=np.float32) / factor, factor, axis=1)
 
 
-def _bilinear(count: int, outputs: int, like: Tensor) -> Tensor:
-    """Return the matrix (outputs, count) that resizes ``count`` values, of the type of ``like``."""
+def _bilinear(count: int, outputs: int) -> np.ndarray:
+    """Return the matrix (outputs, count) that resizes ``count`` values."""
     # By numpy, so that an export holds the matrix and not how it is made; in single precision, or
     # it would be held in double.
     places = ((np.arange(outputs) + 0.5) * count / outputs - 0.5).clip(0, count - 1)
     weights = np.maximum(1.0 - np.abs(places[:, None] - np.arange(count)), 0.0)
-    return torch.from_numpy(weights.astype(np.float32)).to(like.device, like.dtype)
+    return weights.astype(np.float32)

@@ -135,8 +135,6 @@ class Trainer:
         self.model = model.to(self.device, memory_format=torch.channels_last)
         if self.device.type == "cpu":
             speed_up_depthwise(self.model)
-        else:
-            torch.backends.cudnn.benchmark = True  # every batch has the same shape
         if settings.stage == 1:
             self.model.reflector.requires_grad_(False)
             if self.model.mount is not None:
