@@ -16,18 +16,17 @@
 """Files of recordings: every way of writing them is read, or told in one line."""
 
 import functools
-import shutil
 
 import pytest
 import zstandard
 from mcap.writer import CompressionType, IndexType, Writer
 from rclpy.serialization import serialize_message
-from recording_files import FIRST_NS, PERIOD_NS, camera_recording, image_message, info_message
+from recording_files import FIRST_NS, PERIOD_NS, image_message, info_message
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as BagWriter
 from rosbags.typesys import Stores, get_typestore
 
-from depthrefl_ros.tools.bag_storage import is_recording, storage_files
+from depthrefl_ros.tools.bag_files import is_recording
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recordings import Recording
 
@@ -144,21 +143,6 @@ def test_compressed_files_are_read_by_themselves(tmp_path):
         check(tmp_path / "cut.mcap.zstd")
 
 
-def test_split_recordings_come_in_the_order_of_their_numbers(tmp_path):
-    for number in (0, 1, 2, 10):
-        (tmp_path / f"drive_{number}.mcap").touch()
-    (tmp_path / "._drive_0.mcap").touch()
-    names = [path.name for path in storage_files(tmp_path)]
-    assert names == [f"drive_{number}.mcap" for number in (0, 1, 2, 10)]
-    (tmp_path / "metadata.yaml").write_text(
-        "rosbag2_bagfile_information: {relative_file_paths: [/old/drive_2.mcap, drive_1.mcap]}"
-    )
-    assert [path.name for path in storage_files(tmp_path)] == ["drive_2.mcap", "drive_1.mcap"]
-    (tmp_path / "drive_1.mcap").unlink()
-    with pytest.raises(ToolError, match=r"names drive_1\.mcap, which is not there"):
-        storage_files(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -192,10 +176,3 @@ def test_a_damaged_database_is_told_with_what_can_help(tmp_path):
     (tmp_path / "bag" / "metadata.yaml").unlink()
     with pytest.raises(ToolError, match=r"\.db3: .*ros2 bag reindex"):
         check(tmp_path / "bag")
-
-
-def test_images_beside_a_stray_file_are_a_folder_of_images(tmp_path):
-    shutil.copy(camera_recording(tmp_path / "a" / "a.mcap", 1), tmp_path / "stray.mcap")
-    assert is_recording(tmp_path)
-    (tmp_path / "1.JPG").touch()
-    assert not is_recording(tmp_path)

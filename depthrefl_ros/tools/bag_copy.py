@@ -36,12 +36,8 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from depthrefl_ros.tools.bag_storage import (
-    named_in_metadata,
-    storage_files,
-    uncompressed,
-    unpacked,
-)
+from depthrefl_ros.tools.bag_files import named_in_metadata, storage_files
+from depthrefl_ros.tools.bag_storage import uncompressed, unpacked
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recording_writer import METADATA_VERSION
 

@@ -28,19 +28,15 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import yaml
 import zstandard
 from mcap.reader import SeekingReader
 from mcap.records import Channel, Message, Schema
 from mcap.stream_reader import StreamReader
 from rosbags.rosbag2 import Reader
 
-from depthrefl_ros.image_files import list_images, natural_key
+from depthrefl_ros.tools.bag_files import COMPRESSED
 from depthrefl_ros.tools.command_line import ToolError
 
-METADATA = "metadata.yaml"
-_STORED = (".mcap", ".db3")
-_COMPRESSED = (".zstd", ".zst")
 _ZSTD_START = b"\x28\xb5\x2f\xfd"  # a serialised message begins with 0x00
 _SQLITE_START = b"SQLite format 3\0"
 _MCAP_START = b"\x89MCAP0\r\n"
@@ -192,40 +188,6 @@ class SqliteStorage(BagStorage):
         self._reader.close()
 
 
-def is_recording(path: Path) -> bool:
-    """Tell whether a path looks like a recording: .mcap, .db3, one of them compressed, or a folder.
-
-    A folder without metadata is one if it holds such files and no images.
-    """
-    if path.is_dir():
-        if (path / METADATA).is_file():
-            return True
-        return bool(_stored_files(path)) and not list_images(path)
-    return _is_stored(path) or path.suffix == ".bag"
-
-
-def storage_files(path: Path) -> list[Path]:
-    """Return the files of a recording in their order.
-
-    Args:
-        path: a file, or a folder whose metadata.yaml says the order. Without it, or where it
-            cannot be read (a recorder that was killed), the numbers in the names do.
-
-    Raises:
-        ToolError: there is none, or one that the metadata names is missing.
-    """
-    if not path.is_dir():
-        return [path]
-    named = named_in_metadata(path)
-    missing = [file.name for file in named if not file.is_file()]
-    if missing:
-        raise ToolError(f"{path}: {METADATA} names {', '.join(missing)}, which is not there")
-    found = named or _stored_files(path)
-    if not found:
-        raise ToolError(f"{path}: no .mcap or .db3 file")
-    return found
-
-
 def open_storage(path: Path, stack: ExitStack) -> BagStorage:
     """Open one file of a recording.
 
@@ -276,7 +238,7 @@ def unpacked(path: Path, stack: ExitStack) -> Path:
         if not file.read(4).startswith(_ZSTD_START):
             return path
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="depthrefl_")))
-    target = folder / (path.stem if path.suffix in _COMPRESSED else path.name)
+    target = folder / (path.stem if path.suffix in COMPRESSED else path.name)
     try:
         with path.open("rb") as packed, target.open("wb") as file:
             shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(packed), file)
@@ -297,16 +259,6 @@ def uncompressed(data: bytes) -> bytes:
     return data
 
 
-def named_in_metadata(folder: Path) -> list[Path]:
-    """Return the files that a folder's metadata.yaml names; none where it cannot be read."""
-    try:
-        content = yaml.safe_load((folder / METADATA).read_text(encoding="utf-8"))
-        names = content["rosbag2_bagfile_information"]["relative_file_paths"]
-        return [folder / Path(name).name for name in names]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
-        return []
-
-
 def _ros2_name(name: str) -> str:
     """Return ``sensor_msgs/msg/Image``, also of writers that leave out ``msg`` or write ``::``."""
     parts = name.replace("::", "/").split("/")
@@ -315,19 +267,3 @@ def _ros2_name(name: str) -> str:
     elif len(parts) == 4:  # IDL scopes: sensor_msgs::msg::dds_::Image_
         parts = [parts[0], parts[1], parts[3].rstrip("_")]
     return "/".join(parts)
-
-
-def _is_stored(path: Path) -> bool:
-    suffixes = path.suffixes[-2:]
-    if path.suffix in _COMPRESSED:
-        suffixes = suffixes[:-1]
-    return bool(suffixes) and suffixes[-1] in _STORED
-
-
-def _stored_files(folder: Path) -> list[Path]:
-    files = [
-        file
-        for file in folder.iterdir()
-        if file.is_file() and not file.name.startswith(".") and _is_stored(file)
-    ]
-    return sorted(files, key=lambda file: natural_key(file.name))

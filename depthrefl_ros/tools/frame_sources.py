@@ -33,10 +33,10 @@ from depthrefl_ros.image_files import (
     list_images,
     stem_of,
 )
+from depthrefl_ros.tools.bag_files import is_recording
 from depthrefl_ros.tools.camera_info_file import INTRINSICS_FILE, Intrinsics, NoCameraInfoError
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recording_source import RecordingSource
-from depthrefl_ros.tools.recordings import is_recording
 from depthrefl_ros.tools.source_frame import FrameSource, SourceFrame
 
 __all__ = [

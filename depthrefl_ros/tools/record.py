@@ -32,7 +32,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, Point
 
 from depthrefl_ros.geometry.cloud import write_ply
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.tools.bag_storage import METADATA, named_in_metadata
+from depthrefl_ros.tools.bag_files import METADATA, named_in_metadata
 from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,

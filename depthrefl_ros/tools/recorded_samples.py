@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from depthrefl_ros.tools.bag_storage import is_recording, storage_files
+from depthrefl_ros.tools.bag_files import is_recording, storage_files
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recording_source import RecordingSource

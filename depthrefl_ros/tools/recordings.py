@@ -30,23 +30,9 @@ import cv2
 import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
-from depthrefl_ros.tools.bag_storage import (
-    METADATA,
-    is_recording,
-    open_storage,
-    storage_files,
-    uncompressed,
-)
+from depthrefl_ros.tools.bag_files import METADATA, storage_files
+from depthrefl_ros.tools.bag_storage import open_storage, uncompressed
 from depthrefl_ros.tools.command_line import ToolError
-
-__all__ = [
-    "Recording",
-    "base_topic",
-    "depth_from_message",
-    "is_other_light",
-    "is_recording",
-    "stamp_ns",
-]
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"

@@ -25,8 +25,9 @@ import cv2
 import numpy as np
 
 from depthrefl_ros.image_files import list_images, stem_of
+from depthrefl_ros.tools.bag_files import is_recording
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.recordings import Recording, depth_from_message, is_recording, stamp_ns
+from depthrefl_ros.tools.recordings import Recording, depth_from_message, stamp_ns
 
 MILLIMETRES_PER_METRE = 1000.0
 
