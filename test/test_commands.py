@@ -22,6 +22,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from without_packages import run_without
 
 from depthrefl_ros.tools.commands import COMMANDS, main
 
@@ -39,19 +40,6 @@ NEEDS = {
     "convert": ("onnxruntime", ["--onnx", "a.onnx", "--preset", "midas-small", "bundle"]),
     "render": ("bpy", ["rooms", "no_folder"]),
 }
-
-
-def run(*arguments: str, blocked: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-    """Run the command line in a process in which some modules cannot be imported."""
-    code = (
-        f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
-        "import runpy; sys.argv = ['depthrefl', *sys.argv[1:]]\n"
-        "runpy.run_module('depthrefl_ros', run_name='__main__')"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        text=True, capture_output=True, cwd=ROOT, timeout=120,
-    )  # fmt: skip
 
 
 def test_every_tool_with_a_main_is_a_command():
@@ -106,7 +94,7 @@ def test_dashes_do_for_underscores(capsys):
 @pytest.mark.parametrize("command", NEEDS)
 def test_a_missing_package_is_told_in_one_line(command):
     package, arguments = NEEDS[command]
-    done = run(command, *arguments, blocked=(package,))
+    done = run_without({package}, command, *arguments)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith(f"depthrefl {command}: error: ")
     assert done.stderr.count("\n") == 1 and package in done.stderr
@@ -115,7 +103,7 @@ def test_a_missing_package_is_told_in_one_line(command):
 
 def test_the_live_page_says_what_it_needs_besides_ros():
     pytest.importorskip("rclpy")
-    done = run("view", blocked=("tornado",))
+    done = run_without({"tornado"}, "view")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "tornado is needed" in done.stderr and "pip install '.[view]'" in done.stderr
 
@@ -123,7 +111,7 @@ def test_the_live_page_says_what_it_needs_besides_ros():
 @pytest.mark.parametrize("command", NEEDS)
 def test_help_is_answered_without_the_package(command):
     package, _ = NEEDS[command]
-    done = run(command, "--help", blocked=(package,))
+    done = run_without({package}, command, "--help")
     assert done.stdout.startswith(f"usage: depthrefl {command}")
     assert done.returncode == 0 or (done.returncode == 2 and package in done.stderr)
     assert "Traceback" not in done.stderr
@@ -131,7 +119,7 @@ def test_help_is_answered_without_the_package(command):
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS) - set(NEEDS)))
 def test_the_other_commands_explain_themselves_without_ros_torch_and_blender(command):
-    done = run(command, "--help", blocked=("rclpy", "torch", "bpy"))
+    done = run_without({"rclpy", "torch", "bpy"}, command, "--help")
     assert done.returncode == 0 and done.stderr == ""
 
 

@@ -24,8 +24,7 @@ from dataset_folders import write_nyu_folder, write_plain_folder
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.recorded_samples import open_samples
+from depthrefl_ros.tools.sample_sources import open_samples
 from depthrefl_ros.training.datasets import DatasetError, parse_data_option
 from depthrefl_ros.training.datasets.mounts import mount_of, read_mounts
 from depthrefl_ros.training.synth.folder import RenderedFolder
@@ -106,12 +105,6 @@ def test_mounts_of_other_images_are_refused(tmp_path):
         open_samples(parse_data_option(f"{rooms},mounts={mounts}"))
     with pytest.raises(DatasetError, match="gone.yaml: cannot be read"):
         open_samples(parse_data_option(f"{rooms},mounts={tmp_path / 'gone.yaml'}"))
-
-
-def test_a_recording_takes_none(tmp_path):
-    option = parse_data_option("test/data/corridor.mcap,mounts=some.yaml")
-    with pytest.raises(ToolError, match="depth_factor and mounts are not for recordings"):
-        open_samples(option)
 
 
 def test_what_the_renderer_writes_is_read(tmp_path):

@@ -35,7 +35,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.tools import convert, evaluate, export_bundle
 from depthrefl_ros.tools import train as tool
 from depthrefl_ros.tools.command_line import StopRequest
-from depthrefl_ros.tools.recorded_samples import open_samples
+from depthrefl_ros.tools.sample_sources import open_samples
 from depthrefl_ros.training.datasets import parse_data_option
 from depthrefl_ros.training.synth.folder import RenderedFolder
 

@@ -143,7 +143,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     from depthrefl_ros.engine.selection import EngineChoice, open_engine
     from depthrefl_ros.geometry.sigma_table import SigmaTable
     from depthrefl_ros.tools import evaluation_report
-    from depthrefl_ros.tools.recorded_samples import open_samples
+    from depthrefl_ros.tools.sample_sources import open_samples
     from depthrefl_ros.training.datasets import parse_data_option
     from depthrefl_ros.training.evaluation import evaluate_images
     from depthrefl_ros.training.truth_check import unit_hint

@@ -36,7 +36,6 @@ from depthrefl_ros.image_files import (
 from depthrefl_ros.tools.bag_files import is_recording
 from depthrefl_ros.tools.camera_info_file import INTRINSICS_FILE, Intrinsics, NoCameraInfoError
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.recording_source import RecordingSource
 from depthrefl_ros.tools.source_frame import FrameSource, SourceFrame
 
 __all__ = [
@@ -80,6 +79,8 @@ def open_source(source: str, intrinsics: Intrinsics, image_topic: str | None = N
             "folder of images or a recording"
         )
     if is_recording(path):
+        from depthrefl_ros.tools.recording_source import RecordingSource
+
         return RecordingSource(path, intrinsics, image_topic)
     if path.is_dir():
         return ImageFiles.in_folder(path, intrinsics)

@@ -37,6 +37,7 @@ from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.geometry.cloud import fill_cloud, write_ply
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.preview import depth_preview
+from depthrefl_ros.tools.bag_files import is_recording
 from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.command_line import (
     StopRequest,
@@ -50,7 +51,6 @@ from depthrefl_ros.tools.command_line import (
 )
 from depthrefl_ros.tools.frame_sources import open_source_or_assume
 from depthrefl_ros.tools.output_folder import check_output_folder
-from depthrefl_ros.tools.recording_source import RecordingSource
 from depthrefl_ros.tools.source_frame import FrameSource, SourceFrame
 from depthrefl_ros.tools.source_mounts import (
     SourceMounts,
@@ -119,7 +119,8 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     folder = args.output or Path(f"{Path(args.source).stem or args.source}_depth")
     check_output_folder(folder, is_of_predict)
     estimator = open_estimator(args.model, args.engine)
-    recording = Path(args.source) if isinstance(source, RecordingSource) else None
+    path = Path(args.source).expanduser()
+    recording = path if is_recording(path) else None
     mounts = open_mounts(args, estimator, recording, _say)
     folder.mkdir(parents=True, exist_ok=True)
     _say(f"writing to {folder}/, at most {args.max_gigabytes:g} GB (--max-gigabytes)")

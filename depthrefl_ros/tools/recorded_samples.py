@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from depthrefl_ros.tools.bag_files import is_recording, storage_files
+from depthrefl_ros.tools.bag_files import storage_files
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recording_source import RecordingSource
@@ -34,35 +34,11 @@ from depthrefl_ros.tools.recordings import (
     stamp_ns,
 )
 from depthrefl_ros.tools.source_frame import SourceFrame
-from depthrefl_ros.training.datasets import DataOption, DatasetError, ImageFolder, Sample
+from depthrefl_ros.training.datasets import DatasetError, ImageFolder, Sample
 from depthrefl_ros.training.datasets.file_pairs import pinhole_sample
 from depthrefl_ros.training.datasets.image_folder import check_size, combined_digest
 
 LARGEST_GAP_NS = 20_000_000  # between an image and its depth, as in TUM's benchmark
-
-
-def open_samples(
-    option: DataOption, image_topic: str | None = None, truth_topic: str | None = None
-) -> ImageFolder:
-    """Return what a ``--data`` option names: a data set, or a recording with true depth.
-
-    Args:
-        option: of the command line.
-        image_topic: of a recording, as for ``RecordedSamples``.
-        truth_topic: likewise.
-
-    Raises:
-        DatasetError: as ``open_dataset``.
-        ToolError: as ``RecordedSamples``, or the option has a list, kind, unit or mounts of a
-            recording.
-    """
-    if not is_recording(option.path):
-        return option.open()
-    if option.list_file or option.kind or option.depth_factor or option.mounts_file:
-        raise ToolError(
-            f"{option.path}: list, kind, depth_factor and mounts are not for recordings"
-        )
-    return RecordedSamples(option.path, image_topic, truth_topic)
 
 
 class RecordedSamples(ImageFolder):

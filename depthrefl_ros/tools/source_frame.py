@@ -21,16 +21,15 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
-from rosbags.typesys import Stores, get_typestore
 
 from depthrefl_ros.geometry.camera import Camera
 
 DEFAULT_FRAME_ID = "camera_optical_frame"
 DEFAULT_RATE_HZ = 10.0
-_TYPES = get_typestore(Stores.LATEST).types
 
 
 @dataclass(frozen=True)
@@ -159,9 +158,10 @@ class FrameSource(ABC):
 
 def camera_info_of(camera: Camera) -> Any:
     """Return a camera as rosbags' CameraInfo with an empty header."""
-    header = _TYPES["std_msgs/msg/Header"](_TYPES["builtin_interfaces/msg/Time"](0, 0), "")
+    types = _message_types()
+    header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](0, 0), "")
     roi = camera.roi
-    return _TYPES["sensor_msgs/msg/CameraInfo"](
+    return types["sensor_msgs/msg/CameraInfo"](
         header=header,
         height=camera.height,
         width=camera.width,
@@ -172,7 +172,15 @@ def camera_info_of(camera: Camera) -> Any:
         p=np.asarray(camera.P, np.float64).ravel(),
         binning_x=camera.binning_x,
         binning_y=camera.binning_y,
-        roi=_TYPES["sensor_msgs/msg/RegionOfInterest"](
+        roi=types["sensor_msgs/msg/RegionOfInterest"](
             roi.x_offset, roi.y_offset, roi.height, roi.width, False
         ),
     )
+
+
+@cache
+def _message_types() -> dict[str, Any]:
+    """Return rosbags' message classes by name; only what deals with messages needs rosbags."""
+    from rosbags.typesys import Stores, get_typestore
+
+    return get_typestore(Stores.LATEST).types

@@ -20,11 +20,13 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.tools.command_line import positive_float
-from depthrefl_ros.tools.recorded_transforms import RecordedTransforms, TransformMissingError
-from depthrefl_ros.tools.recordings import Recording
+
+if TYPE_CHECKING:
+    from depthrefl_ros.tools.recorded_transforms import RecordedTransforms
 
 BASE_FRAME = "base_footprint"
 
@@ -76,6 +78,9 @@ class SourceMounts:
         self._said, self._base_frame = said, base_frame
         self._transforms: RecordedTransforms | None = None
         if said is None and recording is not None:
+            from depthrefl_ros.tools.recorded_transforms import RecordedTransforms
+            from depthrefl_ros.tools.recordings import Recording
+
             with Recording(recording) as opened:
                 self._transforms = RecordedTransforms(opened)
 
@@ -89,6 +94,8 @@ class SourceMounts:
         transforms = self._transforms
         if transforms is None:
             return self._said
+        from depthrefl_ros.tools.recorded_transforms import TransformMissingError
+
         base = transforms.called(self._base_frame, frame_id) or self._base_frame
         try:
             return transforms.find(base, frame_id, time_ns)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from depthrefl_ros.tools.recorded_samples import open_samples
+from depthrefl_ros.tools.sample_sources import open_samples
 from depthrefl_ros.training.batches import balanced_by_depth
 from depthrefl_ros.training.datasets import ImageFolder, parse_data_options
 from depthrefl_ros.training.evaluation import evaluate_model

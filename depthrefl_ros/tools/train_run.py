@@ -35,7 +35,6 @@ from depthrefl_ros.network.checkpoints import (
 )
 from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
-from depthrefl_ros.tools.recorded_samples import RecordedSamples
 from depthrefl_ros.tools.teacher_labels import add_labels
 from depthrefl_ros.tools.train_data import (
     Part,
@@ -297,7 +296,7 @@ def make_batches(
         return kept
     for dataset, _ in mixture:
         dataset.preload()
-        if dataset.kind == RecordedSamples.kind and not dataset.fits_memory:
+        if not (dataset.in_any_order or dataset.fits_memory):
             raise ToolError(
                 f"{dataset.root}: {len(dataset)} decoded images do not fit into memory, and a "
                 "recording cannot be read in random order; write them into a plain folder"
