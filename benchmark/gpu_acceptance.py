@@ -175,6 +175,9 @@ def _rows(
             if precision == "int8" and INT8 not in bundle.files:
                 continue
             row = {"model": name, "engine": f"{kind} {precision}"}
+            if kind in TENSORRT and find_spec(kind) is None:
+                yield row | {"refused": f"{kind} is not installed"}
+                continue
             needed_s = 0.0 if kind == "torch" else COMPILE_S
             if time.monotonic() + needed_s > ends_s:
                 yield row | {"refused": f"no time left of {args.minutes:g} minutes"}
