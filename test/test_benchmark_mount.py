@@ -71,6 +71,7 @@ def test_what_a_gullible_network_hides_is_found_untold(drive, tmp_path, capsys):
     assert "| height over 2 |" in shown and "| 100 % | 20 % | 4 |" in shown
 
 
-def test_a_model_that_takes_no_mount_is_named(drive, capsys):
-    assert mount.main(["--model", "indoor_nano", "--source", str(drive)]) == 2
-    assert "indoor_nano does not take the mount" in capsys.readouterr().err
+def test_a_model_that_takes_no_mount_is_named(drive, tmp_path, capsys):
+    untold = exact_bundle(tmp_path / "untold", CAMERA)
+    assert mount.main(["--model", str(untold), "--source", str(drive)]) == 2
+    assert "exact does not take the mount" in capsys.readouterr().err

@@ -261,8 +261,9 @@ def test_the_mounts_can_come_from_another_file(told, mounted_rooms, tmp_path):
     assert json.loads(path.read_text())["abs_rel"] < 0.02
 
 
-def test_a_mount_that_nobody_takes_or_knows_is_named(told, rooms, mounted_rooms, capsys):
+def test_a_mount_that_nobody_takes_or_knows_is_named(told, rooms, mounted_rooms, tmp_path, capsys):
     said = error_of(capsys, "--model", told, "--data", rooms, "--mount")
     assert "none of the 12 images of" in said and "mounts=FILE" in said
-    said = error_of(capsys, "--data", mounted_rooms, "--model", "indoor_nano", "--mount")
-    assert "indoor_nano does not take the mount: its input has 3 channels" in said
+    untold = exact_bundle(tmp_path / "untold", CAMERA)
+    said = error_of(capsys, "--data", mounted_rooms, "--model", untold, "--mount")
+    assert "exact does not take the mount: its input has 3 channels" in said

@@ -77,7 +77,7 @@ def test_the_average_is_finished_and_gone_on_from(tmp_path, rooms, branches):
 def test_a_model_and_what_finetuning_made_of_it_are_mixed(tmp_path, rooms, capsys):
     shipped = Bundle.load("indoor_nano")
     network = [
-        "--height", "160", "--width", "192", "--canonical-focal", "180",
+        "--height", "160", "--width", "192", "--canonical-focal", "180", "--mount",
         "--decoder-channels", "96", "64", "48", "32", "--bins", "32", "--embedding", "32",
         "--batch", "2", "--steps", "1", "--ema-decay", "0", "--threads", "1", "--workers", "0",
     ]  # fmt: skip

@@ -27,9 +27,12 @@ import yaml
 from dataset_folders import write_plain_folder
 from exact_bundle import encoded, exact_bundle
 from safetensors.torch import load_file
+from small_network import CONFIG
+from told_bundle import small_bundle
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.network.model import create_model
 from depthrefl_ros.tools import export_bundle
 from depthrefl_ros.tools import train as tool
 
@@ -180,13 +183,14 @@ def test_a_teacher_is_distilled_into_a_student_that_is_told_the_mount(tmp_path, 
 
 
 def test_a_bundle_without_a_mount_is_tuned_to_take_it(tmp_path, rooms):
-    command = ["--finetune", "indoor_nano", "--mount", "--data", rooms, "--run", tmp_path / "run",
+    untold = small_bundle(tmp_path / "untold", create_model(CONFIG).eval())
+    command = ["--finetune", untold.folder, "--mount", "--data", rooms, "--run", tmp_path / "run",
                "--minutes", "0", "--workers", "0", "--device", "cpu"]  # fmt: skip
     assert tool.main([*map(str, command)]) == 3  # no time for a step
     (checkpoint,) = (tmp_path / "run" / "finetune").glob("checkpoint-*")
     record = json.loads((checkpoint / "state.json").read_text())
-    assert record["model"]["mount"] is True and "bundle indoor_nano" in record["origin"]
-    before = load_file(Bundle.load("indoor_nano").path("model.safetensors"))
+    assert record["model"]["mount"] is True and "bundle untold" in record["origin"]
+    before = load_file(untold.path("model.safetensors"))
     after = load_file(checkpoint / "ema.safetensors")
     assert set(after) - set(before) == {name for name in after if name.startswith("mount.")}
     assert not after["mount.deep.0.2.weight"].any()

@@ -13,7 +13,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A small bundle whose network is told the mount, exported as the shipped ones are."""
+"""Small bundles, exported as the shipped ones are: told the mount, or any small network's."""
 
 from __future__ import annotations
 
@@ -24,12 +24,17 @@ from small_network import told_network
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.export import export_bundle
+from depthrefl_ros.network.model import DepthModel
 from depthrefl_ros.tools.export_bundle import with_planes
 
 
 def told_bundle(folder: Path) -> Bundle:
     """Write the bundle, with random weights and hints that are not zero, and load it."""
-    network = told_network()
+    return small_bundle(folder, told_network())
+
+
+def small_bundle(folder: Path, network: DepthModel) -> Bundle:
+    """Write the bundle of a network of 64 x 64 pixels, and load it."""
     images = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)
     description = {"range_m": {"min": 0.3, "max": 8.0}, "licence": "made by a test"}
     export_bundle(network, folder, description, with_planes(images, network.config))
