@@ -166,7 +166,7 @@ def measure(source: str, estimator: DepthEstimator, frames: int) -> dict[str, di
     if truth is None:
         raise ToolError(f"{source}: has no true depth")
     settings = EstimatorSettings(min_range_m=0.0, max_range_m=1e3)
-    error = estimator.bundle.relative_error
+    error = estimator.bundle.untold_error
     rows = {name: Row(wrong, error) for name, wrong in {UNTOLD: None, **WRONG_MOUNTS}.items()}
     with progress(frames, "measuring", "frames") as bar:
         for number, one in enumerate(open_source(source, Intrinsics()).frames()):

@@ -23,7 +23,7 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from depthrefl_ros.engine.bundle import Bundle, BundleError, is_bundle
-from depthrefl_ros.engine.bundle_writer import save_graphs, write_bundle
+from depthrefl_ros.engine.bundle_writer import save_golden, save_graphs, write_bundle
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.selection import EngineChoice, open_engine
 from depthrefl_ros.engine.self_test import self_test
@@ -185,3 +185,16 @@ def test_a_damaged_bundle_is_still_a_bundle(bundle, tmp_path):
     assert not is_bundle(tmp_path)
     (tmp_path / "model.yaml").write_text("name: something\n")
     assert not is_bundle(tmp_path)
+
+
+def test_golden_outputs_are_read_as_written_and_take_half_the_room(tmp_path):
+    rows = np.linspace(0.5, 6.0, 120, dtype=np.float32)[:, None]
+    arrays = {"images": np.zeros((2, 9, 9, 4), np.uint8), "depth": np.tile(rows, (1, 160))}
+    save_golden(tmp_path / "golden.npz", arrays)
+    with np.load(tmp_path / "golden.npz", allow_pickle=False) as found:
+        assert sorted(found) == ["depth", "images"]
+        for name, array in arrays.items():
+            assert found[name].dtype == array.dtype and np.array_equal(found[name], array)
+    np.savez_compressed(tmp_path / "deflated.npz", **arrays)
+    sizes = [(tmp_path / name).stat().st_size for name in ("golden.npz", "deflated.npz")]
+    assert sizes[0] < 0.6 * sizes[1]

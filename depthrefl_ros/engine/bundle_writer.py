@@ -24,6 +24,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def write_bundle(
         if graphs:
             save_graphs(graphs, part)
         write_more(part)
-        np.savez_compressed(part / "golden.npz", **_compressible(golden))
+        save_golden(part / "golden.npz", _compressible(golden))
         description = {
             "format_version": FORMAT_VERSION,
             "name": folder.name,
@@ -89,6 +90,19 @@ def write_bundle(
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def save_golden(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as ``numpy.savez_compressed`` does, by LZMA: half the size, and numpy reads it.
+
+    Args:
+        path: of the ``.npz`` file.
+        arrays: by name.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path) -> None:
