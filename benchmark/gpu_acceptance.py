@@ -30,7 +30,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ import numpy as np
 from depthrefl_ros.engine.base import Engine, EngineError
 from depthrefl_ros.engine.bundle import DESCRIPTION, INT8, SHIPPED, Bundle
 from depthrefl_ros.engine.self_test import self_test
+from depthrefl_ros.engine.tensorrt.api import FLAVOURS, find_flavour, flavours
 from depthrefl_ros.engine.torch_engine import TorchEngine
 from depthrefl_ros.tools.command_line import (
     ToolError,
@@ -53,7 +53,6 @@ from depthrefl_ros.tools.command_line import (
 FLAGSHIP = "flagship"
 FLAGSHIP_SIZE = (252, 336)
 PRECISIONS = ("fp32", "fp16")
-TENSORRT = ("tensorrt", "tensorrt_rtx")
 COMPILE_S = 100.0  # torch.compile and TensorRT builds are not begun with less time left than this
 MATRIX = {"cuda": 8192, "cpu": 1024}  # rows and columns of the product that rates the device
 COLUMNS = (
@@ -167,16 +166,16 @@ def _rows(
             yield {"model": name, "engine": "any", "refused": str(error)}
     work = {name: operations(bundle) for name, bundle in opened.items()}
     kinds = [("torch", precision) for precision in PRECISIONS]
-    kinds += [(flavour, p) for flavour in TENSORRT for p in ("fp16", "fp32")]
-    kinds += [(flavour, "int8") for flavour in TENSORRT]
+    kinds += [(flavour, p) for flavour in FLAVOURS for p in ("fp16", "fp32")]
+    kinds += [(flavour, "int8") for flavour in FLAVOURS]
     kinds += [("torch compiled", precision) for precision in ("fp16", "fp32")]
     for kind, precision in kinds:
         for name, bundle in opened.items():
             if precision == "int8" and INT8 not in bundle.files:
                 continue
             row = {"model": name, "engine": f"{kind} {precision}"}
-            if kind in TENSORRT and find_spec(kind) is None:
-                yield row | {"refused": f"{kind} is not installed"}
+            if kind in FLAVOURS and not (flavour := find_flavour(kind)).version:
+                yield row | {"refused": flavour.reason}
                 continue
             needed_s = 0.0 if kind == "torch" else COMPILE_S
             if time.monotonic() + needed_s > ends_s:
@@ -219,7 +218,7 @@ def _bundle(name: str, folder: Path) -> Bundle:
     with torch.inference_mode():
         planes = InferenceModel(model)(torch.from_numpy(images))
     graphs = {}
-    if any(find_spec(flavour) for flavour in TENSORRT):  # a minute's work for nothing else
+    if any(flavour.version for flavour in flavours()):  # a minute's work for nothing else
         with suppress(ImportError):  # onnxscript; without it there is nothing for TensorRT
             from depthrefl_ros.engine.export import make_graph
 
@@ -271,7 +270,7 @@ def _open(
     ends_s: float,
 ) -> Engine:
     device = args.device
-    if kind not in TENSORRT:
+    if kind not in FLAVOURS:
         compiles = kind == "torch compiled"
         options = {"precision": precision, "compiles": compiles, "replays": not compiles}
         return TorchEngine(bundle, args.threads, device, **options)

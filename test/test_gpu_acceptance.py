@@ -52,7 +52,7 @@ def test_a_dry_run_measures_what_a_cpu_has_and_says_what_it_has_not(acceptance, 
     assert rows["torch fp32", 2]["operations"] == 2 * rows["torch fp32", 1]["operations"]
     assert "on CUDA only" in rows["torch fp16", None]["refused"]
     assert "no time left of 1.5 minutes" in rows["torch compiled fp32", None]["refused"]
-    for flavour in acceptance.TENSORRT:
+    for flavour in acceptance.FLAVOURS:
         words = "no time left" if find_spec(flavour) else f"{flavour} is not installed"
         assert words in rows[f"{flavour} fp16", None]["refused"]
     table = text.read_text()
