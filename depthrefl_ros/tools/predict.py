@@ -37,7 +37,6 @@ from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.geometry.cloud import fill_cloud, write_ply
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.preview import depth_preview
-from depthrefl_ros.tools.bag_files import is_recording
 from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.command_line import (
     StopRequest,
@@ -119,9 +118,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     folder = args.output or Path(f"{Path(args.source).stem or args.source}_depth")
     check_output_folder(folder, is_of_predict)
     estimator = open_estimator(args.model, args.engine)
-    path = Path(args.source).expanduser()
-    recording = path if is_recording(path) else None
-    mounts = open_mounts(args, estimator, recording, _say)
+    mounts = open_mounts(args, estimator, source.recording, _say)
     folder.mkdir(parents=True, exist_ok=True)
     _say(f"writing to {folder}/, at most {args.max_gigabytes:g} GB (--max-gigabytes)")
     written, total = 0, args.frames or (source.count and math.ceil(source.count / args.every))

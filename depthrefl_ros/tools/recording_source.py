@@ -60,7 +60,7 @@ class RecordingSource(FrameSource):
     def __init__(self, path: Path, intrinsics: Intrinsics, image_topic: str | None):
         super().__init__()
         self.name = str(path)
-        self._path = path
+        self.recording = path
         self._intrinsics = intrinsics
         with Recording(path) as recording:
             self.image_topic = recording.image_topic(image_topic)
@@ -79,7 +79,7 @@ class RecordingSource(FrameSource):
     def frames(self) -> Iterator[SourceFrame]:
         """Yield the frames as they were recorded, each with the newest CameraInfo before it."""
         self.skipped.clear()
-        with Recording(self._path) as recording:
+        with Recording(self.recording) as recording:
             info = recording.first(self.info_topic) if self.info_topic else None
             topics = [topic for topic in (self.image_topic, self.info_topic) if topic]
             number = 0
@@ -124,7 +124,7 @@ class RecordingSource(FrameSource):
         try:
             pixels, _ = compressed_image_to_array(message, self.image_topic)
         except MessageError as error:
-            self.skip(f"{self._path}: frame {name}: {error}")
+            self.skip(f"{self.recording}: frame {name}: {error}")
             return None
         height, width = pixels.shape[:2]
         camera = self._camera(info, width, height, name)

@@ -22,6 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,7 @@ class FrameSource(ABC):
         count: frames in one pass; None where the end is not known.
         is_live: a camera: it cannot be paused, looped or read ahead.
         is_still: pictures without a time of their own.
+        recording: that they are read from; None for any other source.
         notes: what the user should know about what was chosen.
         skipped: frames that could not be read in the last pass, each with the reason.
     """
@@ -137,6 +139,7 @@ class FrameSource(ABC):
     count: int | None = None
     is_live: bool = False
     is_still: bool = False
+    recording: Path | None = None
 
     def __init__(self) -> None:
         self.notes: list[str] = []
