@@ -19,6 +19,7 @@ CUDA graphs, fp16 and pinned memory need CUDA; these tests run where there is on
 """
 
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from depthrefl_ros.engine.base import EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.self_test import self_test
 from depthrefl_ros.engine.torch_engine import TorchEngine
+from depthrefl_ros.network.flagship import random_flagship
 from depthrefl_ros.network.inference import InferenceModel
 from depthrefl_ros.network.model import ModelConfig, create_model
 
@@ -49,7 +51,8 @@ def test_a_batch_gives_what_its_images_give_alone(bundle):
     for name, plane in together.items():
         parts = np.concatenate([outputs[name] for outputs in alone])
         assert plane.shape == (2, 1, bundle.height, bundle.width) and plane.dtype == np.float32
-        np.testing.assert_allclose(plane, parts, rtol=1e-4)
+        # Sigma is a small difference of large numbers, rounded otherwise by each processor.
+        np.testing.assert_allclose(plane, parts, rtol=3e-3 if name == "sigma" else 1e-4)
 
 
 def test_results_are_not_overwritten_by_the_next_frame(bundle):
@@ -82,19 +85,45 @@ class TensorsOfTheHost(TorchDispatchMode):
         return made
 
 
-def test_a_second_batch_takes_nothing_from_the_host(bundle, monkeypatch):
+def noted(function, calls):
+    """Return the function, which also appends its name to a list whenever it is called."""
+
+    def wrapper(*args, **kwargs):
+        calls.append(function.__name__)
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def networks():
+    """Return name, network and size of the input of all that gpu_acceptance runs."""
+    for name in ("indoor_tiny", "indoor_nano"):
+        description = Bundle.load(name).description
+        config = ModelConfig.from_dict(description["architecture"])
+        size = description["input"]
+        yield name, create_model(config), (size["height"], size["width"])
+    with suppress(ImportError):  # transformers
+        yield "flagship", random_flagship(56, 84), (56, 84)
+
+
+def test_a_second_batch_takes_nothing_from_the_host(monkeypatch):
     """A CUDA graph cannot capture a copy from the host's memory; no GPU is needed to see one."""
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: False)  # no autocast of "meta"
-    model = create_model(ModelConfig.from_dict(bundle.description["architecture"]))
-    network = InferenceModel(model).to("meta")
-    images = torch.empty(1, bundle.height, bundle.width, bundle.channels, dtype=torch.uint8)
-    meta = images.to("meta")
-    with torch.inference_mode(), TensorsOfTheHost() as first:
-        network(meta)
-    assert first.operations  # the matrices that resize
-    with torch.inference_mode(), TensorsOfTheHost() as second:
-        network(meta)
-    assert second.operations == []
+    made = []
+    # A tensor of values is made in the host's memory and copied, which no dispatch shows.
+    for name in ("tensor", "as_tensor", "scalar_tensor", "from_numpy"):
+        monkeypatch.setattr(torch, name, noted(getattr(torch, name), made))
+    for name, model, size in networks():
+        network = InferenceModel(model).to("meta")
+        images = torch.empty(1, *size, model.config.channels, dtype=torch.uint8, device="meta")
+        with torch.inference_mode():
+            with TensorsOfTheHost() as tensors:
+                network(images)
+            assert tensors.operations and made, name  # the matrices that resize
+            made.clear()
+            with TensorsOfTheHost() as tensors:
+                network(images)
+        assert tensors.operations == made == [], name
 
 
 @pytest.mark.parametrize("precision, words", [("fp16", "on CUDA only"), ("int8", "int8, only")])

@@ -24,15 +24,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from depthrefl_ros.network.backbone import BackboneFeatures
-from depthrefl_ros.network.ops import enlarge, resize
+from depthrefl_ros.network.ops import constant, enlarge, resize
 
 # ImageNet's colours, which DINOv2 was trained with, in units of 0..255.
 _MEAN = tuple(255.0 * value for value in (0.485, 0.456, 0.406))
-_STANDARD_DEVIATION = tuple(255.0 * value for value in (0.229, 0.224, 0.225))
+_SCALE = tuple(1.0 / (255.0 * deviation) for deviation in (0.229, 0.224, 0.225))
 _PATCH = 14
 
 # Depth Anything V2 Small.
@@ -219,10 +220,13 @@ class DinoV2Backbone(nn.Module):
     @staticmethod
     def normalise(image: Tensor) -> Tensor:
         """Map RGB in 0..255 to ImageNet's zero mean and unit deviation, channel by channel."""
-        kind = {"dtype": image.dtype, "device": image.device}
-        mean = torch.tensor(_MEAN, **kind).reshape(1, 3, 1, 1)
-        scale = 1.0 / torch.tensor(_STANDARD_DEVIATION, **kind).reshape(1, 3, 1, 1)
+        mean, scale = (constant(_by_channel, values, like=image) for values in (_MEAN, _SCALE))
         return (image - mean) * scale
+
+
+def _by_channel(values: tuple[float, ...]) -> np.ndarray:
+    """Return the values as (1, C, 1, 1) float32."""
+    return np.array(values, np.float32).reshape(1, -1, 1, 1)
 
 
 def _public_network(config: DinoV2Config) -> nn.Module:

@@ -28,7 +28,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -282,4 +281,4 @@ class EfficientNetLiteBackbone(nn.Module):
     @staticmethod
     def normalise(image: Tensor) -> Tensor:
         """Map RGB in 0..255 to what the ImageNet weights expect: (v - 127) / 128."""
-        return (image - 127.0) * torch.tensor(1.0 / 128.0, dtype=image.dtype, device=image.device)
+        return (image - 127.0) * (1.0 / 128.0)

@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 
 import numpy as np
@@ -61,7 +61,7 @@ def enlarge(plane: Tensor, like: Tensor) -> Tensor:
     if plane.shape[2:] == like.shape[2:]:
         return plane
     (height, width), (tall, wide) = plane.shape[2:], like.shape[2:]
-    rows, columns = (_matrix(_bilinear, *n, like=plane) for n in ((height, tall), (width, wide)))
+    rows, columns = (constant(_bilinear, *n, like=plane) for n in ((height, tall), (width, wide)))
     with full_precision(plane):
         return rows @ plane @ columns.T
 
@@ -72,31 +72,31 @@ def shrink(planes: Tensor, factor: int) -> Tensor:
     CPU engines pool a few channels as if they were sixteen.
     """
     height, width = planes.shape[2:]
-    rows, columns = (_matrix(_averaging, n, factor, like=planes) for n in (height, width))
+    rows, columns = (constant(_averaging, n, factor, like=planes) for n in (height, width))
     with full_precision(planes):
         return rows @ planes @ columns.T
 
 
-def _matrix(make: Callable[..., np.ndarray], *sizes: int, like: Tensor) -> Tensor:
-    """Return the matrix ``make(*sizes)`` on the device and of the type of ``like``.
+def constant(make: Callable[..., np.ndarray], *arguments: Hashable, like: Tensor) -> Tensor:
+    """Return the array ``make(*arguments)`` on the device and of the type of ``like``.
 
     It is made once: a CUDA graph cannot capture a copy from the host. An export and a compiler
     trace how it is made, and keep it themselves.
     """
     if type(like) is Tensor and not torch.compiler.is_compiling():
-        return _kept_matrix(make, sizes, like.device, like.dtype)
-    return torch.from_numpy(make(*sizes)).to(like.device, like.dtype)
+        return _kept(make, arguments, like.device, like.dtype)
+    return torch.from_numpy(make(*arguments)).to(like.device, like.dtype)
 
 
 @lru_cache(maxsize=256)
-def _kept_matrix(
+def _kept(
     make: Callable[..., np.ndarray],
-    sizes: tuple[int, ...],
+    arguments: tuple[Hashable, ...],
     device: torch.device,
     dtype: torch.dtype,
 ) -> Tensor:
     with torch.inference_mode(False):  # what is made within cannot be trained through later
-        return torch.from_numpy(make(*sizes)).to(device, dtype)
+        return torch.from_numpy(make(*arguments)).to(device, dtype)
 
 
 def _averaging(count: int, factor: int) -> np.ndarray:
