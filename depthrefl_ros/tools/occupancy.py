@@ -34,7 +34,7 @@ from depthrefl_ros.geometry.pose import Pose
 
 CELL_M = 0.05
 TOLERANCE_M = 0.15
-RANGE_M = 5.0  # over the floor; obstacle_max_range of config/nav2_costmap.yaml
+RANGE_M = 5.0  # over the floor; half the width of the map in config/nav2_costmap.yaml
 BAND = ObstacleSettings()  # its heights
 
 

@@ -1,0 +1,72 @@
+# Copyright 2026 depthrefl_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmark"))
+
+import costmap_drive
+from costmap_drive import HALF, Counts, Place, update
+
+EYE = np.array([0.0, 0.0, 0.5])
+NOTHING = np.zeros((0, 3))
+
+
+def empty_map() -> np.ndarray:
+    return np.zeros((2 * HALF, 2 * HALF), np.uint8)
+
+
+def test_a_point_ahead_of_a_turned_robot_lies_where_it_looks():
+    place = Place(1.0, 2.0, math.pi / 2)  # looks along +y
+    assert place.cells(np.array([[1.01, 0.01, 0.5]])).tolist() == [[HALF + 19, HALF + 60]]
+    distance_m = place.ahead()
+    assert math.isclose(distance_m[HALF + 20, HALF + 60], 1.025, abs_tol=0.01)
+    assert distance_m[HALF + 20, HALF + 30] == math.inf  # behind it
+
+
+def test_marks_stop_at_the_range_and_a_ray_clears_on_its_way_only():
+    grid, place = empty_map(), Place(0.0, 0.0, 0.0)
+    marks = np.array([[1.0, 0.01, 0.5], [2.0, 0.01, 0.5], [4.0, 0.01, 0.5]]) + (0.01, 0, 0)
+    update(grid, place, EYE, (marks, NOTHING), 3.0)
+    assert np.argwhere(grid).tolist() == [[HALF + 20, HALF], [HALF + 40, HALF]]
+    update(grid, place, EYE, (NOTHING, np.array([[1.5, 0.01, 0.0]])), 3.0)
+    assert np.argwhere(grid).tolist() == [[HALF + 40, HALF]]  # behind the ray's end
+
+
+def test_a_mark_is_false_away_from_the_truth_of_the_whole_drive():
+    right, true, marked = (empty_map() > 0 for _ in range(3))
+    right[10:17, 10] = True
+    true[13, 10] = true[40, 40] = True
+    marked[12, 10] = marked[30, 30] = True
+    counts = Counts()
+    counts.add(marked, right, true, np.ones_like(marked))
+    assert counts == Counts(marks=2, false=1, true=2, found=1)
+    counts = Counts()
+    counts.add(marked, right, true, np.zeros_like(marked))
+    assert counts == Counts()
+
+
+def test_the_recording_advances_by_a_step_a_frame():
+    places = costmap_drive.recorded_places(64)
+    ways = [math.hypot(b.x - a.x, b.y - a.y) for a, b in zip(places, places[1:], strict=False)]
+    assert np.allclose(ways, costmap_drive.STEP_M, atol=5e-4)
+    assert max(abs(one.y - 1.35) for one in places) <= 0.28 + 1e-9
