@@ -21,8 +21,10 @@ import shutil
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from exact_bundle import exact_bundle
+from onnx import TensorProto, helper, numpy_helper
 from told_bundle import told_bundle
 
 from depthrefl_ros.engine.bundle import Bundle, BundleError
@@ -73,6 +75,71 @@ def test_what_decides_the_scale_stays_in_floating_point(bundle):
     assert "_blocks.1._depthwise_conv.weight" in names and "decoder.3." in names
     for kept in ("_conv_stem", "_blocks.0._depthwise_conv", "reflector."):
         assert kept not in names, kept
+
+
+def values_of(model):
+    """Return float32 constants by name, those that are cast from half precision by their cast's."""
+    stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    casts = [n for n in model.graph.node if n.op_type == "Cast" and n.input[0] in stored]
+    return stored | {n.output[0]: stored[n.input[0]].astype(np.float32) for n in casts}
+
+
+def convolutions_of(model):
+    return {node.name: node for node in model.graph.node if node.op_type == "Conv"}
+
+
+def test_weights_have_all_eight_bits(bundle):
+    model = onnx.load(bundle.path("model_int8.onnx"))
+    values = values_of(model)
+    found = [n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] in values]
+    assert len(found) > 50
+    for node in found:
+        largest = np.abs(values[node.input[0]]).reshape(len(values[node.input[0]]), -1).max(axis=1)
+        assert np.median(largest / values[node.input[1]].reshape(-1)) > 120, node.input[0]
+
+
+def channel_means(model, names, images):
+    """Return the mean of each channel of these convolutions, (channels,) each, over images."""
+    nodes = convolutions_of(model)
+    outputs = [nodes[name].output[0] for name in names]
+    known = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    model.graph.output.extend(known)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    found = [session.run(outputs, {"images": image[None]}) for image in images]
+    return [np.mean(planes, axis=(0, 1, 3, 4)) for planes in zip(*found, strict=True)]
+
+
+def test_biases_make_up_for_what_rounded_weights_shift(bundle):
+    """Activations are not quantised here: what is left is what the weights do."""
+    exact, rounded = (onnx.load(bundle.path(n)) for n in ("model.onnx", "model_int8.onnx"))
+    values, makers = values_of(rounded), {n.output[0]: n for n in rounded.graph.node}
+    pairs = {}
+    for node in rounded.graph.node:
+        if node.op_type == "DequantizeLinear" and values[node.input[2]].dtype == np.uint8:
+            pairs[node.output[0]] = makers[node.input[0]].input[0]
+    originals, convolutions = convolutions_of(exact), convolutions_of(rounded)
+    uncorrected = onnx.ModelProto()
+    for node in convolutions.values():
+        node.input[0] = pairs.get(node.input[0], node.input[0])
+    uncorrected.CopyFrom(rounded)
+    biases = values_of(exact)
+    corrected = set()
+    for name, node in convolutions_of(uncorrected).items():
+        if len(node.input) > 2 and makers.get(node.input[1], node).op_type == "DequantizeLinear":
+            node.input[2] = f"{name}_original"
+            original = biases[originals[name].input[2]]
+            uncorrected.graph.initializer.append(numpy_helper.from_array(original, node.input[2]))
+            corrected.add(name)
+    assert len(corrected) > 50
+    images = bundle.golden().images[:3]
+    truth, better, worse = (
+        channel_means(model, sorted(corrected), images) for model in (exact, rounded, uncorrected)
+    )
+    shares = [
+        np.square(b - t).mean() / np.square(w - t).mean()
+        for t, b, w in zip(truth, better, worse, strict=True)
+    ]
+    assert np.median(shares) < 0.1 and np.quantile(shares, 0.9) < 0.5
 
 
 def test_a_network_of_another_kind_is_refused(tmp_path):
