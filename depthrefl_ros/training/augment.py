@@ -35,6 +35,7 @@ from depthrefl_ros.geometry.floor_plane import encode_floor, floor_depth
 from depthrefl_ros.geometry.rectification import PADDING_GREY as PAD_COLOUR
 from depthrefl_ros.training.datasets import Sample
 from depthrefl_ros.training.pasting import paste_pictures
+from depthrefl_ros.training.restyling import restyle
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class AugmentConfig:
     shrink_chance: float = 0.15
     paste_chance: float = 0.0  # cuts of other images on plane surfaces; see ``pasting``
     max_pictures: int = 10
+    restyle_chance: float = 0.0  # of light and colour of another image; see ``restyling``
+    max_restyle: float = 2.0  # periods a shorter side up to which they are exchanged
     mount_chance: float = 0.5  # of telling a known mount
     mount_height: float = 0.03  # standard deviation of the logarithm of the height that is told
     mount_tilt_deg: float = 1.0  # standard deviation of its tilt about each axis
@@ -131,8 +134,8 @@ class Augmenter:
         Args:
             sample: the image with its truth.
             generator: of random numbers.
-            pictures: returns a random image (H, W, 3) uint8 RGB that pasted pictures are cut from;
-                without it they are cut from ``sample``.
+            pictures: returns a random image (H, W, 3) uint8 RGB that pasted pictures are cut from
+                and whose light is taken; without it ``sample`` itself is used.
         """
         matrix, scale = self.random_geometry(sample.depth_m.shape, generator)
         area = generator.random() < self.config.area_chance
@@ -143,6 +146,10 @@ class Augmenter:
             source = sample.image if pictures is None else pictures(generator)
             count = int(generator.integers(1, self.config.max_pictures + 1))
             image = paste_pictures(view, source, count, generator)
+        if self.config.restyle_chance and generator.random() < self.config.restyle_chance:
+            other = sample.image if pictures is None else pictures(generator)
+            reach = generator.uniform(0.0, self.config.max_restyle)
+            image = restyle(image, other, reach, generator.uniform(0.3, 1.0))
         image = jitter_colour(image, self.config, generator)
         image = degrade(image, self.config, generator)
         image[~inside] = PAD_COLOUR
