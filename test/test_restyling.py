@@ -18,6 +18,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from depthrefl_ros.training.augment import AugmentConfig, Augmenter
 from depthrefl_ros.training.datasets import Sample
@@ -50,8 +51,10 @@ def test_half_the_share_is_half_the_way():
     assert abs(restyle(image, other, reach=0.0, share=0.5).mean() - 120) < 1
 
 
-def test_reach_says_up_to_which_frequency_light_is_taken():
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 0, 2)], ids=["landscape", "portrait"])
+def test_reach_says_up_to_which_frequency_light_is_taken(axes):
     flat, shaded = np.full((60, 80, 3), 120, np.uint8), stripes(40, (120, 120, 120))
+    flat, shaded = flat.transpose(axes), shaded.transpose(axes)
     # The stripes have two periods along the longer side, one and a half along the shorter one.
     assert restyle(shaded, flat, reach=1.4, share=1.0).std() > 25
     assert restyle(shaded, flat, reach=1.6, share=1.0).std() < 2
