@@ -300,18 +300,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def opened(model: str, engine: str, gates: GateSettings) -> tuple[Bundle, DepthEstimator, Rows]:
+    """Return a model's bundle, what runs it, and its rows.
+
+    Args:
+        model: a bundle's folder, or a shipped model's name.
+        engine: of ``EngineChoice``.
+        gates: of ours; their range becomes the model's.
+
+    Raises:
+        BundleError: the bundle is missing or damaged.
+        EngineError: the engine cannot run it.
+    """
+    bundle = Bundle.load(model)
+    gates = replace(gates, min_range_m=bundle.min_range_m, max_range_m=bundle.max_range_m)
+    estimator = DepthEstimator(open_engine(bundle, EngineChoice(engine)).engine, bundle)
+    return bundle, estimator, Rows(gates, bundle.sigma_limit(gates.min_confidence))
+
+
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     try:
-        bundle = Bundle.load(args.model)
-        gates = GateSettings(
-            edge_ratio=args.edge_ratio,
-            min_confidence=args.min_confidence,
-            min_range_m=bundle.min_range_m,
-            max_range_m=bundle.max_range_m,
-        )
-        engine = open_engine(bundle, EngineChoice(args.engine)).engine
-        estimator = DepthEstimator(engine, bundle)
-        rows = Rows(gates, bundle.sigma_limit(args.min_confidence))
+        gates = GateSettings(edge_ratio=args.edge_ratio, min_confidence=args.min_confidence)
+        bundle, estimator, rows = opened(args.model, args.engine, gates)
         if args.picture:
             _draw(args, read_drive(args.drives[0], estimator), rows)
             return

@@ -39,13 +39,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from costmap import MIN_CONFIDENCE, Rows, Scene, read_drive
+from costmap import MIN_CONFIDENCE, Scene, opened, read_drive
 from scale import RECORDING
 
 from depthrefl_ros.engine.base import EngineError
-from depthrefl_ros.engine.bundle import Bundle, BundleError
-from depthrefl_ros.engine.selection import EngineChoice, open_engine
-from depthrefl_ros.estimator import DepthEstimator
+from depthrefl_ros.engine.bundle import BundleError
 from depthrefl_ros.geometry.gates import GateSettings
 from depthrefl_ros.tools.command_line import (
     ToolError,
@@ -54,7 +52,7 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
-from depthrefl_ros.tools.occupancy import BAND, CELL_M, all_points, near
+from depthrefl_ros.tools.occupancy import CELL_M, all_points, in_view, near
 
 STEP_M = 0.09  # from frame to frame
 EVERY = 2  # frames of 10 Hz to an update of the costmap
@@ -134,9 +132,7 @@ def marked_cells(cells: np.ndarray) -> np.ndarray:
 def true_cells(scene: Scene, place: Place) -> np.ndarray:
     """Return what the true depth of a frame shows in the height band, (2 HALF, 2 HALF) bool."""
     points = all_points(scene.truth_m, scene.camera, scene.base_from_camera)
-    heights = points[:, 2]
-    in_band = (heights >= BAND.min_height_m) & (heights <= BAND.max_height_m)
-    return marked_cells(place.cells(points[in_band]))
+    return marked_cells(place.cells(points[in_view(points, math.inf)]))
 
 
 def update(
@@ -167,21 +163,30 @@ def drive(
     scenes: list[Scene],
     places: list[Place],
     clouds: list[tuple[np.ndarray, np.ndarray]],
+    true: list[np.ndarray],
     range_m: float,
 ) -> dict[float, Counts]:
-    """Return the counts of each distance of ``AHEAD_M``."""
-    right = near(np.any([true_cells(*one) for one in zip(scenes, places, strict=True)], axis=0))
+    """Return the counts of each distance of ``AHEAD_M``.
+
+    Args:
+        scenes: frame by frame, as all but the clouds.
+        places: of the robot.
+        clouds: of every ``EVERY``-th frame, as for ``update``.
+        true: of ``true_cells``.
+        range_m: as for ``update``.
+    """
+    right = near(np.any(true, axis=0))
     grid = np.zeros((2 * HALF, 2 * HALF), np.uint8)
     counts = {ahead_m: Counts() for ahead_m in AHEAD_M}
     for index in range(0, len(scenes), EVERY):
         scene, place = scenes[index], places[index]
         eye = scene.base_from_camera.translation
-        update(grid, place, eye, clouds[index], range_m)
+        update(grid, place, eye, clouds[index // EVERY], range_m)
         if index < SETTLED:
             continue
-        distance_m, true = place.ahead(), true_cells(scene, place)
+        distance_m = place.ahead()
         for ahead_m, one in counts.items():
-            one.add(grid > 0, right, true, distance_m < ahead_m)
+            one.add(grid > 0, right, true[index], distance_m < ahead_m)
     return counts
 
 
@@ -216,14 +221,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     try:
-        bundle = Bundle.load(args.model)
-        gates = GateSettings(
-            min_confidence=MIN_CONFIDENCE,
-            min_range_m=bundle.min_range_m,
-            max_range_m=bundle.max_range_m,
-        )
-        rows = Rows(gates, bundle.sigma_limit(MIN_CONFIDENCE))
-        estimator = DepthEstimator(open_engine(bundle, EngineChoice(args.engine)).engine, bundle)
+        gates = GateSettings(min_confidence=MIN_CONFIDENCE)
+        _, estimator, rows = opened(args.model, args.engine, gates)
         scenes = list(read_drive(args.drive, estimator))
     except (BundleError, EngineError, ValueError) as error:
         raise ToolError(str(error)) from error
@@ -233,11 +232,13 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         places = recorded_places(len(scenes))
     else:
         places = [Place(args.step * index, 0.0, 0.0) for index in range(len(scenes))]
-    clouds = [rows.clouds(scene, scene.depth_m, rows.sigma_limit) for scene in scenes]
+    updates = scenes[::EVERY]
+    clouds = [rows.clouds(scene, scene.depth_m, rows.sigma_limit) for scene in updates]
+    true = [true_cells(*one) for one in zip(scenes, places, strict=True)]
     figures = {}
     print("obstacle_max_range: false marks of all marks")
     for range_m in args.range:
-        counts = drive(scenes, places, clouds, range_m)
+        counts = drive(scenes, places, clouds, true, range_m)
         figures[str(range_m)] = {str(m): astuple(one) for m, one in counts.items()}
         words = (
             f"up to {m} m ahead {one.false} of {one.marks} ({_percent(one.false, one.marks)}), "

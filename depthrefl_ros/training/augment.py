@@ -137,17 +137,18 @@ class Augmenter:
             pictures: returns a random image (H, W, 3) uint8 RGB that pasted pictures are cut from
                 and whose light is taken; without it ``sample`` itself is used.
         """
+        pictures = pictures or (lambda _: sample.image)
         matrix, scale = self.random_geometry(sample.depth_m.shape, generator)
         area = generator.random() < self.config.area_chance
         turn = self.random_turn(generator)
         view, inside = render_view(sample, matrix, scale, (self.height, self.width), area, turn)
         image = view.image
         if self.config.paste_chance and generator.random() < self.config.paste_chance:
-            source = sample.image if pictures is None else pictures(generator)
+            source = pictures(generator)
             count = int(generator.integers(1, self.config.max_pictures + 1))
             image = paste_pictures(view, source, count, generator)
         if self.config.restyle_chance and generator.random() < self.config.restyle_chance:
-            other = sample.image if pictures is None else pictures(generator)
+            other = pictures(generator)
             reach = generator.uniform(0.0, self.config.max_restyle)
             image = restyle(image, other, reach, generator.uniform(0.3, 1.0))
         image = jitter_colour(image, self.config, generator)
