@@ -25,12 +25,16 @@ from small_network import CONFIG, told_network
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.network.checkpoints import (
     CheckpointError,
+    halved_tensors,
     load_imagenet_encoder,
     load_weights,
+    save_halved,
     save_weights,
+    unfolded_tensors,
 )
 from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
-from depthrefl_ros.network.model import ModelConfig, create_model
+from depthrefl_ros.network.inference import InferenceModel
+from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.network.reflector import ReflectorConfig
 
 
@@ -121,8 +125,51 @@ def test_shipped_weights_fit_key_by_key(name):
     bundle = Bundle.load(name)
     model = create_model(ModelConfig.from_dict(bundle.description["architecture"]))
     stored = load_file(bundle.path("model.safetensors"))
-    assert stored.keys() == model.state_dict().keys()
     load_weights(bundle.path("model.safetensors"), model)
+    again = halved_tensors(model)
+    assert again.keys() == stored.keys()
+    assert all(torch.equal(again[name], value) for name, value in stored.items())
+
+
+def model_that_has_seen_images() -> DepthModel:
+    """Return a network whose batch norms have statistics and factors of their own."""
+    torch.manual_seed(3)
+    model = create_model(CONFIG).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            module.weight.data[::2] *= -1.0
+            torch.nn.init.uniform_(module.running_var, 0.01, 4.0)
+    return model
+
+
+def test_folded_weights_are_those_of_the_engines_and_training_gets_its_own_back(tmp_path):
+    path, model = tmp_path / "weights.safetensors", model_that_has_seen_images()
+    save_halved(path, model)
+    stored = load_file(path)
+    folded = {name for name in stored if name.endswith(".folded_weight")}
+    assert len(folded) > 40 and "backbone.encoder._conv_stem.folded_weight" in folded
+    engines = dict(InferenceModel(model).model.named_parameters())
+    for name in folded:
+        exact = engines[name.replace("folded_weight", "weight")]
+        assert stored[name].dtype == torch.float16
+        torch.testing.assert_close(stored[name].float(), exact, rtol=0, atol=0)
+    loaded = create_model(CONFIG)
+    load_weights(path, loaded)
+    for name, value in model.state_dict().items():
+        found = loaded.state_dict()[name]
+        # Half precision has 11 bits and errs by 2**-25 at the least; the scales are 0.25 and up.
+        torch.testing.assert_close(found, value, rtol=2.0**-11 + 1e-6, atol=2.0**-23, msg=name)
+    save_halved(tmp_path / "again.safetensors", loaded)
+    assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_a_channel_without_a_scale_comes_back_as_nothing():
+    model = model_that_has_seen_images()
+    with torch.no_grad():
+        model.backbone.encoder._bn0.weight[2] = 0.0
+    stem = unfolded_tensors(halved_tensors(model), model)["backbone.encoder._conv_stem.weight"]
+    assert torch.isfinite(stem).all() and not stem[2].any() and stem[1].any() and stem[3].any()
 
 
 def test_a_module_that_a_file_does_not_know_may_keep_its_own(tmp_path):

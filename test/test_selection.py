@@ -313,7 +313,8 @@ def test_a_plan_that_passes_is_taken_and_its_version_told(bundle, gpu, keep, pla
 
 def test_tensorrt_in_int8_runs_where_it_is_asked_for(bundle, gpu, keep, plans, tmp_path):
     paths = bundle.path("model_fp16.onnx"), bundle.path("model_int8.onnx")
-    shutil.copyfile(bundle.path("model.weights"), tmp_path / "model.weights")
+    for name in ("model.weights", "model.safetensors"):
+        shutil.copyfile(bundle.path(name), tmp_path / name)
     (tmp_path / "model.onnx").write_bytes(int8_network(*paths))
     keep("int8", whole_onnx(tmp_path / "model.onnx"))
     keep("fp16", plans["fp16"])

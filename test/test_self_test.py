@@ -154,16 +154,29 @@ def test_one_wrong_weight_tensor_is_refused_and_the_next_engine_taken(wrong_weig
     assert problem in opened.steps and "openvino fp32: openvino on" in problem
 
 
-def test_one_wrong_weight_tensor_of_torch_is_refused(bundle, tmp_path):
+def with_changed_weights(bundle, folder, name, change):
+    """Return a copy of a bundle, one of whose tensors for torch is changed."""
     weights = load(bundle.path("model.safetensors").read_bytes())
-    # The depthwise convolution of the first block, as in the ONNX file.
-    name = next(name for name, one in weights.items() if one.ndim == 4 and one.shape[1] == 1)
-    weights[name] = 1.5 * weights[name]
-    wrong = copy_bundle(tmp_path / "wrong_weights", {"model.safetensors": save(weights)})
+    weights[name] = change(weights[name])
+    return copy_bundle(folder, {"model.safetensors": save(weights)})
+
+
+def test_one_wrong_weight_tensor_of_torch_is_refused(bundle, tmp_path):
+    # A batch norm's: the graphs have their own of it.
+    name = "backbone.encoder._blocks.0._bn1.bias"
+    wrong = with_changed_weights(bundle, tmp_path / "wrong", name, lambda bias: bias + 1)
     with pytest.raises(EngineError, match="torch on CPU fails the self-test: depth"):
         open_engine(wrong, "torch")
     opened = open_engine(wrong, EngineChoice("torch", falls_back=True))
     assert opened.engine.name == "openvino"
+
+
+def test_a_wrong_convolution_is_wrong_for_every_engine(bundle, tmp_path):
+    name = "backbone.encoder._blocks.0._depthwise_conv.folded_weight"
+    wrong = with_changed_weights(bundle, tmp_path / "wrong", name, lambda weight: weight * 1.5)
+    for engine in ("torch", "openvino"):
+        with pytest.raises(EngineError, match=f"{engine} on .* fails the self-test: depth"):
+            open_engine(wrong, engine)
 
 
 def test_a_flipped_byte_is_refused_by_its_hash(wrong_weights):

@@ -59,7 +59,8 @@ def whole_network(bundle, folder):
     paths = bundle.path("model_fp16.onnx"), bundle.path("model_int8.onnx")
     path = folder / "network.onnx"
     path.write_bytes(int8_network(*paths))
-    shutil.copyfile(bundle.path("model.weights"), folder / "model.weights")
+    for name in ("model.weights", "model.safetensors"):
+        shutil.copyfile(bundle.path(name), folder / name)
     onnx.checker.check_model(str(path))
     return onnx.load(path)
 

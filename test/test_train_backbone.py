@@ -32,6 +32,8 @@ from depthrefl_ros.engine.bundle import Bundle, file_digest
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.self_test import self_test
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.network.checkpoints import load_weights
+from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.tools import convert, export_bundle
 from depthrefl_ros.tools import train as tool
 from depthrefl_ros.training.trainer import latest_checkpoint
@@ -97,7 +99,9 @@ def test_our_own_backbone_is_taken_with_its_size(tmp_path, rooms):
     nano = Bundle.load("indoor_nano")
     run = tmp_path / "run"
     assert train(run, "--data", rooms, "--backbone", "indoor_nano", "--freeze") == 0
-    assert_only_the_reflector_was_trained(run, load_file(nano.path("model.safetensors")))
+    whole = create_model(ModelConfig.from_dict(nano.description["architecture"]))
+    load_weights(nano.path("model.safetensors"), whole)
+    assert_only_the_reflector_was_trained(run, whole.state_dict())
     state = json.loads((latest_checkpoint(run / "stage2") / "state.json").read_text())
     assert (state["model"]["height"], state["model"]["width"]) == (nano.height, nano.width)
     assert state["model"]["focal_px"] == nano.focal_px

@@ -41,7 +41,7 @@ from depthrefl_ros.engine.description import (
 )
 
 _READABLE = (1, 2)
-WEIGHTS = "model.weights"  # of all graphs, in half precision
+WEIGHTS = "model.weights"  # of all graphs, in half precision, but what MODEL_WEIGHTS has
 INT8 = "model_int8.onnx"  # convolutions in int8; not every bundle has it
 MAKE_INT8 = "`depthrefl export_bundle BUNDLE NEW --int8 IMAGES` makes a bundle with one"
 MODEL_WEIGHTS = "model.safetensors"  # for training, other shapes and the torch engine
@@ -243,10 +243,10 @@ class Bundle:
             BundleError: ``model.yaml`` does not list the file.
         """
         self.path(name)
-        if WEIGHTS not in self.files:
+        beside = [self.files[one] for one in (WEIGHTS, MODEL_WEIGHTS) if one in self.files]
+        if not beside:
             return self.files[name]
-        both = self.files[name] + self.files[WEIGHTS]
-        return hashlib.sha256(both.encode()).hexdigest()
+        return hashlib.sha256("".join([self.files[name], *beside]).encode()).hexdigest()
 
     def golden(self) -> Golden:
         """Return the images and outputs of the self-test.

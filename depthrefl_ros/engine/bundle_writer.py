@@ -21,6 +21,7 @@ Needs onnx, and no torch: networks of others come here as ONNX graphs.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -35,7 +36,13 @@ import yaml
 from onnx import numpy_helper
 from onnx.external_data_helper import set_external_data
 
-from depthrefl_ros.engine.bundle import WEIGHTS, BundleError, file_digest, is_bundle
+from depthrefl_ros.engine.bundle import (
+    MODEL_WEIGHTS,
+    WEIGHTS,
+    BundleError,
+    file_digest,
+    is_bundle,
+)
 from depthrefl_ros.engine.description import DESCRIPTION, FORMAT_VERSION, read_fields
 
 _SMALLEST_SHARED = 512  # bytes; smaller tensors stay in their graph
@@ -56,11 +63,11 @@ def write_bundle(
         folder: of the bundle; its name is the model's. New, empty, or a bundle, which is replaced;
             files in it that its ``model.yaml`` does not list are kept.
         graphs: the networks by file name, ``model.onnx`` and perhaps ``model_fp16.onnx``; their
-            weights move to one shared file.
+            weights move to one shared file, but those that ``model.safetensors`` has.
         golden: ``images`` (3, H, W, channels) uint8, and (3, 1, H, W) float32 of each output; the
             first is repeated as the fourth.
         content: of ``model.yaml``, apart from version, name and files.
-        write_more: writes further files of the bundle into the folder that it is given.
+        write_more: writes further files of the bundle into the folder that it is given, first.
 
     Raises:
         BundleError: the folder holds something else.
@@ -72,9 +79,9 @@ def write_bundle(
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
+        write_more(part)
         if graphs:
             save_graphs(graphs, part)
-        write_more(part)
         save_golden(part / "golden.npz", _compressible(golden))
         description = {
             "format_version": FORMAT_VERSION,
@@ -110,9 +117,10 @@ def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path) -> None:
 
     Args:
         graphs: by file name; left as they are.
-        folder: for the graphs and ``model.weights``.
+        folder: for the graphs and ``model.weights``; where ``model.safetensors`` lies in it, the
+            graphs read what it has from there.
     """
-    offsets: dict[bytes, int] = {}
+    places = _tensors(folder / MODEL_WEIGHTS) if (folder / MODEL_WEIGHTS).exists() else {}
     copies = {}
     with (folder / WEIGHTS).open("wb") as file:
         for name, graph in graphs.items():
@@ -124,15 +132,33 @@ def save_graphs(graphs: Mapping[str, onnx.ModelProto], folder: Path) -> None:
                 if len(data) < _SMALLEST_SHARED:
                     continue
                 digest = hashlib.sha256(data).digest()
-                if digest not in offsets:
+                if digest not in places:
                     file.write(bytes(-file.tell() % _ALIGNMENT))
-                    offsets[digest] = file.tell()
+                    places[digest] = (WEIGHTS, file.tell())
                     file.write(data)
-                set_external_data(tensor, WEIGHTS, offsets[digest], len(data))
+                file_name, offset = places[digest]
+                set_external_data(tensor, file_name, offset, len(data))
                 tensor.ClearField("raw_data")
     for name, copy in copies.items():
         (folder / name).write_bytes(copy.SerializeToString())
         onnx.checker.check_model(str(folder / name))
+
+
+def _tensors(path: Path) -> dict[bytes, tuple[str, int]]:
+    """Return where the tensors of a safetensors file stand, (its name, offset), by their SHA-256.
+
+    The file begins with the length of its header, eight bytes with the lowest first, and the
+    header, JSON whose ``data_offsets`` count from its end.
+    """
+    content = path.read_bytes()
+    begin = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:begin])
+    header.pop("__metadata__", None)
+    places = {}
+    for tensor in header.values():
+        start, end = (begin + offset for offset in tensor["data_offsets"])
+        places[hashlib.sha256(content[start:end]).digest()] = (path.name, start)
+    return places
 
 
 def _compressible(golden: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -28,7 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from depthrefl_ros.engine.bundle import MODEL_WEIGHTS
 from depthrefl_ros.engine.bundle_writer import write_bundle
-from depthrefl_ros.network.checkpoints import save_weights
+from depthrefl_ros.network.checkpoints import halved_tensors, save_halved, unfolded_tensors
 from depthrefl_ros.network.inference import OUTPUT_NAMES, InferenceModel
 from depthrefl_ros.network.model import DepthModel
 
@@ -103,15 +103,10 @@ def store_weights_as_half(model: onnx.ModelProto) -> None:
 
 
 def halved(model: DepthModel) -> DepthModel:
-    """Return a copy whose convolutions and matrices are rounded to half precision.
-
-    Vectors (batch norms, biases) keep float32: they are small, and their statistics have a range
-    that half precision does not.
-    """
+    """Return a copy whose convolutions and matrices are those that ``save_halved`` stores."""
     model = copy.deepcopy(model).cpu().float().eval()
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            parameter.data = parameter.data.half()
+    tensors = halved_tensors(model)
+    model.load_state_dict(unfolded_tensors(tensors, model))
     return model
 
 
@@ -148,8 +143,7 @@ def export_bundle(
     shape = (3, config.height, config.width, config.channels)
     if golden_images.shape != shape:
         raise ValueError(f"golden images are {golden_images.shape}; {shape} is needed")
-    stored = halved(model)
-    model = copy.deepcopy(stored).float()
+    model = halved(model)
     graphs = {
         "model.onnx": make_graph(model),
         "model_fp16.onnx": make_graph(model, torch.float16),
@@ -172,5 +166,5 @@ def export_bundle(
         graphs,
         golden_arrays(model, golden_images),
         content,
-        lambda part: save_weights(part / MODEL_WEIGHTS, stored),
+        lambda part: save_halved(part / MODEL_WEIGHTS, model),
     )

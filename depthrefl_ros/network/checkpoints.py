@@ -25,8 +25,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from depthrefl_ros.network.inference import fold_scale, folds
 from depthrefl_ros.network.model import DepthModel
 
+_FOLDED = "folded_weight"
 # The classifier of the ImageNet network, which a depth network has no use for.
 _CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
 
@@ -40,12 +42,62 @@ def save_weights(path: str | Path, model: nn.Module) -> None:
 
     However the model keeps them in memory, channels innermost as well.
     """
-    path = Path(path)
+    _save_tensors(Path(path), model.state_dict())
+
+
+def save_halved(path: str | Path, model: nn.Module) -> None:
+    """Write ``halved_tensors`` as safetensors, replacing the file whole."""
+    _save_tensors(Path(path), halved_tensors(model))
+
+
+def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     temporary = path.with_suffix(path.suffix + ".part")
-    state = model.state_dict()
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     temporary.write_bytes(save(tensors))
     temporary.replace(path)
+
+
+def halved_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return a model's tensors with those of convolutions and matrices in half precision.
+
+    Vectors (batch norms, biases) keep float32: they are small, and their statistics have a range
+    that half precision does not. A convolution before a batch norm is there as engines run it,
+    multiplied by the batch norm's scale, under the name ``folded_weight`` instead of ``weight``: so
+    the graphs of a bundle read their weights from the file that training reads, too.
+    """
+    tensors = dict(model.state_dict())
+    for name, scale in _fold_scales(tensors, model).items():
+        tensors[f"{name}.{_FOLDED}"] = tensors.pop(f"{name}.weight") * scale
+    matrices = {name for name, value in model.named_parameters() if value.dim() > 1}
+    return {
+        name: value.half() if name in matrices or name.endswith(_FOLDED) else value
+        for name, value in tensors.items()
+    }
+
+
+def unfolded_tensors(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Return tensors of ``halved_tensors`` under a model's own names, as it is trained.
+
+    A channel whose batch norm is zero gets zeros: what it was is not stored.
+    """
+    tensors = dict(tensors)
+    for name, scale in _fold_scales(tensors, model).items():
+        folded = tensors.pop(f"{name}.{_FOLDED}", None)
+        if folded is not None:
+            whole = folded.float() / torch.where(scale == 0, torch.inf, scale)
+            tensors[f"{name}.weight"] = whole
+    return tensors
+
+
+def _fold_scales(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Return ``fold_scale`` of the convolutions whose batch norms are among the tensors."""
+    scales = {}
+    for name, (module, conv, norm) in folds(model).items():
+        beside = name.removesuffix(conv) + norm
+        found = [tensors.get(f"{beside}.{kind}") for kind in ("weight", "running_var")]
+        if all(tensor is not None and tensor.dim() == 1 for tensor in found):
+            scales[name] = fold_scale(*found, getattr(module, norm).eps)
+    return scales
 
 
 def load_weights(
@@ -65,7 +117,7 @@ def load_weights(
             no module of that name.
     """
     try:
-        tensors = load_file(path)
+        tensors = unfolded_tensors(load_file(path), model)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
     if but:

@@ -33,12 +33,35 @@ OUTPUT_NAMES = ("depth", "sigma", "relative")
 
 def fold_batch_norms(model: nn.Module) -> None:
     """Fold, in place, every batch norm that directly follows a convolution into it."""
-    for module in model.modules():
-        for conv, norm in getattr(module, "folds", ()):
-            if hasattr(module, conv):
-                fused = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
-                setattr(module, conv, fused)
-                setattr(module, norm, nn.Identity())
+    for module, conv, norm in folds(model).values():
+        fused = fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm))
+        setattr(module, conv, fused)
+        setattr(module, norm, nn.Identity())
+
+
+def folds(model: nn.Module) -> dict[str, tuple[nn.Module, str, str]]:
+    """Return what can be folded, by the convolution's full name.
+
+    Returns:
+        The module that has both, and its names of the convolution and of the batch norm.
+    """
+    return {
+        f"{name}.{conv}".lstrip("."): (module, conv, norm)
+        for name, module in model.named_modules()
+        for conv, norm in getattr(module, "folds", ())
+        if hasattr(module, conv)
+    }
+
+
+def fold_scale(weight: Tensor, running_var: Tensor, eps: float) -> Tensor:
+    """Return what folding multiplies a convolution's weights by, (channels, 1, 1, 1) float32.
+
+    Args:
+        weight: of the batch norm, (channels,).
+        running_var: of the batch norm, (channels,).
+        eps: of the batch norm.
+    """
+    return (weight.float() * torch.rsqrt(running_var.float() + eps)).view(-1, 1, 1, 1)
 
 
 class InferenceModel(nn.Module):
