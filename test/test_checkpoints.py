@@ -28,7 +28,7 @@ from depthrefl_ros.network.checkpoints import (
     halved_tensors,
     load_imagenet_encoder,
     load_weights,
-    save_halved,
+    save_tensors,
     save_weights,
     unfolded_tensors,
 )
@@ -145,7 +145,7 @@ def model_that_has_seen_images() -> DepthModel:
 
 def test_folded_weights_are_those_of_the_engines_and_training_gets_its_own_back(tmp_path):
     path, model = tmp_path / "weights.safetensors", model_that_has_seen_images()
-    save_halved(path, model)
+    save_tensors(path, halved_tensors(model))
     stored = load_file(path)
     folded = {name for name in stored if name.endswith(".folded_weight")}
     assert len(folded) > 40 and "backbone.encoder._conv_stem.folded_weight" in folded
@@ -160,7 +160,7 @@ def test_folded_weights_are_those_of_the_engines_and_training_gets_its_own_back(
         found = loaded.state_dict()[name]
         # Half precision has 11 bits and errs by 2**-25 at the least; the scales are 0.25 and up.
         torch.testing.assert_close(found, value, rtol=2.0**-11 + 1e-6, atol=2.0**-23, msg=name)
-    save_halved(tmp_path / "again.safetensors", loaded)
+    save_tensors(tmp_path / "again.safetensors", halved_tensors(loaded))
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 

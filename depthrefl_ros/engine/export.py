@@ -28,7 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from depthrefl_ros.engine.bundle import MODEL_WEIGHTS
 from depthrefl_ros.engine.bundle_writer import write_bundle
-from depthrefl_ros.network.checkpoints import halved_tensors, save_halved, unfolded_tensors
+from depthrefl_ros.network.checkpoints import halved_tensors, save_tensors, unfolded_tensors
 from depthrefl_ros.network.inference import OUTPUT_NAMES, InferenceModel
 from depthrefl_ros.network.model import DepthModel
 
@@ -102,14 +102,6 @@ def store_weights_as_half(model: onnx.ModelProto) -> None:
     graph.node.extend(nodes)
 
 
-def halved(model: DepthModel) -> DepthModel:
-    """Return a copy whose convolutions and matrices are those that ``save_halved`` stores."""
-    model = copy.deepcopy(model).cpu().float().eval()
-    tensors = halved_tensors(model)
-    model.load_state_dict(unfolded_tensors(tensors, model))
-    return model
-
-
 def golden_arrays(model: DepthModel, images: np.ndarray) -> dict[str, np.ndarray]:
     """Return what every engine must reproduce (see ``bundle_writer.write_bundle``).
 
@@ -143,7 +135,9 @@ def export_bundle(
     shape = (3, config.height, config.width, config.channels)
     if golden_images.shape != shape:
         raise ValueError(f"golden images are {golden_images.shape}; {shape} is needed")
-    model = halved(model)
+    model = copy.deepcopy(model).cpu().float().eval()
+    stored = halved_tensors(model)
+    model.load_state_dict(unfolded_tensors(stored, model))
     graphs = {
         "model.onnx": make_graph(model),
         "model_fp16.onnx": make_graph(model, torch.float16),
@@ -166,5 +160,5 @@ def export_bundle(
         graphs,
         golden_arrays(model, golden_images),
         content,
-        lambda part: save_halved(part / MODEL_WEIGHTS, model),
+        lambda part: save_tensors(part / MODEL_WEIGHTS, stored),
     )

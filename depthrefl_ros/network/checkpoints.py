@@ -42,15 +42,12 @@ def save_weights(path: str | Path, model: nn.Module) -> None:
 
     However the model keeps them in memory, channels innermost as well.
     """
-    _save_tensors(Path(path), model.state_dict())
+    save_tensors(path, model.state_dict())
 
 
-def save_halved(path: str | Path, model: nn.Module) -> None:
-    """Write ``halved_tensors`` as safetensors, replacing the file whole."""
-    _save_tensors(Path(path), halved_tensors(model))
-
-
-def _save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def save_tensors(path: str | Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors by their names as safetensors, replacing the file whole."""
+    path = Path(path)
     temporary = path.with_suffix(path.suffix + ".part")
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     temporary.write_bytes(save(tensors))
