@@ -24,7 +24,7 @@ from pathlib import Path
 import onnx
 from onnx import numpy_helper
 
-from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.bundle import MODEL_WEIGHTS, WEIGHTS, Bundle
 
 
 def copy_bundle(folder: Path, files: dict[str, bytes]) -> Bundle:
@@ -38,6 +38,12 @@ def copy_bundle(folder: Path, files: dict[str, bytes]) -> Bundle:
         text = text.replace(shipped.files[name], digest)
     (folder / "model.yaml").write_text(text)
     return Bundle.load(str(folder))
+
+
+def copy_weights(bundle: Bundle, folder: Path) -> None:
+    """Copy what the graphs of a bundle read beside them."""
+    for name in (WEIGHTS, MODEL_WEIGHTS):
+        shutil.copyfile(bundle.path(name), folder / name)
 
 
 def whole_onnx(path: Path) -> bytes:

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bundle_copies import copy_bundle, onnx_with_wrong_weights, whole_onnx
+from bundle_copies import copy_bundle, copy_weights, onnx_with_wrong_weights, whole_onnx
 
 from depthrefl_ros.engine import selection
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
@@ -313,8 +313,7 @@ def test_a_plan_that_passes_is_taken_and_its_version_told(bundle, gpu, keep, pla
 
 def test_tensorrt_in_int8_runs_where_it_is_asked_for(bundle, gpu, keep, plans, tmp_path):
     paths = bundle.path("model_fp16.onnx"), bundle.path("model_int8.onnx")
-    for name in ("model.weights", "model.safetensors"):
-        shutil.copyfile(bundle.path(name), tmp_path / name)
+    copy_weights(bundle, tmp_path)
     (tmp_path / "model.onnx").write_bytes(int8_network(*paths))
     keep("int8", whole_onnx(tmp_path / "model.onnx"))
     keep("fp16", plans["fp16"])

@@ -15,12 +15,11 @@
 
 """The network in int8 for TensorRT, run by ONNX Runtime: how far from float32, what is refused."""
 
-import shutil
-
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from bundle_copies import copy_weights
 from onnx import TensorProto, helper, numpy_helper
 
 from depthrefl_ros.engine.base import Engine, EngineError
@@ -59,8 +58,7 @@ def whole_network(bundle, folder):
     paths = bundle.path("model_fp16.onnx"), bundle.path("model_int8.onnx")
     path = folder / "network.onnx"
     path.write_bytes(int8_network(*paths))
-    for name in ("model.weights", "model.safetensors"):
-        shutil.copyfile(bundle.path(name), folder / name)
+    copy_weights(bundle, folder)
     onnx.checker.check_model(str(path))
     return onnx.load(path)
 
