@@ -29,7 +29,6 @@ from depthrefl_ros.training.augment import (
     PAD_COLOUR,
     AugmentConfig,
     Augmenter,
-    jitter_colour,
     render_view,
     view_matrix,
 )
@@ -189,23 +188,6 @@ def test_colour_changes_and_depth_does_not_depend_on_it():
     second = quiet(sample, np.random.default_rng(3))
     assert np.array_equal(first.depth_m, second.depth_m)
     assert np.abs(first.image.astype(int) - second.image).mean() > 3
-
-
-def test_greyscale_has_equal_channels():
-    config = AugmentConfig(greyscale_chance=1.0)
-    image = jitter_colour(ramp_sample().image, config, np.random.default_rng(0))
-    assert np.array_equal(image[..., 0], image[..., 1])
-    assert np.array_equal(image[..., 1], image[..., 2])
-
-
-def test_neutral_settings_leave_the_colours_alone():
-    config = AugmentConfig(
-        brightness=0, contrast=0, max_gamma=1, white_balance=0, saturation=0, hue_deg=0,
-        greyscale_chance=0,
-    )  # fmt: skip
-    image = np.full((8, 8, 3), (200, 120, 60), np.uint8)
-    changed = jitter_colour(image, config, np.random.default_rng(0))
-    assert np.abs(changed.astype(int) - image).max() <= 3  # 8-bit hue
 
 
 def floor_sample(mount: Pose, height: int = 300, width: int = 400) -> Sample:

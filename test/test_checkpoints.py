@@ -15,10 +15,12 @@
 
 """Weights in and out."""
 
+import errno
 from dataclasses import replace
 
 import pytest
 import torch
+from mounted_disk import mounted_disk
 from safetensors.torch import load_file
 from small_network import CONFIG, told_network
 
@@ -162,6 +164,17 @@ def test_folded_weights_are_those_of_the_engines_and_training_gets_its_own_back(
         torch.testing.assert_close(found, value, rtol=2.0**-11 + 1e-6, atol=2.0**-23, msg=name)
     save_tensors(tmp_path / "again.safetensors", halved_tensors(loaded))
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_a_full_disk_keeps_the_file_before(tmp_path):
+    with mounted_disk(tmp_path / "disk", megabytes=1) as disk:
+        path = disk / "weights.safetensors"
+        save_tensors(path, {"small": torch.ones(3)})
+        with pytest.raises(OSError, match=r"weights\.safetensors") as caught:
+            save_tensors(path, {"large": torch.ones(2_000_000)})
+        assert caught.value.errno == errno.ENOSPC
+        assert [file.name for file in disk.iterdir()] == ["weights.safetensors"]
+        assert set(load_file(path)) == {"small"}
 
 
 def test_a_channel_without_a_scale_comes_back_as_nothing():

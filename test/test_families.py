@@ -104,7 +104,9 @@ def test_zoedepth_with_two_heads_is_two_recipes():
         ({"model_type": "chmv2"}, "a/b", None, "height of trees"),
         ({"model_type": "prompt_depth_anything"}, "a/b", None, "second input"),
         (
-            {**ZOE, "backbone_config": {"model_type": "dinov2"}}, "me/depth-anything-indoor", None,
+            {**ZOE, "backbone_config": {"model_type": "dinov2"}},
+            "me/depth-anything-indoor",
+            None,
             r"me/depth-anything-indoor has model_type 'dinov2' in backbone_config of config.json.* "
             r"with 'beit' only: .*take Depth Anything's own depth_anything_metric_depth_indoor\.pt",
         ),
@@ -112,14 +114,17 @@ def test_zoedepth_with_two_heads_is_two_recipes():
         (DPT, "me/dpt-x-nyu", "inverse_relative", "--kind inverse_relative contradicts"),
         (
             {**SWIN, "backbone_config": {**SWIN["backbone_config"], "window_size": 2}},
-            "Intel/dpt-swinv2-mine", None,
+            "Intel/dpt-swinv2-mine",
+            None,
             "stage 2 of its Swin has 4 heads and windows of 2x2 pixels; "
             "OpenVINO mixes equal numbers up",
         ),
         ({**METRIC, "max_depth": 1}, "a/b", None, "max_depth 1: 20 is right"),
         (METRIC, OWNER + "Small-hf", None, "is relative by its name and metric with max_depth 20"),
         (
-            {"model_type": "depth_anything"}, OWNER + "Metric-Indoor-Small-hf", None,
+            {"model_type": "depth_anything"},
+            OWNER + "Metric-Indoor-Small-hf",
+            None,
             "is metric with max_depth 20 by its name and relative by its config.json",
         ),
         (METRIC, OWNER + "Metric-Outdoor-Base-hf", None, "max_depth 80 by its name and .* 20 by"),

@@ -41,9 +41,7 @@ def test_mean_colour_becomes_the_others_and_fine_stripes_stay():
     changed = restyle(image, other, reach=0.0, share=1.0)
     assert changed.shape == image.shape and changed.dtype == np.uint8
     np.testing.assert_allclose(changed.mean((0, 1)), other.mean((0, 1)), atol=1)
-    np.testing.assert_allclose(
-        changed - changed.mean((0, 1)), image - image.mean((0, 1)), atol=1.5
-    )
+    np.testing.assert_allclose(changed - changed.mean((0, 1)), image - image.mean((0, 1)), atol=1.5)
 
 
 def test_half_the_share_is_half_the_way():

@@ -21,20 +21,18 @@ or does not belong to the class.
 
 from __future__ import annotations
 
-import errno
 import json
 import pickle
 import re
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from depthrefl_ros.conversion.licences import card_licence
 from depthrefl_ros.conversion.meaning import ConversionError
@@ -187,19 +185,6 @@ def check_file(path: Path) -> None:
             ) from error
     elif start[:2] == b"PK" and not zipfile.is_zipfile(path):
         raise ConversionError(f"{path} ({path.stat().st_size} bytes) is cut off; download it again")
-
-
-def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Write a safetensors file.
-
-    Raises:
-        OSError: it cannot be written; its errno says why.
-    """
-    try:
-        save_file(dict(tensors), path, {"format": "pt"})
-    except SafetensorError as error:  # the system's error is in its words only
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
 
 
 def words_of_pickle(path: Path, error: Exception) -> str:

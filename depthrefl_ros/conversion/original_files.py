@@ -35,7 +35,6 @@ from depthrefl_ros.conversion.checkpoint_folder import (
     EXPORT,
     PROCESSOR,
     WEIGHTS,
-    save_tensors,
 )
 from depthrefl_ros.conversion.key_maps import (
     da1metric_pairs,
@@ -52,6 +51,7 @@ from depthrefl_ros.conversion.original_zoedepth import (
     metric_head,
     weights,
 )
+from depthrefl_ros.network.checkpoints import save_tensors
 
 _TAPS = {  # (version, layers) -> layers that feed the neck, counted from 1
     (1, 12): (9, 10, 11, 12),
@@ -96,8 +96,7 @@ def write_folder(path: Path, folder: Path, name: str = "") -> str:
         )
     (folder / CONFIG).write_text(json.dumps(config))
     (folder / PROCESSOR).write_text(json.dumps(processor))
-    tensors = {name: value.contiguous() for name, value in found.items()}
-    save_tensors(tensors, folder / WEIGHTS[0])
+    save_tensors(folder / WEIGHTS[0], found)
     return name or path.stem.replace("_", "-")
 
 

@@ -23,10 +23,10 @@ from typing import Any
 
 from torch import nn
 
-from depthrefl_ros.conversion.checkpoint_folder import save_tensors
 from depthrefl_ros.conversion.meaning import ConversionError
 from depthrefl_ros.conversion.recipe import Recipe
 from depthrefl_ros.engine.bundle import BACKBONE_WEIGHTS
+from depthrefl_ros.network.checkpoints import save_tensors
 from depthrefl_ros.network.dinov2 import (
     DEPTH_ANYTHING,
     DPT,
@@ -124,7 +124,6 @@ def save_backbone(folder: Path, model: nn.Module, config: DinoV2Config) -> None:
         OSError: it cannot be written.
     """
     tensors = {
-        f"backbone.{config.neck}.{name}": value.detach().contiguous()
-        for name, value in model.state_dict().items()
+        f"backbone.{config.neck}.{name}": value for name, value in model.state_dict().items()
     }
-    save_tensors(tensors, folder / BACKBONE_WEIGHTS)
+    save_tensors(folder / BACKBONE_WEIGHTS, tensors)

@@ -17,12 +17,15 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from depthrefl_ros.network.inference import fold_scale, folds
@@ -45,12 +48,21 @@ def save_weights(path: str | Path, model: nn.Module) -> None:
     save_tensors(path, model.state_dict())
 
 
-def save_tensors(path: str | Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors by their names as safetensors, replacing the file whole."""
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors by their names as safetensors, replacing the file whole.
+
+    Raises:
+        OSError: it cannot be written; its errno says why.
+    """
     path = Path(path)
     temporary = path.with_suffix(path.suffix + ".part")
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    temporary.write_bytes(save(tensors))
+    try:
+        save_file(tensors, temporary, {"format": "pt"})
+    except SafetensorError as error:  # the system's error is in its words only
+        temporary.unlink(missing_ok=True)
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
     temporary.replace(path)
 
 

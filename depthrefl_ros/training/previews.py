@@ -43,9 +43,7 @@ def preview_images(
     indices = np.linspace(0, len(held_out) - 1, count).astype(int)
     samples = [held_out[int(index)] for index in indices]
     pictures = {}
-    for sample, prediction in predictions(
-        infer, samples, network, focal_px, channels=channels
-    ):
+    for sample, prediction in predictions(infer, samples, network, focal_px, channels=channels):
         known = sample.depth_m > 0
         if not known.any():
             continue
