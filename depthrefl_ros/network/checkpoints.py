@@ -60,7 +60,6 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
     try:
         save_file(tensors, temporary, {"format": "pt"})
     except SafetensorError as error:  # the system's error is in its words only
-        temporary.unlink(missing_ok=True)
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
     temporary.replace(path)
