@@ -64,6 +64,9 @@ def test_metadata_that_cannot_be_read_names_nothing(tmp_path, content):
     (tmp_path / "a.mcap").touch()
     assert named_in_metadata(tmp_path) == []
     assert is_recording(tmp_path) and storage_files(tmp_path) == [tmp_path / "a.mcap"]
+    (tmp_path / "a.mcap").unlink()
+    (tmp_path / "1.jpg").touch()
+    assert not is_recording(tmp_path)  # photographs with a file of that name
 
 
 def test_images_beside_a_stray_file_are_a_folder_of_images(tmp_path):

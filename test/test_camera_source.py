@@ -42,6 +42,7 @@ from recording_files import (
 )
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from depthrefl_ros.ros.convert.images import MessageError
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.camera_source import ReadAhead, Schedule, main
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
@@ -346,6 +347,7 @@ def test_a_frames_pixels_come_without_the_padding_of_their_rows():
     rows = np.full((2, 12), 255, np.uint8)
     rows[:, :9] = pixels.reshape(2, 9)
     frame = SourceFrame(rows.ravel(), 2, 3, 12, "bgr8", False, CameraInfo(), "camera", 0, "0000")
-    np.testing.assert_array_equal(frame.bgr(), pixels)
-    with pytest.raises(ValueError, match="0000 is rgb8; bgr8 is needed"):
-        replace(frame, encoding="rgb8").bgr()
+    np.testing.assert_array_equal(frame.rgb("/image"), pixels[..., ::-1])
+    np.testing.assert_array_equal(replace(frame, encoding="rgb8").rgb("/image"), pixels)
+    with pytest.raises(MessageError, match="/image: encoding is '32FC1'"):
+        replace(frame, encoding="32FC1").rgb("/image")

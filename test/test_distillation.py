@@ -94,6 +94,14 @@ def test_weights_without_a_record_are_refused(weights):
         Teacher(weights, CONFIG.focal_px)
 
 
+def test_weights_of_another_network_are_refused(weights):
+    """As ``convert --weights`` keeps them beside a description without an architecture."""
+    (weights[0].parent / "state.json").unlink()
+    (weights[0].parent / "model.yaml").write_text("format_version: 2\n")
+    with pytest.raises(CheckpointError, match=r"model\.yaml has no architecture: .* not one of"):
+        Teacher(weights, CONFIG.focal_px)
+
+
 def test_loss_is_zero_at_the_teacher_and_grows_with_the_log_ratio():
     depth, sigma = torch.full((1, 1, 4, 4), 2.0), torch.full((1, 1, 4, 4), 0.1)
     assert losses.distillation_loss(depth, sigma, depth.log(), sigma) == pytest.approx(0, abs=1e-6)

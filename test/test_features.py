@@ -110,6 +110,7 @@ def test_a_whole_cache_is_used_again_and_another_is_refused(made, tmp_path):
     other = small_model(seed=1)
     few = PlainFolder(write_plain_folder(tmp_path / "data", count=2))
     turned = dataset.subset(dataset.names[::-1])  # the same files, so view 0 is of another image
+    in_other_units = PlainFolder(dataset.root, depth_factor=5000)
     shifted = create_model(replace(model.config, focal_px=100.0))
     shifted.load_state_dict(model.state_dict())
     for recipe, words in (
@@ -117,6 +118,7 @@ def test_a_whole_cache_is_used_again_and_another_is_refused(made, tmp_path):
         (make_recipe(shifted, dataset, VIEWS), "of another canonical camera or range"),
         (make_recipe(model, few, VIEWS), "of other images"),
         (make_recipe(model, turned, VIEWS), "of other images"),
+        (make_recipe(model, in_other_units, VIEWS), "of other images"),
         (make_recipe(model, dataset, 3), "of another number of views"),
         (make_recipe(model, dataset, VIEWS, AugmentConfig(max_zoom=2.0)), "of other views"),
         (make_recipe(model, dataset, VIEWS, bf16=False), "of another precision"),

@@ -118,6 +118,13 @@ def test_a_missing_folder_is_named(tmp_path):
         pairs(tmp_path)
 
 
+def hidden_link(folder: Path, root: Path) -> Path:
+    """Return the root by way of a hidden folder."""
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "data").symlink_to(root)
+    return folder / ".cache" / "data"
+
+
 def test_subfolders_are_part_of_the_name(tmp_path):
     root = make(tmp_path, [], [])
     for scene in ("hall", "kitchen", ".trash"):
@@ -129,5 +136,7 @@ def test_subfolders_are_part_of_the_name(tmp_path):
     assert found.names() == ["hall/2", "hall/10", "kitchen/2", "kitchen/10"]
     assert found.of("hall/2")[1] == root / "depth/hall/2.png"
     assert [len(block) for block in blocks_of(found.names())] == [2, 2]
+    for path in (root / ".." / root.name, hidden_link(tmp_path, root)):
+        assert pairs(path).names() == found.names()  # only what is hidden in the folder counts
     (tmp_path / "list.txt").write_text("rgb/kitchen/10.jpg\nhall/2\n")
     assert found.names(tmp_path / "list.txt") == ["kitchen/10", "hall/2"]

@@ -30,6 +30,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from depthrefl_ros.training.augment import Augmenter
 from depthrefl_ros.training.batches import StepBatches
 from depthrefl_ros.training.datasets import DatasetError, PlainFolder
+from depthrefl_ros.training.distillation import Teacher
 from depthrefl_ros.training.evaluation import torch_infer
 from depthrefl_ros.training.loop import TrainError, run_stage
 from depthrefl_ros.training.previews import preview_images
@@ -63,6 +64,30 @@ def test_all_steps_in_one_go_equal_half_and_half(tmp_path, batches, stage, steps
     for expected, found in ((whole.model, second.model), (whole.ema, second.ema)):
         for name, tensor in expected.state_dict().items():
             assert torch.equal(tensor, found.state_dict()[name]), name
+
+
+def test_a_resumed_student_mixes_the_same_pictures(tmp_path, batches):
+    """A teacher draws mixtures and mirror images from torch's numbers, which a checkpoint keeps."""
+    teacher = make_trainer(stage=1).save(tmp_path / "teacher") / "ema.safetensors"
+    made = [
+        make_trainer(steps=4, teacher=Teacher([teacher], CONFIG.focal_px), mix_share=0.5)
+        for _ in range(3)
+    ]
+    whole, first, second = made
+    torch.manual_seed(5)
+    run_stage(whole, batches, tmp_path / "whole", workers=0)
+    torch.manual_seed(5)
+    run_stage(first, batches, tmp_path / "parts", workers=0, stop=lambda: first.step == 2)
+    second.restore(latest_checkpoint(tmp_path / "parts"))
+    assert second.step == 2 and run_stage(second, batches, tmp_path / "parts", workers=0)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, second.model.state_dict()[name]), name
+
+
+def test_fewer_steps_than_are_done_are_complete(tmp_path, batches):
+    trainer = make_trainer(steps=2)
+    trainer.step = 3
+    assert run_stage(trainer, batches, tmp_path, workers=0)
 
 
 def test_a_process_of_its_own_prepares_the_same_batches(tmp_path, batches):

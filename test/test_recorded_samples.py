@@ -21,6 +21,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -66,6 +67,24 @@ def test_samples_have_image_truth_and_camera_in_any_order(tmp_path):
         assert (sample.depth_m[0] == 0).all() and (sample.depth_m[1:] == index + 1.0).all()
     with pytest.raises(IndexError):
         samples[5]
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgra8", "mono8"])
+def test_images_of_any_encoding_are_taken(tmp_path, encoding):
+    """RealSense writes rgb8."""
+    convert = {"rgb8": cv2.COLOR_BGR2RGB, "bgra8": cv2.COLOR_BGR2BGRA, "mono8": cv2.COLOR_BGR2GRAY}
+    pixels = cv2.cvtColor(picture(0), convert[encoding])
+    message = image_message(0)
+    message.encoding, message.data = encoding, pixels.tobytes()
+    message.step = pixels[0].size
+    topics = {
+        "/camera/image_raw": [message],
+        "/camera/camera_info": [info_message(0)],
+        "/camera/depth_truth/compressed": [truth_message(0, 1.0)],
+    }
+    found = RecordedSamples(write_recording(tmp_path / "a.mcap", topics))[0].image
+    expected = np.repeat(pixels[..., None], 3, 2) if encoding == "mono8" else picture(0)[..., ::-1]
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_part_of_a_recording_is_read_by_itself(tmp_path):

@@ -66,12 +66,19 @@ def test_the_average_is_finished_and_gone_on_from(tmp_path, rooms, branches):
     assert [member["seed"] for member in report["training_history"]] == [2, 3]
     assert report["steps"] == 2 and "the mean of" in report["initial_weights"]
     weights = str(checkpoint / "ema.safetensors")
-    assert tool.main(leg(tmp_path / "next", rooms, "--start-from", weights)) == 0
+    hall = write_plain_folder(tmp_path / "hall", count=2)
+    assert tool.main(leg(tmp_path / "next", hall, "--start-from", weights)) == 0
     # An average of averages tells of the runs behind it.
     again = tmp_path / "again"
     assert tool.main(["average", "--run", str(again), str(mean), str(tmp_path / "next")]) == 0
     history = json.loads((again / "average" / "data.json").read_text())
     assert [member["run"] for member in history] == ["one", "two", "next"]
+    assert tool.main(["finish", "--run", str(again), "--val-data", str(rooms)]) == 0
+    report = json.loads((again / "metrics.json").read_text())
+    assert sorted(report["training_data"]) == ["hall", "rooms"]
+    # The same run again, of fewer: the mean of before is gone.
+    assert tool.main(["average", "--run", str(again), str(branches[0])]) == 0
+    assert [path.name for path in (again / "average").glob("check*")] == ["checkpoint-00000001"]
 
 
 def test_a_model_and_what_finetuning_made_of_it_are_mixed(tmp_path, rooms, capsys):

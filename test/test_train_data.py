@@ -46,6 +46,8 @@ def test_a_change_of_data_is_recorded_and_told(tmp_path, rooms, capsys):
     history = json.loads(path.read_text())
     assert [entry["from_step"] for entry in history] == [0, 900]
     assert [entry["sets"]["rooms"]["images"] for entry in history] == [3, 2]
+    record_data(path, 950, describe_parts(open_parts([f"{rooms},depth_factor=5000"])), {})
+    assert "changed since step 900" in capsys.readouterr().out
 
 
 def test_two_sets_of_one_name_are_told_apart(tmp_path):

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -206,6 +207,26 @@ def test_old_checkpoints_go_and_an_unfinished_one_does_not_count(tmp_path):
     trainer.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000007"]
     assert latest_checkpoint(tmp_path).name == "checkpoint-00000007"
+
+
+def test_a_copy_of_a_checkpoint_is_the_users_and_stays(tmp_path):
+    trainer = make_trainer()
+    trainer.step = 5
+    trainer.save(tmp_path)
+    shutil.copytree(tmp_path / "checkpoint-00000005", tmp_path / "checkpoint-best")
+    assert latest_checkpoint(tmp_path).name == "checkpoint-00000005"
+    trainer.step = 100_000_001  # nine digits
+    trainer.save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-100000001", "checkpoint-best"}
+
+
+def test_rate_and_weight_decay_may_change_when_a_run_goes_on(tmp_path):
+    path = make_trainer(weight_decay=0.05).save(tmp_path)
+    other = make_trainer(weight_decay=0.5, learning_rate=2e-3)
+    other.restore(path)
+    groups = other.optimizer.param_groups
+    assert {group["weight_decay"] for group in groups} == {0.0, 0.5}
+    assert max(group["base_lr"] for group in groups) == 2e-3
 
 
 @pytest.mark.parametrize(

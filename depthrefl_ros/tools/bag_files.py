@@ -32,12 +32,14 @@ _STORED = (".mcap", ".db3")
 def is_recording(path: Path) -> bool:
     """Tell whether a path looks like a recording: .mcap, .db3, one of them compressed, or a folder.
 
-    A folder without metadata is one if it holds such files and no images.
+    A folder whose metadata names no files is one if it holds such files; without metadata it must
+    hold no images either.
     """
     if path.is_dir():
-        if (path / METADATA).is_file():
+        if named_in_metadata(path):
             return True
-        return bool(_stored_files(path)) and not list_images(path)
+        has_metadata = (path / METADATA).is_file()
+        return bool(_stored_files(path)) and (has_metadata or not list_images(path))
     return _is_stored(path) or path.suffix == ".bag"
 
 

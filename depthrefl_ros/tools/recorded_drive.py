@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from depthrefl_ros.geometry.camera import CameraError
@@ -49,8 +48,6 @@ from depthrefl_ros.training.datasets.mounts import mount_of
 FIXED_FRAMES = ("odom", "map", "world")  # in which a robot drives (REP-105)
 FLOOR_FRAME = "base_footprint"  # whose z = 0 is the floor (REP-120)
 FEWEST_KNOWN = 100  # pixels with depth; an image with fewer teaches nothing
-_TO_RGB = {"bgr": cv2.COLOR_BGR2RGB, "rgba": cv2.COLOR_RGBA2RGB, "bgra": cv2.COLOR_BGRA2RGB,
-           "mono": cv2.COLOR_GRAY2RGB}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -203,17 +200,15 @@ class RecordedDrive:
 
     def _colour(self, frame: SourceFrame) -> ColourImage:
         from depthrefl_ros.ros.convert.camera_info import camera_from_info
-        from depthrefl_ros.ros.convert.images import MessageError, image_to_array
+        from depthrefl_ros.ros.convert.images import MessageError
 
         name = f"{self._bag}: image {frame.name} of {self._source.image_topic}"
         try:
-            pixels, channels = image_to_array(frame, self._source.image_topic)
+            pixels = frame.rgb(self._source.image_topic)
             camera = camera_from_info(frame.camera_info, name)
             camera = camera.for_image(frame.width, frame.height)
         except (MessageError, CameraError) as error:
             raise ToolError(f"{name}: {error}") from error
-        if channels != "rgb":
-            pixels = cv2.cvtColor(np.ascontiguousarray(pixels), _TO_RGB[channels])
         return ColourImage(frame.name, pixels, camera, self._frame, frame.stamp_ns)
 
     def _bounded(self, sample: Sample) -> Sample:

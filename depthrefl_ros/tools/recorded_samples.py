@@ -129,7 +129,7 @@ class RecordedSamples(ImageFolder):
         try:
             camera = camera_from_info(frame.camera_info, name)
             camera = camera.for_image(frame.width, frame.height)
-            image = np.ascontiguousarray(frame.bgr()[..., ::-1])
+            image = frame.rgb(self._source.image_topic)
             message = self._truth[self._nearest(frame.stamp_ns)]
             depth_m = depth_from_message(message, self.truth_topic)
         except (MessageError, ToolError, ValueError) as error:

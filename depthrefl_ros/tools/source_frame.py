@@ -25,12 +25,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
 
 DEFAULT_FRAME_ID = "camera_optical_frame"
 DEFAULT_RATE_HZ = 10.0
+_TO_RGB = {"bgr": cv2.COLOR_BGR2RGB, "rgba": cv2.COLOR_RGBA2RGB, "bgra": cv2.COLOR_BGRA2RGB,
+           "mono": cv2.COLOR_GRAY2RGB}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,16 +111,20 @@ class SourceFrame:
         """The camera as an object with the fields of CameraInfo."""
         return camera_info_of(self.camera) if isinstance(self.camera, Camera) else self.camera
 
-    def bgr(self) -> np.ndarray:
-        """Return the pixels (height, width, 3) uint8, blue first, without what pads the rows.
+    def rgb(self, topic: str) -> np.ndarray:
+        """Return the pixels (height, width, 3) uint8, red first, without what pads the rows.
+
+        Args:
+            topic: of the image, for the error.
 
         Raises:
-            ValueError: the encoding is not ``bgr8``.
+            MessageError: the image cannot be read.
         """
-        if self.encoding != "bgr8":
-            raise ValueError(f"frame {self.name} is {self.encoding}; bgr8 is needed")
-        rows = self.data.reshape(self.height, self.step)[:, : 3 * self.width]
-        return rows.reshape(self.height, self.width, 3)
+        from depthrefl_ros.ros.convert.images import image_to_array
+
+        pixels, channels = image_to_array(self, topic)
+        pixels = np.ascontiguousarray(pixels)
+        return pixels if channels == "rgb" else cv2.cvtColor(pixels, _TO_RGB[channels])
 
 
 class FrameSource(ABC):

@@ -94,9 +94,15 @@ def suspicions(
     return lines
 
 
-def describe(dataset: ImageFolder) -> dict[str, int | str]:
-    """Return number of images, kind and fingerprint of a data set."""
-    return {"images": len(dataset), "kind": dataset.kind, "sha256": dataset.fingerprint()}
+def describe(dataset: ImageFolder) -> dict[str, int | float | str]:
+    """Return number of images, kind and fingerprint of a data set, and its unit where told."""
+    factor = dataset.depth_factor
+    return {
+        "images": len(dataset),
+        "kind": dataset.kind,
+        "sha256": dataset.fingerprint(),
+        **({} if factor is None else {"depth_factor": factor}),
+    }
 
 
 def count_mounts(dataset: ImageFolder) -> int:

@@ -28,7 +28,7 @@ import numpy as np
 from depthrefl_ros.network.checkpoints import save_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError, write_json
-from depthrefl_ros.tools.train_average import load_member, newest_of
+from depthrefl_ros.tools.train_average import AVERAGE, load_member, newest_of
 from depthrefl_ros.tools.train_data import Part, describe, open_parts
 from depthrefl_ros.training.calibrate import fit_calibration
 from depthrefl_ros.training.evaluation import evaluate_model
@@ -154,9 +154,12 @@ def write_report(
     weights = run / "final.safetensors"
     save_weights(weights, model)
     history = json.loads((checkpoint.parent / "data.json").read_text())
+    # A mean is of everything that any of its members was trained on.
+    legs = history if checkpoint.parent.name == AVERAGE else history[-1:]
+    sets = {name: told for leg in legs for name, told in leg["sets"].items()}
     report = {
         **measured,
-        "training_data": history[-1]["sets"],
+        "training_data": sets,
         "training_history": history,
         "initial_weights": state.get("origin"),
         "steps": state["step"],

@@ -104,10 +104,11 @@ def mix_images(image: Tensor, share: float) -> tuple[Tensor, Tensor]:
         bool mask of them.
     """
     count = len(image)
-    is_mixed = torch.zeros(count, dtype=torch.bool, device=image.device)
-    chosen = torch.randperm(count, device=image.device)[: round(share * count)]
-    is_mixed[chosen] = True
-    weight = 0.3 + 0.4 * torch.rand(count, 1, 1, 1, device=image.device)
+    # Drawn on the CPU, whose random state a checkpoint keeps.
+    is_mixed = torch.zeros(count, dtype=torch.bool)
+    is_mixed[torch.randperm(count)[: round(share * count)]] = True
+    weight = (0.3 + 0.4 * torch.rand(count, 1, 1, 1)).to(image.device)
+    is_mixed = is_mixed.to(image.device)
     blend = (weight * image + (1 - weight) * image.roll(1, dims=0)).round().to(image.dtype)
     blend[:, 3:] = 0
     return torch.where(is_mixed[:, None, None, None], blend, image), is_mixed
@@ -162,6 +163,10 @@ def load_teacher(weights: Path) -> DepthModel:
         if record.is_file():
             text = record.read_text()
             content = json.loads(text) if record.suffix == ".json" else yaml.safe_load(text)
+            if key not in content:
+                raise CheckpointError(
+                    f"{record} has no {key}: the network of {weights.name} is not one of ours"
+                )
             model = create_model(ModelConfig.from_dict(content[key]))
             load_weights(weights, model)
             return model.eval().requires_grad_(False)

@@ -179,7 +179,8 @@ def make_recipe(
     """
     config = model.config
     plain = config.to_dict()
-    images = "\n".join([dataset.fingerprint(), *dataset.names])
+    factor = [] if dataset.depth_factor is None else [f"depth_factor={dataset.depth_factor:g}"]
+    images = "\n".join([dataset.fingerprint(), *dataset.names, *factor])
     return {
         "backbone": digest or state_digest(model.backbone),
         "network": [plain["backbone"], config.height, config.width],

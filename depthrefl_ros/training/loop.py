@@ -32,6 +32,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -113,7 +114,7 @@ def run_stage(
                 trainer.save(folder)
         if log is not None and trainer.step < total:
             trainer.save(folder)
-    return trainer.step == total
+    return trainer.step >= total
 
 
 @contextlib.contextmanager
@@ -139,9 +140,12 @@ def run_log(trainer: Trainer, folder: Path) -> contextlib.AbstractContextManager
 
 
 def make_loader(batches: StepBatches, steps: range, workers: int) -> DataLoader:
-    """Return a loader of the batches of ``steps``, prepared ahead by ``workers`` processes."""
+    """Return a loader of the batches of ``steps``, prepared ahead by ``workers`` processes.
+
+    Its random numbers are its own: torch's, which a resumed teacher goes on with, stay as they are.
+    """
     return DataLoader(
-        batches, batch_size=None, sampler=steps, num_workers=workers,
+        batches, batch_size=None, sampler=steps, num_workers=workers, generator=torch.Generator(),
         worker_init_fn=_one_thread, prefetch_factor=8 if workers else None,
         multiprocessing_context="fork" if workers else None,
     )  # fmt: skip

@@ -239,7 +239,7 @@ class Trainer:
             raise
         shutil.rmtree(path, ignore_errors=True)
         temporary.rename(path)
-        for old in folder.glob("checkpoint-*"):
+        for old in checkpoints(folder):
             if old != path:
                 shutil.rmtree(old)
         return path
@@ -269,10 +269,12 @@ class Trainer:
         load_weights(path / "ema.safetensors", self.ema)
         # weights_only: tensors and plain containers, nothing that could run.
         state = torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True)
-        base = [group["base_lr"] for group in self.optimizer.param_groups]
+        # A changed learning rate or weight decay counts from here on.
+        kept = ("base_lr", "weight_decay")
+        asked = [{name: group[name] for name in kept} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
-        for group, rate in zip(self.optimizer.param_groups, base, strict=True):
-            group["base_lr"] = rate  # a changed learning rate counts from here on
+        for group, values in zip(self.optimizer.param_groups, asked, strict=True):
+            group.update(values)
         torch.set_rng_state(state["random"])
         record = json.loads((path / "state.json").read_text())
         self.step, self.origin = record["step"], record.get("origin", self.origin)
@@ -339,7 +341,12 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, step: int
     get_ema_multi_avg_fn(decay)(moving, toward, step)
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in a stage's folder, oldest first; a copy by another name is none."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdecimal()]
+    return sorted(found, key=lambda path: int(path.name[11:]))
+
+
 def latest_checkpoint(folder: Path) -> Path | None:
     """Return the newest checkpoint in a stage's folder, or None."""
-    found = sorted(folder.glob("checkpoint-*"))
-    return found[-1] if found else None
+    return next(reversed(checkpoints(folder)), None)

@@ -34,8 +34,8 @@ from depthrefl_ros.engine.base import EngineError, EngineMissingError
 
 # CUDA's errors where there is no GPU to be used, and what they mean.
 _NO_GPU = {
-    35: ": no NVIDIA driver, or one too old for this cuda-python (13 needs driver 580; older drivers "
-    "take pip install 'cuda-python<13')",
+    35: ": no NVIDIA driver, or one too old for this cuda-python (13 needs driver 580; older "
+    "drivers take pip install 'cuda-python<13')",
     100: "",
 }
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")

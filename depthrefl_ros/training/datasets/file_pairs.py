@@ -152,7 +152,11 @@ def _by_name(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
         raise DatasetError(f"{folder}: missing; a data set has rgb/ and depth/")
     order = list(suffixes)
     subfolders = [path for path in folder.rglob("*") if path.is_dir()]
-    visible = [path for path in subfolders if not any(part.startswith(".") for part in path.parts)]
+    visible = [
+        path
+        for path in subfolders
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
     files = [path for place in (folder, *visible) for path in list_images(place, suffixes)]
     files.sort(key=lambda path: order.index(path.suffix.lower()))
     chosen: dict[str, Path] = {}

@@ -74,12 +74,14 @@ class ImageFolder(Sequence):
 
     Attributes:
         mounts: base_from_camera of the images of which it is known, by name.
+        depth_factor: units of the depth files a metre, where a user has told them.
     """
 
     kind = ""
     in_any_order = True
     without_depth: Sequence[str] = ()
     mounts: Mapping[str, Pose] = MappingProxyType({})
+    depth_factor: float | None = None
 
     def __init__(self, root: str | Path, names: list[str]):
         self.root = Path(root)
