@@ -126,12 +126,12 @@ def read_drive(
         first_ns = frame.stamp_ns if first_ns is None else first_ns
         if index % every:
             continue
-        image = frame.bgr()
+        image = frame.rgb(drive)
         camera = camera_from_info(frame.camera_info, drive).for_image(frame.width, frame.height)
         true_m = truth.depth_m({"source_stamp_ns": frame.stamp_ns, "name": frame.name})
         mount = Pose.from_mount(**mounts(frame.name, (frame.stamp_ns - first_ns) / 1e9))
         told = mount if is_told else None
-        found = estimator.predict(Frame(image, "bgr", camera), settings, base_from_camera=told)
+        found = estimator.predict(Frame(image, "rgb", camera), settings, base_from_camera=told)
         yield Scene(
             truth_m=np.where(np.isfinite(true_m), true_m, np.float32(0.0)),
             camera=found.view.rectification.camera,
@@ -140,7 +140,7 @@ def read_drive(
             confidence=estimator.bundle.confidence(found.sigma),
             network_camera=found.camera,
             base_from_camera=mount,
-            image_bgr=image,
+            image_bgr=cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
         )
 
 

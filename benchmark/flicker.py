@@ -131,25 +131,26 @@ class Estimate:
     def __call__(self, frame: SourceFrame) -> tuple[np.ndarray, np.ndarray]:
         """Return (h, w) float32 metres before the gates, and (h, w, 3) uint8 RGB."""
         try:
-            image = noisy(frame.bgr(), self._rng)
+            image = noisy(frame.rgb("image"), self._rng)
             camera = camera_from_info(frame.camera_info, "camera_info")
             camera = camera.for_image(frame.width, frame.height)
         except ValueError as error:
             raise ToolError(str(error)) from error
         small = Rectification(camera, False, self.network).to_network(image)
-        depth = self._estimator.estimate(image, camera, channels="bgr").ungated_m
-        return depth, cv2.cvtColor(small, cv2.COLOR_BGR2RGB)
+        depth = self._estimator.estimate(image, camera).ungated_m
+        return depth, small
 
 
 def noisy(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the image (H, W, 3) uint8 as a sensor would deliver it another time."""
+    """Return the image (H, W, 3) uint8 RGB as a sensor would deliver it another time."""
     light = image * np.float32(np.exp(rng.normal(0.0, EXPOSURE)))
     deviation = np.sqrt(READ_NOISE**2 + SHOT_NOISE * light)
     light += rng.standard_normal(image.shape, np.float32) * deviation
     quality = int(rng.integers(*JPEG_QUALITY, endpoint=True))
     pixels = np.clip(np.rint(light), 0, 255).astype(np.uint8)
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    blue_first = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def truth_of(path: Path, frames: list[SourceFrame], network: tuple[int, int]) -> np.ndarray:

@@ -176,7 +176,7 @@ def measure(source: str, estimator: DepthEstimator, frames: int) -> dict[str, di
             seconds = (one.stamp_ns - first_ns) / 1e9
             true = mounts(one.name, seconds)
             camera = camera_from_info(one.camera_info, source).for_image(one.width, one.height)
-            frame = Frame(one.bgr(), "bgr", camera)
+            frame = Frame(one.rgb(source), "rgb", camera)
             truth_m = truth.depth_m({"source_stamp_ns": one.stamp_ns, "name": one.name})
             untold = estimator.predict(frame, settings)
             small_m = reprojected(truth_m, camera, untold.camera)

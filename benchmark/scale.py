@@ -229,14 +229,14 @@ def read_steps(
         first_ns = frame.stamp_ns if first_ns is None else first_ns
         seconds = (frame.stamp_ns - first_ns) / 1e9
         try:
-            image = frame.bgr()
+            image = frame.rgb(source)
             camera = camera_from_info(frame.camera_info, source)
             camera = camera.for_image(frame.width, frame.height)
         except ValueError as error:
             raise ToolError(str(error)) from error
         mount = mounts(frame.name, seconds)
         told = Pose.from_mount(**mount) if is_told else None
-        found = estimator.estimate(image, camera, channels="bgr", base_from_camera=told)
+        found = estimator.estimate(image, camera, base_from_camera=told)
         true = truth.depth_m({"source_stamp_ns": frame.stamp_ns, "name": frame.name})
         yield Step(found.depth_m, true, found.camera, mount, seconds, frame.name)
         bar.update()

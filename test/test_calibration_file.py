@@ -95,6 +95,12 @@ def test_a_file_in_a_package_is_found_where_packages_are_known(tmp_path):
     with pytest.raises(CalibrationError, match="package://my_robot"):
         load_calibration(url)
 
+    def without_workspace(package: str) -> str:  # as ament_index_python does
+        raise OSError("Environment variable 'AMENT_PREFIX_PATH' is not set or empty")
+
+    with pytest.raises(CalibrationError, match="leads nowhere: .*AMENT_PREFIX_PATH"):
+        load_calibration(url, without_workspace)
+
 
 def test_the_home_of_a_user_that_there_is_not_is_named():
     with pytest.raises(CalibrationError, match="~nosuchuser/camera.yaml"):

@@ -106,6 +106,7 @@ def test_the_worst_problem_gives_the_level_and_speaks_first(diagnostics):
 def test_problems_pass_unless_they_last(diagnostics, clock):
     diagnostics.problem("image", "step is 3")
     diagnostics.problem("transition", "no model", ERROR, lasting=True)
+    assert values_of(diagnostics)[0].message == "no model; step is 3"
     clock.now_s += PROBLEM_SECONDS + 0.1
     assert values_of(diagnostics)[0].message == "no model"
     diagnostics.solve("transition")
@@ -181,3 +182,17 @@ def test_facts_can_be_withdrawn():
     diagnostics.clear_facts()
     keys = {item.key for item in diagnostics.status("depthrefl", "unconfigured", "").values}
     assert "model" not in keys
+
+
+def test_a_problem_is_told_once_however_rare_the_status_is(diagnostics, clock):
+    diagnostics.problem("image", "unreadable")
+    clock.now_s += 10 * PROBLEM_SECONDS
+    assert values_of(diagnostics)[0].message == "unreadable"
+    assert values_of(diagnostics)[0].message == "active"
+
+
+def test_what_no_longer_holds_is_withdrawn(diagnostics):
+    diagnostics.state_fact("camera_pose", "0.50 m up by TF")
+    diagnostics.measure("floor_offset_m", 0.02)
+    diagnostics.withdraw("camera_pose", "floor_offset_m", "never_stated")
+    assert not {"camera_pose", "floor_offset_m"} & set(values_of(diagnostics)[1])

@@ -181,6 +181,16 @@ def test_a_floor_that_leans_is_told_in_words():
     assert "leans 23 degrees" in healths[-1].reason and "pitch" in healths[-1].reason
 
 
+@pytest.mark.parametrize("height_m", [2.9, 3.1, 6.0])
+def test_the_floor_of_a_high_camera_is_looked_for(height_m):
+    """As of one under a ceiling, whose height is told as three fifths of what it is."""
+    hall = ((-2.0, -6.0, 0.0), (20.0, 6.0, 8.0))
+    depth = room_depth(Pose.from_mount(height_m, pitch_rad=math.radians(40)), room=hall)
+    told = {"height_m": 0.6 * height_m, "pitch_rad": math.radians(40)}
+    health = watched([depth] * 40, [told] * 40)[-1]
+    assert not health.ok and f"{0.4 * height_m:.2f} m below z = 0" in health.reason
+
+
 def test_a_camera_below_zero_needs_no_look():
     check = FloorCheck()
     health = check.update(

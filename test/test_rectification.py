@@ -151,6 +151,27 @@ def test_upsampling_never_mixes_surfaces():
     assert len(blended) > 2, "without the edges a bilinear resize does mix"
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 960), (768, 576), (640, 480), (1000, 700)])
+def test_nothing_finite_is_lost_beside_what_is_not(width, height):
+    """At odd factors, here 5 and 3, a neighbour may have no weight, and NaN times 0 is NaN."""
+    camera = Camera.pinhole(width, height, 500.0, 500.0, width / 2, height / 2)
+    rectification = Rectification(camera, True, (256, 192))
+    depth = np.full((192, 256), 2.0, np.float32)
+    depth[60, 70] = depth[100, 30] = np.nan
+    depth[120:140, 150:170] = np.inf
+    full = rectification.from_network(depth)
+    # The nearest pixel's value, wherever anything that is not finite has a part.
+    rows = (np.arange(height) + 0.5) * 192 / height
+    columns = (np.arange(width) + 0.5) * 256 / width
+    if width * 192 != height * 256:  # letterboxed
+        scale = max(width / 256, height / 192)
+        rows = (np.arange(height) + 0.5) / scale + (192 - round(height / scale)) // 2
+        columns = (np.arange(width) + 0.5) / scale + (256 - round(width / scale)) // 2
+    nearest = depth[np.ix_(rows.astype(int), columns.astype(int))]
+    assert (np.isfinite(full) != np.isfinite(nearest)).mean() < 1e-3
+    assert (full[np.isfinite(full)] == 2.0).all()
+
+
 def test_unknown_and_infinite_pixels_do_not_spread():
     rectification = Rectification(Camera.from_horizontal_fov(640, 480, 1.2), True, NETWORK)
     depth = np.full((192, 256), 2.0, np.float32)

@@ -18,12 +18,15 @@
 import time
 
 import pytest
+import rclpy
 from conftest import Peer, RunningProcess
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
 from depthrefl_ros.geometry.scale import ANCHORS
+from depthrefl_ros.ros import subscriptions
 from depthrefl_ros.ros.parameters import InputSettings
 from depthrefl_ros.ros.robot import SENSOR_TYPES
 from depthrefl_ros.ros.subscriptions import (
@@ -134,6 +137,16 @@ def test_each_publisher_has_its_own_sequence():
     assert SequenceGaps().missed_before({}) == 0  # older rclpy says nothing
 
 
+def test_publishers_that_are_not_named_cannot_be_told_apart():
+    """Jazzy's rclpy numbers messages but does not say whose they are."""
+    numbers = [500, 1, 501, 2]
+    gaps = SequenceGaps()
+    gaps.are_shared = True
+    assert not any(gaps.missed_before({"publication_sequence_number": n}) for n in numbers)
+    gaps = SequenceGaps()
+    assert [gaps.missed_before({"publication_sequence_number": n}) for n in (5, 8)] == [0, 2]
+
+
 def test_after_a_reset_the_sequence_begins_anew():
     gaps = SequenceGaps()
     gaps.missed_before(info(3))
@@ -208,6 +221,39 @@ def test_subscriptions_follow_the_publishers(peer, listen):
     assert reliability_of_subscription(peer, topic) == [ReliabilityPolicy.BEST_EFFORT]
     listener.subscriptions.close()
     assert peer.spin_until(lambda: reliability_of_subscription(peer, topic) == [])
+
+
+def test_humbles_rclpy_hands_on_the_message_alone(peer, listen, other, monkeypatch):
+    """It calls every callback with one argument, and has no ``CallbackType``."""
+    kinds = Subscription.CallbackType
+
+    def set_callback(subscription, callback):
+        subscription._callback, subscription._callback_type = callback, kinds.MessageOnly
+
+    one_argument = property(lambda subscription: subscription._callback, set_callback)
+    monkeypatch.setattr(Subscription, "callback", one_argument)
+    monkeypatch.setattr(subscriptions, "Subscription", object)
+    listener = listen()
+    images = other.node.create_publisher(Image, listener.subscriptions.image_topic, RELIABLE)
+
+    def has_come():
+        images.publish(Image())
+        return listener.images
+
+    assert peer.spin_until(has_come)
+    assert set(listener.missed) == {0}
+
+
+def test_the_compressed_topic_may_be_remapped_by_itself(ros):
+    arguments = ["--ros-args", "-r", "image/compressed:=/front/picture/jpeg"]
+    node = rclpy.create_node("remapped", cli_args=arguments)
+    nothing = [lambda *_: None] * 3
+    settings = InputSettings(image_transport="compressed")
+    subscribed = Subscriptions(node, settings, (), *nothing, lambda callback: callback)
+    assert subscribed.image_topic == "/front/picture/jpeg"
+    assert "nobody publishes there" in subscribed.silence_words()
+    subscribed.close()
+    node.destroy_node()
 
 
 def test_what_dds_replaced_before_it_was_taken_is_counted(peer, listen):

@@ -48,7 +48,7 @@ def load_calibration(url: str, resolve_package: Callable[[str], str] | None = No
     """
     try:
         path = _path_of(url, resolve_package)
-    except (LookupError, RuntimeError) as error:  # no such package, no such home
+    except (LookupError, RuntimeError, OSError) as error:  # no such package, home or workspace
         raise CalibrationError(f"camera_info_url {url!r} leads nowhere: {error}") from error
     try:
         content = calibration_fields(_text_of(path))

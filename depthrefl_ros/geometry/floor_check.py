@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,6 +47,7 @@ from depthrefl_ros.settings import check, setting
 MAX_TILT_DEG = 15.0
 _FLOOR = FloorSettings(max_tilt_deg=MAX_TILT_DEG, tolerance=0.1, min_share=0.08)
 _LEANING_FLOOR = FloorSettings(max_tilt_deg=40.0, tolerance=0.1, min_share=0.15)
+_HEIGHT_FACTOR = 3.0  # the floor is looked for down to this much of the height that is told
 _ERROR_PER_UNEVENNESS = 10.0
 # Depth on rays that graze the floor depends on the pitch more than on the scale.
 _MIN_FLOOR_ANGLE_DEG = 8.0
@@ -189,12 +190,14 @@ class FloorCheck:
         self, depth_m: np.ndarray, camera: Camera, base_from_camera: Pose, scale_error: float
     ) -> None:
         up = base_from_camera.up_in_source
-        floor = find_floor(depth_m, camera, up, _FLOOR)
+        # Of a high camera the floor may be lower still.
+        highest_m = max(_FLOOR.max_height_m, _HEIGHT_FACTOR * base_from_camera.translation[2])
+        floor = find_floor(depth_m, camera, up, replace(_FLOOR, max_height_m=highest_m))
         if floor is not None:
             self._leaning_deg.clear()
             self._looks.append(_measured(depth_m, camera, base_from_camera, floor, scale_error))
             return
-        leaning = find_floor(depth_m, camera, up, _LEANING_FLOOR)
+        leaning = find_floor(depth_m, camera, up, replace(_LEANING_FLOOR, max_height_m=highest_m))
         if leaning is None:
             self._leaning_deg.clear()
         else:

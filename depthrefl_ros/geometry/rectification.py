@@ -236,7 +236,8 @@ class Rectification:
             nearest = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST_EXACT)
             # Every output pixel that takes any weight from a sharp pixel.
             mask = cv2.resize(sharp.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-            cv2.copyTo(nearest, (mask > 0).view(np.uint8), full)
+            # At odd factors a sharp neighbour may have no weight at all; but NaN times 0 is NaN.
+            cv2.copyTo(nearest, ((mask > 0) | ~np.isfinite(full)).view(np.uint8), full)
         if size != self._size:
             canvas = np.full(self._size[::-1], np.nan, np.float32)
             self._seen.of(canvas)[...] = full

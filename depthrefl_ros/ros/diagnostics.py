@@ -86,6 +86,7 @@ class Diagnostics:
         self._facts: dict[str, str] = {}
         self._measures: dict[str, float] = {}
         self._problems: dict[str, _Problem] = {}
+        self._untold: set[str] = set()  # kinds of problems that no status has had yet
         self._last_problem = ""
         self._steps: dict[str, deque[float]] = {}
 
@@ -122,6 +123,13 @@ class Diagnostics:
         with self._lock:
             self._measures[name] = value
 
+    def withdraw(self, *names: str) -> None:
+        """Forget facts and numbers that no longer hold."""
+        with self._lock:
+            for name in names:
+                self._facts.pop(name, None)
+                self._measures.pop(name, None)
+
     def clear_facts(self) -> None:
         """Forget everything that was stated or measured."""
         with self._lock:
@@ -141,11 +149,13 @@ class Diagnostics:
             kind: short name.
             message: for people.
             level: WARN or ERROR.
-            lasting: stays until ``solve``; otherwise it is forgotten after ``PROBLEM_SECONDS``.
+            lasting: stays until ``solve``; otherwise it is forgotten after ``PROBLEM_SECONDS``, but
+                not before a status has told it.
         """
         until = math.inf if lasting else self._clock() + PROBLEM_SECONDS
         with self._lock:
             self._problems[kind] = _Problem(level, message, until)
+            self._untold.add(kind)
             self._last_problem = message
 
     def warn(self, kind: str, message: str, lasting: bool = False) -> None:
@@ -183,7 +193,12 @@ class Diagnostics:
         """
         with self._lock:
             now = self._clock()
-            problems = [one for one in self._problems.values() if one.until_s > now]
+            problems = [
+                problem
+                for kind, problem in self._problems.items()
+                if problem.until_s > now or kind in self._untold
+            ]
+            self._untold.clear()
             counts, facts = dict(self._counts), dict(self._facts)
             measures = dict(self._measures)
             steps = {step: list(values) for step, values in self._steps.items()}

@@ -159,7 +159,7 @@ class Pipeline:
         with timer.step("correct"):
             corrected = self._correct(prediction, surround, settings, wanted, untold_m)
         depth = self._believe(prediction, corrected, surround, settings, wanted, timer)
-        self._tell(depth, corrected)
+        self._tell(depth, corrected, surround)
         self._tell_mount(prediction, surround)
         self._publish(wanted, depth, corrected, surround, header, settings, timer)
 
@@ -343,7 +343,7 @@ class Pipeline:
         except Exception as error:  # publishing itself is what failed
             self._diagnostics.problem("silence", f"a costmap could not be told: {error}")
 
-    def _tell(self, depth: DepthFrame, corrected: Corrected) -> None:
+    def _tell(self, depth: DepthFrame, corrected: Corrected, surround: Surround) -> None:
         """State what the gates took and what the correction found."""
         pixels = depth.network_depth_m.size
         for gate, count in depth.gate_counts.items():
@@ -356,13 +356,20 @@ class Pipeline:
                 )
         self._diagnostics.measure("scale_factor", corrected.factor)
         self._diagnostics.state_fact("scale", corrected.scale.reason)
-        if corrected.base_from_camera is not None:
-            pose = corrected.base_from_camera
-            words = f"{pose.translation[2]:.2f} m up by {corrected.pose_source}"
+        # Without a listener for obstacles the correction asks for no pose; the robot knows it.
+        pose, source = corrected.base_from_camera, corrected.pose_source
+        if pose is None:
+            pose, source = surround.base_from_camera, surround.pose_source
+        if pose is None:
+            self._diagnostics.withdraw("camera_pose", "base_from_camera")
+        else:
+            words = f"{pose.translation[2]:.2f} m up by {source}"
             self._diagnostics.state_fact("camera_pose", words)
             self._diagnostics.state_fact("base_from_camera", pose.as_text())
         if np.isfinite(corrected.floor_offset_m):
             self._diagnostics.measure("floor_offset_m", corrected.floor_offset_m)
+        else:
+            self._diagnostics.withdraw("floor_offset_m")
         for kind, problem in corrected.problems.items():
             self._diagnostics.warn(kind, problem)
 

@@ -126,9 +126,14 @@ def _profile(depth: int, reliable: bool, latched: bool = False) -> QoSProfile:
 
 
 class SequenceGaps:
-    """Counts the messages that never came, by the sequence numbers of each publisher."""
+    """Counts the messages that never came, by the sequence numbers of each publisher.
+
+    Attributes:
+        are_shared: several publish on the topic.
+    """
 
     def __init__(self) -> None:
+        self.are_shared = False
         self._last: dict[bytes, int] = {}
 
     def reset(self) -> None:
@@ -139,13 +144,13 @@ class SequenceGaps:
         """Return how many messages are missing between a publisher's last one and this.
 
         Args:
-            info: of the message, as rclpy hands it to callbacks; 0 where it has no numbers. Before
-                Jazzy it does not name the publisher: then all are taken for one.
+            info: of the message, as rclpy hands it to callbacks; 0 where it has no numbers. Up to
+                Jazzy it does not name the publisher: then several cannot be told apart, and 0.
         """
         number = info.get("publication_sequence_number")
-        if number is None:
-            return 0
         publisher = (info.get("publisher_gid") or {}).get("data", b"")
+        if number is None or (self.are_shared and not publisher):
+            return 0
         last, self._last[publisher] = self._last.get(publisher), number
         if last is None:
             return 0
@@ -185,7 +190,9 @@ class Subscriptions:
         self._on_sensor = on_sensor
         self.image_topic, self._image_type = node.resolve_topic_name("image"), Image
         if settings.image_transport == "compressed":
-            self.image_topic, self._image_type = f"{self.image_topic}/compressed", CompressedImage
+            # Resolved by itself: it may be remapped, too.
+            self.image_topic = node.resolve_topic_name(f"{self.image_topic}/compressed")
+            self._image_type = CompressedImage
         self.camera_info_topic = node.resolve_topic_name("camera_info")
         self._subscriptions: dict[str, tuple[list[QoSProfile], list[Subscription]]] = {}
         self._gaps = SequenceGaps()
@@ -201,8 +208,11 @@ class Subscriptions:
     def follow_graph(self) -> None:
         """Subscribe with the profiles that fit the publishers of this moment."""
         offer = offer_on(self._node, self.image_topic)
+        self._gaps.are_shared = offer.publishers > 1
         profile = image_profile(offer, self._settings.image_reliability)
-        self._subscribe(self._image_type, self.image_topic, self._take_image, [profile])
+        # Humble's rclpy hands on the message alone; CallbackType came with the other way.
+        take = self._take_image if hasattr(Subscription, "CallbackType") else self._take_image_alone
+        self._subscribe(self._image_type, self.image_topic, take, [profile])
         offer = offer_on(self._node, self.camera_info_topic)
         self._subscribe(
             CameraInfo, self.camera_info_topic, self._take_camera_info, camera_info_profiles(offer)
@@ -276,6 +286,9 @@ class Subscriptions:
 
     def _take_image(self, message: Image | CompressedImage, info: dict) -> None:
         self._on_image(message, self._gaps.missed_before(info))
+
+    def _take_image_alone(self, message: Image | CompressedImage) -> None:
+        self._on_image(message, 0)
 
     # rclpy looks at the signature of a callback: built-in functions have none before Python 3.13.
     def _take_camera_info(self, message: CameraInfo) -> None:
