@@ -15,11 +15,15 @@
 
 """Bundles are written whole, over one file of weights, and never over anything else."""
 
+import errno
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import yaml
+from mounted_disk import mounted_disk
 from onnx import TensorProto, helper, numpy_helper
 
 from depthrefl_ros.engine.bundle import Bundle, BundleError, is_bundle
@@ -146,6 +150,41 @@ def test_a_bundle_is_replaced_and_what_the_user_put_there_stays(bundle, golden):
     assert (folder / "notes.txt").read_text() == "mine"
     assert (folder / "frames" / "1.txt").read_text() == "mine too"
     assert [path.name for path in folder.parent.iterdir()] == ["theirs"]
+
+
+def test_a_bundle_behind_a_link_is_replaced_and_keeps_the_name_that_is_given(bundle, golden):
+    link = bundle.folder.with_name("newest")
+    link.symlink_to(bundle.folder)
+    written = write(link, golden, licence="MIT")
+    assert written.name == "newest" and link.is_symlink()
+    assert Bundle.load(str(bundle.folder)).licence == "MIT"
+
+
+def test_a_mounted_folder_is_filled_and_nothing_is_lost(tmp_path, golden):
+    """As a container's volume: it can be neither renamed nor removed."""
+    with mounted_disk(tmp_path / "disk", megabytes=4) as disk:
+        for licence in ("BSD-3-Clause", "MIT"):
+            (disk / "notes.txt").write_text("mine") if any(disk.iterdir()) else None
+            assert write(disk, golden, licence=licence).licence == licence
+        names = sorted(path.name for path in disk.iterdir())
+    made = ["golden.npz", "model.onnx", "model.weights", "model.yaml", "model_fp16.onnx"]
+    assert names == [*made, "notes.txt"]
+
+
+def test_where_the_new_bundle_cannot_be_put_the_old_one_stands(bundle, golden, monkeypatch):
+    rename = Path.rename
+
+    def refuse(path, target):
+        if Path(target) == bundle.folder and path.parent == bundle.folder.parent:
+            raise OSError(errno.EBUSY, "busy")
+        return rename(path, target)
+
+    before = {path.name: path.read_bytes() for path in bundle.folder.iterdir()}
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="busy"):
+        write(bundle.folder, golden, licence="MIT")
+    assert {path.name: path.read_bytes() for path in bundle.folder.iterdir()} == before
+    assert [path.name for path in bundle.folder.parent.iterdir()] == ["theirs"]
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path, golden):

@@ -144,6 +144,14 @@ def test_a_bundle_is_written_anew_in_its_own_place(exported, tmp_path):
         assert new.files[name] == old.files[name]
 
 
+def test_a_range_that_is_none_is_refused_before_anything_is_written(exported, tmp_path, capsys):
+    folder = shutil.copytree(exported[0], tmp_path / "second")
+    before = (folder / "model.yaml").read_bytes()
+    assert main([str(folder), str(folder), "--min-range", "20"]) == 2
+    assert "range_m.min is 20.0; it must be less than max" in capsys.readouterr().err
+    assert (folder / "model.yaml").read_bytes() == before
+
+
 def test_a_run_needs_images_for_the_self_test(run, tmp_path, capsys):
     assert main([str(run), str(tmp_path / "out")]) == 2
     assert "--golden is missing" in capsys.readouterr().err

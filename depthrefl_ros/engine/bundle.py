@@ -20,9 +20,13 @@ Nothing in a bundle executes, and every file is checked against the SHA-256 in `
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
+import shutil
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -189,6 +193,7 @@ class Bundle:
             description=fields.values,
         )
         _check_architecture(bundle, fields)
+        bundle.untold_error  # noqa: B018, raises where an accuracy is no number
         for name, digest in bundle.files.items():
             _check(folder / name, digest)
         return bundle
@@ -196,7 +201,7 @@ class Bundle:
     @property
     def relative_error(self) -> float:
         """Mean absolute relative error of depth as it was validated (AbsRel); 0 where unknown."""
-        return float((self.description.get("accuracy") or {}).get("abs_rel", 0.0))
+        return self._error("accuracy", 0.0)
 
     @property
     def origin(self) -> str:
@@ -213,8 +218,13 @@ class Bundle:
     @property
     def untold_error(self) -> float:
         """As ``relative_error``, of a network that is not told the mount, whether it could be."""
-        untold = self.description.get("accuracy_without_mount") or {}
-        return float(untold.get("abs_rel", self.relative_error))
+        return self._error("accuracy_without_mount", self.relative_error)
+
+    def _error(self, name: str, default: float) -> float:
+        fields = Fields(self.folder / DESCRIPTION, self.description)
+        return (
+            fields.part(name).number("abs_rel", 0.0, 1e6, default) if fields.has(name) else default
+        )
 
     @property
     def says_sigma(self) -> bool:
@@ -330,6 +340,32 @@ def is_bundle(folder: Path) -> bool:
         return fields.values.get("format_version") in _READABLE and bool(fields.digests("files"))
     except BundleError:
         return False
+
+
+@contextlib.contextmanager
+def real_graphs(*paths: Path) -> Iterator[list[Path]]:
+    """Give graphs of a bundle that lie beside their weights, all of them files and no links.
+
+    Caches such as the Hub's link each file to one that is called by its digest. Runtimes look for
+    weights beside the graph, some behind links and some not: such files are copied for the time
+    of the ``with`` block, others are given as they are.
+
+    Args:
+        paths: of the graphs, all in one folder.
+
+    Raises:
+        OSError: there is no room for copies.
+    """
+    folder = paths[0].parent
+    weights = [folder / name for name in (WEIGHTS, MODEL_WEIGHTS) if (folder / name).is_file()]
+    real = paths[0].resolve().parent
+    if all(path.resolve() == real / path.name for path in (*paths, *weights)):
+        yield [path.resolve() for path in paths]
+        return
+    with tempfile.TemporaryDirectory() as copies:
+        for path in (*paths, *weights):
+            shutil.copyfile(path, Path(copies) / path.name)
+        yield [Path(copies) / path.name for path in paths]
 
 
 def _find(model: str) -> Path:

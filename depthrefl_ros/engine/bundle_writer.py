@@ -59,9 +59,11 @@ def write_bundle(
 ) -> None:
     """Write a whole bundle; the folder is there with all of it or as it was.
 
+    A folder that is a mount point cannot be replaced: its files are, ``model.yaml`` last.
+
     Args:
-        folder: of the bundle; its name is the model's. New, empty, or a bundle, which is replaced;
-            files in it that its ``model.yaml`` does not list are kept.
+        folder: of the bundle; its name is the model's. New, empty, or a bundle, which is replaced,
+            behind a link as well; files in it that its ``model.yaml`` does not list are kept.
         graphs: the networks by file name, ``model.onnx`` and perhaps ``model_fp16.onnx``; their
             weights move to one shared file, but those that ``model.safetensors`` has.
         golden: ``images`` (3, H, W, channels) uint8, and (3, 1, H, W) float32 of each output; the
@@ -73,11 +75,12 @@ def write_bundle(
         BundleError: the folder holds something else.
         OSError: it cannot be written.
     """
-    folder = folder.absolute()
+    name, folder = folder.absolute().name, folder.resolve()
     if folder.exists() and not is_bundle(folder) and (folder.is_file() or any(folder.iterdir())):
         raise BundleError(f"{folder} is no bundle, and what it holds is not replaced")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    beside = folder if folder.is_mount() else folder.parent
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=beside))
     try:
         write_more(part)
         if graphs:
@@ -85,7 +88,7 @@ def write_bundle(
         save_golden(part / "golden.npz", _compressible(golden))
         description = {
             "format_version": FORMAT_VERSION,
-            "name": folder.name,
+            "name": name,
             **content,
             "files": {path.name: file_digest(path) for path in sorted(part.iterdir())},
         }
@@ -178,16 +181,39 @@ def _compressible(golden: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _replace(folder: Path, part: Path) -> None:
     """Put the new folder in the old one's place; what is no part of the old bundle moves along."""
     part.chmod(0o777 & ~_umask())
-    if folder.is_dir():
-        listed = {DESCRIPTION, *_listed(folder)}
-        for path in folder.iterdir():
-            if path.name in listed:
-                continue
-            if (part / path.name).exists():
-                raise BundleError(f"{path} is not of the bundle there, and would be replaced")
-            shutil.copytree(path, part / path.name) if path.is_dir() else shutil.copy2(path, part)
-        shutil.rmtree(folder)  # all that is in it was listed, or has been copied
-    part.rename(folder)
+    if not folder.is_dir():
+        part.rename(folder)
+        return
+    listed = {DESCRIPTION, *_listed(folder)}
+    others = [path for path in folder.iterdir() if path.name not in listed and path != part]
+    for path in others:
+        if (part / path.name).exists():
+            raise BundleError(f"{path} is not of the bundle there, and would be replaced")
+    if folder.is_mount():
+        _refill(folder, part, listed)
+        return
+    for path in others:
+        shutil.copytree(path, part / path.name) if path.is_dir() else shutil.copy2(path, part)
+    # The old one is gone only when the new one stands: nothing is lost where a rename fails.
+    kept = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    old = folder.rename(kept / folder.name)
+    try:
+        part.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    finally:
+        shutil.rmtree(kept)
+
+
+def _refill(folder: Path, part: Path, listed: set[str]) -> None:
+    """Move the files of ``part`` into the folder, ``model.yaml`` last; remove ``listed`` others."""
+    made = sorted(part.iterdir(), key=lambda path: path.name == DESCRIPTION)
+    for path in made:
+        path.replace(folder / path.name)
+    for name in listed - {path.name for path in made}:
+        (folder / name).unlink(missing_ok=True)
+    part.rmdir()
 
 
 def _listed(folder: Path) -> dict[str, str]:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from depthrefl_ros.engine.base import Engine, EngineError, EngineMissingError
-from depthrefl_ros.engine.bundle import DESCRIPTION, INT8, MAKE_INT8, Bundle
+from depthrefl_ros.engine.bundle import DESCRIPTION, INT8, MAKE_INT8, Bundle, real_graphs
 
 
 def load_openvino() -> ModuleType:
@@ -124,19 +124,20 @@ class OpenVinoEngine(Engine):
             capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
             if precision.upper() not in capabilities:
                 raise EngineError(f"{device} does not compute in {precision}, only {capabilities}")
-            # Resolved: OpenVINO refuses weights whose link leads out of the graph's own folder.
-            model = core.read_model(path.resolve())
-            takes = model.input(0).partial_shape[3]
-            if takes.is_static and takes.get_length() != self.channels:
-                raise EngineError(
-                    f"{path} takes images of {takes.get_length()} channels; {DESCRIPTION} says "
-                    f"{self.channels}"
-                )
-            model.reshape([1, self.height, self.width, self.channels])
-            self._compiled = core.compile_model(model, device, settings)
+            # OpenVINO refuses weights whose link leads out of the graph's own folder.
+            with real_graphs(path) as (graph,):
+                model = core.read_model(graph)
+                takes = model.input(0).partial_shape[3]
+                if takes.is_static and takes.get_length() != self.channels:
+                    raise EngineError(
+                        f"{path} takes images of {takes.get_length()} channels; {DESCRIPTION} says "
+                        f"{self.channels}"
+                    )
+                model.reshape([1, self.height, self.width, self.channels])
+                self._compiled = core.compile_model(model, device, settings)
             self._request = self._compiled.create_infer_request()
             self.device = _device_name(core, self._compiled, device)
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise EngineError(f"OpenVINO cannot compile {path}: {error}") from error
         # An output may have several names, of nodes that OpenVINO has merged into one.
         found = [output.get_names() for output in self._compiled.outputs]

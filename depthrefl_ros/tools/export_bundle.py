@@ -295,6 +295,7 @@ def read_calibration(folder: Path, width: int, height: int) -> np.ndarray:
 
 def _export(args: argparse.Namespace, _: list[str]) -> int:
     from depthrefl_ros.engine.bundle import BundleError, is_bundle
+    from depthrefl_ros.engine.description import DESCRIPTION, Fields, read_range
 
     check_output_folder(args.bundle, is_bundle)
     if is_bundle(args.run):
@@ -308,6 +309,10 @@ def _export(args: argparse.Namespace, _: list[str]) -> int:
         images = read_golden(args.golden, model.config.width, model.config.height)
     asked = {"min": args.min_range, "max": args.max_range}
     told["range_m"] |= {name: value for name, value in asked.items() if value is not None}
+    try:
+        read_range(Fields(args.bundle / DESCRIPTION, told["range_m"], "range_m."))
+    except BundleError as error:
+        raise ToolError(str(error)) from error
     images = with_planes(images, model.config)
     size = (model.config.width, model.config.height)
     calibration = None

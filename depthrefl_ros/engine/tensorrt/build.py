@@ -28,6 +28,7 @@ from types import ModuleType
 from typing import Any
 
 from depthrefl_ros.engine.base import EngineError
+from depthrefl_ros.engine.bundle import real_graphs
 from depthrefl_ros.engine.tensorrt.api import (
     RuntimeLog,
     create,
@@ -146,7 +147,9 @@ def _content(onnx_path: Path, precision: str) -> bytes:
         raise EngineError(
             f"int8 for TensorRT needs onnx while it builds ({error}): pip install onnx"
         ) from error
-    return int8_network(onnx_path.with_name(ONNX_FILES["fp16"]), onnx_path)
+    # onnx reads no weights behind a link.
+    with real_graphs(onnx_path.with_name(ONNX_FILES["fp16"]), onnx_path) as (half, quantised):
+        return int8_network(half, quantised)
 
 
 def _parse(
