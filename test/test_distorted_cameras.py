@@ -51,13 +51,27 @@ def rays_of(camera: Camera) -> np.ndarray:
     """(h, w, 3) rays in the rectified frame, z = 1: pixel by pixel back through the lens."""
     pixels = np.stack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT)), -1).astype(np.float64)
     pixels = pixels.reshape(-1, 1, 2)
-    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 200, 1e-12)
     if camera.distortion_model == "equidistant" and camera.D.any():
-        plane = cv2.fisheye.undistortPoints(pixels, camera.K, camera.D, criteria=criteria)
+        plane = from_equidistant(pixels.reshape(-1, 2), camera)
     else:
+        criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 200, 1e-12)
         plane = cv2.undistortPointsIter(pixels, camera.K, camera.D, np.eye(3), np.eye(3), criteria)
     rays = np.concatenate([plane.reshape(-1, 2), np.ones((len(plane), 1))], axis=1) @ camera.R.T
     return (rays / rays[:, 2:]).reshape(HEIGHT, WIDTH, 3)
+
+
+def from_equidistant(pixels: np.ndarray, camera: Camera) -> np.ndarray:
+    """(n, 2) points at z = 1: theta_d = theta + k1 theta^3 + ... + k4 theta^9, by Newton's method.
+
+    OpenCV's own takes no criteria before 4.6, and then stops too early.
+    """
+    points = (pixels - camera.K[:2, 2]) / np.diag(camera.K)[:2]
+    distorted, powers = np.linalg.norm(points, axis=1), np.array([3, 5, 7, 9])
+    theta = distorted.copy()
+    for _ in range(30):
+        error = theta + theta[:, None] ** powers @ camera.D[:4] - distorted
+        theta -= error / (1 + theta[:, None] ** (powers - 1) @ (powers * camera.D[:4]))
+    return points * (np.tan(theta) / np.maximum(distorted, 1e-12))[:, None]
 
 
 def true_depth(rays: np.ndarray) -> np.ndarray:
