@@ -166,6 +166,13 @@ def test_folded_weights_are_those_of_the_engines_and_training_gets_its_own_back(
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
+def test_others_may_read_weights_as_any_file(tmp_path):
+    (tmp_path / "other").touch()
+    save_tensors(tmp_path / "weights.safetensors", {"small": torch.ones(3)})
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
 def test_a_full_disk_keeps_the_file_before(tmp_path):
     with mounted_disk(tmp_path / "disk", megabytes=1) as disk:
         path = disk / "weights.safetensors"

@@ -57,11 +57,15 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
     path = Path(path)
     temporary = path.with_suffix(path.suffix + ".part")
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    temporary.touch()
+    mode = temporary.stat().st_mode
     try:
         save_file(tensors, temporary, {"format": "pt"})
     except SafetensorError as error:  # the system's error is in its words only
+        temporary.unlink()
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+    temporary.chmod(mode)  # safetensors' own lets nobody else read it
     temporary.replace(path)
 
 
