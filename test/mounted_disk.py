@@ -35,5 +35,7 @@ def mounted_disk(folder: Path, megabytes: int) -> Iterator[Path]:
     may_mount = os.geteuid() == 0 and shutil.which("mount")
     if not may_mount or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting a small file system needs root's rights")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
