@@ -291,6 +291,11 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join([*lines, "", "Not measured:", "", *missing] if missing else lines)
 
 
+def _share(value: float | None) -> str:
+    """Return a relative error in words; JSON has None for one that is no number, as bf16 makes."""
+    return "not finite" if value is None else f"{value:.1e}"
+
+
 def _cells(row: dict[str, Any]) -> list[str]:
     def number(name: str, form: str) -> str:
         value = row.get(name)
@@ -299,7 +304,9 @@ def _cells(row: dict[str, Any]) -> list[str]:
     split, error = row.get("split_ms"), row.get("error")
     parts = (split[name] for name in ("upload", "compute", "download")) if split else ()
     errors = [
-        f"{error[f'{name}_median']:.1e}, {error[f'{name}_p99']:.1e}" if error else NO_FIGURE
+        ", ".join(_share(error[f"{name}_{part}"]) for part in ("median", "p99"))
+        if error
+        else NO_FIGURE
         for name in ("depth", "sigma")
     ]
     return [

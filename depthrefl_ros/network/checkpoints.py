@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,8 +64,9 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
         save_file(tensors, temporary, {"format": "pt"})
     except SafetensorError as error:  # the system's error is in its words only
         temporary.unlink()
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+        found = re.search(r"os error (\d+)", str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
     temporary.chmod(mode)  # safetensors' own lets nobody else read it
     temporary.replace(path)
 
