@@ -15,16 +15,13 @@
 
 """Bundles: loading, and every way in which one can be wrong."""
 
-import hashlib
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from depthrefl_ros.engine.bundle import LOG_DELTA1, Bundle, BundleError, file_digest, real_graphs
-from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+from depthrefl_ros.engine.bundle import LOG_DELTA1, Bundle, BundleError, file_digest
 
 HEIGHT, WIDTH = 256, 352  # of indoor_tiny
 SIZE = f"{HEIGHT}, {WIDTH}"
@@ -274,34 +271,6 @@ def test_a_network_is_its_graph_and_its_weights(copy, name):
     # A bundle whose ONNX files have their weights in them.
     del after.files["model.weights"], after.files["model.safetensors"]
     assert after.network_digest("model.onnx") == after.files["model.onnx"]
-
-
-def linked(folder: Path, files: Path) -> Path:
-    """Return a folder of links to the files by their digests, as the Hub's cache has it."""
-    (folder / "blobs").mkdir(parents=True)
-    (folder / "snapshot").mkdir()
-    for path in files.iterdir():
-        blob = folder / "blobs" / hashlib.sha256(path.read_bytes()).hexdigest()
-        shutil.copyfile(path, blob)
-        (folder / "snapshot" / path.name).symlink_to(Path("..") / "blobs" / blob.name)
-    return folder / "snapshot"
-
-
-def test_a_bundle_of_links_runs(tmp_path):
-    shipped = Bundle.load("indoor_nano")
-    bundle = Bundle.load(str(linked(tmp_path / "hub", shipped.folder)))
-    images = bundle.golden().images[:1]
-    found, expected = (OpenVinoEngine(one).infer(images)["depth"] for one in (bundle, shipped))
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_graphs_that_are_no_links_are_given_where_they_are(tmp_path):
-    path = Bundle.load("indoor_nano").path("model.onnx")
-    with real_graphs(path) as (graph,):
-        assert graph == path.resolve()
-    with real_graphs(linked(tmp_path / "hub", path.parent) / "model.onnx") as (graph,):
-        assert not graph.is_symlink() and graph.with_name("model.safetensors").is_file()
-    assert not graph.exists()
 
 
 def test_a_missing_bundle_names_the_shipped_ones():

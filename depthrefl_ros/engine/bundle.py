@@ -20,13 +20,9 @@ Nothing in a bundle executes, and every file is checked against the SHA-256 in `
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
-import shutil
-import tempfile
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -118,6 +114,9 @@ class Bundle:
             None where the network has no sigma or it was never calibrated.
         sigma_table: (3, n) float64 for a network without sigma: distances in metres, and the
             standard deviation of log depth there, away from edges and beside them; or None.
+        relative_error: mean absolute relative error of depth as it was validated (AbsRel); 0 where
+            it is not known.
+        untold_error: the same of a network that is not told the mount, whether it could be.
         files: SHA-256 of the bundle's files, by name.
         description: all of ``model.yaml``.
     """
@@ -140,6 +139,8 @@ class Bundle:
     sources: dict[str, str]
     calibration: np.ndarray | None
     sigma_table: np.ndarray | None
+    relative_error: float
+    untold_error: float
     files: dict[str, str]
     description: dict[str, Any]
 
@@ -168,6 +169,7 @@ class Bundle:
         nearest, farthest = read_range(fields.part("range_m"))
         table = None if is_first or "sigma" in outputs else read_sigma_table(fields)
         has_deviation = "sigma" in outputs or table is not None
+        error = _accuracy(fields, "accuracy", 0.0)
         bundle = cls(
             name=fields.text("name"),
             folder=folder,
@@ -189,19 +191,15 @@ class Bundle:
             sources=fields.digests("sources", {}),
             calibration=read_calibration(fields) if has_deviation else None,
             sigma_table=table,
+            relative_error=error,
+            untold_error=_accuracy(fields, "accuracy_without_mount", error),
             files=fields.digests("files"),
             description=fields.values,
         )
         _check_architecture(bundle, fields)
-        bundle.untold_error  # noqa: B018, raises where an accuracy is no number
         for name, digest in bundle.files.items():
             _check(folder / name, digest)
         return bundle
-
-    @property
-    def relative_error(self) -> float:
-        """Mean absolute relative error of depth as it was validated (AbsRel); 0 where unknown."""
-        return self._error("accuracy", 0.0)
 
     @property
     def origin(self) -> str:
@@ -214,17 +212,6 @@ class Bundle:
     def takes_mount(self) -> bool:
         """Whether the input has the mount's plane beside red, green and blue."""
         return self.channels == 4
-
-    @property
-    def untold_error(self) -> float:
-        """As ``relative_error``, of a network that is not told the mount, whether it could be."""
-        return self._error("accuracy_without_mount", self.relative_error)
-
-    def _error(self, name: str, default: float) -> float:
-        fields = Fields(self.folder / DESCRIPTION, self.description)
-        return (
-            fields.part(name).number("abs_rel", 0.0, 1e6, default) if fields.has(name) else default
-        )
 
     @property
     def says_sigma(self) -> bool:
@@ -342,32 +329,6 @@ def is_bundle(folder: Path) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def real_graphs(*paths: Path) -> Iterator[list[Path]]:
-    """Give graphs of a bundle that lie beside their weights, all of them files and no links.
-
-    Caches such as the Hub's link each file to one that is called by its digest. Runtimes look for
-    weights beside the graph, some behind links and some not: such files are copied for the time
-    of the ``with`` block, others are given as they are.
-
-    Args:
-        paths: of the graphs, all in one folder.
-
-    Raises:
-        OSError: there is no room for copies.
-    """
-    folder = paths[0].parent
-    weights = [folder / name for name in (WEIGHTS, MODEL_WEIGHTS) if (folder / name).is_file()]
-    real = paths[0].resolve().parent
-    if all(path.resolve() == real / path.name for path in (*paths, *weights)):
-        yield [path.resolve() for path in paths]
-        return
-    with tempfile.TemporaryDirectory() as copies:
-        for path in (*paths, *weights):
-            shutil.copyfile(path, Path(copies) / path.name)
-        yield [Path(copies) / path.name for path in paths]
-
-
 def _find(model: str) -> Path:
     folder = Path(model).expanduser()
     # A bare name means a shipped model even where a folder of that name happens to lie around.
@@ -390,6 +351,13 @@ def _outputs(fields: Fields, kind: str) -> tuple[str, ...]:
     if kind == "inverse_relative" and {"depth", "sigma"} & set(outputs):
         raise fields.error("outputs", list(outputs), f"kind {kind} has neither depth nor sigma")
     return outputs
+
+
+def _accuracy(fields: Fields, name: str, default: float) -> float:
+    """Return AbsRel as a field tells it."""
+    if not fields.has(name):
+        return default
+    return fields.part(name).number("abs_rel", 0.0, 1e6, default)
 
 
 def _channels(fields: Fields, kind: str) -> int:

@@ -195,15 +195,13 @@ def _replace(folder: Path, part: Path) -> None:
     for path in others:
         shutil.copytree(path, part / path.name) if path.is_dir() else shutil.copy2(path, part)
     # The old one is gone only when the new one stands: nothing is lost where a rename fails.
-    kept = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    old = folder.rename(kept / folder.name)
+    old = folder.rename(part.with_name(f"{part.name}.old"))
     try:
         part.rename(folder)
     except OSError:
         old.rename(folder)
         raise
-    finally:
-        shutil.rmtree(kept)
+    shutil.rmtree(old)
 
 
 def _refill(folder: Path, part: Path, listed: set[str]) -> None:

@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from depthrefl_ros.engine.base import Engine, EngineError, EngineMissingError
-from depthrefl_ros.engine.bundle import DESCRIPTION, INT8, MAKE_INT8, Bundle, real_graphs
+from depthrefl_ros.engine.bundle import DESCRIPTION, INT8, MAKE_INT8, Bundle
+from depthrefl_ros.engine.real_graphs import real_graphs
 
 
 def load_openvino() -> ModuleType:

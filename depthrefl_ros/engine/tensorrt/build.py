@@ -28,7 +28,7 @@ from types import ModuleType
 from typing import Any
 
 from depthrefl_ros.engine.base import EngineError
-from depthrefl_ros.engine.bundle import real_graphs
+from depthrefl_ros.engine.real_graphs import real_graphs
 from depthrefl_ros.engine.tensorrt.api import (
     RuntimeLog,
     create,
