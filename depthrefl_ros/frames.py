@@ -95,11 +95,16 @@ class Frame:
 
     def as_rgb(self, pixels: np.ndarray) -> np.ndarray:
         """Return pixels of this frame's channels, of any size, as (h, w, 3) uint8 RGB."""
-        return _converted(pixels, _TO_RGB[self.channels])
+        return to_rgb(pixels, self.channels)
 
     def as_bgra(self, pixels: np.ndarray) -> np.ndarray:
         """Return pixels of this frame's channels, of any size, as (h, w, 4) uint8 BGRA."""
         return _converted(pixels, _TO_BGRA[self.channels])
+
+
+def to_rgb(pixels: np.ndarray, channels: str) -> np.ndarray:
+    """Return pixels (h, w, n) or (h, w) uint8 of ``channels`` as (h, w, 3) RGB."""
+    return _converted(pixels, _TO_RGB[channels])
 
 
 def _converted(pixels: np.ndarray, conversion: int | None) -> np.ndarray:

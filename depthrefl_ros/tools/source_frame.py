@@ -25,15 +25,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
 
 DEFAULT_FRAME_ID = "camera_optical_frame"
 DEFAULT_RATE_HZ = 10.0
-_TO_RGB = {"bgr": cv2.COLOR_BGR2RGB, "rgba": cv2.COLOR_RGBA2RGB, "bgra": cv2.COLOR_BGRA2RGB,
-           "mono": cv2.COLOR_GRAY2RGB}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -120,11 +117,11 @@ class SourceFrame:
         Raises:
             MessageError: the image cannot be read.
         """
+        from depthrefl_ros.frames import to_rgb
         from depthrefl_ros.ros.convert.images import image_to_array
 
         pixels, channels = image_to_array(self, topic)
-        pixels = np.ascontiguousarray(pixels)
-        return pixels if channels == "rgb" else cv2.cvtColor(pixels, _TO_RGB[channels])
+        return to_rgb(np.ascontiguousarray(pixels), channels)
 
 
 class FrameSource(ABC):

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +28,7 @@ from depthrefl_ros.network.checkpoints import load_weights, save_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.training.averaging import average_weights
-from depthrefl_ros.training.trainer import checkpoints, latest_checkpoint
+from depthrefl_ros.training.trainer import keep_only, latest_checkpoint
 
 AVERAGE = "average"  # folder in the run, beside stage1 and stage2
 _STAGES = (AVERAGE, "stage2")
@@ -65,9 +64,7 @@ def average(arguments: argparse.Namespace) -> int:
         "model": model.config.to_dict(),
     }
     (folder / "state.json").write_text(json.dumps(state, indent=1))
-    for old in checkpoints(folder.parent):  # an earlier mean, of other members
-        if old != folder:
-            shutil.rmtree(old)
+    keep_only(folder)  # an earlier mean, of other members, would be taken for this one
     history = [leg for member in members for leg in member.legs]
     (folder.parent / "data.json").write_text(json.dumps(history, indent=1))
     print(f"wrote {folder / 'ema.safetensors'}: {state['origin']}")

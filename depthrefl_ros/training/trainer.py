@@ -239,9 +239,7 @@ class Trainer:
             raise
         shutil.rmtree(path, ignore_errors=True)
         temporary.rename(path)
-        for old in checkpoints(folder):
-            if old != path:
-                shutil.rmtree(old)
+        keep_only(path)
         return path
 
     def _write(self, folder: Path) -> None:
@@ -345,6 +343,13 @@ def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in a stage's folder, oldest first; a copy by another name is none."""
     found = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdecimal()]
     return sorted(found, key=lambda path: int(path.name[11:]))
+
+
+def keep_only(path: Path) -> None:
+    """Remove the other checkpoints beside this one."""
+    for other in checkpoints(path.parent):
+        if other != path:
+            shutil.rmtree(other)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
