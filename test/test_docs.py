@@ -50,7 +50,7 @@ FAMILIES_IN_WORDS = {
     "zipdepth": "ZipDepth",
     "midas-small": "MiDaS v2.1 small",
 }
-TRAINING_PAGE = ROOT / "depthrefl_ros" / "training" / "README.md"
+TRAINING_PAGES = sorted((ROOT / "depthrefl_ros" / "training").glob("*.md"))
 MANY_MODES = {"train", "render"}  # commands with subcommands
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _COMMAND = re.compile(r"ros2 launch depthrefl_ros (\w+\.launch\.py)((?:[^`\n]|\\\n)*)")
@@ -61,7 +61,7 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", one.lower()).strip().replace(" ", "-") for one in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *TRAINING_PAGES], ids=lambda page: page.name)
 def test_every_link_within_the_project_leads_somewhere(page):
     links = [one for one in _LINK.findall(page.read_text(encoding="utf-8")) if "://" not in one]
     for link in links:
@@ -224,7 +224,7 @@ def _help(capsys, *words: str) -> str:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", [*PAGES, TRAINING_PAGE], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *TRAINING_PAGES], ids=lambda page: page.name)
 def test_commands_have_the_options_that_are_shown(page, capsys):
     for line in _commands(page):
         found = re.match(r"(?:\$ )?(?:ros2 run depthrefl_ros )?depthrefl (\w+)(.*)", line)
@@ -243,7 +243,7 @@ def test_commands_have_the_options_that_are_shown(page, capsys):
             assert re.search(rf"{option}\b", known), f"{page.name}: {line}: {option}"
 
 
-@pytest.mark.parametrize("page", [*PAGES, TRAINING_PAGE], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *TRAINING_PAGES], ids=lambda page: page.name)
 def test_benchmarks_have_the_options_that_are_shown(page):
     for line in _commands(page):
         if found := re.match(r"(?:python )?(benchmark/\w+\.py)(.*)", line):

@@ -331,8 +331,9 @@ def test_finish_without_a_run_is_refused(tmp_path, capsys):
 
 
 def test_every_documented_command_is_understood():
-    page = Path(tool.__file__).parents[1] / "training" / "README.md"
-    blocks = re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    pages = (Path(tool.__file__).parents[1] / "training").glob("*.md")
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     commands = [shlex.split(line) for line in lines if line.startswith("depthrefl train ")]
     assert len(commands) > 15
