@@ -183,18 +183,51 @@ def params_file(name: str, value: str, full_namespace: str) -> str:
         return path
     for key in bare:
         key.value = wanted
-    # Its nodes are written, not its values: quotes, and with them types, stay as they are.
-    text = yaml.serialize(root)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     try:
-        copy = own_folder() / f"params-{digest}.yaml"
-        write_whole(copy, text.encode())
+        return _copied(root)
     except OSError as error:
         raise LaunchError(
             f"{name} names the node {NODE!r} without its namespace, and no copy can be written "
             f"({error}): name it {wanted} in {path}"
         ) from error
-    return str(copy)
+
+
+def renamed_section(name: str, path: str, before: str, after: str) -> str:
+    """Return a parameter file in which a node's section has another name.
+
+    Args:
+        name: of the launch argument.
+        path: of a parameter file that is there.
+        before: the node's full name without the first slash, ``local_costmap/local_costmap``. Its
+            section may be written so, with the slash, or with the node below its namespace.
+        after: the same of the node as it will be called.
+
+    Returns:
+        The path of a copy; of the file itself where it has no such section.
+
+    Raises:
+        LaunchError: it is no parameter file, or no copy can be written.
+    """
+    _, root = _composed(name, path)
+    outer, _, inner = before.rpartition("/")
+    is_found = False
+    for key, value in root.value:
+        if key.value.strip("/") == before:
+            key.value, is_found = f"/{after}", True
+        elif key.value.strip("/") == outer and isinstance(value, yaml.MappingNode):
+            for below, _ in value.value:
+                if below.value == inner:
+                    key.value, _, below.value = after.rpartition("/")
+                    is_found = True
+    if not is_found:
+        return path
+    try:
+        return _copied(root)
+    except OSError as error:
+        raise LaunchError(
+            f"{name} names the node {before!r}, which is called {after!r} here, and no copy can be "
+            f"written ({error}): name it /{after} in {path}"
+        ) from error
 
 
 def value_in(path: str, parameter: str, full_namespace: str = "") -> object | None:
@@ -216,6 +249,20 @@ def misspelt(given: Iterable[str], known: Collection[str]) -> list[str]:
         if near and name not in known:
             warnings.append(f"argument {name} is not known; did you mean {near[0]}?")
     return warnings
+
+
+def _copied(root: yaml.MappingNode) -> str:
+    """Write a parameter file beside the ones of before; return its path.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # Its nodes are written, not its values: quotes, and with them types, stay as they are.
+    text = yaml.serialize(root)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    copy = own_folder() / f"params-{digest}.yaml"
+    write_whole(copy, text.encode())
+    return str(copy)
 
 
 def _composed(name: str, path: str) -> tuple[str, yaml.MappingNode]:

@@ -26,6 +26,7 @@ stays where it is.
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -38,7 +39,10 @@ from depthrefl_ros import launch_files
 
 # This file lies in launch/ beside config/, in the source tree and where it is installed.
 CONFIG = Path(__file__).resolve().parents[1] / "config"
-COSTMAP = "local_costmap"
+COSTMAP = "local_costmap/local_costmap"  # the node's name in its namespace
+# The executable of Humble takes no other name [costmap_2d_node.cpp, costmap_2d_ros.cpp].
+COSTMAP_OF_HUMBLE = "costmap/costmap"
+COSTMAP_TOPICS = ("costmap", "costmap_raw", "costmap_updates", "published_footprint")
 ODOMETRY = "odom"
 
 # name -> (default, description)
@@ -155,15 +159,28 @@ def depthrefl(values: dict) -> LifecycleNode:
     )
 
 
+def costmap_name() -> str:
+    """Return the costmap's full name without the first slash: that of its file, but on Humble."""
+    return COSTMAP_OF_HUMBLE if os.environ.get("ROS_DISTRO") == "humble" else COSTMAP
+
+
 def costmap(values: dict) -> LifecycleNode:
-    """Return a costmap without planner or controller, under the name that its file uses."""
+    """Return a costmap without planner or controller, on the topics below /local_costmap."""
+    full_name = costmap_name()
+    namespace, _, name = full_name.rpartition("/")
+    file, remappings = values["costmap_file"], []
+    if full_name != COSTMAP:
+        file = launch_files.renamed_section("costmap_file", file, COSTMAP, full_name)
+        to = COSTMAP.rpartition("/")[0]
+        remappings = [(f"/{namespace}/{topic}", f"/{to}/{topic}") for topic in COSTMAP_TOPICS]
     return LifecycleNode(
         package="nav2_costmap_2d",
         executable="nav2_costmap_2d",
-        name=COSTMAP,
-        namespace=COSTMAP,
+        name=name,
+        namespace=namespace,
+        remappings=remappings,
         parameters=[
-            values["costmap_file"],
+            file,
             {
                 "plugins": [values["layer"], "inflation_layer"],
                 "robot_base_frame": values["base_frame"],
@@ -183,7 +200,7 @@ def lifecycle_manager(values: dict) -> Node:
         parameters=[
             {
                 "autostart": True,
-                "node_names": ["depthrefl", f"{COSTMAP}/{COSTMAP}"],
+                "node_names": ["depthrefl", costmap_name()],
                 # A costmap by itself makes no bond: waiting for one would end in failure.
                 "bond_timeout": 0.0,
                 "use_sim_time": values["use_sim_time"],

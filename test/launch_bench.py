@@ -89,6 +89,7 @@ node = rclpy.create_node("unnamed", automatically_declare_parameters_from_overri
 values = {name: one.value for name, one in node.get_parameters_by_prefix("").items()}
 own = rclpy.utilities.remove_ros_args(sys.argv)[1:]
 said = {"node": node.get_fully_qualified_name(), "parameters": values, "arguments": own}
+said["given"] = sys.argv[1:]
 print("STAND_IN " + json.dumps(said, default=str), flush=True)
 try:
     rclpy.spin(node)

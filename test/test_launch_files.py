@@ -200,3 +200,31 @@ def test_without_a_place_for_the_copy_it_says_what_to_write(tmp_path, monkeypatc
     with pytest.raises(LaunchError, match=f"name it /robot/depthrefl in {path}"):
         launch_files.params_file("params_file", str(path), "robot")
     assert os.listdir(tmp_path) == ["p.yaml"]
+
+
+NESTED = "robot: {x: 1}\nlocal_costmap:\n  local_costmap:\n    ros__parameters: {width: 10}\n"
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        (NESTED, {"robot": {"x": 1}, "costmap": {"costmap": {"ros__parameters": {"width": 10}}}}),
+        (
+            "/local_costmap/local_costmap: {ros__parameters: {name: '10'}}",
+            {"/costmap/costmap": {"ros__parameters": {"name": "10"}}},
+        ),
+    ],
+)
+def test_a_section_is_renamed_in_a_copy(tmp_path, text, expected):
+    path = tmp_path / "costmap.yaml"
+    path.write_text(text)
+    names = ("local_costmap/local_costmap", "costmap/costmap")
+    copy = launch_files.renamed_section("costmap_file", str(path), *names)
+    assert yaml.safe_load(Path(copy).read_text()) == expected
+    assert path.read_text() == text
+
+
+def test_a_file_without_the_section_stays_as_it_is(tmp_path):
+    path = tmp_path / "costmap.yaml"
+    path.write_text("/**: {ros__parameters: {width: 10}}")
+    assert launch_files.renamed_section("f", str(path), "a/b", "c/d") == str(path)

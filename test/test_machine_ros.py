@@ -15,6 +15,8 @@
 
 """What a middleware and cv_bridge can do here."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,15 @@ def test_a_users_own_profile_is_judged_by_its_sizes(fast_dds, tmp_path, size, pa
     found = large_clouds()
     assert found.facts["passes"] is passes and str(profile) in found.text
     assert found.state == ("ok" if passes else "warning")
+
+
+def test_a_users_profile_under_a_name_that_is_not_read_is_warned_about(fast_dds, tmp_path):
+    fast_dds.setenv("ROS_DISTRO", "jazzy")
+    fast_dds.setenv(middleware.PROFILE_VARIABLE, str(middleware.share_path(middleware.PROFILE)))
+    found = large_clouds()
+    assert found.state == "warning" and f"set {middleware.OLD_PROFILE_VARIABLE}" in found.text
+    fast_dds.setenv(middleware.OLD_PROFILE_VARIABLE, os.environ[middleware.PROFILE_VARIABLE])
+    assert "does not read" not in large_clouds().text
 
 
 def test_a_users_profile_that_is_not_there_is_warned_about(fast_dds):

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,27 @@ def test_older_releases_get_both_names(bare_environment):
     bare_environment.setenv("ROS_DISTRO", "humble")
     profile = use_large_message_transport().profile
     assert os.environ[NEW] == os.environ[OLD] == str(profile)
+
+
+@pytest.mark.parametrize(
+    "installed, both",
+    [
+        ({"ros-jazzy-rclpy": "7.1.6"}, True),
+        ({"rclpy": "3.3.15"}, True),  # of apt, in a shell that was not set up
+        ({"ros-kilted-rclpy": "9.1.2"}, False),
+        ({"rclpy": "10.0.1"}, False),
+        ({}, False),
+    ],
+)
+def test_without_a_distribution_the_version_of_rclpy_decides(bare_environment, installed, both):
+    def version(package):
+        if package not in installed:
+            raise metadata.PackageNotFoundError(package)
+        return installed[package]
+
+    bare_environment.setattr(metadata, "version", version)
+    use_large_message_transport()
+    assert (OLD in os.environ) == both
 
 
 @pytest.mark.parametrize(

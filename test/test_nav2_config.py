@@ -17,6 +17,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 import rclpy
 import yaml
@@ -219,6 +222,17 @@ def test_the_collision_monitor_takes_the_marking_cloud_and_stops_in_silence(bund
     assert source["max_height"] > band.max_height_m
     assert source["min_range"] == bundle.min_range_m
     assert all(name in monitor for name in monitor["polygons"])
+
+
+def test_the_collision_monitor_has_the_same_for_older_releases():
+    text = (CONFIG / "nav2_collision_monitor.yaml").read_text()
+    new = re.findall(r'^ +points: "(.*)"$', text, re.MULTILINE)
+    old = re.findall(r"# Humble, Iron: points: (.*)$", text, re.MULTILINE)
+    assert len(new) == 2
+    assert [sum(json.loads(one), []) for one in new] == [json.loads(one) for one in old]
+    counts = re.findall(r"min_points: (\d+)\n +# Humble: max_points: (\d+)$", text, re.MULTILINE)
+    assert len(counts) == text.count("min_points: ") == 3
+    assert all(int(new) == int(old) + 1 for new, old in counts)
 
 
 def test_the_node_offers_what_nav2_asks_for():

@@ -134,6 +134,25 @@ def test_the_nav2_demonstration_names_its_nodes_as_its_files_do(nav2_installed, 
     assert mount == pytest.approx({"z": 1.0, "x": 0.0, "pitch": np.radians(10), "roll": 0.0})
 
 
+def test_on_humble_the_costmap_has_the_name_that_its_executable_takes(
+    nav2_installed, peer, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ROS_DISTRO", "humble")
+    running = RunningLaunch(tmp_path / "log.txt", NAV2_DEMO)
+    try:
+        assert peer.spin_until(lambda: len(stand_ins(running.output())) == 4, 30), running.output()
+        said = stand_ins(running.output())
+    finally:
+        running.interrupt()
+    given = said["/costmap/costmap"]["given"]
+    assert "/costmap/costmap:=/local_costmap/costmap" in given  # where RViz looks
+    parameters = said["/costmap/costmap"]["parameters"]
+    assert parameters["rolling_window"] is True  # of config/nav2_costmap.yaml
+    assert parameters["robot_base_frame"] == "base_footprint"
+    manager = said["/lifecycle_manager_depthrefl"]["parameters"]
+    assert manager["node_names"] == ["depthrefl", "costmap/costmap"]
+
+
 def test_the_mount_on_tf_is_the_one_that_the_parameters_mean():
     """REP-103: the two transforms together are `Pose.from_mount` of the same numbers."""
     module = load_launch_file(NAV2_DEMO)

@@ -26,6 +26,7 @@ import os
 import re
 import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ PROFILE_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 # The name that Fast DDS 2 reads; later releases warn of it at every start.
 OLD_PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 OLD_DISTRIBUTIONS = ("humble", "iron", "jazzy")
+_FIRST_RCLPY_WITH_FAST_DDS_3 = 8
 _DEFAULT_RMW = "rmw_fastrtps_cpp"
 SHARED_MEMORY = Path("/dev/shm")
 # Fast DDS cannot make a segment in less, and a participant without its transport is mute.
@@ -148,9 +150,24 @@ def use_large_message_transport() -> Transport:
     transport = large_message_transport()
     if transport.profile is not None:
         os.environ[PROFILE_VARIABLE] = str(transport.profile)
-        if os.environ.get("ROS_DISTRO") in OLD_DISTRIBUTIONS:
+        if reads_old_variable():
             os.environ[OLD_PROFILE_VARIABLE] = str(transport.profile)
     return transport
+
+
+def reads_old_variable() -> bool:
+    """Tell whether the installed Fast DDS reads ``OLD_PROFILE_VARIABLE`` alone, as up to Jazzy.
+
+    By ``ROS_DISTRO``, or where that is not set, as with wheels, by the version of rclpy.
+    """
+    if distribution := os.environ.get("ROS_DISTRO"):
+        return distribution in OLD_DISTRIBUTIONS
+    for package in ("rclpy", *(f"ros-{one}-rclpy" for one in OLD_DISTRIBUTIONS)):
+        try:
+            return int(metadata.version(package).split(".")[0]) < _FIRST_RCLPY_WITH_FAST_DDS_3
+        except metadata.PackageNotFoundError:
+            continue
+    return False
 
 
 def large_message_transport() -> Transport:

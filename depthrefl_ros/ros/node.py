@@ -34,6 +34,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -61,6 +63,13 @@ from depthrefl_ros.settings import changed, described, values_of
 CONFIGURE_S = 3.0  # that the transition may take; Nav2 waits 5 s for its answer
 DEACTIVATE_S = 2.0  # that a frame in work is given
 SHUTDOWN_S = 0.5  # the same when the process ends
+
+# The state, and a transition that has led to it or past it.
+_DONE_ALREADY = {
+    ("inactive", Transition.TRANSITION_CONFIGURE),
+    ("active", Transition.TRANSITION_CONFIGURE),
+    ("active", Transition.TRANSITION_ACTIVATE),
+}
 
 # What a user's setting or a file can cause: told in one line, without a traceback.
 _EXPECTED_ERRORS = (BundleError, EngineError, ValueError)
@@ -101,6 +110,9 @@ class DepthReflNode(LifecycleNode):
         self._session: Session | None = None
         self._broken_by = ""  # why the lifecycle's error processing is under way
         super().__init__("depthrefl", **arguments)
+        service = getattr(self, "_service_change_state", None)  # None: without an interface
+        if service is not None:
+            service.callback = self._answering(service.callback)
         self.diagnostics.log_to(self.get_logger())
         self.parameters = declare(self)
         for doubt in unknown_parameters(self):
@@ -226,6 +238,31 @@ class DepthReflNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self.diagnostics.solve("transition")
         return TransitionCallbackReturn.SUCCESS if of_entities is None else of_entities(state)
+
+    def _answering(self, change_state: Callable) -> Callable:
+        """Wrap the service that changes the state: who asks gets an answer whatever happens.
+
+        Up to Jazzy rclpy lets rcl's error about a transition that the state does not have escape
+        from the service. Nothing is answered then, and Nav2's lifecycle manager waits for ever.
+        """
+
+        @functools.wraps(change_state)
+        def answer(request: ChangeState.Request, response: ChangeState.Response):
+            before = self.lifecycle_state
+            try:
+                response = change_state(request, response)
+            except RuntimeError as error:  # what RCLError is in every release
+                asked = request.transition.label or f"number {request.transition.id}"
+                self.get_logger().error(f"there is no transition {asked} from {before}: {error}")
+                response.success = False
+            if not response.success and (before, request.transition.id) in _DONE_ALREADY:
+                self.get_logger().warning(
+                    f"asked for a transition to where the node has been already: it is {before}. "
+                    "Where a lifecycle manager starts it, set autostart: false"
+                )
+            return response
+
+        return answer
 
     def _guarded(self, callback: Callable) -> Callable:
         """Wrap a callback of the executor's: what it raises is logged and told, and all goes on."""

@@ -117,6 +117,9 @@ def large_clouds(rmw: str) -> Finding:
         return _fast_dds(f"{rmw} with {shipped.name}", transport.profile, facts, mend)
     profile = Path(os.environ[chosen[0]])
     text = f"{rmw} with your own {chosen[0]}={profile}"
+    if middleware.reads_old_variable() and middleware.OLD_PROFILE_VARIABLE not in chosen:
+        text += f", which this release does not read: set {middleware.OLD_PROFILE_VARIABLE}, too"
+        return Finding("large clouds", "warning", text, facts)
     if not profile.is_file():
         return Finding("large clouds", "warning", f"{text}, which is no file", facts)
     return _fast_dds(text, profile, facts, f"compare it with {shipped}")
