@@ -36,6 +36,7 @@ from correction_bench import (
 from room_depth import monocular, room_depth
 
 from depthrefl_ros.geometry.anchors import RangeReading
+from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.correction import (
     FLOOR_HELD_S,
 )
@@ -189,7 +190,8 @@ def test_the_floor_stands_in_for_a_while_where_nothing_says_how_the_camera_stand
     missing = at(4.0, behind_a_wall)
     assert (missing.base_from_camera, missing.pose_source) == (None, "")
     assert missing.obstacle_problem == (
-        "no transform; camera_height is not given; and no floor is in view"
+        "no transform; camera_height is not given; and no floor is in view within 15 degrees of "
+        "the tilt that is assumed and at most 3 m below the camera"
     )
     found = at(5.0, seen)
     assert (found.pose_source, found.obstacle_problem) == ("floor", "")
@@ -288,6 +290,28 @@ def test_flicker_on_a_still_picture_is_averaged_out(bench):
     far = wall(4.0)
     anew = bench.apply(far, unmounted(), settings(temporal_smoothing_s=2.0), picture)
     np.testing.assert_allclose(anew.depth_m, far, rtol=1e-5)
+
+
+def zoomed(factor):
+    sizes = (CAMERA.width, CAMERA.height, factor * CAMERA.fx, factor * CAMERA.fy)
+    return Camera.pinhole(*sizes, CAMERA.cx, CAMERA.cy)
+
+
+def test_a_longer_lens_on_a_still_picture_counts_at_once(bench):
+    image = np.random.default_rng(1).integers(0, 255, (*wall().shape, 3), dtype=np.uint8)
+    near, far = wall(), wall() * np.float32(1.25)
+
+    def at(time_s, depth_m, camera):
+        surround = replace(unmounted(), time_s=time_s)
+        how = settings(temporal_smoothing_s=0.5)
+        return bench.correction.apply(depth_m, image, camera, surround, how).depth_m
+
+    for step in range(5):
+        at(step * 0.1, near, CAMERA)
+    longer = zoomed(1.25)
+    np.testing.assert_allclose(at(0.5, far, longer), far)
+    still_averaged = at(0.6, far * np.float32(1.05), zoomed(1.251))  # as an autofocus has it
+    assert np.all(still_averaged < 1.04 * far)
 
 
 def test_the_scale_is_corrected_after_smoothing_so_that_it_holds_at_once(bench):

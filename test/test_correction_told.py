@@ -97,9 +97,9 @@ def test_between_two_looks_a_verdict_stands():
     bench = ToldBench(0.37)
     verdicts = [bool(bench.frame(settings()).obstacle_problem) for _ in range(60)]
     assert verdicts == [False] * 4 + [True] * 56 and bench.runs < 18
-    bench.believed_m = 0.5
+    bench.believed_m = 0.5  # the verdict was of another height
     verdicts = [bool(bench.frame(settings()).obstacle_problem) for _ in range(60)]
-    assert verdicts[0] and not verdicts[-1]
+    assert verdicts == [False] * 60
 
 
 def test_the_untold_depth_is_brought_to_scale_by_the_anchor_that_corrects_the_told():

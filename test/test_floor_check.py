@@ -26,6 +26,7 @@ from conftest import ROOT
 from room_depth import CAMERA, monocular, room_depth
 
 from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.floor_check import FloorCheck, FloorCheckSettings, mount_doubt
 from depthrefl_ros.geometry.pose import Pose
 
@@ -54,6 +55,34 @@ def stand(offset_m: float, scale: float = 1.0, scale_error=MODEL_ERROR, **mount)
     depth = room_depth(Pose.from_mount(**true)) * np.float32(scale)
     count = int(WHOLE_S / PERIOD_S)
     return watched([depth] * count, [believed] * count, scale_error)
+
+
+def test_what_a_wrong_base_frame_showed_is_forgotten_with_it():
+    check, wrong, right = FloorCheck(), {**MOUNT, "height_m": 0.9}, MOUNT
+    floor = room_depth(Pose.from_mount(**right))
+    count = int(WHOLE_S / PERIOD_S)
+    assert not watched([floor] * count, [wrong] * count, check=check)[-1].ok
+    nothing = np.full_like(floor, np.nan)  # a wall fills the view
+    health = check.update(nothing, CAMERA, Pose.from_mount(**right), MODEL_ERROR, WHOLE_S)
+    assert health.ok and "0.90" not in health.reason and math.isnan(health.offset_m)
+
+
+def test_what_another_camera_showed_is_forgotten():
+    check, wrong = FloorCheck(), {**MOUNT, "height_m": 0.9}
+    floor = room_depth(Pose.from_mount(**MOUNT))
+    count = int(WHOLE_S / PERIOD_S)
+    assert not watched([floor] * count, [wrong] * count, check=check)[-1].ok
+    assert not check.follow(CAMERA, Pose.from_mount(**wrong)).ok
+    other = Camera.from_horizontal_fov(CAMERA.width, CAMERA.height, 0.5)
+    assert check.follow(other, Pose.from_mount(**wrong)).ok
+
+
+def test_a_mast_that_moves_slowly_keeps_what_was_seen():
+    check, count = FloorCheck(), int(WHOLE_S / PERIOD_S)
+    mounts = [{**MOUNT, "height_m": 0.5 + 0.003 * index} for index in range(count)]
+    depths = [room_depth(Pose.from_mount(**{**one, "height_m": one["height_m"] - 0.45}))
+              for one in mounts]  # fmt: skip
+    assert not watched(depths, mounts, check=check)[-1].ok
 
 
 @pytest.mark.parametrize("scale_error", [0.0, MODEL_ERROR, math.inf])

@@ -119,6 +119,14 @@ def test_the_factor_is_held_without_a_measurement():
     assert correction.health.ok and "held for 0.9 s" in correction.health.reason
 
 
+def test_a_bad_scale_says_why_while_nothing_measures():
+    correction = ScaleCorrection()
+    play(correction, [{"ground": ratios(1.0)}] * 3 + [{"ground": ratios(1.9)}] + [{}] * 3)
+    said = correction.health.reason
+    assert not correction.health.ok and "held for" in said
+    assert "; at the last measurement ground is 90 % off its average" in said
+
+
 def test_without_any_anchor_the_factor_is_one():
     correction = ScaleCorrection()
     assert play(correction, [{}] * 3) == [1.0] * 3

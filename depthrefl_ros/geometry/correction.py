@@ -31,7 +31,7 @@ from depthrefl_ros.geometry.anchor_ratios import AnchorRatios
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.fill import FILLS, fill_holes
 from depthrefl_ros.geometry.floor_check import FloorCheck, FloorCheckSettings, mount_doubt
-from depthrefl_ros.geometry.ground import find_floor
+from depthrefl_ros.geometry.ground import FloorSettings, find_floor
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.relative_correction import RelativeCorrection
 from depthrefl_ros.geometry.scale import (
@@ -47,12 +47,18 @@ from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.geometry.temporal import DepthStabiliser
 from depthrefl_ros.settings import check, setting
 
+_FITTED = FloorSettings()
+_NO_FLOOR = (
+    f"no floor is in view within {_FITTED.max_tilt_deg:.0f} degrees of the tilt that is assumed "
+    f"and at most {_FITTED.max_height_m:g} m below the camera"
+)
 SCALE_CORRECTIONS = ("none", "auto", *ANCHORS)
 # A floor that is out of view, behind a crowd or a wall, is where it was for this long.
 FLOOR_HELD_S = 2.0
 # By sparse points or a ranger the scale is right to about this; by the floor it is not known apart
 # from the height of the base frame.
 _ANCHORED_ERROR = 0.05
+_ZOOM = 0.01  # ln of the focal length: more is another lens or a zoom, and no autofocus
 
 
 @dataclass(frozen=True)
@@ -154,6 +160,7 @@ class DepthCorrection:
     def reset(self) -> None:
         """Forget the past, after a jump of the clock."""
         self._stabiliser: DepthStabiliser | None = None
+        self._steadied_px = math.nan  # focal length of what was steadied last
         self._scale = ScaleCorrection()
         self._relative = RelativeCorrection()
         self._ratios, self._untold_ratios = AnchorRatios(), AnchorRatios()
@@ -198,7 +205,9 @@ class DepthCorrection:
                 problems["metric"] = f"depth is NaN: {reason}"
                 return replace(uncorrected(depth_m, reason), problems=problems)
             depth_m = np.where(np.isnan(depth_m), affine.depth_m(relative), depth_m)
-        depth_m = self._steadied(depth_m, image, surround.time_s, settings.temporal_smoothing_s)
+        depth_m = self._steadied(
+            depth_m, image, camera, surround.time_s, settings.temporal_smoothing_s
+        )
         if relative is not None:
             factor, scale = 1.0, self._judged(depth_m, camera, surround, settings)
         else:
@@ -258,13 +267,20 @@ class DepthCorrection:
         return self._scale.health.corrected_by not in (None, GROUND)
 
     def _steadied(
-        self, depth_m: np.ndarray, image: np.ndarray, time_s: float, constant_s: float
+        self,
+        depth_m: np.ndarray,
+        image: np.ndarray,
+        camera: Camera,
+        time_s: float,
+        constant_s: float,
     ) -> np.ndarray:
         if constant_s <= 0.0:
             self._stabiliser = None
             return depth_m
-        if self._stabiliser is None or self._stabiliser.time_constant_s != constant_s:
-            self._stabiliser = DepthStabiliser(constant_s)
+        is_other = self._stabiliser is None or self._stabiliser.time_constant_s != constant_s
+        # The same picture through a longer lens is farther away: that is no flicker.
+        if is_other or abs(math.log(camera.fx / self._steadied_px)) > _ZOOM:
+            self._stabiliser, self._steadied_px = DepthStabiliser(constant_s), camera.fx
         return self._stabiliser.update(depth_m, image, time_s)
 
     def _scale_of(
@@ -313,13 +329,13 @@ class DepthCorrection:
             return surround.base_from_camera, surround.pose_source, ""
         if not surround.may_fit_floor:
             return None, "", surround.pose_problem
-        floor = find_floor(depth_m, camera, surround.up)
+        floor = find_floor(depth_m, camera, surround.up, _FITTED)
         if floor is not None:
             self._floor, self._floor_seen_s = floor.base_from_camera, surround.time_s
         elif surround.time_s - self._floor_seen_s > FLOOR_HELD_S:
             self._floor = None
         if self._floor is None:
-            return None, "", f"{surround.pose_problem}; and no floor is in view"
+            return None, "", f"{surround.pose_problem}; and {_NO_FLOOR}"
         return self._floor, "floor", ""
 
     def _floor_problem(
@@ -343,7 +359,7 @@ class DepthCorrection:
         error = _ANCHORED_ERROR if self._is_anchored else self._model_error
         if self._scale.health.corrected_by == GROUND:
             error = math.inf  # the user trusts the height: only a floor as even as exact depth's
-        health = self._floor_check.health
+        health = self._floor_check.follow(camera, pose)
         if depth_m is not None:
             health = self._floor_check.update(depth_m, camera, pose, error, surround.time_s)
         if health.is_doubtful and health.ok:

@@ -61,6 +61,7 @@ _INTERVAL_S = 0.5  # between measurements, once there are enough to tell
 _COSTLY_TRIES = 24
 _COSTLY_INTERVAL_S = 1.0
 _NEVER_S = -math.inf
+_JUMP_M = 0.05  # of the camera's height between two frames: a correction, or another frame
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,30 @@ class FloorCheck:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all looks, as after a jump of the clock or with another camera."""
+        """Forget all looks and when they were taken, as after a jump of the clock."""
+        self._looked_s, self._tries = _NEVER_S, 0
+        self._seen_by: tuple[Camera, float] | None = None
+        self._forget()
+
+    def follow(self, camera: Camera, base_from_camera: Pose) -> FloorHealth:
+        """Forget the looks of another camera, or of one whose height has jumped; return ``health``.
+
+        What they said of the base frame holds no longer, and nobody should wait for a floor to
+        come into view until it is gone. A mast that moves slowly keeps its looks.
+        """
+        height_m = float(base_from_camera.translation[2])
+        if self._seen_by is not None:
+            camera_before, before_m = self._seen_by
+            jump_m = abs(height_m - before_m)
+            if camera != camera_before or jump_m > max(self.settings.max_error_m, _JUMP_M):
+                self._forget()
+                self._seen_by = None
+        return self.health
+
+    def _forget(self) -> None:
         self.health = FloorHealth(True, "no floor was in view yet")
         self._looks: deque[_Measurement] = deque(maxlen=_ABOVE_COUNT)
         self._leaning_deg: deque[float] = deque(maxlen=_ABOVE_COUNT)
-        self._looked_s, self._tries = _NEVER_S, 0
 
     def update(
         self,
@@ -158,17 +178,20 @@ class FloorCheck:
             ``health``.
         """
         height_m = float(base_from_camera.translation[2])
+        self.follow(camera, base_from_camera)
         if not self.settings.max_error_m:
             self.health = FloorHealth(True, "not compared: max_floor_error is 0")
         elif height_m <= 0.0:
+            self._seen_by = camera, height_m
             self.health = FloorHealth(
                 False,
-                f"the camera is {-height_m:.2f} m below z = 0 of the base frame, so z = 0 is not "
-                "the floor: set base_frame to a frame on the floor, as base_footprint",
+                f"the camera is {abs(height_m):.2f} m below z = 0 of the base frame, so z = 0 is "
+                "not the floor: set base_frame to a frame on the floor, as base_footprint",
                 is_doubtful=True,
             )
         elif self.is_due(stamp_s):
             self._looked_s, self._tries = stamp_s, self._tries + 1
+            self._seen_by = camera, height_m
             self._look(depth_m, camera, base_from_camera, scale_error)
             self._judge(height_m)
         return self.health

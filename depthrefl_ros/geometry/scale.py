@@ -155,6 +155,7 @@ class ScaleCorrection:
         self._updated_s = self._measured_s = -math.inf
         self._jumps: deque[float] = deque(maxlen=self.JUMP_UPDATES)
         self._good = self.RECOVERY_UPDATES
+        self._verdict = ""  # of the last measurement, in words
 
     def update(self, log_ratios: Mapping[str, np.ndarray], now_s: float) -> float:
         """Take one frame's anchors.
@@ -228,6 +229,8 @@ class ScaleCorrection:
             if self._name is not None:
                 seconds = self._updated_s - self._measured_s
                 held = f"no anchor measures; factor {self.factor:.3f} held for {seconds:.1f} s"
+            if not self.health.ok:
+                held += f"; at the last measurement {self._verdict}"
             self.health = ScaleHealth(self.health.ok, held, math.nan, self._name, None)
             return
         judge = next((name for name in measured if name != self._name), self._name)
@@ -245,4 +248,5 @@ class ScaleCorrection:
         )
         if good and not ok:
             reason += f"; {self._good} of {self.RECOVERY_UPDATES} good measurements in a row"
+        self._verdict = reason
         self.health = ScaleHealth(ok, reason, error, self._name, judge)

@@ -374,5 +374,8 @@ class DepthReflNode(LifecycleNode):
             self._configured.model.settings = settings
         if self._session is not None:
             self._session.follow_settings()
-        self._diagnostics_timer.timer_period_ns = int(parameters.diagnostics_period_s * 1e9)
+        period_ns = int(parameters.diagnostics_period_s * 1e9)
+        if self._diagnostics_timer.timer_period_ns != period_ns:
+            self._diagnostics_timer.timer_period_ns = period_ns
+            self._diagnostics_timer.reset()  # else the period of before is waited for once more
         return SetParametersResult(successful=True)
