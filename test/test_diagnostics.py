@@ -75,6 +75,12 @@ def test_an_unknown_reason_is_a_mistake_of_ours(diagnostics):
     assert diagnostics.counts() == {}
 
 
+def test_steps_of_a_model_that_is_gone_are_forgotten(diagnostics):
+    diagnostics.add_steps({"engine": 7.0})
+    diagnostics.clear_facts()
+    assert not [name for name in values_of(diagnostics)[1] if name.startswith("step_ms")]
+
+
 def test_steps_by_median_and_99th_percentile(diagnostics):
     for milliseconds in range(1, 101):
         diagnostics.add_steps({"engine": float(milliseconds)})

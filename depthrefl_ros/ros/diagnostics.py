@@ -131,10 +131,11 @@ class Diagnostics:
                 self._measures.pop(name, None)
 
     def clear_facts(self) -> None:
-        """Forget everything that was stated or measured."""
+        """Forget everything that was stated, measured or timed: another model has its own."""
         with self._lock:
             self._facts.clear()
             self._measures.clear()
+            self._steps.clear()
 
     def add_steps(self, steps_ms: Mapping[str, float]) -> None:
         """Take in how many milliseconds each step of one frame took."""
