@@ -153,7 +153,7 @@ class Intake:
         assumed_deg = parameters.inputs.assumed_horizontal_fov_deg
         try:
             found = self._cameras.find(
-                message.header.stamp,
+                message.header,
                 width,
                 height,
                 settings.calibration,
