@@ -109,11 +109,25 @@ def test_signals_end_a_busy_node_within_two_seconds_with_code_0(ros, tmp_path, s
     assert "Traceback" not in process.output()
 
 
-def test_parameters_that_cannot_be_taken_end_the_start_with_a_clear_line(tmp_path):
-    process = RunningProcess(tmp_path / "log.txt", MODULE, "--ros-args", "-p", "engine:=fast")
+@pytest.mark.parametrize(
+    "values, told",
+    [
+        (["engine:=fast"], "engine is 'fast'; it must be one of"),
+        (["device:=nonsense"], "device is 'nonsense'; known are the index of a CUDA GPU"),
+        (["engine:=openvino", "device:=cuda:0"], "engine openvino takes CPU, GPU"),
+        (["use_sim_time:=1"], "'use_sim_time' to '1' of type 'INTEGER', expecting type 'BOOL'"),
+        (
+            ["qos_overrides./points.publisher.depth:=two"],
+            "qos_overrides./points.publisher.depth is 'two'; it must be a whole number from 0",
+        ),
+    ],
+)
+def test_parameters_that_cannot_be_taken_end_the_start_with_a_clear_line(tmp_path, values, told):
+    arguments = [argument for value in values for argument in ("-p", value)]
+    process = RunningProcess(tmp_path / "log.txt", MODULE, "--ros-args", *arguments)
     assert process.process.wait(20) == 1
-    assert "engine is 'fast'; it must be one of" in process.output()
-    assert "Traceback" not in process.output()
+    (line,) = process.output().splitlines()
+    assert told in line
 
 
 @pytest.mark.parametrize(

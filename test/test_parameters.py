@@ -164,6 +164,14 @@ def test_declare_takes_whole_numbers_and_yamls_off(make_node):
     assert understood(*ALL["engine_threads"], 3) == 3
 
 
+def test_a_whole_number_is_a_text_where_one_is_wanted_and_a_switch_is_none(make_node):
+    parameters = declare(make_node(device=1, model=123))
+    assert (parameters.engine.device, parameters.model) == ("1", "123")
+    assert understood(*ALL["device"], True) is True
+    with pytest.raises(SettingError, match="device.*BOOL"):
+        declare(make_node(device=True))
+
+
 @pytest.mark.parametrize(
     "values, complaint",
     [

@@ -127,6 +127,7 @@ def _run(arguments: Sequence[str], stopping: threading.Event) -> tuple[int, bool
     # Imported here: it takes a second, and signals are handled by now.
     try:
         import rclpy
+        from rclpy.exceptions import ParameterException
         from rclpy.signals import SignalHandlerOptions
 
         from depthrefl_ros.ros.loaded_model import is_anything_left_behind
@@ -152,7 +153,7 @@ def _run(arguments: Sequence[str], stopping: threading.Event) -> tuple[int, bool
         for doubt in doubtful_arguments(node, arguments):
             node.get_logger().warning(doubt)
         _spin(node, stopping)
-    except SettingError as error:
+    except (ParameterException, SettingError) as error:  # the former of rclpy's own parameters
         rclpy.logging.get_logger("depthrefl").fatal(str(error))
         return 1, False
     except OSError as error:  # from the environment

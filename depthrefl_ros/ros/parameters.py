@@ -253,9 +253,15 @@ def declare(node: Node) -> Parameters:
 
 
 def understood(one: Setting, default: Any, value: Any) -> Any:
-    """Return a value as its setting has it: 6 for a number is 6.0, and YAML's `off` is ``none``."""
+    """Return a value as its setting has it.
+
+    6 for a number is 6.0, 1 for a text, such as ``device``, is ``"1"``, and YAML's `off` is
+    ``none``.
+    """
     if isinstance(default, float) and type(value) is int:
         return float(value)
+    if isinstance(default, str) and type(value) is int:
+        return str(value)
     if one.choices is not None and _OFF in one.choices and value in (False, "off"):
         return _OFF
     return value
