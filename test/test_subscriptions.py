@@ -78,6 +78,13 @@ def test_image_reliability(reliability, offered, expected):
     assert (profile.reliability, profile.depth) == (expected, 1)
 
 
+def test_an_image_from_before_is_asked_for_where_every_publisher_keeps_it():
+    assert image_profile(Offer.of([LATCHED]), "auto").durability == DurabilityPolicy.TRANSIENT_LOCAL
+    for profiles in ([LATCHED, RELIABLE], [RELIABLE], []):
+        found = image_profile(Offer.of(profiles), "auto").durability
+        assert found == DurabilityPolicy.VOLATILE
+
+
 @pytest.mark.parametrize(
     "profiles, expected",
     [
@@ -256,6 +263,12 @@ def test_the_compressed_topic_may_be_remapped_by_itself(ros):
     node.destroy_node()
 
 
+def test_an_image_that_was_sent_once_and_before_is_heard(peer, listen, other):
+    other.node.create_publisher(Image, "image", LATCHED).publish(Image(width=3))
+    listener = listen()
+    assert peer.spin_until(lambda: [one.width for one in listener.images] == [3])
+
+
 def test_what_dds_replaced_before_it_was_taken_is_counted(peer, listen):
     listener = listen()
     publisher = peer.node.create_publisher(Image, "image", RELIABLE)
@@ -379,6 +392,24 @@ def test_words_name_other_topics_of_the_type_that_somebody_publishes_on(peer, li
     assert why == f"nobody publishes there{expected[len('/image (0 publishers') : -1]}"
 
 
+def test_words_leave_out_our_own_topics_by_the_names_that_they_have(ros, other):
+    arguments = ["--ros-args", "-r", "depth/image:=/camera/depth", "-r", "image:=/nowhere"]
+    node = rclpy.create_node("remapped", cli_args=arguments)
+    nothing = [lambda *_: None] * 3
+    subscribed = Subscriptions(node, InputSettings(), (), *nothing, lambda callback: callback)
+    for topic in ("depth/image", "depth/preview"):
+        node.create_publisher(Image, topic, 1)
+    for topic in ("/camera/image_raw", "/depth/of_another_camera"):
+        other.node.create_publisher(Image, topic, 1)
+    expected = (
+        "nobody publishes there; topics of type sensor_msgs/msg/Image: /camera/image_raw, "
+        "/depth/of_another_camera"
+    )
+    assert other.spin_until(lambda: subscribed.silence_words() == expected), expected
+    subscribed.close()
+    node.destroy_node()
+
+
 def test_of_many_topics_the_first_are_named(peer, listen, other):
     listener = listen()
     for number in range(11):
@@ -392,6 +423,20 @@ def test_silence_of_a_publisher_is_told(peer, listen, other):
     other.node.create_publisher(Image, "image", 1)
     why = listener.subscriptions.silence_words
     assert peer.spin_until(lambda: why() == "its publisher is silent"), why()
+
+
+def test_silence_by_best_effort_where_reliable_is_asked_for_is_told(peer, listen, other):
+    listener = listen(image_reliability="reliable")
+    why = listener.subscriptions.silence_words
+    publisher = other.node.create_publisher(Image, "image", RELIABLE)
+    assert peer.spin_until(lambda: why() == "its publisher is silent"), why()
+    other.node.destroy_publisher(publisher)
+    other.node.create_publisher(Image, "image", BEST_EFFORT)
+    expected = (
+        "image_reliability is reliable, its publisher offers best effort: "
+        "set image_reliability to auto"
+    )
+    assert peer.spin_until(lambda: why() == expected), why()
 
 
 @pytest.fixture
@@ -444,3 +489,19 @@ def test_a_topic_of_the_other_type_is_told_with_what_to_set(
     publish_elsewhere(kind, listener.subscriptions.image_topic)
     why = listener.subscriptions.silence_words
     assert peer.spin_until(lambda: why() == expected), why()
+
+
+def test_compressed_depth_is_no_picture(ros, other, publish_elsewhere):
+    topic = "/camera/depth/compressedDepth"
+    arguments = ["--ros-args", "-r", f"image:={topic}"]
+    node = rclpy.create_node("remapped", cli_args=arguments)
+    nothing = [lambda *_: None] * 3
+    subscribed = Subscriptions(node, InputSettings(), (), *nothing, lambda callback: callback)
+    publish_elsewhere("CompressedImage", topic)
+    expected = (
+        f"{topic} has type sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image; it holds "
+        "depth, not a picture: remap image to a colour image"
+    )
+    assert other.spin_until(lambda: subscribed.silence_words() == expected)
+    subscribed.close()
+    node.destroy_node()

@@ -29,6 +29,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depthrefl_ros.ros.camera_lookup import CAMERA_INFO_DEPTH
 from depthrefl_ros.ros.parameters import InputSettings
+from depthrefl_ros.ros.publishers import TYPES
 from depthrefl_ros.ros.robot import SENSOR_TYPES, needed_sensors
 
 GRAPH_PERIOD_S = 1.0
@@ -85,7 +86,7 @@ def offer_on(node: Node, topic: str) -> Offer:
 
 
 def image_profile(offer: Offer, reliability: str) -> QoSProfile:
-    """Return the profile of the image subscription: the newest only.
+    """Return the profile of the image subscription: the newest only, latched where all are.
 
     Best effort matches every publisher but loses messages above 0.5 MB or so between processes
     where reliable gets them all, so it is only taken where a publisher offers no more.
@@ -95,7 +96,7 @@ def image_profile(offer: Offer, reliability: str) -> QoSProfile:
         reliability: ``auto`` follows the offer; ``reliable`` and ``best_effort`` do not ask.
     """
     reliable = offer.reliable if reliability == "auto" else reliability == "reliable"
-    return _profile(1, reliable)
+    return _profile(1, reliable, offer.all_latched)
 
 
 def sensor_profile(offer: Offer) -> QoSProfile:
@@ -245,18 +246,20 @@ class Subscriptions:
         return " and ".join(parts)
 
     def silence_words(self) -> str:
-        """Return why no image may come: nobody publishes, or something of another type."""
+        """Return why no image may come: nobody publishes, another type, or with another QoS."""
         kinds = dict(self._node.get_topic_names_and_types()).get(self.image_topic, [])
         wanted = _type_name(self._image_type)
         others = [kind for kind in kinds if kind != wanted]
         if others:
-            transport = "compressed" if _type_name(CompressedImage) in others else "raw"
-            hint = f"set image_transport to {transport}"
-            if transport == "compressed":
-                hint += " and remap image to the topic without /compressed"
+            hint = _type_hint(self.image_topic, others)
             return f"{self.image_topic} has type {', '.join(others)}, not {wanted}; {hint}"
         if not self._node.count_publishers(self.image_topic):
             return f"nobody publishes there{self._others(self.image_topic, self._image_type)}"
+        if self._settings.image_reliability == "reliable" and self._is_best_effort_offered():
+            return (
+                "image_reliability is reliable, its publisher offers best effort: "
+                "set image_reliability to auto"
+            )
         return "its publisher is silent"
 
     def close(self) -> None:
@@ -268,21 +271,25 @@ class Subscriptions:
     def _others(self, topic: str, kind: type) -> str:
         """Return the topics of a type that somebody publishes on, for people."""
         wanted = _type_name(kind)
+        own = {self._node.resolve_topic_name(one) for one in TYPES}
         found = [
             name
             for name, kinds in self._node.get_topic_names_and_types()
             if wanted in kinds
             and name != topic
             and self._node.count_publishers(name)
-            and not name.startswith(self._own_prefix())
+            and name not in own
         ]
         if not found:
             return f"; no topic of type {wanted} exists"
         more = f" and {len(found) - _MOST_TOPICS} more" if len(found) > _MOST_TOPICS else ""
         return f"; topics of type {wanted}: {', '.join(sorted(found)[:_MOST_TOPICS])}{more}"
 
-    def _own_prefix(self) -> str:
-        return self._node.resolve_topic_name("depth/image").rsplit("/", 1)[0] + "/"
+    def _is_best_effort_offered(self) -> bool:
+        """Return whether a publisher of images has no reliability to offer."""
+        offers = self._node.get_publishers_info_by_topic(self.image_topic)
+        best_effort = ReliabilityPolicy.BEST_EFFORT
+        return any(one.qos_profile.reliability == best_effort for one in offers)
 
     def _take_image(self, message: Image | CompressedImage, info: dict) -> None:
         self._on_image(message, self._gaps.missed_before(info))
@@ -319,6 +326,15 @@ class Subscriptions:
     def _unsubscribe(self, topic: str) -> None:
         for subscription in self._subscriptions.pop(topic, ((), ()))[1]:
             self._node.destroy_subscription(subscription)
+
+
+def _type_hint(topic: str, kinds: Sequence[str]) -> str:
+    """Return what to do where a topic has other types than the one that is asked for."""
+    if _type_name(CompressedImage) not in kinds:
+        return "set image_transport to raw"
+    if topic.endswith("/compressedDepth"):
+        return "it holds depth, not a picture: remap image to a colour image"
+    return "set image_transport to compressed and remap image to the topic without /compressed"
 
 
 def _type_name(kind: type) -> str:
