@@ -198,6 +198,7 @@ def test_values_that_cannot_be_taken_at_start_are_named(make_node, values, compl
             {"min_obstacle_height": 2.0},
             "min_obstacle_height is 2.0 m and max_obstacle_height 1.8 m",
         ),
+        ({"base_frame": ""}, "base_frame is ''; it must be a frame of TF .* base_footprint"),
         ({"scan_max_height": 0.1}, "scan_min_height must be the smaller"),
         ({"scale_correction": "lidar"}, "scale_correction is 'lidar'; .*reference_points"),
         ({"image_transport": "theora"}, "image_transport is 'theora'; it must be one of"),
@@ -264,6 +265,13 @@ def test_when_a_parameter_may_change(name, allowed):
         else:
             with pytest.raises(SettingError, match=f"{name} can be changed only .*{state}"):
                 check_changeable([name], state)
+
+
+def test_after_the_shutdown_nothing_may_change():
+    told = "max_range cannot be changed any more: the node is finalized"
+    with pytest.raises(SettingError, match=f"^{told}$"):
+        check_changeable(["max_range"], "finalized")
+    check_changeable(["use_sim_time"], "finalized")
 
 
 def test_every_moment_of_change_is_used():
