@@ -109,11 +109,25 @@ def test_signals_end_a_busy_node_within_two_seconds_with_code_0(ros, tmp_path, s
     assert "Traceback" not in process.output()
 
 
-def test_parameters_that_cannot_be_taken_end_the_start_with_a_clear_line(tmp_path):
-    process = RunningProcess(tmp_path / "log.txt", MODULE, "--ros-args", "-p", "engine:=fast")
+@pytest.mark.parametrize(
+    "values, told",
+    [
+        (["engine:=fast"], "engine is 'fast'; it must be one of"),
+        (["device:=nonsense"], "device is 'nonsense'; known are the index of a CUDA GPU"),
+        (["engine:=openvino", "device:=cuda:0"], "engine openvino takes CPU, GPU"),
+        (["use_sim_time:=1"], "'use_sim_time' to '1' of type 'INTEGER', expecting type 'BOOL'"),
+        (
+            ["qos_overrides./points.publisher.depth:=two"],
+            "qos_overrides./points.publisher.depth is 'two'; it must be a whole number from 0",
+        ),
+    ],
+)
+def test_parameters_that_cannot_be_taken_end_the_start_with_a_clear_line(tmp_path, values, told):
+    arguments = [argument for value in values for argument in ("-p", value)]
+    process = RunningProcess(tmp_path / "log.txt", MODULE, "--ros-args", *arguments)
     assert process.process.wait(20) == 1
-    assert "engine is 'fast'; it must be one of" in process.output()
-    assert "Traceback" not in process.output()
+    (line,) = process.output().splitlines()
+    assert told in line
 
 
 @pytest.mark.parametrize(
@@ -199,12 +213,19 @@ def doubts_of(peer, tmp_path):
     [
         "image:=/camera/image_raw",
         "image/compressed:=/camera/image_raw/compressed",
-        "/camera_info:=/camera/camera_info",
+        "/front/camera_info:=/camera/camera_info",
         "depthrefl:image:=/camera/image_raw",
         "points/marking:=/obstacles",
         "imu:=/imu/data",
         "__ns:=/front",
         "/tf:=tf",
+        "/clock:=/sim/clock",
+        "bond:=/bond",
+        "~/get_state:=/x/get_state",
+        "depthrefl/get_state:=/x/get_state",
+        "/front/depthrefl/get_state:=/x/get_state",
+        "rostopic://image:=/camera/image_raw",
+        "rosservice://~/get_state:=/x/get_state",
         "/diagnostics:=/front/diagnostics",
     ],
 )
@@ -226,6 +247,15 @@ def test_remaps_of_what_there_is_are_no_doubt(doubts_of, rule):
             "remap '/point:=/cloud': there is no topic '/point'; did you mean 'points'?",
         ),
         (
+            ("--ros-args", "-r", "/camera_info:=/cam/info"),
+            "remap '/camera_info:=/cam/info': there is no topic '/camera_info'; "
+            "did you mean 'camera_info'?",
+        ),
+        (
+            ("--ros-args", "-r", "tf:=/x/tf"),
+            "remap 'tf:=/x/tf': there is no topic 'tf'; did you mean '/tf'?",
+        ),
+        (
             ("--ros-args", "-r", "image:=/a", "--", "--slow"),
             "argument '--slow' is not known; ROS arguments come after --ros-args",
         ),
@@ -235,6 +265,19 @@ def test_arguments_without_effect_are_told_with_the_name_that_was_meant(
     doubts_of, arguments, doubt
 ):
     assert doubts_of(*arguments) == [doubt]
+
+
+def test_a_renamed_node_in_no_namespace_has_its_own_topics_and_services(ros):
+    import rclpy
+
+    rules = ["__node:=cam", "image:=/front/image", "/front/image/compressed:=/jpeg", "tf:=/x/tf"]
+    rules += ["clock:=/sim/clock", "/camera_info:=/front/info", "/cam/get_state:=/x/get_state"]
+    arguments = ["depthrefl_node", "--ros-args", *(one for rule in rules for one in ("-r", rule))]
+    node = rclpy.create_node("depthrefl", cli_args=arguments)
+    assert doubtful_arguments(node, arguments) == []
+    (doubt,) = doubtful_arguments(node, [*arguments, "-r", "/depthrefl/get_state:=/y"])
+    assert "there is no topic '/depthrefl/get_state'" in doubt
+    node.destroy_node()
 
 
 VALUES = "ros__parameters: {max_range: 6.0}"

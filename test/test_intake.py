@@ -15,12 +15,14 @@
 
 """Which images come in, with which camera and time, by the real pipeline and engine."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
 from pipeline_bench import open_benches, open_engines, stamped
 
-from depthrefl_ros.ros.diagnostics import WARN
+from depthrefl_ros.ros.diagnostics import OK, WARN
 from depthrefl_ros.ros.publishers import DEPTH_IMAGE
 
 
@@ -47,6 +49,41 @@ def test_a_frame_with_a_stamp_too_old_is_dropped_where_the_user_wants_that(bench
     bench.set(max_stamp_age=3.0)
     assert bench.process(header=stamped(now_s - 4.9))["dropped_too_old"] == 1
     assert bench.process(header=stamped(now_s))["processed"] == 2
+
+
+def test_stamps_that_stay_too_old_are_a_warning_and_a_single_one_is_none(bench):
+    now_s = bench.node.get_clock().now().nanoseconds * 1e-9
+    bench.set(max_stamp_age=1.0)
+    bench.process(header=stamped(now_s - 3.2))
+    assert bench.status().level == OK
+    bench.process(header=stamped(now_s))
+    bench.process(header=stamped(now_s - 3.2))
+    assert bench.status().level == OK
+    assert bench.process(header=stamped(now_s - 3.2))["dropped_too_old"] == 3
+    assert bench.status().level == WARN
+    assert re.search(
+        r"/image: stamps are 3\.\d s old, max_stamp_age is 1 s: do the clocks of camera and robot",
+        bench.status().message,
+    )
+
+
+@pytest.mark.parametrize(
+    "seconds, told",
+    [(-5, "stamps are 1[0-9.]+ s old, max_stamp_age is 1 s"), (0, "images have no stamp")],
+)
+def test_stamps_that_no_clock_gives_are_too_old(bench, seconds, told):
+    bench.set(max_stamp_age=1.0)
+    for _ in range(2):
+        counts = bench.process(header=stamped(seconds))
+    assert counts == {"dropped_too_old": 2}
+    assert re.search(told, bench.status().message)
+
+
+def test_images_that_keep_waiting_too_long_are_a_warning(bench):
+    for _ in range(2):
+        bench.process(waited_s=1.5)
+    assert bench.status().level == WARN
+    assert "/image: images wait 1.5 s for the node, max_age is 1 s" in bench.status().message
 
 
 def test_a_camera_info_of_another_image_is_told_with_both_topics(bench):

@@ -18,6 +18,7 @@
 import pytest
 
 from depthrefl_ros.engine.ladder import rungs
+from depthrefl_ros.settings import SettingError
 
 
 def names(*arguments):
@@ -91,5 +92,5 @@ def test_what_falls_back_runs_on_its_own_device(kind, device, later):
     ],
 )
 def test_a_device_that_an_engine_does_not_know_is_named(kind, device, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(SettingError, match=words):
         names(kind, device)

@@ -164,6 +164,14 @@ def test_declare_takes_whole_numbers_and_yamls_off(make_node):
     assert understood(*ALL["engine_threads"], 3) == 3
 
 
+def test_a_whole_number_is_a_text_where_one_is_wanted_and_a_switch_is_none(make_node):
+    parameters = declare(make_node(device=1, model=123))
+    assert (parameters.engine.device, parameters.model) == ("1", "123")
+    assert understood(*ALL["device"], True) is True
+    with pytest.raises(SettingError, match="device.*BOOL"):
+        declare(make_node(device=True))
+
+
 @pytest.mark.parametrize(
     "values, complaint",
     [
@@ -190,6 +198,7 @@ def test_values_that_cannot_be_taken_at_start_are_named(make_node, values, compl
             {"min_obstacle_height": 2.0},
             "min_obstacle_height is 2.0 m and max_obstacle_height 1.8 m",
         ),
+        ({"base_frame": ""}, "base_frame is ''; it must be a frame of TF .* base_footprint"),
         ({"scan_max_height": 0.1}, "scan_min_height must be the smaller"),
         ({"scale_correction": "lidar"}, "scale_correction is 'lidar'; .*reference_points"),
         ({"image_transport": "theora"}, "image_transport is 'theora'; it must be one of"),
@@ -256,6 +265,13 @@ def test_when_a_parameter_may_change(name, allowed):
         else:
             with pytest.raises(SettingError, match=f"{name} can be changed only .*{state}"):
                 check_changeable([name], state)
+
+
+def test_after_the_shutdown_nothing_may_change():
+    told = "max_range cannot be changed any more: the node is finalized"
+    with pytest.raises(SettingError, match=f"^{told}$"):
+        check_changeable(["max_range"], "finalized")
+    check_changeable(["use_sim_time"], "finalized")
 
 
 def test_every_moment_of_change_is_used():

@@ -47,8 +47,9 @@ from depthrefl_ros.ros.publishers import (
     TYPES,
     DepthPublisher,
     Publishers,
+    check_overrides,
 )
-from depthrefl_ros.settings import changed
+from depthrefl_ros.settings import SettingError, changed
 
 WIDTH, HEIGHT = 320, 240
 CAMERA = Camera.from_horizontal_fov(WIDTH, HEIGHT, 1.1)
@@ -99,6 +100,60 @@ def maker(bundle, frame):
 def made(bundle, frame):
     """Make the message of a topic, with a publisher of its own."""
     return lambda topic, **changes: Maker(bundle, frame).make(topic, **changes)
+
+
+# Overrides of the user's.
+
+
+@pytest.fixture
+def overridden(ros):
+    """Return a lifecycle node with overrides for ``/front/points``."""
+    nodes = []
+
+    def make(**policies):
+        prefix = "qos_overrides./front/points.publisher"
+        given = [Parameter(f"{prefix}.{name}", value=value) for name, value in policies.items()]
+        arguments = {"namespace": "/front", "parameter_overrides": given}
+        nodes.append(LifecycleNode("overridden", **arguments))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+
+
+def test_overrides_that_rclpy_takes_are_taken(overridden):
+    node = overridden(reliability="Best_Effort", history="keep_last", depth=7)
+    check_overrides(node)
+    publishers = Publishers(node, Diagnostics())
+    profile = publishers._publishers[POINTS].qos_profile
+    assert (profile.reliability, profile.depth) == (ReliabilityPolicy.BEST_EFFORT, 7)
+    publishers.close()
+
+
+@pytest.mark.parametrize(
+    "policy, value, wanted",
+    [
+        ("reliability", "foo", "one of .*reliable, best_effort"),
+        ("reliability", "unknown", "one of .*reliable, best_effort"),
+        ("reliability", True, "one of .*reliable, best_effort"),
+        ("history", "keep_some", "one of .*keep_last, keep_all"),
+        ("depth", "two", "a whole number from 0"),
+        ("depth", True, "a whole number from 0"),
+        ("depth", -1, "a whole number from 0"),
+    ],
+)
+def test_an_override_that_cannot_be_taken_is_named(overridden, policy, value, wanted):
+    named = f"qos_overrides./front/points.publisher.{policy} is {value!r}; it must be {wanted}"
+    with pytest.raises(SettingError, match=named):
+        check_overrides(overridden(**{policy: value}))
+
+
+def test_where_one_publisher_fails_the_others_are_closed(overridden):
+    node = overridden(reliability="foo")
+    with pytest.raises(RuntimeError, match="foo"):
+        Publishers(node, Diagnostics())
+    assert not [one for one in node.publishers if one.topic_name.startswith("/front/depth")]
 
 
 # The full cloud.

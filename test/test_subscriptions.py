@@ -19,7 +19,7 @@ import time
 
 import pytest
 import rclpy
-from conftest import Peer, RunningProcess
+from conftest import Peer
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -76,6 +76,13 @@ def test_an_offer_is_what_all_publishers_share(profiles, offer):
 def test_image_reliability(reliability, offered, expected):
     profile = image_profile(Offer(1, reliable=offered), reliability)
     assert (profile.reliability, profile.depth) == (expected, 1)
+
+
+def test_an_image_from_before_is_asked_for_where_every_publisher_keeps_it():
+    assert image_profile(Offer.of([LATCHED]), "auto").durability == DurabilityPolicy.TRANSIENT_LOCAL
+    for profiles in ([LATCHED, RELIABLE], [RELIABLE], []):
+        found = image_profile(Offer.of(profiles), "auto").durability
+        assert found == DurabilityPolicy.VOLATILE
 
 
 @pytest.mark.parametrize(
@@ -256,6 +263,12 @@ def test_the_compressed_topic_may_be_remapped_by_itself(ros):
     node.destroy_node()
 
 
+def test_an_image_that_was_sent_once_and_before_is_heard(peer, listen, other):
+    other.node.create_publisher(Image, "image", LATCHED).publish(Image(width=3))
+    listener = listen()
+    assert peer.spin_until(lambda: [one.width for one in listener.images] == [3])
+
+
 def test_what_dds_replaced_before_it_was_taken_is_counted(peer, listen):
     listener = listen()
     publisher = peer.node.create_publisher(Image, "image", RELIABLE)
@@ -345,9 +358,6 @@ def test_sensors_are_listened_to_from_the_start(peer, listen):
     assert peer.spin_until(lambda: peer.node.count_subscribers("imu") == 1)
 
 
-# In words.
-
-
 def test_words_count_who_publishes(peer, listen, other):
     listener = listen()
     words = listener.subscriptions.words
@@ -364,83 +374,7 @@ def test_words_count_who_publishes(peer, listen, other):
     assert peer.spin_until(lambda: words() == expected), words()
 
 
-def test_words_name_other_topics_of_the_type_that_somebody_publishes_on(peer, listen, other):
-    listener = listen()
-    for topic in ("right/image_raw", "left/image_raw", "depth/image"):
-        other.node.create_publisher(Image, topic, 1)
-    other.node.create_publisher(String, "chatter", 1)
-    peer.node.create_subscription(Image, "nobody_speaks_here", lambda _: None, 1)
-    expected = (
-        "/image (0 publishers; topics of type sensor_msgs/msg/Image: /left/image_raw, "
-        "/right/image_raw)"
-    )
-    assert peer.spin_until(lambda: expected in listener.subscriptions.words())
-    why = listener.subscriptions.silence_words()
-    assert why == f"nobody publishes there{expected[len('/image (0 publishers') : -1]}"
-
-
-def test_of_many_topics_the_first_are_named(peer, listen, other):
-    listener = listen()
-    for number in range(11):
-        other.node.create_publisher(Image, f"camera_{number:02d}", 1)
-    expected = "/camera_07 and 3 more)"
-    assert peer.spin_until(lambda: expected in listener.subscriptions.words())
-
-
-def test_silence_of_a_publisher_is_told(peer, listen, other):
-    listener = listen()
-    other.node.create_publisher(Image, "image", 1)
-    why = listener.subscriptions.silence_words
-    assert peer.spin_until(lambda: why() == "its publisher is silent"), why()
-
-
-@pytest.fixture
-def publish_elsewhere(tmp_path):
-    """Publish on a topic in another process: one participant has one type for a topic."""
-    processes = []
-
-    def publish(kind: str, topic: str) -> None:
-        (tmp_path / "elsewhere.py").write_text(
-            # rclpy's own handler may miss a signal that comes before it spins.
-            "import signal, sys, rclpy, sensor_msgs.msg\n"
-            "from rclpy.signals import SignalHandlerOptions\n"
-            "signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())\n"
-            "rclpy.init(signal_handler_options=SignalHandlerOptions.NO)\n"
-            "node = rclpy.create_node('elsewhere')\n"
-            "node.create_publisher(getattr(sensor_msgs.msg, sys.argv[1]), sys.argv[2], 1)\n"
-            "while True:\n"
-            "    rclpy.spin_once(node, timeout_sec=0.1)\n"
-        )
-        environment = {"PYTHONPATH": str(tmp_path)}
-        log = tmp_path / "log.txt"
-        processes.append(RunningProcess(log, "elsewhere", kind, topic, environment=environment))
-
-    yield publish
-    for process in processes:
-        process.stop()
-
-
-@pytest.mark.parametrize(
-    "transport, kind, expected",
-    [
-        (
-            "raw",
-            "CompressedImage",
-            "/image has type sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image; set "
-            "image_transport to compressed and remap image to the topic without /compressed",
-        ),
-        (
-            "compressed",
-            "Image",
-            "/image/compressed has type sensor_msgs/msg/Image, not "
-            "sensor_msgs/msg/CompressedImage; set image_transport to raw",
-        ),
-    ],
-)
-def test_a_topic_of_the_other_type_is_told_with_what_to_set(
-    peer, listen, publish_elsewhere, transport, kind, expected
-):
-    listener = listen(image_transport=transport)
-    publish_elsewhere(kind, listener.subscriptions.image_topic)
-    why = listener.subscriptions.silence_words
-    assert peer.spin_until(lambda: why() == expected), why()
+def test_silence_is_explained_by_the_reliability_that_is_set(peer, listen, other):
+    why = listen(image_reliability="reliable").subscriptions.silence_words
+    other.node.create_publisher(Image, "image", BEST_EFFORT)
+    assert peer.spin_until(lambda: why().startswith("image_reliability is reliable, ")), why()

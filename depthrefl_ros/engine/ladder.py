@@ -21,6 +21,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from depthrefl_ros.settings import SettingError
+
 TENSORRT = ("tensorrt", "tensorrt_rtx")
 _CUDA = re.compile(r"cuda|(?:cuda:)?(\d+)")
 _OPENVINO = re.compile(r"CPU|GPU(\.\d+)?|NPU|AUTO")
@@ -71,7 +73,7 @@ def rungs(kind: str, device: str = "", falls_back: bool = False) -> Iterator[Run
             engine does not know ``device``.
 
     Raises:
-        ValueError: no engine knows this device, or not this kind.
+        SettingError: no engine knows this device, or not this kind.
     """
     of_kind = [rung for rung in _RUNGS if kind in ("auto", rung.engine)]
     wanted = of_kind if not device else _on(device, of_kind, kind)
@@ -90,7 +92,7 @@ def _climbs(rung: Rung, wanted: Rung) -> bool:
 def _on(device: str, of_kind: list[Rung], kind: str) -> list[Rung]:
     cuda, openvino = _CUDA.fullmatch(device.lower()), _OPENVINO.fullmatch(device.upper())
     if not cuda and not openvino:
-        raise ValueError(
+        raise SettingError(
             f"device is {device!r}; known are the index of a CUDA GPU (1 or cuda:1), CPU, GPU, "
             "GPU.1, NPU and AUTO"
         )
@@ -105,5 +107,5 @@ def _on(device: str, of_kind: list[Rung], kind: str) -> list[Rung]:
     if not on_device:
         takes = "CPU, GPU, GPU.1, NPU or AUTO" if kind == "openvino" else "the index of a CUDA GPU"
         also = " or CPU" if kind == "torch" else ""
-        raise ValueError(f"device is {device!r}; engine {kind} takes {takes}{also}")
+        raise SettingError(f"device is {device!r}; engine {kind} takes {takes}{also}")
     return on_device

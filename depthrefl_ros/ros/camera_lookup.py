@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
 
 from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.ros.convert.camera_info import camera_from_info, info_key
@@ -74,7 +74,7 @@ class CameraLookup:
 
     def find(
         self,
-        stamp: Time,
+        header: Header,
         width: int,
         height: int,
         calibration: Camera | None = None,
@@ -83,11 +83,11 @@ class CameraLookup:
     ) -> FoundCamera:
         """Find the camera of an image. Never waits.
 
-        A calibration file comes first, since the user named it; then the CameraInfo of the
-        image's stamp, or else the newest; then the assumed field of view.
+        A calibration file comes first, since the user named it; then CameraInfo (see ``_chosen``);
+        then the assumed field of view.
 
         Args:
-            stamp: of the image.
+            header: of the image, as its driver filled it.
             width: of the image, pixels.
             height: of the image, pixels.
             calibration: from the file of ``camera_info_url``.
@@ -101,7 +101,7 @@ class CameraLookup:
         try:
             if calibration is not None:
                 return self._from_file(calibration, width, height)
-            return self._from_info(stamp, width, height, is_rectified)
+            return self._from_info(header, width, height, is_rectified)
         except MessageError as error:
             if assumed_fov_deg <= 0.0:
                 raise
@@ -116,16 +116,18 @@ class CameraLookup:
         except CameraError as error:
             raise MessageError(f"camera_info_url: {error}") from error
 
-    def _from_info(self, stamp: Time, width: int, height: int, is_rectified: bool) -> FoundCamera:
+    def _from_info(
+        self, header: Header, width: int, height: int, is_rectified: bool
+    ) -> FoundCamera:
         infos = list(self._infos)
         if not infos:
             raise NoCameraError(
                 f"no CameraInfo on {self.topic}: remap camera_info to your camera's topic, or set "
                 "camera_info_url or assumed_horizontal_fov"
             )
-        info = next((one for one in reversed(infos) if one.header.stamp == stamp), infos[-1])
+        info = _chosen(infos, header)
         try:
-            return self._remember(
+            found = self._remember(
                 (info_key(info), width, height, is_rectified),
                 lambda: _described(
                     camera_from_info(info, self.topic, is_rectified).for_image(width, height),
@@ -134,9 +136,14 @@ class CameraLookup:
             )
         except CameraError as error:
             raise MessageError(f"{self.topic}: {error}") from error
+        doubt = _frame_doubt(self.topic, info.header.frame_id, header.frame_id)
+        return replace(found, doubts=(*found.doubts, doubt)) if doubt else found
 
     def _assumed(self, width: int, height: int, fov_deg: float, why: MessageError) -> FoundCamera:
-        camera = Camera.from_horizontal_fov(width, height, math.radians(fov_deg))
+        try:
+            camera = Camera.from_horizontal_fov(width, height, math.radians(fov_deg))
+        except CameraError as error:
+            raise MessageError(f"assumed_horizontal_fov {fov_deg:g} deg: {error}") from error
         source = f"assumed_horizontal_fov {fov_deg:g} deg, so the scale is a guess ({why})"
         return FoundCamera(camera, source, is_assumed=True)
 
@@ -149,6 +156,40 @@ class CameraLookup:
                 self._found.clear()
             self._found[key] = found
         return found
+
+
+def _chosen(infos: Sequence[CameraInfo], header: Header) -> CameraInfo:
+    """Return the CameraInfo of an image: of its frame and stamp, or else the newest of its frame.
+
+    Cameras may share a topic. Where no message names the image's frame, those without a frame come
+    before those of another one.
+
+    Args:
+        infos: at least one, the newest last.
+        header: of the image.
+    """
+
+    def fit(info: CameraInfo) -> tuple[int, bool]:
+        frame = info.header.frame_id
+        return (
+            2 if frame == header.frame_id else 0 if frame else 1,
+            info.header.stamp == header.stamp,
+        )
+
+    return max(reversed(infos), key=fit)  # of equal ones the first, which is the newest
+
+
+def _frame_doubt(topic: str, described: str, frame: str) -> str:
+    """Return what is doubtful about a CameraInfo of one frame for an image of another, or nothing.
+
+    An empty frame says nothing.
+    """
+    if not described or not frame or described == frame:
+        return ""
+    return (
+        f"{topic}: its frame_id is {described!r} and that of the images {frame!r}: "
+        "is it of another camera?"
+    )
 
 
 def _described(camera: Camera, source: str) -> FoundCamera:

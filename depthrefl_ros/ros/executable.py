@@ -127,6 +127,7 @@ def _run(arguments: Sequence[str], stopping: threading.Event) -> tuple[int, bool
     # Imported here: it takes a second, and signals are handled by now.
     try:
         import rclpy
+        from rclpy.exceptions import ParameterException
         from rclpy.signals import SignalHandlerOptions
 
         from depthrefl_ros.ros.loaded_model import is_anything_left_behind
@@ -152,7 +153,7 @@ def _run(arguments: Sequence[str], stopping: threading.Event) -> tuple[int, bool
         for doubt in doubtful_arguments(node, arguments):
             node.get_logger().warning(doubt)
         _spin(node, stopping)
-    except SettingError as error:
+    except (ParameterException, SettingError) as error:  # the former of rclpy's own parameters
         rclpy.logging.get_logger("depthrefl").fatal(str(error))
         return 1, False
     except OSError as error:  # from the environment
@@ -201,7 +202,7 @@ def doubtful_arguments(node: Node, arguments: Sequence[str]) -> list[str]:
         doubt
         for flag, value in given
         if flag in ("-r", "--remap")
-        for doubt in _remap_doubts(value)
+        for doubt in _remap_doubts(node, value)
     ]
     for flag, value in given:
         if flag == "--params-file":
@@ -218,21 +219,29 @@ def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield from zip(rest[:end], rest[1:end], strict=False)
 
 
-def _remap_doubts(rule: str) -> list[str]:
-    """Return what is doubtful about one rule such as ``image:=/camera/image_raw``."""
-    name = rule.split(":=")[0].rpartition(":")[2]
+def _remap_doubts(node: Node, rule: str) -> list[str]:
+    """Return what is doubtful about one rule such as ``image:=/camera/image_raw``.
+
+    Relative names are in the node's namespace, as rcl takes them.
+    """
+    name = rule.split(":=")[0].rpartition(":")[2].removeprefix("//")  # of rostopic://image
     if name.startswith("__"):  # the node's own name or namespace
         return []
+    from depthrefl_ros.ros.bond import TOPIC as BOND
     from depthrefl_ros.ros.parameters import nearest
     from depthrefl_ros.ros.publishers import TYPES
     from depthrefl_ros.ros.robot import SENSOR_TYPES
 
-    known = ["image", "image/compressed", "camera_info", *SENSOR_TYPES, *TYPES]
-    if name in _OTHER_TOPICS or name.startswith(("~", "rostopic://", "rosservice://")):
+    known = ["image", "image/compressed", "camera_info", *SENSOR_TYPES, *TYPES, BOND]
+    others = [f"{node.resolve_topic_name('image')}/compressed", *_OTHER_TOPICS]
+    full = node.resolve_topic_name(name, only_expand=True)
+    if full in [node.resolve_topic_name(one, only_expand=True) for one in known + others]:
         return []
-    if name.strip("/") in known or name.strip("/").startswith("depthrefl/"):
+    if full.startswith(f"{node.get_fully_qualified_name()}/"):  # its services
         return []
-    return [f"remap {rule!r}: there is no topic {name!r}{nearest(name.strip('/'), known)}"]
+    absolute = f"/{name}" in _OTHER_TOPICS
+    meant = f"; did you mean '/{name}'?" if absolute else nearest(name.strip("/"), known)
+    return [f"remap {rule!r}: there is no topic {name!r}{meant}"]
 
 
 def _section_doubts(node: Node, path: str) -> list[str]:

@@ -21,8 +21,8 @@ import math
 import time
 from dataclasses import dataclass
 
+from builtin_interfaces.msg import Time
 from rclpy.clock import Clock
-from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 
 from depthrefl_ros.frames import Frame
@@ -82,6 +82,7 @@ class Intake:
         self._cameras, self._diagnostics = cameras, diagnostics
         self._clock, self._topic = clock, topic
         self._trained_hfov_deg = trained_hfov_deg
+        self._was_too_old = False
         self.forget()
 
     def forget(self) -> None:
@@ -91,17 +92,40 @@ class Intake:
     def check_age(self, received: Received) -> None:
         """Let an image pass that is young enough.
 
+        One such image may come beside good ones. From the second in a row on, the error says why.
+
         Raises:
             DroppedError: it is older than ``max_age`` or ``max_stamp_age``.
         """
         limits = received.settings.parameters.inputs
         waited_s = time.monotonic() - received.at_s
+        why = ""
         if 0.0 < limits.max_age_s < waited_s:
-            raise DroppedError("too_old")
-        if limits.max_stamp_age_s > 0.0:
-            stamp = Time.from_msg(received.message.header.stamp, clock_type=self._clock.clock_type)
-            if (self._clock.now() - stamp).nanoseconds * 1e-9 > limits.max_stamp_age_s:
-                raise DroppedError("too_old")
+            why = (
+                f"{self._topic}: images wait {waited_s:.1f} s for the node, max_age is "
+                f"{limits.max_age_s:g} s: the node is too slow"
+            )
+        elif limits.max_stamp_age_s > 0.0:
+            why = self._stamp_problem(received.message.header.stamp, limits.max_stamp_age_s)
+        told, self._was_too_old = self._was_too_old, bool(why)
+        if why:
+            raise DroppedError("too_old", why if told else "")
+
+    def _stamp_problem(self, stamp: Time, most_s: float) -> str:
+        """Return why a stamp is too old for ``max_stamp_age``, or nothing."""
+        # Not by rclpy's Time, which raises where a stamp is negative.
+        age_s = 1e-9 * (self._clock.now().nanoseconds - stamp.nanosec) - stamp.sec
+        if age_s <= most_s:
+            return ""
+        if not stamp.sec and not stamp.nanosec:
+            return (
+                f"{self._topic}: images have no stamp, max_stamp_age is {most_s:g} s: "
+                "set max_stamp_age to 0"
+            )
+        return (
+            f"{self._topic}: stamps are {age_s:.1f} s old, max_stamp_age is {most_s:g} s: "
+            "do the clocks of camera and robot differ?"
+        )
 
     def is_set_back(self, time_s: float) -> bool:
         """Return whether the clock was set back: a time long before the last frame's."""
@@ -153,7 +177,7 @@ class Intake:
         assumed_deg = parameters.inputs.assumed_horizontal_fov_deg
         try:
             found = self._cameras.find(
-                message.header.stamp,
+                message.header,
                 width,
                 height,
                 settings.calibration,

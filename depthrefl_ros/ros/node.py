@@ -55,7 +55,7 @@ from depthrefl_ros.ros.parameters import (
     understood,
     unknown_parameters,
 )
-from depthrefl_ros.ros.publishers import Publishers
+from depthrefl_ros.ros.publishers import Publishers, check_overrides
 from depthrefl_ros.ros.robot import Robot
 from depthrefl_ros.ros.session import Session
 from depthrefl_ros.settings import changed, described, values_of
@@ -101,6 +101,7 @@ class DepthReflNode(LifecycleNode):
 
     Raises:
         SettingError: a parameter was given a value that cannot be taken.
+        ParameterException: the same, of a parameter of rclpy's own such as ``use_sim_time``.
     """
 
     def __init__(self, stopping: threading.Event | None = None, **arguments: Any):
@@ -115,6 +116,7 @@ class DepthReflNode(LifecycleNode):
             service.callback = self._answering(service.callback)
         self.diagnostics.log_to(self.get_logger())
         self.parameters = declare(self)
+        check_overrides(self)
         for doubt in unknown_parameters(self):
             self.get_logger().warning(doubt)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)

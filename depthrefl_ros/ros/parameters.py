@@ -57,6 +57,7 @@ _STATES = {
     Changeable.UNCONFIGURED: ("unconfigured",),
     Changeable.AT_START: (),
 }
+_FINAL = "finalized"  # the state that no transition leaves
 _TYPES = {
     bool: ParameterType.PARAMETER_BOOL,
     int: ParameterType.PARAMETER_INTEGER,
@@ -162,6 +163,11 @@ class MountSettings:
 
     def __post_init__(self) -> None:
         check(self)
+        if not self.base_frame:
+            raise SettingError(
+                "base_frame is ''; it must be a frame of TF whose z = 0 is the floor, such as "
+                "base_footprint"
+            )
 
 
 @dataclass(frozen=True)
@@ -253,9 +259,15 @@ def declare(node: Node) -> Parameters:
 
 
 def understood(one: Setting, default: Any, value: Any) -> Any:
-    """Return a value as its setting has it: 6 for a number is 6.0, and YAML's `off` is ``none``."""
+    """Return a value as its setting has it.
+
+    6 for a number is 6.0, 1 for a text, such as ``device``, is ``"1"``, and YAML's `off` is
+    ``none``.
+    """
     if isinstance(default, float) and type(value) is int:
         return float(value)
+    if isinstance(default, str) and type(value) is int:
+        return str(value)
     if one.choices is not None and _OFF in one.choices and value in (False, "off"):
         return _OFF
     return value
@@ -290,6 +302,8 @@ def check_changeable(names: Iterable[str], state: str) -> None:
     """
     known = {one.name: one.changeable for one, _ in described(Parameters())}
     for name in names:
+        if name in known and state == _FINAL:
+            raise SettingError(f"{name} cannot be changed any more: the node is {_FINAL}")
         changeable = known.get(name, Changeable.ALWAYS)
         if name in known and state not in _STATES[changeable]:
             raise SettingError(f"{name} can be changed {changeable.value} (the node is {state})")

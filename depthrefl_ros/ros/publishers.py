@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan, PointCloud2
@@ -45,6 +46,7 @@ from depthrefl_ros.ros.convert.jpeg import compressed_image
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.frame_settings import FrameSettings
 from depthrefl_ros.ros.parameters import CloudSettings
+from depthrefl_ros.settings import SettingError
 
 DEPTH_IMAGE = "depth/image"
 DEPTH_IMAGE_RAW = "depth/image_raw"
@@ -76,6 +78,8 @@ TYPES = {
 }
 # As diagnostics call them.
 _STEPS = {POINTS: "cloud", DEPTH_PREVIEW: "preview", **dict.fromkeys(COMPRESSED, "compress")}
+_POLICIES = {"reliability": ReliabilityPolicy, "history": HistoryPolicy}  # as overrides call them
+_DEEPEST = 2**31 - 1  # messages; DDS counts them in 32 bits
 _BEYOND = 1.01  # of max_range: what is compressed must be nearer than the end of its range
 
 
@@ -91,6 +95,33 @@ def publisher_overrides() -> QoSOverridingOptions:
     return QoSOverridingOptions.with_default_policies()
 
 
+def check_overrides(node: Node) -> None:
+    """Check what the user's ``qos_overrides`` say of our topics, before any publisher is made.
+
+    Once a publisher has declared them they cannot be changed any more.
+
+    Raises:
+        SettingError: one cannot be taken; names the parameter, the value and what would be right.
+    """
+    for topic in TYPES:
+        for policy in ("reliability", "history", "depth"):
+            name = f"qos_overrides.{node.resolve_topic_name(topic)}.publisher.{policy}"
+            given = node._parameter_overrides.get(name)
+            wanted = "" if given is None else _wanted_instead(policy, given.value)
+            if wanted:
+                raise SettingError(f"{name} is {given.value!r}; it must be {wanted}")
+
+
+def _wanted_instead(policy: str, value: Any) -> str:
+    """Return what a policy must be where its value is none that rclpy takes, else nothing."""
+    if policy == "depth":
+        is_count = type(value) is int and 0 <= value <= _DEEPEST
+        return "" if is_count else "a whole number from 0"
+    known = [one.name.lower() for one in _POLICIES[policy] if one.name != "UNKNOWN"]
+    is_known = isinstance(value, str) and value.lower() in known
+    return "" if is_known else f"one of {', '.join(known)}"
+
+
 class Publishers:
     """The lifecycle publishers of all topics; they publish while the node is active.
 
@@ -101,12 +132,15 @@ class Publishers:
 
     def __init__(self, node: LifecycleNode, diagnostics: Diagnostics):
         self._node, self._diagnostics = node, diagnostics
-        self._publishers = {
-            topic: node.create_lifecycle_publisher(
-                kind, topic, publisher_profile(), qos_overriding_options=publisher_overrides()
-            )
-            for topic, kind in TYPES.items()
-        }
+        self._publishers = {}
+        try:
+            for topic, kind in TYPES.items():
+                self._publishers[topic] = node.create_lifecycle_publisher(
+                    kind, topic, publisher_profile(), qos_overriding_options=publisher_overrides()
+                )
+        except Exception:
+            self.close()
+            raise
 
     def wanted(self) -> frozenset[str]:
         """Return the topics that someone listens to now."""

@@ -30,11 +30,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from depthrefl_ros.ros.camera_lookup import CAMERA_INFO_DEPTH
 from depthrefl_ros.ros.parameters import InputSettings
 from depthrefl_ros.ros.robot import SENSOR_TYPES, needed_sensors
+from depthrefl_ros.ros.silence import silence_words, topic_words
 
 GRAPH_PERIOD_S = 1.0
 _SENSOR_DEPTH = 5
 _LONGEST_GAP = 1000  # messages; a larger step of the sequence is another publisher
-_MOST_TOPICS = 8  # named in a message
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def offer_on(node: Node, topic: str) -> Offer:
 
 
 def image_profile(offer: Offer, reliability: str) -> QoSProfile:
-    """Return the profile of the image subscription: the newest only.
+    """Return the profile of the image subscription: the newest only, latched where all are.
 
     Best effort matches every publisher but loses messages above 0.5 MB or so between processes
     where reliable gets them all, so it is only taken where a publisher offers no more.
@@ -95,7 +95,7 @@ def image_profile(offer: Offer, reliability: str) -> QoSProfile:
         reliability: ``auto`` follows the offer; ``reliable`` and ``best_effort`` do not ask.
     """
     reliable = offer.reliable if reliability == "auto" else reliability == "reliable"
-    return _profile(1, reliable)
+    return _profile(1, reliable, offer.all_latched)
 
 
 def sensor_profile(offer: Offer) -> QoSProfile:
@@ -232,57 +232,23 @@ class Subscriptions:
 
     def words(self) -> str:
         """Return what is listened to and how many publish there, for people."""
-        parts = []
-        for topic, kind in (
-            (self.image_topic, self._image_type),
-            (self.camera_info_topic, CameraInfo),
-        ):
-            publishers = self._node.count_publishers(topic)
-            part = f"{topic} ({publishers} publisher{'' if publishers == 1 else 's'}"
-            if not publishers:
-                part += self._others(topic, kind)
-            parts.append(part + ")")
-        return " and ".join(parts)
+        return " and ".join(
+            (
+                topic_words(self._node, self.image_topic, self._image_type),
+                topic_words(self._node, self.camera_info_topic, CameraInfo),
+            )
+        )
 
     def silence_words(self) -> str:
-        """Return why no image may come: nobody publishes, or something of another type."""
-        kinds = dict(self._node.get_topic_names_and_types()).get(self.image_topic, [])
-        wanted = _type_name(self._image_type)
-        others = [kind for kind in kinds if kind != wanted]
-        if others:
-            transport = "compressed" if _type_name(CompressedImage) in others else "raw"
-            hint = f"set image_transport to {transport}"
-            if transport == "compressed":
-                hint += " and remap image to the topic without /compressed"
-            return f"{self.image_topic} has type {', '.join(others)}, not {wanted}; {hint}"
-        if not self._node.count_publishers(self.image_topic):
-            return f"nobody publishes there{self._others(self.image_topic, self._image_type)}"
-        return "its publisher is silent"
+        """Return why no image may come, for people."""
+        reliability = self._settings.image_reliability
+        return silence_words(self._node, self.image_topic, self._image_type, reliability)
 
     def close(self) -> None:
         """End the subscriptions."""
         self._node.destroy_timer(self._timer)
         for topic in list(self._subscriptions):
             self._unsubscribe(topic)
-
-    def _others(self, topic: str, kind: type) -> str:
-        """Return the topics of a type that somebody publishes on, for people."""
-        wanted = _type_name(kind)
-        found = [
-            name
-            for name, kinds in self._node.get_topic_names_and_types()
-            if wanted in kinds
-            and name != topic
-            and self._node.count_publishers(name)
-            and not name.startswith(self._own_prefix())
-        ]
-        if not found:
-            return f"; no topic of type {wanted} exists"
-        more = f" and {len(found) - _MOST_TOPICS} more" if len(found) > _MOST_TOPICS else ""
-        return f"; topics of type {wanted}: {', '.join(sorted(found)[:_MOST_TOPICS])}{more}"
-
-    def _own_prefix(self) -> str:
-        return self._node.resolve_topic_name("depth/image").rsplit("/", 1)[0] + "/"
 
     def _take_image(self, message: Image | CompressedImage, info: dict) -> None:
         self._on_image(message, self._gaps.missed_before(info))
@@ -319,9 +285,3 @@ class Subscriptions:
     def _unsubscribe(self, topic: str) -> None:
         for subscription in self._subscriptions.pop(topic, ((), ()))[1]:
             self._node.destroy_subscription(subscription)
-
-
-def _type_name(kind: type) -> str:
-    """Return the ROS name of a message type, such as ``sensor_msgs/msg/Image``."""
-    package = kind.__module__.split(".")[0]
-    return f"{package}/msg/{kind.__name__}"
