@@ -199,10 +199,10 @@ def test_without_tf_the_network_is_told_the_mount_parameters(bench):
 def test_an_imu_knows_the_angle_better_than_the_parameters_but_no_height(bench):
     up = Pose.from_mount(0.9, 0.3).up_in_source
     bench.robot.take("imu", imu_message(9.81 * up))
-    found = bench.at(camera_height=0.9)
+    found = bench.at(camera_height=0.9, scale_correction="ground")
     assert found.mount.up_in_source == pytest.approx(up)
     assert found.mount.translation[2] == 0.9
-    found = bench.at()
+    found = bench.at(scale_correction="ground")
     assert found.mount is None and "camera_height is not given" in found.mount_problem
 
 
@@ -235,17 +235,17 @@ def test_up_is_where_an_imu_at_rest_pushes_against_gravity(bench):
     pitch = math.radians(30.0)
     up = np.array([0.0, -math.cos(pitch), -math.sin(pitch)])
     bench.robot.take("imu", imu_message(9.81 * up))
-    found = bench.at(camera_pitch=10.0)
+    found = bench.at(camera_pitch=10.0, scale_correction="ground")
     assert found.up == pytest.approx(up, abs=1e-6)
     assert not found.problems
     bench.robot.forget_messages()
     by_parameters = Pose.from_mount(0.0, math.radians(10.0)).up_in_source
-    assert bench.at(camera_pitch=10.0).up == pytest.approx(by_parameters)
+    assert bench.at(camera_pitch=10.0, scale_correction="ground").up == pytest.approx(by_parameters)
 
 
 def test_an_imu_in_the_base_frame_is_turned_by_the_mount_parameters(bench):
     bench.robot.take("imu", imu_message((0.0, 0.0, 9.81), FOOTPRINT))
-    found = bench.at(camera_pitch=10.0, camera_height=1.0)
+    found = bench.at(camera_pitch=10.0, camera_height=1.0, scale_correction="ground")
     assert found.up == pytest.approx(Pose.from_mount(1.0, math.radians(10.0)).up_in_source)
     assert not found.problems
 
@@ -255,17 +255,17 @@ def test_vibration_of_an_imu_cancels_over_its_readings(bench):
     for sideways in (8.0, -2.0, -6.0, 6.0, 2.0, -8.0):
         bench.robot.take("imu", imu_message((sideways, -9.81, sideways / 2)))
         assert abs(math.degrees(math.atan2(sideways, 9.81))) > 11.0
-    assert bench.at().up == pytest.approx([0.0, -1.0, 0.0], abs=1e-9)
+    assert bench.at(scale_correction="ground").up == pytest.approx([0.0, -1.0, 0.0], abs=1e-9)
     # It is a mean, not the middle one: one more reading moves it by a seventh.
     bench.robot.take("imu", imu_message((7.0, -9.81, 0.0)))
-    up = bench.at().up
+    up = bench.at(scale_correction="ground").up
     assert up[0] / -up[1] == pytest.approx(1.0 / 9.81)
 
 
 def test_an_imu_says_nothing_where_tf_says_how_the_camera_stands(bench):
     bench.known[FOOTPRINT, FRAME] = transform((0.0, 0.0, 0.5), (-0.5, 0.5, -0.5, 0.5))
     bench.robot.take("imu", imu_message((9.81, 0.0, 0.0)))
-    assert bench.at().up == pytest.approx([0, -1, 0])
+    assert bench.at(scale_correction="ground").up == pytest.approx([0, -1, 0])
 
 
 @pytest.mark.parametrize(
@@ -278,6 +278,6 @@ def test_an_imu_says_nothing_where_tf_says_how_the_camera_stands(bench):
 )
 def test_an_imu_that_cannot_tell_leaves_it_to_the_mount_parameters(bench, message, complaint):
     bench.robot.take("imu", message)
-    found = bench.at(camera_roll=5.0)
+    found = bench.at(camera_roll=5.0, scale_correction="ground")
     assert found.up == pytest.approx(Pose.from_mount(0.0, 0.0, math.radians(5.0)).up_in_source)
     assert re.search(complaint, found.problems["imu"])
