@@ -281,3 +281,13 @@ def test_an_imu_that_cannot_tell_leaves_it_to_the_mount_parameters(bench, messag
     found = bench.at(camera_roll=5.0, scale_correction="ground")
     assert found.up == pytest.approx(Pose.from_mount(0.0, 0.0, math.radians(5.0)).up_in_source)
     assert re.search(complaint, found.problems["imu"])
+
+
+def test_readings_of_an_imu_that_are_not_finite_are_told_beside_what_else_is_wrong(bench):
+    bench.robot.take("imu", imu_message((9.81, 0.0, 0.0)))
+    bench.robot.take("imu", imu_message((math.nan, 0.0, 0.0)))
+    said = "imu has 1 readings of 2 that are not finite: not used"
+    found = bench.at(scale_correction="ground")
+    assert found.problems["imu"] == said and found.up == pytest.approx([1, 0, 0])
+    found = bench.at(NOW_S + 3, scale_correction="ground")
+    assert found.problems["imu"] == f"{said}; imu is 3.0 s older than the image: not used"

@@ -267,9 +267,14 @@ class _Look:
 
     def _up_by_gravity(self) -> np.ndarray | None:
         theirs, mean, doubt = self._robot._sensors.acceleration()
+        up = None if theirs is None else self._up_as_pushed(theirs, mean)
         if doubt:
-            self._problems[IMU] = doubt
-        if theirs is None or not self._is_of_moment(IMU, theirs):
+            self._problems[IMU] = "; ".join(filter(None, (doubt, self._problems.get(IMU))))
+        return up
+
+    def _up_as_pushed(self, theirs: Header, mean: np.ndarray) -> np.ndarray | None:
+        """Return up (3,) in the optical frame by a mean acceleration (3,) in an IMU's frame."""
+        if not self._is_of_moment(IMU, theirs):
             return None
         up = up_from_acceleration(mean)
         if up is None:
