@@ -22,10 +22,12 @@ import time
 import numpy as np
 import pytest
 from robot_bench import BODY, FOOTPRINT, FRAME, NOW_S, Bench, header, imu_message
+from sensor_msgs.msg import PointCloud2, Range
 from std_msgs.msg import String
 from transform_buffer import transform
 
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.ros import transforms as transforms_module
 from depthrefl_ros.ros.parameters import Parameters
 from depthrefl_ros.ros.robot import Robot
 from depthrefl_ros.settings import changed
@@ -158,6 +160,43 @@ def test_the_scan_has_its_own_frame_and_needs_it_in_tf(bench):
     assert "from 'camera_optical_frame' to 'nowhere'" in missing.scan_problem
 
 
+def test_all_frames_of_one_look_share_one_wait(bench):
+    """Depth waits for the whole look, whatever is missed in it."""
+    frames = (FOOTPRINT, "lidar", "sonar", "mast")
+    bench.known.update({(frame, FRAME): transform((0, 0, 0.5)) for frame in frames})
+    how = {"scan_frame": "lidar", "scale_correction": "auto", "transform_timeout": 0.3}
+    assert not bench.at(**how).scan_problem
+    bench.buffer.last_s = NOW_S - 1.0
+    bench.robot.take("range", Range(header=header(NOW_S, "sonar"), range=1.0, max_range=4.0))
+    bench.robot.take("reference_points", PointCloud2(header=header(NOW_S, "mast")))
+    start_s = time.monotonic()
+    found = bench.at(**how)
+    waited_s = time.monotonic() - start_s
+    assert 0.3 <= waited_s < 0.5
+    told = (found.pose_problem, found.scan_problem)
+    assert all("extrapolation into the future" in one for one in told)
+    assert "no transform" in found.problems["range"] + found.problems["reference_points"]
+
+
+def test_a_link_that_holds_without_new_transforms_is_doubted(bench, monkeypatch):
+    """A fixed mount on /tf whose publisher has died looks the same as one that stands still."""
+    monkeypatch.setattr(transforms_module, "_FIXED_AFTER_S", 0.0)
+    bench.known[FOOTPRINT, FRAME] = transform((0.0, 0.0, 0.5))
+    bench.buffer.last_s = NOW_S
+    for _ in range(30):
+        bench.at()
+    for seconds in (NOW_S, NOW_S + 4):
+        found = bench.at(seconds)
+        assert found.pose_source == "TF" and not found.problems
+    found = bench.at(NOW_S + 600)
+    assert found.pose_source == "TF"
+    assert list(found.problems.values()) == [
+        "the newest transform from 'camera_optical_frame' to 'base_footprint' is 600 s older than "
+        "the image; it never moved, so it is used: look whether its publisher still runs, and "
+        "publish what is fixed on /tf_static"
+    ]
+
+
 @pytest.mark.parametrize("tilt_deg, is_told", [(1.0, False), (25.0, True)])
 def test_a_scan_frame_that_is_not_level_is_told(bench, tilt_deg, is_told):
     half = math.radians(tilt_deg) / 2.0
@@ -214,6 +253,8 @@ def test_the_network_is_told_nothing_that_may_not_be_the_floor(bench):
     found = bench.at()
     assert found.mount is None and "'base_link' stands in for it" in found.mount_problem
     assert bench.at(base_frame=BODY).mount is not None  # the user says that it is
+    bench.known[FOOTPRINT, FRAME] = transform((0.0, 0.0, 0.0))
+    assert bench.at().mount_problem == "the camera is at z = 0 of 'base_footprint'"
     bench.known[FOOTPRINT, FRAME] = transform((0.0, 0.0, -0.1))
     found = bench.at()
     problem = "the camera is 0.10 m below z = 0 of 'base_footprint'"

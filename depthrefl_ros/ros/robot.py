@@ -45,6 +45,7 @@ __all__ = ["SENSOR_TYPES", "Robot", "mount_pose", "needed_sensors", "seconds_of"
 
 # Further from the image's stamp than this, a message tells of another moment, seconds.
 _SAME_MOMENT_S = 0.3
+_OLD_TRANSFORM_S = 5.0  # a link on /tf that holds for longer without a new one may be dead
 # The default base frame and what stands in for it where TF does not know it (REP-120).
 _FOOTPRINT, _BODY = "base_footprint", "base_link"
 _LEVEL_DEG = 3.0  # what leans less is level
@@ -113,6 +114,8 @@ class _Look:
         self._robot, self._header, self._time_s = robot, header, time_s
         self._parameters, self._mount = parameters, parameters.mount
         self._base_frame = self._mount.base_frame
+        # One for all frames that are looked up: depth waits for the whole look.
+        self._deadline_s = time.monotonic() + self._mount.transform_timeout_s
         self._base_from_camera: Pose | None = None
         self._pose_source = self._pose_problem = ""
         self._may_fit_floor, self._awaits_transforms = True, False
@@ -155,8 +158,16 @@ class _Look:
         )
 
     def _find(self, target: str) -> Pose:
-        transforms, timeout_s = self._robot._transforms, self._mount.transform_timeout_s
-        return transforms.find(target, self._header.frame_id, self._header.stamp, timeout_s)
+        transforms, source = self._robot._transforms, self._header.frame_id
+        found = transforms.find(target, source, self._header.stamp, self._deadline_s)
+        held_s = transforms.held_s(target, source)
+        if held_s > _OLD_TRANSFORM_S:
+            self._problems[f"transform_{target}"] = (
+                f"the newest transform from {source!r} to {target!r} is {held_s:.0f} s older than "
+                "the image; it never moved, so it is used: look whether its publisher still runs, "
+                "and publish what is fixed on /tf_static"
+            )
+        return found
 
     def _find_base(self) -> None:
         """Find the camera in the base frame: by TF if it ever answers, else by the parameters."""
@@ -205,7 +216,8 @@ class _Look:
             return None, self._problems["base_frame"]
         height_m = float(pose.translation[2])
         if height_m <= 0.0:
-            return None, f"the camera is {-height_m:.2f} m below z = 0 of {self._base_frame!r}"
+            below = f"{-height_m:.2f} m below" if round(height_m, 2) else "at"
+            return None, f"the camera is {below} z = 0 of {self._base_frame!r}"
         return (pose if self._pose_source == "TF" else Pose.over_floor(height_m, up)), ""
 
     def _tf_may_still_come(self) -> bool:
