@@ -136,6 +136,13 @@ class Intake:
             image, channels = convert(message, self._topic, self._bits)
         except MessageError as error:
             raise DroppedError("bad_image", str(error)) from error
+        encoding = message.encoding if is_raw else message.format.partition(";")[0].strip()
+        if encoding == "16UC1":  # some infrared cameras send it, too
+            self._diagnostics.warn(
+                "encoding",
+                f"{self._topic}: encoding is '16UC1', as depth images have it, and is taken for "
+                "grey; if it is depth, remap image to the camera's picture, else publish mono16",
+            )
         height, width = image.shape[:2]
         camera = self._camera(message, width, height, settings)
         mask = settings.mask
