@@ -128,14 +128,12 @@ class _Look:
         scan_from_camera, scan_problem = self._try_from_camera(scan_frame)
         self._check_level(scan_frame, scan_from_camera)
         sensors = needed_sensors(self._parameters.correction.anchors)
-        reading = camera_from_ranger = points = measured_up = None
+        reading = camera_from_ranger = points = None
         if RANGE in sensors:
             reading, camera_from_ranger = self._isolated(RANGE, self._reading) or (None, None)
         if REFERENCE_POINTS in sensors:
             points = self._isolated(REFERENCE_POINTS, self._reference_points)
-        if IMU in sensors and self._pose_source != "TF":  # which knows it better
-            measured_up = self._isolated(IMU, self._up_by_gravity)
-        up = self._up(measured_up)
+        up = self._up(sensors)
         mount, mount_problem = self._told_mount(up)
         return Surround(
             time_s=self._time_s,
@@ -271,10 +269,11 @@ class _Look:
             self._problems[topic] = f"{topic} cannot be used: {told(error)}"
             return None
 
-    def _up(self, measured: np.ndarray | None) -> np.ndarray:
+    def _up(self, sensors: frozenset[str]) -> np.ndarray:
         """Return up (3,) in the optical frame: by TF, else an IMU, else the mount parameters."""
         if self._pose_source == "TF":
             return self._base_from_camera.up_in_source
+        measured = self._isolated(IMU, self._up_by_gravity) if IMU in sensors else None
         return mount_pose(self._mount).up_in_source if measured is None else measured
 
     def _up_by_gravity(self) -> np.ndarray | None:
