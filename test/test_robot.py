@@ -327,7 +327,7 @@ def test_an_imu_that_cannot_tell_leaves_it_to_the_mount_parameters(bench, messag
 def test_readings_of_an_imu_that_are_not_finite_are_told_beside_what_else_is_wrong(bench):
     bench.robot.take("imu", imu_message((9.81, 0.0, 0.0)))
     bench.robot.take("imu", imu_message((math.nan, 0.0, 0.0)))
-    said = "imu has 1 readings of 2 that are not finite: not used"
+    said = "1 of 2 imu readings are not finite: not used"
     found = bench.at(scale_correction="ground")
     assert found.problems["imu"] == said and found.up == pytest.approx([1, 0, 0])
     found = bench.at(NOW_S + 3, scale_correction="ground")

@@ -52,13 +52,13 @@ def test_a_reading_that_is_not_finite_is_left_out_and_told_while_it_is_kept(sens
     take_imu(sensors, (0.0, -9.0, 0.0), (bad, -9.0, 0.0), (0.0, -10.0, 0.0))
     _, mean, doubt = sensors.acceleration()
     assert mean.tolist() == [0.0, -9.5, 0.0]
-    assert doubt == "imu has 1 readings of 3 that are not finite: not used"
+    assert doubt == "1 of 3 imu readings are not finite: not used"
     take_imu(sensors, *[(0.0, -9.0, 0.0)] * 49)
     assert sensors.acceleration()[2] == ""
     sensors.forget()
     take_imu(sensors, (0.0, bad, 0.0))
     newest, _, doubt = sensors.acceleration()
-    assert newest is None and "1 readings of 1" in doubt
+    assert newest is None and "1 of 1 imu readings" in doubt
 
 
 def test_readings_of_two_frames_are_not_averaged(sensors):

@@ -110,7 +110,7 @@ class Sensors:
         doubt = ""
         if len(finite) < len(readings):
             bad = len(readings) - len(finite)
-            doubt = f"imu has {bad} readings of {len(readings)} that are not finite: not used"
+            doubt = f"{bad} of {len(readings)} imu readings are not finite: not used"
         if not finite:
             return None, np.zeros(3), doubt
         newest = finite[-1][0]
