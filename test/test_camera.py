@@ -44,6 +44,14 @@ def camera(**changes) -> Camera:
         ({"distortion_model": "magic", "D": np.ones(5)}, "'magic'"),
         ({"K": np.zeros(9), "P": np.ones(12), "D": np.ones(5)}, "K is all zero"),
         ({"K": np.diag([500.0, 500.0, 2.0])}, "K has 2 in its last row; 1 is needed"),
+        ({"R": np.ones(9)}, "R is .1.0, .*no rotation: its rows are not unit vectors"),
+        ({"R": np.diag([1.3, 1.0, 1.0])}, "R is .1.3, .*no rotation: its rows are not unit"),
+        ({"R": np.diag([1.02, 1.02, 1.02])}, "R is .1.02, .*no rotation"),
+        ({"R": np.array([1, 0.05, 0, 0, 1, 0, 0, 0, 1])}, "R is .*no rotation: its rows"),
+        (
+            {"R": np.diag([-1.0, 1, 1])},
+            "no rotation: its determinant is -1, so it mirrors; .*all zero is read",
+        ),
         ({"width": 0}, "0x480"),
         ({"height": 32768}, "640x32768; .*up to 32767"),
     ],
@@ -59,6 +67,18 @@ def test_an_empty_projection_and_rotation_are_filled_in():
     np.testing.assert_array_equal(found.R, np.eye(3))
     assert (found.binning_x, found.distortion_model) == (1, "plumb_bob")
     assert not found.is_distorted
+
+
+@pytest.mark.parametrize("decimals", [2, 6])
+def test_a_rotation_that_a_file_has_rounded_is_taken(decimals):
+    angle = math.radians(7.0)
+    turn = [
+        [math.cos(angle), 0, math.sin(angle)],
+        [0, 1, 0],
+        [-math.sin(angle), 0, math.cos(angle)],
+    ]
+    rounded = np.round(turn, decimals)
+    np.testing.assert_array_equal(camera(R=rounded).R, rounded)
 
 
 @pytest.mark.parametrize(

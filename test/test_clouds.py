@@ -85,6 +85,12 @@ def test_clouds_of_other_makers_are_read():
     "changes, complaint",
     [
         ({"data": array("B", bytes(150))}, "data has 150 bytes; 3x2 points .* need 184"),
+        # Sizes that no memory holds are refused before any is taken.
+        ({"width": 2**31, "height": 1}, "data has 200 bytes; 2147483648x1 points .* need"),
+        ({"width": 2**32 - 1, "height": 2**32 - 1}, "row_step is 100 bytes; 4294967295 points"),
+        ({"width": 2**32 - 1, "point_step": 0}, "point_step is 0 bytes; .* 'x' .* at least 20"),
+        ({"height": 2**32 - 1, "row_step": 0}, "row_step is 0 bytes; 3 points .* at least 96"),
+        ({"point_step": 27}, "point_step is 27 bytes; a point whose 'y' is at 20 needs .* 28"),
         ({"fields": []}, "field 'x' is missing"),
         ({"fields": [PointField(name="x", datatype=PointField.INT16)]}, "field 'x' is of type 3"),
     ],

@@ -27,6 +27,7 @@ from depthrefl_ros.ros.convert.images import (
     MessageError,
     compressed_image_to_array,
 )
+from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 
 
 def compressed_message(extension, picture, parameters=()):
@@ -89,13 +90,18 @@ def test_a_grey_picture_of_a_bayer_camera_is_no_mosaic():
 
 
 @pytest.mark.parametrize("bits", [10, 12, 16])
-def test_compressed_pictures_of_16_bits_use_those_that_are_there(bits, request):
+def test_compressed_pictures_of_16_bits_use_those_that_are_there(bits):
     values = np.random.default_rng(1).integers(0, 1 << bits, (HEIGHT, WIDTH)).astype(np.uint16)
     values[0, 0] = (1 << bits) - 1
     message = compressed_message(".png", values)
     message.format = "mono16; png compressed "
-    image, _ = compressed_image_to_array(message, request.node.name)
+    camera = SensorBits()
+    image, _ = compressed_image_to_array(message, TOPIC, camera)
     np.testing.assert_array_equal(image[..., 1], values >> (bits - 8))
+    dark = compressed_message(".png", values // 4)
+    dark.format = message.format
+    image, _ = compressed_image_to_array(dark, TOPIC, camera)
+    np.testing.assert_array_equal(image[..., 1], values // 4 >> (bits - 8))
 
 
 def test_compressed_depth_is_no_picture():

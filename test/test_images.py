@@ -33,6 +33,7 @@ from depthrefl_ros.ros.convert.images import (
     image_to_array,
     write_millimetres,
 )
+from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 
 COLOURS = {"rgb8": "rgb", "bgr8": "bgr", "rgba8": "rgba", "bgra8": "bgra"}
 
@@ -222,24 +223,42 @@ def test_planes_that_are_not_whole_are_refused(encoding, change, complaint):
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("encoding", ["mono16", "16UC1", "bayer_rggb16"])
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
-def test_bits_that_a_sensor_lacks_are_found_by_the_range(bits, encoding, order, request):
-    topic = request.node.name  # a camera that was never seen
+def test_bits_that_a_sensor_lacks_are_found_by_the_range(bits, encoding, order):
     values = (np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) * 97 % 256) << (bits - 8)
     values[0, 0] = (1 << bits) - 1
     message = image_message(encoding, values.astype(f"{order}u2"), big_endian=order == ">")
-    image, _ = image_to_array(message, topic)
+    image, _ = image_to_array(message, TOPIC)
     expected = (values >> (bits - 8)).astype(np.uint8)
     if encoding.startswith("bayer"):
         expected = encodings.demosaic(expected, encoding)
     np.testing.assert_array_equal(image, expected)
 
 
-def test_a_dark_picture_keeps_the_brightness_of_a_known_camera(request):
-    topic = request.node.name
+@pytest.mark.parametrize("encoding", ["mono16", "bayer_rggb16", "rgb16"])
+def test_one_pixel_changes_neither_the_picture_nor_those_that_follow(encoding):
+    """12 bits of a camera: what is above them is white and no more."""
+    count, bits = 3 if encoding == "rgb16" else 1, SensorBits()
+    shape = (60, 80, count)[: 3 if count > 1 else 2]
+    values = np.random.default_rng(1).integers(200, 4000, shape).astype("<u2")
+    expected, _ = image_to_array(image_message(encoding, values), TOPIC, bits)
+    faulty = values.copy()
+    faulty[40, 50] = 65535
+    image, _ = image_to_array(image_message(encoding, faulty), TOPIC, bits)
+    np.testing.assert_array_equal(image[:38], expected[:38])
+    assert image[40, 50].max() == 255
+    again, _ = image_to_array(image_message(encoding, values), TOPIC, bits)
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_a_camera_is_known_by_the_pictures_of_its_own_stream():
     bright = np.full((HEIGHT, WIDTH), 4000, np.uint16)
     dark = np.full((HEIGHT, WIDTH), 800, np.uint16)
-    images = [image_to_array(image_message("mono16", one), topic)[0] for one in (bright, dark)]
+    bits = SensorBits()
+    messages = [image_message("mono16", one) for one in (bright, dark)]
+    images = [image_to_array(message, TOPIC, bits)[0] for message in messages]
     assert [image[0, 0] for image in images] == [4000 >> 4, 800 >> 4]
+    other, _ = image_to_array(image_message("mono16", dark), TOPIC)
+    assert other[0, 0] == 800 >> 2
 
 
 def test_what_goes_out_names_the_byte_order_that_it_has():

@@ -16,13 +16,17 @@
 """Which images come in, with which camera and time, by the real pipeline and engine."""
 
 import re
+from array import array
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
-from pipeline_bench import open_benches, open_engines, stamped
+from pipeline_bench import HEIGHT, WIDTH, open_benches, open_engines, stamped
+from sensor_msgs.msg import CompressedImage
 
 from depthrefl_ros.ros.diagnostics import OK, WARN
+from depthrefl_ros.ros.intake import Intake
 from depthrefl_ros.ros.publishers import DEPTH_IMAGE
 
 
@@ -108,6 +112,47 @@ def test_an_assumed_field_of_view_is_warned_of(bench):
     assert bench.status().level == WARN
     assert "assumed_horizontal_fov 60 deg, so the scale is a guess" in bench.status().message
     assert "assumed_horizontal_fov 60 deg" in bench.values()["camera"]
+
+
+def grey16(bench, values, encoding="mono16"):
+    values = np.broadcast_to(values, (HEIGHT, WIDTH)).astype("<u2")
+    data = array("B", values.tobytes())
+    return bench.frame(encoding=encoding, step=2 * WIDTH, data=data)
+
+
+def test_the_bits_that_a_camera_uses_are_those_of_its_own_stream(bench):
+    """Two nodes of one process do not learn from each other's cameras."""
+
+    def shown(intake, value):
+        received = grey16(bench, value)
+        return intake.frame(received.message, received.settings).image[0, 0]
+
+    intake = bench.pipeline._intake
+    assert [shown(intake, value) for value in (4000, 800)] == [4000 >> 4, 800 >> 4]
+    intake.forget()  # a jump of the clock makes no other camera of it
+    assert shown(intake, 800) == 800 >> 4
+    other = Intake(bench.cameras, bench.diagnostics, bench.node.get_clock(), "/image", None)
+    assert shown(other, 800) == 800 >> 2
+
+
+@pytest.mark.parametrize("encoding, is_told", [("16UC1", True), ("mono16", False)])
+def test_a_picture_that_may_be_depth_is_doubted_and_taken(bench, encoding, is_told):
+    received = grey16(bench, 1500, encoding)
+    bench.pipeline.process(received)
+    assert bench.diagnostics.counts()["processed"] == 1
+    said = "/image: encoding is '16UC1', as depth images have it, and is taken for grey"
+    assert (said in bench.status().message) is is_told
+
+
+def test_a_compressed_picture_that_may_be_depth_is_doubted_and_taken(bench):
+    received = grey16(bench, 1500)
+    values = np.frombuffer(received.message.data, "<u2").reshape(HEIGHT, WIDTH)
+    png = cv2.imencode(".png", values)[1].tobytes()
+    message = CompressedImage(header=received.message.header, format="16UC1; png compressed ")
+    message.data = array("B", png)
+    bench.pipeline.process(replace(received, message=message))
+    assert bench.diagnostics.counts()["processed"] == 1
+    assert "encoding is '16UC1'" in bench.status().message
 
 
 def test_frames_of_one_stamp_are_in_order(bench):

@@ -15,6 +15,8 @@
 
 """What a browser gets of one moment: pictures, distances, colours, marks."""
 
+from array import array
+
 import cv2
 import numpy as np
 import pytest
@@ -28,6 +30,7 @@ from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.preview import colour_depth
 from depthrefl_ros.ros.convert.clouds import cloud_message
 from depthrefl_ros.ros.convert.images import ImageBuffer
+from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 from depthrefl_ros.ros.obstacle_publisher import FIELDS
 from depthrefl_ros.tools.live_frame import (
     BEYOND_MM,
@@ -65,6 +68,17 @@ def test_a_raw_picture_becomes_a_jpeg_with_the_right_colours():
         message.data = picture(3)[..., order].tobytes()
         shown = decoded(picture_jpeg(message, "image"))
         assert np.abs(shown.astype(int) - picture(3)).mean() < 4
+
+
+def test_a_dark_picture_of_16_bits_keeps_the_brightness_of_its_camera():
+    camera = SensorBits()
+    for value in (4000, 800):
+        message = image_message(0)
+        message.encoding, message.step = "mono16", 2 * message.width
+        values = np.full((message.height, message.width), value, "<u2")
+        message.data = array("B", values.tobytes())
+        shown = decoded(picture_jpeg(message, "image", camera))
+    assert abs(int(shown[0, 0, 0]) - (800 >> 4)) < 3
 
 
 def test_a_small_jpeg_goes_out_as_it_came_and_a_large_one_smaller():

@@ -230,3 +230,13 @@ def test_holes_of_a_depth_image_are_filled(with_depth_camera):
     assert node.until(lambda: not is_kept() and error_of(node.newest_depth()) < 0.01, **seen)
     assert node.set("fill", "none") == ""
     assert node.until(lambda: node.values().get("scale") == "not corrected", **seen)
+
+
+def test_a_sensor_that_was_not_listened_to_for_a_while_begins_anew(relative_node):
+    node = relative_node
+    assert node.set("scale_correction", "reference_depth") == ""
+    assert node.until(lambda: np.isfinite(node.newest_depth()).any(), depth={}), node.values()
+    assert node.set("scale_correction", "none") == ""
+    assert node.set("scale_correction", "reference_depth") == ""
+    said = "nothing has come on reference_depth yet"
+    assert node.until(lambda: said in node.values().get("message", ""), 10), node.values()

@@ -15,6 +15,9 @@
 
 """Which camera of a recording is taken, with whose CameraInfo, and at which times."""
 
+from array import array
+
+import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from rclpy.serialization import serialize_message
@@ -197,3 +200,18 @@ def test_a_picture_that_is_cut_short_is_named_and_left_out(tmp_path, capsys):
     assert [frame.name for frame in source.frames()] == ["0", "2"]
     assert len(source.skipped) == 1
     assert "a.mcap: frame 1: /cam/image_raw/compressed" in capsys.readouterr().err
+
+
+def test_all_pictures_of_a_recording_have_the_brightness_of_one_camera(tmp_path):
+    """A 12-bit camera that looks at a bright wall, then into the dark."""
+    messages = []
+    for number, value in enumerate((4000, 800)):
+        message = encoded_as("mono16", number)
+        message.step = 2 * WIDTH
+        message.data = array("B", np.full((HEIGHT, WIDTH), value, "<u2").tobytes())
+        messages.append(message)
+    topics = {"/cam/image_raw": messages, "/cam/camera_info": [info_message(0)]}
+    path = write_recording(tmp_path / "a.mcap", topics)
+    source = open_source(str(path), UNKNOWN)
+    shown = [frame.rgb("/cam/image_raw")[0, 0, 0] for frame in source.frames()]
+    assert shown == [4000 >> 4, 800 >> 4]

@@ -22,10 +22,12 @@ import time
 import numpy as np
 import pytest
 from robot_bench import BODY, FOOTPRINT, FRAME, NOW_S, Bench, header, imu_message
+from sensor_msgs.msg import PointCloud2, Range
 from std_msgs.msg import String
 from transform_buffer import transform
 
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.ros import transforms as transforms_module
 from depthrefl_ros.ros.parameters import Parameters
 from depthrefl_ros.ros.robot import Robot
 from depthrefl_ros.settings import changed
@@ -158,6 +160,43 @@ def test_the_scan_has_its_own_frame_and_needs_it_in_tf(bench):
     assert "from 'camera_optical_frame' to 'nowhere'" in missing.scan_problem
 
 
+def test_all_frames_of_one_look_share_one_wait(bench):
+    """Depth waits for the whole look, whatever is missed in it."""
+    frames = (FOOTPRINT, "lidar", "sonar", "mast")
+    bench.known.update({(frame, FRAME): transform((0, 0, 0.5)) for frame in frames})
+    how = {"scan_frame": "lidar", "scale_correction": "auto", "transform_timeout": 0.3}
+    assert not bench.at(**how).scan_problem
+    bench.buffer.last_s = NOW_S - 1.0
+    bench.robot.take("range", Range(header=header(NOW_S, "sonar"), range=1.0, max_range=4.0))
+    bench.robot.take("reference_points", PointCloud2(header=header(NOW_S, "mast")))
+    start_s = time.monotonic()
+    found = bench.at(**how)
+    waited_s = time.monotonic() - start_s
+    assert 0.3 <= waited_s < 0.5
+    told = (found.pose_problem, found.scan_problem)
+    assert all("extrapolation into the future" in one for one in told)
+    assert "no transform" in found.problems["range"] + found.problems["reference_points"]
+
+
+def test_a_link_that_holds_without_new_transforms_is_doubted(bench, monkeypatch):
+    """A fixed mount on /tf whose publisher has died looks the same as one that stands still."""
+    monkeypatch.setattr(transforms_module, "_FIXED_AFTER_S", 0.0)
+    bench.known[FOOTPRINT, FRAME] = transform((0.0, 0.0, 0.5))
+    bench.buffer.last_s = NOW_S
+    for _ in range(30):
+        bench.at()
+    for seconds in (NOW_S, NOW_S + 4):
+        found = bench.at(seconds)
+        assert found.pose_source == "TF" and not found.problems
+    found = bench.at(NOW_S + 600)
+    assert found.pose_source == "TF"
+    assert list(found.problems.values()) == [
+        "the newest transform from 'camera_optical_frame' to 'base_footprint' is 600 s older than "
+        "the image; it never moved, so it is used: look whether its publisher still runs, and "
+        "publish what is fixed on /tf_static"
+    ]
+
+
 @pytest.mark.parametrize("tilt_deg, is_told", [(1.0, False), (25.0, True)])
 def test_a_scan_frame_that_is_not_level_is_told(bench, tilt_deg, is_told):
     half = math.radians(tilt_deg) / 2.0
@@ -199,10 +238,10 @@ def test_without_tf_the_network_is_told_the_mount_parameters(bench):
 def test_an_imu_knows_the_angle_better_than_the_parameters_but_no_height(bench):
     up = Pose.from_mount(0.9, 0.3).up_in_source
     bench.robot.take("imu", imu_message(9.81 * up))
-    found = bench.at(camera_height=0.9)
+    found = bench.at(camera_height=0.9, scale_correction="ground")
     assert found.mount.up_in_source == pytest.approx(up)
     assert found.mount.translation[2] == 0.9
-    found = bench.at()
+    found = bench.at(scale_correction="ground")
     assert found.mount is None and "camera_height is not given" in found.mount_problem
 
 
@@ -214,6 +253,8 @@ def test_the_network_is_told_nothing_that_may_not_be_the_floor(bench):
     found = bench.at()
     assert found.mount is None and "'base_link' stands in for it" in found.mount_problem
     assert bench.at(base_frame=BODY).mount is not None  # the user says that it is
+    bench.known[FOOTPRINT, FRAME] = transform((0.0, 0.0, 0.0))
+    assert bench.at().mount_problem == "the camera is at z = 0 of 'base_footprint'"
     bench.known[FOOTPRINT, FRAME] = transform((0.0, 0.0, -0.1))
     found = bench.at()
     problem = "the camera is 0.10 m below z = 0 of 'base_footprint'"
@@ -235,17 +276,17 @@ def test_up_is_where_an_imu_at_rest_pushes_against_gravity(bench):
     pitch = math.radians(30.0)
     up = np.array([0.0, -math.cos(pitch), -math.sin(pitch)])
     bench.robot.take("imu", imu_message(9.81 * up))
-    found = bench.at(camera_pitch=10.0)
+    found = bench.at(camera_pitch=10.0, scale_correction="ground")
     assert found.up == pytest.approx(up, abs=1e-6)
     assert not found.problems
     bench.robot.forget_messages()
     by_parameters = Pose.from_mount(0.0, math.radians(10.0)).up_in_source
-    assert bench.at(camera_pitch=10.0).up == pytest.approx(by_parameters)
+    assert bench.at(camera_pitch=10.0, scale_correction="ground").up == pytest.approx(by_parameters)
 
 
 def test_an_imu_in_the_base_frame_is_turned_by_the_mount_parameters(bench):
     bench.robot.take("imu", imu_message((0.0, 0.0, 9.81), FOOTPRINT))
-    found = bench.at(camera_pitch=10.0, camera_height=1.0)
+    found = bench.at(camera_pitch=10.0, camera_height=1.0, scale_correction="ground")
     assert found.up == pytest.approx(Pose.from_mount(1.0, math.radians(10.0)).up_in_source)
     assert not found.problems
 
@@ -255,17 +296,17 @@ def test_vibration_of_an_imu_cancels_over_its_readings(bench):
     for sideways in (8.0, -2.0, -6.0, 6.0, 2.0, -8.0):
         bench.robot.take("imu", imu_message((sideways, -9.81, sideways / 2)))
         assert abs(math.degrees(math.atan2(sideways, 9.81))) > 11.0
-    assert bench.at().up == pytest.approx([0.0, -1.0, 0.0], abs=1e-9)
+    assert bench.at(scale_correction="ground").up == pytest.approx([0.0, -1.0, 0.0], abs=1e-9)
     # It is a mean, not the middle one: one more reading moves it by a seventh.
     bench.robot.take("imu", imu_message((7.0, -9.81, 0.0)))
-    up = bench.at().up
+    up = bench.at(scale_correction="ground").up
     assert up[0] / -up[1] == pytest.approx(1.0 / 9.81)
 
 
 def test_an_imu_says_nothing_where_tf_says_how_the_camera_stands(bench):
     bench.known[FOOTPRINT, FRAME] = transform((0.0, 0.0, 0.5), (-0.5, 0.5, -0.5, 0.5))
     bench.robot.take("imu", imu_message((9.81, 0.0, 0.0)))
-    assert bench.at().up == pytest.approx([0, -1, 0])
+    assert bench.at(scale_correction="ground").up == pytest.approx([0, -1, 0])
 
 
 @pytest.mark.parametrize(
@@ -278,6 +319,16 @@ def test_an_imu_says_nothing_where_tf_says_how_the_camera_stands(bench):
 )
 def test_an_imu_that_cannot_tell_leaves_it_to_the_mount_parameters(bench, message, complaint):
     bench.robot.take("imu", message)
-    found = bench.at(camera_roll=5.0)
+    found = bench.at(camera_roll=5.0, scale_correction="ground")
     assert found.up == pytest.approx(Pose.from_mount(0.0, 0.0, math.radians(5.0)).up_in_source)
     assert re.search(complaint, found.problems["imu"])
+
+
+def test_readings_of_an_imu_that_are_not_finite_are_told_beside_what_else_is_wrong(bench):
+    bench.robot.take("imu", imu_message((9.81, 0.0, 0.0)))
+    bench.robot.take("imu", imu_message((math.nan, 0.0, 0.0)))
+    said = "1 of 2 imu readings are not finite: not used"
+    found = bench.at(scale_correction="ground")
+    assert found.problems["imu"] == said and found.up == pytest.approx([1, 0, 0])
+    found = bench.at(NOW_S + 3, scale_correction="ground")
+    assert found.problems["imu"] == f"{said}; imu is 3.0 s older than the image: not used"

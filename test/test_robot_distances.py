@@ -13,24 +13,21 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What else is known of distances: ranger, points and depth images, on real messages."""
+"""What else is known of distances: ranger and points, on real messages."""
 
 import math
-from array import array
 
 import numpy as np
 import pytest
 from robot_bench import FOOTPRINT, FRAME, NOW_S, Bench, header, imu_message
-from sensor_msgs.msg import Image, Range
+from sensor_msgs.msg import Range
 from transform_buffer import transform
 
 from depthrefl_ros.geometry.correction import CorrectionSettings
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.ros import robot as module
 from depthrefl_ros.ros.convert.clouds import cloud_message
-from depthrefl_ros.ros.convert.images import MessageError
-from depthrefl_ros.ros.parameters import Parameters
-from depthrefl_ros.ros.robot import needed_sensors
-from depthrefl_ros.settings import changed
+from depthrefl_ros.ros.sensors import needed_sensors
 
 WALL_M = 2.0
 
@@ -103,6 +100,60 @@ def test_points_in_the_robots_frame_are_placed_by_the_mount(bench):
     np.testing.assert_allclose(found.points, [[-0.3, 0.0, WALL_M]], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "topic, broken",
+    [("range", "RangeReading"), ("reference_points", "Sensors"), ("imu", "up_from_acceleration")],
+)
+def test_whatever_a_bad_message_raises_costs_that_sensor_alone(bench, monkeypatch, topic, broken):
+    def fail(*_arguments):
+        raise MemoryError("Unable to allocate 24.0 GiB")
+
+    place = (module.Sensors, "points_of") if broken == "Sensors" else (module, broken)
+    monkeypatch.setattr(*place, fail)
+    messages = {
+        "range": range_message(),
+        "reference_points": cloud([[0, 0, 2]]),
+        "imu": imu_message((0.0, -9.81, 0.0)),
+    }
+    for name, message in messages.items():
+        bench.robot.take(name, message)
+    found = bench.at(scale_correction="auto", camera_roll=5.0)
+    said = f"{topic} cannot be used: MemoryError: Unable to allocate 24.0 GiB"
+    assert found.problems == {topic: said}
+    assert (found.reading is None) == (topic == "range")
+    assert (found.points is None) == (topic == "reference_points")
+    assert (abs(found.up[0]) > 0.01) == (topic == "imu")  # the parameters' roll stands in
+
+
+@pytest.mark.parametrize("sensor", ["imu", "range", "reference_points"])
+def test_a_sensor_that_is_no_longer_listened_to_is_forgotten(bench, sensor):
+    anchor = "ground" if sensor == "imu" else sensor
+    for name, message in (
+        ("range", range_message()),
+        ("reference_points", cloud([[0, 0, 2]])),
+        ("imu", imu_message((9.81, 0.0, 0.0))),
+    ):
+        bench.robot.take(name, message)
+
+    def used():
+        found = bench.at(scale_correction="auto")
+        points, turned = found.points is not None, abs(found.up[0]) > 0.5
+        return {"imu": turned, "range": found.reading is not None, "reference_points": points}
+
+    bench.robot.follow_anchors((anchor,))
+    assert used() == {name: name == sensor for name in ("imu", "range", "reference_points")}
+    bench.robot.follow_anchors(())
+    assert not any(used().values())
+
+
+def test_an_imu_that_nobody_needs_any_more_is_no_matter(bench):
+    bench.robot.take("imu", imu_message((9.81, 0.0, 0.0), seconds=NOW_S - 29))
+    assert "imu is 29.0 s older" in bench.at(scale_correction="ground").problems["imu"]
+    for scale_correction in ("none", "range"):
+        found = bench.at(scale_correction=scale_correction)
+        assert not found.problems and found.up == pytest.approx([0, -1, 0])
+
+
 @pytest.mark.parametrize("topic", ["range", "reference_points"])
 def test_an_unknown_frame_is_told(bench, topic):
     message = range_message(frame_id="mast") if topic == "range" else cloud([[0, 0, 2]], "mast")
@@ -171,63 +222,3 @@ def test_after_a_jump_of_the_clock_the_sensors_are_forgotten(bench):
     assert (found.reading, found.points) == (None, None)
     assert found.up == pytest.approx([0, -1, 0])
     assert bench.buffer.was_cleared
-
-
-# A depth camera beside the image.
-
-
-def depth_image(seconds: float = NOW_S, frame_id=FRAME, millimetres=1500, size=(4, 3)) -> Image:
-    width, height = size
-    message = Image(header=header(seconds, frame_id), encoding="16UC1")
-    message.width, message.height, message.step = width, height, 2 * width
-    pixels = np.full((height, width), millimetres, np.uint16)
-    pixels[0, 0] = 0
-    message.data = array("B", pixels.tobytes())
-    return message
-
-
-def reference(bench, seconds: float = NOW_S, **changes):
-    parameters = changed(Parameters(), changes)
-    return bench.robot.reference_depth(header(seconds), (4, 3), parameters)
-
-
-def test_the_depth_image_nearest_in_time_is_taken(bench):
-    assert reference(bench) is None
-    for count in range(8):
-        bench.robot.take("reference_depth", depth_image(NOW_S + 0.03 * count, FRAME, 1000 + count))
-    found = reference(bench, NOW_S + 0.15)
-    assert found[1, 1] == pytest.approx(1.005) and math.isnan(found[0, 0])
-    assert reference(bench, NOW_S + 0.25)[1, 1] == pytest.approx(1.007)
-    bench.robot.forget_messages()
-    assert reference(bench) is None
-
-
-@pytest.mark.parametrize(
-    "message, complaint",
-    [
-        (depth_image(NOW_S - 0.2), "is 0.20 s older than the image: not used .reference_depth_t"),
-        (depth_image(NOW_S + 0.06), "is 0.06 s newer than the image: not used"),
-        (depth_image(frame_id="ir"), "is 4x3 in frame 'ir', the image is 4x3 in 'camera_optical"),
-        (depth_image(size=(8, 6)), "is 8x6 in frame 'camera_optical_frame', the image is 4x3"),
-    ],
-)
-def test_a_depth_image_that_does_not_go_with_the_image_is_told(bench, message, complaint):
-    bench.robot.take("reference_depth", message)
-    with pytest.raises(MessageError, match=complaint):
-        reference(bench)
-
-
-def test_stamps_within_the_tolerance_and_the_frame_that_is_set_go_with_the_image(bench):
-    bench.robot.take("reference_depth", depth_image(NOW_S - 0.2))
-    assert reference(bench, reference_depth_tolerance=0.25) is not None
-    bench.robot.take("reference_depth", depth_image(frame_id="lens"))
-    assert reference(bench, optical_frame_id="lens") is not None
-
-
-def test_distances_that_are_none_are_unknown(bench):
-    message = depth_image()
-    values = np.array([[0.0, -1.0, math.inf, math.nan]] * 2 + [[1.0, 2.0, 3.0, 4.0]], np.float32)
-    message.encoding, message.step, message.data = "32FC1", 16, array("B", values.tobytes())
-    bench.robot.take("reference_depth", message)
-    found = reference(bench)
-    assert np.isnan(found[:2]).all() and (found[2] == values[2]).all()

@@ -35,6 +35,11 @@ LINK = (BASE, CAMERA_FRAME)
 HAS_TF2 = importlib.util.find_spec("tf2_ros") is not None
 
 
+def soon_s(seconds: float) -> float:
+    """Return a deadline."""
+    return time.monotonic() + seconds
+
+
 @pytest.fixture
 def listening(peer):
     """Return transforms and what they ask."""
@@ -55,7 +60,7 @@ def test_without_tf2_the_error_says_that_it_is_missing(peer):
     transforms = Transforms(peer.node)
     assert "tf2's Python package is not installed" in transforms.missing
     with pytest.raises(TransformError) as caught:
-        transforms.find(*LINK, Stamp(), timeout_s=5.0)  # nothing to wait for
+        transforms.find(*LINK, Stamp(), deadline_s=soon_s(5.0))  # nothing to wait for
     assert "'camera_optical_frame' to 'base_link': tf2's Python package" in str(caught.value)
     assert not caught.value.is_known
     transforms.close()
@@ -123,7 +128,7 @@ def test_an_unknown_link_is_not_waited_for(listening):
     transforms, _ = listening({})
     start_s = time.monotonic()
     with pytest.raises(TransformError) as caught:
-        transforms.find(*LINK, Stamp(sec=5), timeout_s=5.0)
+        transforms.find(*LINK, Stamp(sec=5), deadline_s=soon_s(5.0))
     assert time.monotonic() - start_s < 1.0
     assert not caught.value.is_known
 
@@ -134,14 +139,46 @@ def test_a_link_that_may_move_is_waited_for_and_then_missed(listening):
     transforms.find(*LINK, Stamp(sec=5))
     start_s = time.monotonic()
     with pytest.raises(TransformError, match="extrapolation into the future") as caught:
-        transforms.find(*LINK, Stamp(sec=6), timeout_s=0.2)
+        transforms.find(*LINK, Stamp(sec=6), deadline_s=soon_s(0.2))
     assert 0.2 <= time.monotonic() - start_s < 1.0
     assert caught.value.is_known  # TF knows the two: nothing else may stand in
     late = threading.Timer(0.1, setattr, (buffer, "last_s", 6.0))
     late.start()
-    assert transforms.find(*LINK, Stamp(sec=6), timeout_s=5.0).translation[2] == 0.5
+    assert transforms.find(*LINK, Stamp(sec=6), deadline_s=soon_s(5.0)).translation[2] == 0.5
     assert time.monotonic() - start_s < 3.0
     late.join()
+
+
+def test_a_link_that_nothing_comes_of_is_waited_for_three_times(listening):
+    transforms, buffer = listening({LINK: transform((0.0, 0.0, 0.5))})
+    buffer.last_s = 5.0
+    transforms.find(*LINK, Stamp(sec=5))
+
+    def waited_s(stamp_s: int) -> float:
+        start_s = time.monotonic()
+        with pytest.raises(TransformError, match="extrapolation into the future"):
+            transforms.find(*LINK, Stamp(sec=stamp_s), deadline_s=soon_s(0.1))
+        return time.monotonic() - start_s
+
+    assert [waited_s(stamp_s) >= 0.1 for stamp_s in range(6, 11)] == [True] * 3 + [False] * 2
+    buffer.last_s = 8.0  # something has come, if late
+    assert waited_s(10) >= 0.1
+    buffer.last_s = 11.0
+    transforms.find(*LINK, Stamp(sec=11))
+    assert [waited_s(stamp_s) >= 0.1 for stamp_s in range(12, 17)] == [True] * 3 + [False] * 2
+
+
+def test_a_look_whose_time_is_up_does_not_count_as_a_wait(listening):
+    transforms, buffer = listening({LINK: transform((0.0, 0.0, 0.5))})
+    buffer.last_s = 5.0
+    transforms.find(*LINK, Stamp(sec=5))
+    for _ in range(9):
+        with pytest.raises(TransformError):
+            transforms.find(*LINK, Stamp(sec=6), deadline_s=time.monotonic())
+    start_s = time.monotonic()
+    with pytest.raises(TransformError):
+        transforms.find(*LINK, Stamp(sec=6), deadline_s=soon_s(0.1))
+    assert time.monotonic() - start_s >= 0.1
 
 
 def look_often(transforms, last_s: int = 5) -> None:
@@ -165,8 +202,13 @@ def test_a_fixed_link_holds_later_than_tf_has_come(listening, soon):
     buffer.last_s = 5.0
     look_often(transforms)
     start_s = time.monotonic()
-    assert transforms.find(*LINK, Stamp(sec=6), timeout_s=5.0).translation[2] == 0.5
+    assert transforms.find(*LINK, Stamp(sec=6), deadline_s=soon_s(5.0)).translation[2] == 0.5
     assert time.monotonic() - start_s < 1.0
+    assert transforms.held_s(*LINK) == 1.0
+    transforms.find(*LINK, Stamp(sec=605))
+    assert transforms.held_s(*LINK) == 600.0
+    transforms.find(*LINK, Stamp(sec=5))
+    assert transforms.held_s(*LINK) == 0.0 == transforms.held_s("elsewhere", CAMERA_FRAME)
     # Its first move ends that: what TF had before is no longer true of a later image.
     buffer.known[LINK] = transform((0.0, 0.0, 0.6))
     with pytest.raises(TransformError) as caught:

@@ -54,7 +54,10 @@ class TransformBuffer:
                 f"Lookup would require extrapolation into the future. Requested {time.nanoseconds} "
                 f"but the latest data is at time {self.last_s}"
             )
-        return self.known[target_frame, source_frame]
+        found = self.known[target_frame, source_frame]
+        stamp_s = time.nanoseconds * 1e-9 or min(self.last_s, 1e9)  # 0 is the newest
+        found.header.stamp.sec, found.header.stamp.nanosec = int(stamp_s), int(stamp_s % 1 * 1e9)
+        return found
 
     def clear(self):
         self.was_cleared = True

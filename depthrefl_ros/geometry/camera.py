@@ -42,6 +42,7 @@ _OTHER_NAMES = {"radtan": "plumb_bob", "fisheye": "equidistant", "equi": "equidi
 # What can hardly be true of a camera that a robot drives by.
 _FIELDS_OF_VIEW_DEG = (20.0, 175.0)
 _MAX_FOCAL_RATIO = 1.5
+_ROTATION_TOLERANCE = 1e-2  # of R's rows as unit vectors: calibration files round
 _LARGEST_SIDE = 32767  # pixels: OpenCV's maps count in int16
 
 
@@ -122,6 +123,7 @@ class Camera(Value):
             )
         if not self.R.any():
             put("R", frozen(np.eye(3)))
+        _check_rotation(self.R)
         if not self.P.any():
             put("P", frozen(np.hstack([self.K, np.zeros((3, 1))])))
         for name, matrix in (("K", self.K), ("P", self.P)):
@@ -340,6 +342,21 @@ class Camera(Value):
             binning_y=1,
             roi=RegionOfInterest(),
         )
+
+
+def _check_rotation(R: np.ndarray) -> None:
+    """Refuse a matrix (3, 3) that scales, shears or mirrors: rectification would warp the depth."""
+    is_orthonormal = np.allclose(R @ R.T, np.eye(3), rtol=0.0, atol=_ROTATION_TOLERANCE)
+    determinant = np.linalg.det(R)
+    if is_orthonormal and determinant > 0.0:
+        return
+    fault = "its rows are not unit vectors at right angles"
+    if is_orthonormal:
+        fault = f"its determinant is {determinant:.3g}, so it mirrors"
+    raise CameraError(
+        f"R is {R.ravel().tolist()}, no rotation: {fault}; a rotation has orthonormal rows and "
+        "the determinant 1, and all zero is read as the identity"
+    )
 
 
 def _with_last_one(name: str, matrix: np.ndarray) -> np.ndarray:

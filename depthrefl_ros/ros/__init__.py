@@ -28,6 +28,7 @@ The way of one frame while the session lasts:
       ─► publishers.py (depth, points) and obstacle_publisher.py (what a costmap acts on)
 
 robot.py tells the pipeline once a frame where the camera stands and what else is known of
-distances; transforms.py asks tf2 for it. parameters.py declares every parameter; frame_settings.py
-is what one frame sees of them. ``convert`` has the messages to arrays and back.
+distances; transforms.py asks tf2 for it, and sensors.py has what the other sensors sent.
+parameters.py declares every parameter; frame_settings.py is what one frame sees of them.
+``convert`` has the messages to arrays and back.
 """

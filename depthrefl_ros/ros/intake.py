@@ -29,6 +29,7 @@ from depthrefl_ros.frames import Frame
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.ros.camera_lookup import CameraLookup, NoCameraError, view_doubts
 from depthrefl_ros.ros.convert.images import MessageError, compressed_image_to_array, image_to_array
+from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.frame_settings import FrameSettings
 
@@ -61,7 +62,7 @@ class DroppedError(Exception):
 
 
 class Intake:
-    """Makes frames of messages; remembers the last one's time.
+    """Makes frames of messages; remembers the last one's time, and the bits that the camera uses.
 
     Args:
         cameras: finds the camera of an image.
@@ -83,6 +84,7 @@ class Intake:
         self._clock, self._topic = clock, topic
         self._trained_hfov_deg = trained_hfov_deg
         self._was_too_old = False
+        self._bits = SensorBits()
         self.forget()
 
     def forget(self) -> None:
@@ -155,9 +157,16 @@ class Intake:
         is_raw = isinstance(message, Image)
         try:
             convert = image_to_array if is_raw else compressed_image_to_array
-            image, channels = convert(message, self._topic)
+            image, channels = convert(message, self._topic, self._bits)
         except MessageError as error:
             raise DroppedError("bad_image", str(error)) from error
+        encoding = message.encoding if is_raw else message.format.partition(";")[0].strip()
+        if encoding == "16UC1":  # some infrared cameras send it, too
+            self._diagnostics.warn(
+                "encoding",
+                f"{self._topic}: encoding is '16UC1', as depth images have it, and is taken for "
+                "grey; if it is depth, remap image to the camera's picture, else publish mono16",
+            )
         height, width = image.shape[:2]
         camera = self._camera(message, width, height, settings)
         mask = settings.mask

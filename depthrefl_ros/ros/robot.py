@@ -22,12 +22,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Time as Stamp
 from rclpy.node import Node
 from sensor_msgs.msg import Image, Imu, PointCloud2, Range
 from std_msgs.msg import Header
@@ -35,24 +34,18 @@ from std_msgs.msg import Header
 from depthrefl_ros.geometry.anchors import RangeReading
 from depthrefl_ros.geometry.ground import up_from_acceleration
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.geometry.scale import GROUND, RANGE, REFERENCE_DEPTH, REFERENCE_POINTS
+from depthrefl_ros.geometry.scale import RANGE, REFERENCE_POINTS
 from depthrefl_ros.geometry.surround import Surround
-from depthrefl_ros.ros.convert.clouds import cloud_to_points
-from depthrefl_ros.ros.convert.images import MessageError, depth_image_to_metres
+from depthrefl_ros.ros.convert.encodings import MessageError
 from depthrefl_ros.ros.parameters import MountSettings, Parameters
+from depthrefl_ros.ros.sensors import IMU, SENSOR_TYPES, Sensors, needed_sensors, seconds_of, told
 from depthrefl_ros.ros.transforms import TransformError, Transforms, open_tf2_buffer
 
-IMU = "imu"
-SENSOR_TYPES = {
-    IMU: Imu,
-    RANGE: Range,
-    REFERENCE_POINTS: PointCloud2,
-    REFERENCE_DEPTH: Image,
-}
+__all__ = ["SENSOR_TYPES", "Robot", "mount_pose", "needed_sensors", "seconds_of"]
+
 # Further from the image's stamp than this, a message tells of another moment, seconds.
 _SAME_MOMENT_S = 0.3
-_DEPTHS = 5  # depth images kept, to find the one of the image's stamp
-_GRAVITY_READINGS = 50  # averaged: vibration cancels
+_OLD_TRANSFORM_S = 5.0  # a link on /tf that holds for longer without a new one may be dead
 # The default base frame and what stands in for it where TF does not know it (REP-120).
 _FOOTPRINT, _BODY = "base_footprint", "base_link"
 _LEVEL_DEG = 3.0  # what leans less is level
@@ -60,20 +53,10 @@ _LEVEL_DEG = 3.0  # what leans less is level
 _TF_ARRIVES_S = 1.0
 
 
-def seconds_of(stamp: Stamp) -> float:
-    """Return a message's stamp in seconds."""
-    return stamp.sec + 1e-9 * stamp.nanosec
-
-
-def needed_sensors(anchors: Sequence[str]) -> frozenset[str]:
-    """Return the topics of ``SENSOR_TYPES`` that some anchors of the scale need."""
-    return frozenset(IMU if one == GROUND else one for one in anchors)
-
-
 class Robot:
-    """Keeps the newest messages of the robot's other sensors, and TF.
+    """Looks at the robot's other sensors and at TF.
 
-    ``take`` is the executor's and only stores; ``at`` is the worker's.
+    ``take`` and ``follow_anchors`` are the executor's; ``at`` is the worker's.
 
     Args:
         node: that listens to TF, from now on.
@@ -84,7 +67,7 @@ class Robot:
         self._node = node
         self._transforms = Transforms(node, open_buffer)
         self._listens_since_s = time.monotonic()
-        self.forget_messages()
+        self._sensors = Sensors()
 
     def forget(self) -> None:
         """Forget the past, after a jump of the clock."""
@@ -93,31 +76,19 @@ class Robot:
 
     def forget_messages(self) -> None:
         """Forget what the sensors said."""
-        self._gravity: deque[Imu] = deque(maxlen=_GRAVITY_READINGS)
-        self._range: Range | None = None
-        self._cloud: PointCloud2 | None = None
-        self._depths: deque[Image] = deque(maxlen=_DEPTHS)
-        self._points: tuple[PointCloud2 | None, np.ndarray] = (None, np.zeros((0, 3)))
+        self._sensors.forget()
+
+    def follow_anchors(self, anchors: Sequence[str]) -> None:
+        """Forget what the sensors said that these anchors do not need: nobody listens to them."""
+        self._sensors.keep_only(needed_sensors(anchors))
 
     def close(self) -> None:
         """End the listening to TF."""
         self._transforms.close()
 
     def take(self, topic: str, message: Imu | Range | PointCloud2 | Image) -> None:
-        """Store a sensor's message.
-
-        Args:
-            topic: one of ``SENSOR_TYPES``.
-            message: of its type.
-        """
-        if topic == IMU:
-            self._gravity.append(message)
-        elif topic == RANGE:
-            self._range = message
-        elif topic == REFERENCE_DEPTH:
-            self._depths.append(message)
-        else:
-            self._cloud = message
+        """Store a sensor's message; see ``Sensors.take``."""
+        self._sensors.take(topic, message)
 
     def at(self, header: Header, time_s: float, parameters: Parameters) -> Surround:
         """Look at the robot at the moment of an image. The only look that a frame takes.
@@ -132,49 +103,8 @@ class Robot:
     def reference_depth(
         self, header: Header, size: tuple[int, int], parameters: Parameters
     ) -> np.ndarray | None:
-        """Return what a depth camera saw beside an image.
-
-        Looked for when the network is done: a depth image often comes a little after the picture
-        of the same stamp, and no frame waits for it.
-
-        Args:
-            header: of the image, as it came.
-            size: (width, height) of the image, pixels.
-            parameters: the node's.
-
-        Returns:
-            (H, W) float32 metres of the image's pixels, NaN where unknown; None where no depth
-            image ever came.
-
-        Raises:
-            MessageError: there is none of the image's moment, or it is not aligned with it.
-        """
-        depths = list(self._depths)
-        if not depths:
-            return None
-        wanted_s = seconds_of(header.stamp)
-        tolerance_s = parameters.inputs.reference_depth_tolerance_s
-        ahead_s, message = min(  # of several as near the newest
-            ((seconds_of(one.header.stamp) - wanted_s, one) for one in reversed(depths)),
-            key=lambda pair: abs(pair[0]),
-        )
-        if abs(ahead_s) > tolerance_s:
-            raise MessageError(
-                f"{REFERENCE_DEPTH} is {abs(ahead_s):.2f} s {'newer' if ahead_s > 0 else 'older'} "
-                f"than the image: not used (reference_depth_tolerance is {tolerance_s:g} s)"
-            )
-        theirs, frames = message.header.frame_id, {header.frame_id, parameters.optical_frame_id}
-        found = (message.width, message.height)
-        if found != size or theirs not in frames:
-            raise MessageError(
-                f"{REFERENCE_DEPTH} is {found[0]}x{found[1]} in frame {theirs!r}, the image is "
-                f"{size[0]}x{size[1]} in {header.frame_id!r}: not used; take the depth topic that "
-                "the driver aligns with the image"
-            )
-        depth_m = depth_image_to_metres(message, REFERENCE_DEPTH)
-        with np.errstate(invalid="ignore"):
-            depth_m[~((depth_m > 0.0) & (depth_m < np.inf))] = np.nan
-        return depth_m
+        """Return what a depth camera saw beside an image; see ``Sensors.reference_depth``."""
+        return self._sensors.reference_depth(header, size, parameters)
 
 
 class _Look:
@@ -184,6 +114,8 @@ class _Look:
         self._robot, self._header, self._time_s = robot, header, time_s
         self._parameters, self._mount = parameters, parameters.mount
         self._base_frame = self._mount.base_frame
+        # One for all frames that are looked up: depth waits for the whole look.
+        self._deadline_s = time.monotonic() + self._mount.transform_timeout_s
         self._base_from_camera: Pose | None = None
         self._pose_source = self._pose_problem = ""
         self._may_fit_floor, self._awaits_transforms = True, False
@@ -196,8 +128,12 @@ class _Look:
         scan_from_camera, scan_problem = self._try_from_camera(scan_frame)
         self._check_level(scan_frame, scan_from_camera)
         sensors = needed_sensors(self._parameters.correction.anchors)
-        reading, camera_from_ranger = self._reading() if RANGE in sensors else (None, None)
-        up = self._up()
+        reading = camera_from_ranger = points = None
+        if RANGE in sensors:
+            reading, camera_from_ranger = self._isolated(RANGE, self._reading) or (None, None)
+        if REFERENCE_POINTS in sensors:
+            points = self._isolated(REFERENCE_POINTS, self._reference_points)
+        up = self._up(sensors)
         mount, mount_problem = self._told_mount(up)
         return Surround(
             time_s=self._time_s,
@@ -215,13 +151,21 @@ class _Look:
             scan_problem=scan_problem,
             reading=reading,
             camera_from_ranger=camera_from_ranger,
-            points=self._reference_points() if REFERENCE_POINTS in sensors else None,
+            points=points,
             problems=self._problems,
         )
 
     def _find(self, target: str) -> Pose:
-        transforms, timeout_s = self._robot._transforms, self._mount.transform_timeout_s
-        return transforms.find(target, self._header.frame_id, self._header.stamp, timeout_s)
+        transforms, source = self._robot._transforms, self._header.frame_id
+        found = transforms.find(target, source, self._header.stamp, self._deadline_s)
+        held_s = transforms.held_s(target, source)
+        if held_s > _OLD_TRANSFORM_S:
+            self._problems[f"transform_{target}"] = (
+                f"the newest transform from {source!r} to {target!r} is {held_s:.0f} s older than "
+                "the image; it never moved, so it is used: look whether its publisher still runs, "
+                "and publish what is fixed on /tf_static"
+            )
+        return found
 
     def _find_base(self) -> None:
         """Find the camera in the base frame: by TF if it ever answers, else by the parameters."""
@@ -270,7 +214,8 @@ class _Look:
             return None, self._problems["base_frame"]
         height_m = float(pose.translation[2])
         if height_m <= 0.0:
-            return None, f"the camera is {-height_m:.2f} m below z = 0 of {self._base_frame!r}"
+            below = f"{-height_m:.2f} m below" if round(height_m, 2) else "at"
+            return None, f"the camera is {below} z = 0 of {self._base_frame!r}"
         return (pose if self._pose_source == "TF" else Pose.over_floor(height_m, up)), ""
 
     def _tf_may_still_come(self) -> bool:
@@ -316,54 +261,66 @@ class _Look:
                 "frame"
             )
 
-    def _up(self) -> np.ndarray:
+    def _isolated(self, topic: str, read: Callable[[], Any]) -> Any:
+        """Return what a sensor says; whatever a bad message raises costs that sensor alone."""
+        try:
+            return read()
+        except Exception as error:
+            self._problems[topic] = f"{topic} cannot be used: {told(error)}"
+            return None
+
+    def _up(self, sensors: frozenset[str]) -> np.ndarray:
         """Return up (3,) in the optical frame: by TF, else an IMU, else the mount parameters."""
         if self._pose_source == "TF":
             return self._base_from_camera.up_in_source
-        measured = self._up_by_gravity()
+        measured = self._isolated(IMU, self._up_by_gravity) if IMU in sensors else None
         return mount_pose(self._mount).up_in_source if measured is None else measured
 
     def _up_by_gravity(self) -> np.ndarray | None:
-        messages = list(self._robot._gravity)
-        if not messages or not self._is_of_moment(IMU, messages[-1].header):
+        theirs, mean, doubt = self._robot._sensors.acceleration()
+        up = None if theirs is None else self._up_as_pushed(theirs, mean)
+        if doubt:
+            self._problems[IMU] = "; ".join(filter(None, (doubt, self._problems.get(IMU))))
+        return up
+
+    def _up_as_pushed(self, theirs: Header, mean: np.ndarray) -> np.ndarray | None:
+        """Return up (3,) in the optical frame by a mean acceleration (3,) in an IMU's frame."""
+        if not self._is_of_moment(IMU, theirs):
             return None
-        readings = [one.linear_acceleration for one in messages]
-        mean = np.mean([(one.x, one.y, one.z) for one in readings], axis=0)
         up = up_from_acceleration(mean)
         if up is None:
             self._problems[IMU] = f"imu reads {mean.round(2).tolist()} m/s2, which is not gravity"
             return None
-        pose, problem = self._try_from_camera(messages[-1].header.frame_id)
+        pose, problem = self._try_from_camera(theirs.frame_id)
         if pose is None:
             self._problems[IMU] = f"imu cannot tell what is up: {problem}"
             return None
         return pose.inverse().rotation @ up
 
-    def _reading(self) -> tuple[RangeReading | None, Pose | None]:
+    def _reading(self) -> tuple[RangeReading, Pose] | None:
         """Return the ranger's reading since the last look, and where the ranger is."""
-        message, self._robot._range = self._robot._range, None
+        message = self._robot._sensors.pop_range()
         if message is None or not self._is_of_moment(RANGE, message.header):
-            return None, None
+            return None
         pose = self._sensor_pose(RANGE, message.header)
         if pose is None:
-            return None, None
+            return None
         limits = (message.min_range, message.max_range)
         return RangeReading(message.range, *limits, message.field_of_view), pose
 
     def _reference_points(self) -> np.ndarray | None:
-        robot, cloud = self._robot, self._robot._cloud
+        sensors = self._robot._sensors
+        cloud = sensors.cloud
         if cloud is None or not self._is_of_moment(REFERENCE_POINTS, cloud.header):
             return None
         pose = self._sensor_pose(REFERENCE_POINTS, cloud.header)
         if pose is None:
             return None
         try:
-            if robot._points[0] is not cloud:
-                robot._points = (cloud, cloud_to_points(cloud, REFERENCE_POINTS))
+            return pose.apply(sensors.points_of(cloud))
         except MessageError as error:
             self._problems[REFERENCE_POINTS] = f"reference_points cannot measure the scale: {error}"
             return None
-        return pose.apply(robot._points[1])
 
     def _sensor_pose(self, topic: str, header: Header) -> Pose | None:
         """Return camera_from_sensor."""

@@ -153,6 +153,7 @@ class Session:
         """Listen to what the model's settings now need; frames take them by themselves."""
         anchors = self._model.settings.parameters.correction.anchors
         self._subscriptions.follow_anchors(anchors)
+        self._robot.follow_anchors(anchors)
 
     def close(self, timeout_s: float) -> None:
         """Stop to listen and to work, tell the costmap, in this order.

@@ -30,11 +30,14 @@ from rclpy.node import Node
 from rclpy.time import Time
 
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.ros.sensors import seconds_of
 
 _POLL_S = 0.005  # between two looks at a buffer that the executor fills
 # A link that was looked up for this long, at this many times, and never moved is fixed.
 _FIXED_AFTER_S = 2.0
 _FIXED_AFTER_LOOKS = 20
+# Of a link that was waited for in vain so often, something new must come before it is again.
+_MOST_WAITS = 3
 
 
 class TransformError(Exception):
@@ -66,13 +69,22 @@ def open_tf2_buffer(node: Node) -> tuple[Any, Callable[[], None]]:
 
 @dataclass
 class _Link:
-    """What is remembered of two frames: how they stood last, since when, how often looked at."""
+    """What is remembered of two frames: how they stood last, since when, how often looked at.
+
+    Attributes:
+        newest_s: stamp of the newest transform when it was last asked for, 0 where unknown.
+        waits: how often it was waited for in vain since that one came.
+        held_s: how much older than the last find's time the transform was that it gave.
+    """
 
     numbers: tuple[float, ...]
     pose: Pose
     since_s: float
     looks: int = 1
     has_moved: bool = False
+    newest_s: float = 0.0
+    waits: int = 0
+    held_s: float = 0.0
 
     def is_fixed(self, now_s: float) -> bool:
         """Tell whether the two have been seen long enough, and never moved."""
@@ -103,17 +115,18 @@ class Transforms:
         except ImportError as error:
             self.missing = f"tf2's Python package is not installed ({error})"
 
-    def find(self, target: str, source: str, stamp: Stamp, timeout_s: float = 0.0) -> Pose:
+    def find(self, target: str, source: str, stamp: Stamp, deadline_s: float = 0.0) -> Pose:
         """Look up the source frame in the target frame at a time.
 
         A fixed link whose newest transform is older than the stamp holds at the stamp, too. A link
-        that moves is waited for.
+        that moves is waited for, as long as its transforms come.
 
         Args:
             target: frame name.
             source: frame name.
             stamp: 0 is the newest.
-            timeout_s: longest wait for a transform that comes later than its image, seconds.
+            deadline_s: until when a transform that comes later than its image is waited for, by
+                ``time.monotonic``. One look at several links has one deadline.
 
         Returns:
             target_from_source.
@@ -124,22 +137,38 @@ class Transforms:
         """
         if self._buffer is None:
             raise self._error(target, source, self.missing)
-        deadline_s = time.monotonic() + timeout_s
+        may_wait = time.monotonic() < deadline_s
         while True:
             try:
-                return self._looked_up(target, source, Time.from_msg(stamp))
+                pose, _ = self._looked_up(target, source, Time.from_msg(stamp))
             except Exception as error:  # tf2's own kinds are known only where it is installed
-                held = self._held(target, source)
+                held = self._held(target, source, stamp)
                 if held is not None:
                     return held
-                if (target, source) not in self._answered or time.monotonic() >= deadline_s:
+                link = self._links.get((target, source))
+                is_hopeless = link is None or link.waits >= _MOST_WAITS
+                if is_hopeless or time.monotonic() >= deadline_s:
+                    if link is not None and may_wait:
+                        link.waits += 1
                     raise self._error(target, source, error) from error
+            else:
+                link = self._links[target, source]
+                link.waits, link.held_s = 0, 0.0
+                return pose
             time.sleep(_POLL_S)
 
-    def _looked_up(self, target: str, source: str, when: Time) -> Pose:
-        """Look up once, and remember how the two frames stand."""
-        found = self._buffer.lookup_transform(target, source, when).transform
-        shift, turn = found.translation, found.rotation
+    def held_s(self, target: str, source: str) -> float:
+        """Return how much older than its time a transform was that ``find`` gave last, seconds.
+
+        0 where TF covered the time, or where it does not say how old the transform is.
+        """
+        link = self._links.get((target, source))
+        return 0.0 if link is None else link.held_s
+
+    def _looked_up(self, target: str, source: str, when: Time) -> tuple[Pose, float]:
+        """Look up once, and remember how the two frames stand; returns also the stamp, seconds."""
+        found = self._buffer.lookup_transform(target, source, when)
+        shift, turn = found.transform.translation, found.transform.rotation
         numbers = (turn.x, turn.y, turn.z, turn.w, shift.x, shift.y, shift.z)
         link = self._links.get((target, source))
         if link is None:
@@ -151,19 +180,25 @@ class Transforms:
             link.numbers, link.has_moved = numbers, True
         else:
             link.looks += 1
-        return link.pose
+        return link.pose, seconds_of(found.header.stamp)
 
-    def _held(self, target: str, source: str) -> Pose | None:
+    def _held(self, target: str, source: str, stamp: Stamp) -> Pose | None:
         """Return the newest transform of a link that never moves; None for any other.
 
-        The newest is looked up in any case: it tells that TF knows the two frames.
+        The newest is looked up in any case: it tells that TF knows the two frames, and whether
+        anything has come.
         """
         try:
-            newest = self._looked_up(target, source, Time())
+            newest, newest_s = self._looked_up(target, source, Time())
         except Exception:  # not known at all
             return None
-        is_fixed = self._links[target, source].is_fixed(time.monotonic())
-        return newest if is_fixed else None
+        link = self._links[target, source]
+        if link.newest_s != newest_s:
+            link.newest_s, link.waits = newest_s, 0
+        if not link.is_fixed(time.monotonic()):
+            return None
+        link.held_s = seconds_of(stamp) - newest_s if newest_s else 0.0
+        return newest
 
     def _error(self, target: str, source: str, why: object) -> TransformError:
         return TransformError(

@@ -29,6 +29,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.preview import colour_depth
 from depthrefl_ros.ros.convert.images import compressed_image_to_array, image_to_array
+from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 from depthrefl_ros.tools.occupancy import CELL_M
 
 MAX_WIDTH = 640  # of pictures, pixels
@@ -43,8 +44,15 @@ _FEWEST = 50  # pixels with depth that say anything about its range
 _HOLD = 1.15  # the colours' range shrinks only where the depth leaves this much room
 
 
-def picture_jpeg(message: Image | CompressedImage, topic: str) -> bytes:
+def picture_jpeg(
+    message: Image | CompressedImage, topic: str, bits: SensorBits | None = None
+) -> bytes:
     """Return a camera's picture as JPEG, at most ``MAX_WIDTH`` wide unless it came as a small JPEG.
+
+    Args:
+        message: the picture.
+        topic: named in errors.
+        bits: of the camera; None judges by this picture.
 
     Raises:
         MessageError: the message holds no picture.
@@ -57,9 +65,9 @@ def picture_jpeg(message: Image | CompressedImage, topic: str) -> bytes:
             and "bayer" not in (message.format)
         ):
             return data
-        pixels, channels = compressed_image_to_array(message, topic)
+        pixels, channels = compressed_image_to_array(message, topic, bits)
     else:
-        pixels, channels = image_to_array(message, topic)
+        pixels, channels = image_to_array(message, topic, bits)
     if pixels.shape[1] > MAX_WIDTH:
         height = round(pixels.shape[0] * MAX_WIDTH / pixels.shape[1])
         pixels = cv2.resize(pixels, (MAX_WIDTH, height), interpolation=cv2.INTER_AREA)

@@ -42,6 +42,7 @@ from std_msgs.msg import Header
 
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.convert.images import MessageError
+from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 from depthrefl_ros.ros.publishers import CLEARING, DEPTH_IMAGE, MARKING, POINTS, SCAN
 from depthrefl_ros.tools.live_figures import Figures, pose_in
 from depthrefl_ros.tools.live_frame import (
@@ -117,6 +118,7 @@ class LiveNode:
         self._watchers: set[str] = set()
         self._relayed: set[str] = set()  # topics that are wanted
         self._camera_topic = ""
+        self._camera_bits = SensorBits()
         self._subscriptions = LiveSubscriptions(node)
         self._parameters: ParameterClient | None = None  # of the node that was found
         self._calls: deque[Callable[[], None]] = deque()  # from other threads, in order
@@ -252,7 +254,7 @@ class LiveNode:
             wanted[f"{base}/{topic}"] = (RELAYED[topic], take)
         topic, kind = self._find_camera()
         if topic != self._camera_topic:
-            self._camera_topic = topic
+            self._camera_topic, self._camera_bits = topic, SensorBits()
             self._pictures.clear()
         if topic:
             wanted[topic] = (kind, self._on_picture)
@@ -327,7 +329,7 @@ class LiveNode:
         self._problem = ""
         if picture is not None:
             try:
-                parts["camera"] = picture_jpeg(picture, self._camera_topic)
+                parts["camera"] = picture_jpeg(picture, self._camera_topic, self._camera_bits)
             except MessageError as error:
                 self._problem = str(error)
         if depth is not None:

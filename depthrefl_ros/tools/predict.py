@@ -209,7 +209,7 @@ def estimate(estimator: Any, frame: Any, camera: Camera | Any, name: str, **opti
     from depthrefl_ros.ros.convert.images import MessageError, image_to_array
 
     try:
-        pixels, channels = image_to_array(frame, name)
+        pixels, channels = image_to_array(frame, name, getattr(frame, "bits", None))
         if not isinstance(camera, Camera):
             camera = camera_from_info(camera, name)
         return estimator.estimate(pixels, camera, channels=channels, **options)

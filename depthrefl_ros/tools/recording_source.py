@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recordings import Recording, base_topic, stamp_ns
@@ -62,6 +63,7 @@ class RecordingSource(FrameSource):
         self.name = str(path)
         self.recording = path
         self._intrinsics = intrinsics
+        self._bits = SensorBits()
         with Recording(path) as recording:
             self.image_topic = recording.image_topic(image_topic)
             self.info_topic = None
@@ -118,11 +120,12 @@ class RecordingSource(FrameSource):
                 stamp_ns=stamp_ns(message),
                 name=name,
                 time_ns=due_ns,
+                bits=self._bits,
             )
         from depthrefl_ros.ros.convert.images import MessageError, compressed_image_to_array
 
         try:
-            pixels, _ = compressed_image_to_array(message, self.image_topic)
+            pixels, _ = compressed_image_to_array(message, self.image_topic, self._bits)
         except MessageError as error:
             self.skip(f"{self.recording}: frame {name}: {error}")
             return None

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 
 DEFAULT_FRAME_ID = "camera_optical_frame"
 DEFAULT_RATE_HZ = 10.0
@@ -50,6 +51,7 @@ class SourceFrame:
         name: the file's stem or the frame's number.
         time_ns: when it is due, by the clock that the source is paced by; it starts anywhere.
         picture: the CompressedImage it was read from, for publishing compressed, or None.
+        bits: of the camera, which all frames of a recording share; None judges each by itself.
     """
 
     data: np.ndarray
@@ -64,6 +66,7 @@ class SourceFrame:
     name: str
     time_ns: int = 0
     picture: Any | None = None
+    bits: SensorBits | None = None
 
     @classmethod
     def from_pixels(
@@ -120,7 +123,7 @@ class SourceFrame:
         from depthrefl_ros.frames import to_rgb
         from depthrefl_ros.ros.convert.images import image_to_array
 
-        pixels, channels = image_to_array(self, topic)
+        pixels, channels = image_to_array(self, topic, self.bits)
         return to_rgb(np.ascontiguousarray(pixels), channels)
 
 

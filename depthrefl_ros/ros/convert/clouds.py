@@ -48,32 +48,51 @@ def cloud_to_points(message: PointCloud2, topic: str) -> np.ndarray:
         (n, 3) float32, in metres, NaN where the cloud has none.
 
     Raises:
-        MessageError: x, y or z is missing or of another type, or the data are cut short.
+        MessageError: x, y or z is missing or of another type, or size, steps and data do not make
+            a cloud.
     """
-    rows, columns, row_step = message.height, message.width, message.row_step
-    points = np.empty((rows, columns, 3), np.float32)
-    if points.size == 0:
-        return points.reshape(-1, 3)
-    fields = {field.name: field for field in message.fields}
-    for axis, name in enumerate("xyz"):
-        field = fields.get(name)
-        kind = _FIELD_TYPES.get(field.datatype) if field else None
-        if kind is None:
-            found = f"of type {field.datatype}" if field else f"missing among {sorted(fields)}"
-            raise MessageError(
-                f"{topic}: field {name!r} is {found}; FLOAT32 (7) or FLOAT64 (8) is needed"
-            )
-        dtype = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
-        last = (rows - 1) * row_step + (columns - 1) * message.point_step
-        needed = last + field.offset + dtype.itemsize
-        if len(message.data) < needed:
-            raise MessageError(
-                f"{topic}: data has {len(message.data)} bytes; {columns}x{rows} points of "
-                f"point_step {message.point_step} and row_step {row_step} need {needed}"
-            )
-        strides = (row_step, message.point_step)
-        points[..., axis] = np.ndarray((rows, columns), dtype, message.data, field.offset, strides)
+    shape = rows, columns = message.height, message.width
+    if rows == 0 or columns == 0:
+        return np.empty((0, 3), np.float32)
+    strides = (message.row_step, message.point_step)
+    places = [_place(message, name, topic) for name in "xyz"]  # checked before memory is taken
+    points = np.empty((*shape, 3), np.float32)
+    for axis, (dtype, offset) in enumerate(places):
+        points[..., axis] = np.ndarray(shape, dtype, message.data, offset, strides)
     return points.reshape(-1, 3)
+
+
+def _place(message: PointCloud2, name: str, topic: str) -> tuple[np.dtype, int]:
+    """Return the type of a field and its offset in a point, bytes; all points have it."""
+    rows, columns = message.height, message.width
+    row_step, point_step = message.row_step, message.point_step
+    fields = {field.name: field for field in message.fields}
+    field = fields.get(name)
+    kind = _FIELD_TYPES.get(field.datatype) if field else None
+    if kind is None:
+        found = f"of type {field.datatype}" if field else f"missing among {sorted(fields)}"
+        raise MessageError(
+            f"{topic}: field {name!r} is {found}; FLOAT32 (7) or FLOAT64 (8) is needed"
+        )
+    dtype = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
+    end = field.offset + dtype.itemsize
+    if point_step < end:
+        raise MessageError(
+            f"{topic}: point_step is {point_step} bytes; a point whose {name!r} is at "
+            f"{field.offset} needs at least {end}"
+        )
+    if rows > 1 and row_step < columns * point_step:
+        raise MessageError(
+            f"{topic}: row_step is {row_step} bytes; {columns} points of point_step {point_step} "
+            f"need at least {columns * point_step}"
+        )
+    needed = (rows - 1) * row_step + (columns - 1) * point_step + end
+    if len(message.data) < needed:
+        raise MessageError(
+            f"{topic}: data has {len(message.data)} bytes; {columns}x{rows} points of "
+            f"point_step {point_step} and row_step {row_step} need {needed}"
+        )
+    return dtype, field.offset
 
 
 class CloudBuffer:

@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from depthrefl_ros.ros.convert.sensor_bits import SensorBits
+
 if TYPE_CHECKING:  # files of recordings are read without ROS
     from sensor_msgs.msg import Image
 
@@ -103,17 +105,14 @@ _NO_PICTURES = (
     (re.compile(r"(32|64)FC\d*"), f"depth or raw values, with no known white; {_WORKING}"),
 )
 
-# Bits that sensors have. A camera that leaves the high ones of 16 unused is told by its values.
-_SENSOR_BITS = (10, 12, 14, 16)
-_bits_seen: dict[str, int] = {}
 
-
-def plain_view(message: Image, topic: str) -> np.ndarray:
+def plain_view(message: Image, topic: str, bits: SensorBits) -> np.ndarray:
     """Return the pixels of a plain encoding, as they lie in the message.
 
     Args:
         message: with an encoding of ``PLAIN_ENCODINGS``.
-        topic: named in errors; 16 bit cameras are told apart by it.
+        topic: named in errors.
+        bits: of the camera.
 
     Returns:
         (H, W, C) or, for one channel, (H, W) uint8. A view of the message's bytes for 8 bit
@@ -123,10 +122,10 @@ def plain_view(message: Image, topic: str) -> np.ndarray:
         MessageError: size, step and data do not fit together.
     """
     encoding = PLAIN_ENCODINGS[message.encoding]
-    return _channels(message, encoding.count, encoding.channel_bytes, topic)
+    return _channels(message, encoding.count, encoding.channel_bytes, topic, bits)
 
 
-def converted_to_bgr(message: Image, topic: str) -> np.ndarray:
+def converted_to_bgr(message: Image, topic: str, bits: SensorBits) -> np.ndarray:
     """Return the pixels of an encoding that is not plain.
 
     Returns:
@@ -139,7 +138,7 @@ def converted_to_bgr(message: Image, topic: str) -> np.ndarray:
     name = message.encoding
     if name in _PACKED_YUV:
         _check_even(message, topic, "width")
-        packed = np.ascontiguousarray(_channels(message, 2, 1, topic))
+        packed = np.ascontiguousarray(_channels(message, 2, 1, topic, bits))
         return cv2.cvtColor(packed, _PACKED_YUV[name])
     if name in _TWO_PLANES:
         _check_even(message, topic, "width", "height")
@@ -150,7 +149,7 @@ def converted_to_bgr(message: Image, topic: str) -> np.ndarray:
         return _bgr_of_nv24(bright, colour.reshape(*bright.shape, 2))
     if bayer_pattern(name):
         channel_bytes = 2 if name.endswith("16") else 1
-        return demosaic(_channels(message, 1, channel_bytes, topic), name)
+        return demosaic(_channels(message, 1, channel_bytes, topic, bits), name)
     for pattern, why_not in _NO_PICTURES:
         if pattern.fullmatch(name):
             raise MessageError(f"{topic}: encoding is {name!r}: {why_not}")
@@ -174,27 +173,25 @@ def demosaic(mosaic: np.ndarray, encoding: str) -> np.ndarray:
     return cv2.cvtColor(np.ascontiguousarray(mosaic), _BAYER[bayer_pattern(encoding)])
 
 
-def to_8_bits(values: np.ndarray, topic: str) -> np.ndarray:
+def to_8_bits(values: np.ndarray, bits: SensorBits) -> np.ndarray:
     """Return the 8 highest bits of those that a camera uses.
-
-    Sensors of 10, 12 or 14 bits often leave the high bits of 16 at zero. How many they have shows
-    in the largest value; the largest number that a topic has shown counts from then on, so that a
-    dark picture does not change the brightness of a camera that is known.
 
     Args:
         values: uint16, in the machine's byte order or the other.
-        topic: of the camera.
+        bits: of the camera; takes this picture in.
 
     Returns:
-        uint8 of the same shape, packed.
+        uint8 of the same shape, packed; 255 where a value has more bits than the camera.
     """
-    largest = int(values.max(initial=0))
-    bits = next(bits for bits in _SENSOR_BITS if largest < 1 << bits)
-    bits = _bits_seen[topic] = max(bits, _bits_seen.get(topic, 0))
-    return (values >> (bits - 8)).astype(np.uint8)
+    high = values >> (bits.of(values) - 8)
+    if high.max(initial=0) > 255:  # seldom, and to limit takes longer than to look
+        np.minimum(high, 255, out=high)
+    return high.astype(np.uint8)
 
 
-def _channels(message: Image, count: int, channel_bytes: int, topic: str) -> np.ndarray:
+def _channels(
+    message: Image, count: int, channel_bytes: int, topic: str, bits: SensorBits
+) -> np.ndarray:
     """Return (H, W, count) or (H, W) uint8 of interleaved channels."""
     height, width, step = message.height, message.width, message.step
     pixel_bytes = count * channel_bytes
@@ -205,7 +202,7 @@ def _channels(message: Image, count: int, channel_bytes: int, topic: str) -> np.
     view = np.ndarray(shape, kind, message.data, 0, strides)
     if count == 1:
         view = view[..., 0]
-    return view if channel_bytes == 1 else to_8_bits(view, topic)
+    return view if channel_bytes == 1 else to_8_bits(view, bits)
 
 
 def _planes(message: Image, rows: int, steps: int, topic: str) -> tuple[np.ndarray, np.ndarray]:

@@ -42,6 +42,7 @@ from depthrefl_ros.ros.convert.encodings import (
     plain_view,
     to_8_bits,
 )
+from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 
 if TYPE_CHECKING:  # files of recordings are read without ROS
     from sensor_msgs.msg import CompressedImage, Image
@@ -64,12 +65,15 @@ _MILLIMETRES = 1000.0
 _LARGEST_UINT16 = 65535.0
 
 
-def image_to_array(message: Image, topic: str) -> tuple[np.ndarray, str]:
+def image_to_array(
+    message: Image, topic: str, bits: SensorBits | None = None
+) -> tuple[np.ndarray, str]:
     """Return the pixels of an image message.
 
     Args:
         message: any encoding that ``encodings`` knows or cv_bridge converts.
-        topic: named in errors; 16 bit cameras are told apart by it.
+        topic: named in errors.
+        bits: of the camera, which learns with every picture of 16 bits; None judges by this one.
 
     Returns:
         (H, W, C) uint8, or (H, W) for mono, and the order of the channels: ``rgb``, ``bgr``,
@@ -79,13 +83,16 @@ def image_to_array(message: Image, topic: str) -> tuple[np.ndarray, str]:
     Raises:
         MessageError: encoding, size, step and data do not make an image.
     """
+    bits = bits or SensorBits()
     plain = PLAIN_ENCODINGS.get(message.encoding)
     if plain is not None:
-        return plain_view(message, topic), plain.channels
-    return converted_to_bgr(message, topic), "bgr"
+        return plain_view(message, topic, bits), plain.channels
+    return converted_to_bgr(message, topic, bits), "bgr"
 
 
-def compressed_image_to_array(message: CompressedImage, topic: str) -> tuple[np.ndarray, str]:
+def compressed_image_to_array(
+    message: CompressedImage, topic: str, bits: SensorBits | None = None
+) -> tuple[np.ndarray, str]:
     """Return the pixels of a compressed image message (JPEG, PNG and what else OpenCV reads).
 
     The format says how the picture was made, as compressed_image_transport writes it:
@@ -94,7 +101,8 @@ def compressed_image_to_array(message: CompressedImage, topic: str) -> tuple[np.
 
     Args:
         message: the picture.
-        topic: named in errors; 16 bit cameras are told apart by it.
+        topic: named in errors.
+        bits: of the camera, which learns with every picture of 16 bits; None judges by this one.
 
     Returns:
         (H, W, 3) uint8 and ``bgr``.
@@ -111,7 +119,7 @@ def compressed_image_to_array(message: CompressedImage, topic: str) -> tuple[np.
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = _decoded(message, cv2.IMREAD_UNCHANGED if is_mosaic else flags, described)
     if pixels.dtype == np.uint16:
-        pixels = to_8_bits(pixels, topic)
+        pixels = to_8_bits(pixels, bits or SensorBits())
     elif pixels.dtype != np.uint8:
         raise MessageError(f"{described} of {pixels.dtype}; 8 or 16 bits are needed")
     if pixels.ndim == 2:

@@ -61,7 +61,7 @@ class Buffer:
     def lookup_transform(self, target: str, source: str, time) -> TransformStamped:
         pair = (target, source)
         if pair in self._static:
-            return _message(self._static[pair])
+            return _message(self._static[pair], time.nanoseconds)
         history = list(self._moving.get(pair, ()))
         if not history:
             raise LookupException(f'"{target}" passed to lookupTransform does not exist.')
@@ -72,12 +72,12 @@ class Buffer:
             raise ExtrapolationException("Lookup would require extrapolation into the past.")
         after = bisect.bisect_left(history, wanted, key=lambda entry: entry[0])
         if history[after][0] == wanted:
-            return _message(history[after][1])
+            return _message(history[after][1], wanted)
         (start, first), (end, second) = history[after - 1], history[after]
         share = (wanted - start) / (end - start)
         numbers = (1.0 - share) * first + share * second
         numbers[:4] /= np.linalg.norm(numbers[:4])
-        return _message(numbers)
+        return _message(numbers, wanted)
 
     def clear(self) -> None:
         self._moving.clear()
@@ -101,8 +101,9 @@ class TransformListener:
             self._node.destroy_subscription(subscription)
 
 
-def _message(numbers: np.ndarray) -> TransformStamped:
+def _message(numbers: np.ndarray, nanoseconds: int) -> TransformStamped:
     message = TransformStamped()
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(nanoseconds, 10**9)
     shift, turn = message.transform.translation, message.transform.rotation
     turn.x, turn.y, turn.z, turn.w, shift.x, shift.y, shift.z = map(float, numbers)
     return message
