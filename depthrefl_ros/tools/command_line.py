@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 HELP_WIDTH = 80
 EXIT_USER_ERROR = 2  # what argparse exits with as well
+EXIT_STOPPED = 130  # as a shell has it for Ctrl-C: the results are fewer than were asked for
 
 # What brings a package that only some commands need, by the beginning of its name.
 _ROS = "source a ROS 2 distribution, or in the checkout pip install '.[ros]'"
@@ -55,6 +56,10 @@ _INSTALL = {
 
 class ToolError(Exception):
     """What the user can put right, in one line; the command ends with exit code 2."""
+
+
+class UnreadableError(ToolError):
+    """One image of a source cannot be used; others may."""
 
 
 def make_parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:

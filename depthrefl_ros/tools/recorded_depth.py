@@ -30,7 +30,7 @@ import numpy as np
 from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.registration import projected_points, registered_depth
-from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.command_line import ToolError, UnreadableError
 from depthrefl_ros.tools.recorded_transforms import RecordedTransforms
 from depthrefl_ros.tools.recording_source import RECTIFIED_NAME
 from depthrefl_ros.tools.recordings import (
@@ -107,7 +107,8 @@ class RecordedDepth(ABC):
 
         Raises:
             TransformMissingError: TF does not say where the sensor was.
-            ToolError: the message cannot be used.
+            UnreadableError: this message cannot be read.
+            ToolError: none can be used.
         """
 
     def _colour_from(self, message: Any, colour: ColourImage) -> Pose:
@@ -181,7 +182,7 @@ class LidarPoints(RecordedDepth):
         try:
             points = cloud_to_points(message, self.topic)
         except MessageError as error:
-            raise ToolError(str(error)) from error
+            raise UnreadableError(str(error)) from error
         points = points[np.isfinite(points).all(axis=1)]
         pinhole = colour.without_distortion()
         camera = colour.camera.rectified()
