@@ -113,10 +113,11 @@ def test_predict_tells_the_model_the_mount_of_a_photograph_and_of_a_recording(
     depth = np.load(out / line["files"]["npy"])
     assert is_floor_of(depth, PHOTO, Pose.from_mount(0.5, math.radians(20)))
 
-    assert predict.main([str(drive), "--frames", "1", *how]) == 0
+    of_drive = tmp_path / "of_drive"
+    assert predict.main([str(drive), "--frames", "1", *how, "--output", str(of_drive)]) == 0
     line = json.loads(capsys.readouterr().out)
     assert line["mount"] == BASE_FROM_COLOUR.mount_in_words()
-    assert is_floor_of(np.load(out / line["files"]["npy"]), COLOUR, BASE_FROM_COLOUR)
+    assert is_floor_of(np.load(of_drive / line["files"]["npy"]), COLOUR, BASE_FROM_COLOUR)
 
     assert predict.main([str(photo), "--hfov", "60", *how]) == 0
     assert json.loads(capsys.readouterr().out)["mount"] is None

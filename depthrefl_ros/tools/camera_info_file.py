@@ -22,10 +22,10 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from depthrefl_ros.geometry.camera import Camera, CameraError
-from depthrefl_ros.tools.command_line import ToolError, positive_float
+from depthrefl_ros.tools.command_line import ToolError, UnreadableError, positive_float
 
 if TYPE_CHECKING:
     from depthrefl_ros.training.datasets.plain import CameraFile
@@ -134,6 +134,29 @@ def read_camera(path: Path, name: str = "") -> Camera:
         raise ToolError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     except ValueError as error:
         raise ToolError(" ".join(str(error).split())) from error
+
+
+def recorded_camera(info: Any, name: str) -> Camera:
+    """Return the camera of a recorded CameraInfo.
+
+    Args:
+        info: the message.
+        name: of its image, for errors.
+
+    Raises:
+        UnreadableError: a field cannot be true; says what the user can give instead.
+    """
+    from depthrefl_ros.ros.convert.camera_info import MessageError, camera_from_info
+
+    instead = "give --camera-info FILE or --hfov DEGREES"
+    if not any(info.k):
+        raise UnreadableError(
+            f"{name}: K of its camera info is all zero, so the camera is not calibrated; {instead}"
+        )
+    try:
+        return camera_from_info(info, name)
+    except MessageError as error:
+        raise UnreadableError(f"{error}; {instead}") from error
 
 
 @lru_cache(maxsize=8)

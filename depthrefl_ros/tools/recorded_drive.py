@@ -27,7 +27,7 @@ import numpy as np
 
 from depthrefl_ros.geometry.camera import CameraError
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.camera_info_file import Intrinsics, recorded_camera
 from depthrefl_ros.tools.command_line import ToolError, UnreadableError
 from depthrefl_ros.tools.keyframes import Keyframes, KeyframeSettings
 from depthrefl_ros.tools.recorded_depth import (
@@ -217,13 +217,12 @@ class RecordedDrive:
         return False
 
     def _colour(self, frame: SourceFrame) -> ColourImage:
-        from depthrefl_ros.ros.convert.camera_info import camera_from_info
         from depthrefl_ros.ros.convert.images import MessageError
 
         topic = self._source.image_topic
         try:
             pixels = frame.rgb(topic)
-            camera = camera_from_info(frame.camera_info, f"camera info of {topic}")
+            camera = recorded_camera(frame.camera_info, topic)
             camera = camera.for_image(frame.width, frame.height)
         except MessageError as error:
             raise UnreadableError(str(error)) from error
