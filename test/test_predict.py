@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
+from mounted_disk import mounted_disk
 from recording_files import (
     camera_recording,
     image_message,
@@ -158,6 +159,20 @@ def test_a_recording_of_which_no_image_can_be_used_is_an_error(tmp_path, capsys)
     assert main([str(path), "--output", str(tmp_path / "out"), *MODEL]) == 2
     assert "none of 3 pictures can be read" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["npy", "ply"])
+def test_a_full_disk_is_named_with_the_file(tmp_path, capsys, kind):
+    photo = tmp_path / "a.png"
+    cv2.imwrite(str(photo), picture(0, 640, 480))
+    with mounted_disk(tmp_path / "disk", megabytes=1) as disk:
+        out = disk / "out"
+        how = ["--hfov", "60", "--output", str(out), "--write", kind, *MODEL]
+        assert main([str(photo), *how]) == 2
+        (told,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+        assert told.endswith(": cannot be written: No space left on device")
+        assert str(out / "a_") in told
+        assert [path.name for path in out.iterdir()] == ["predict.jsonl"]
 
 
 def test_photographs_of_one_name_do_not_replace_each_other(tmp_path, capsys, monkeypatch):

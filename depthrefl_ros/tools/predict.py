@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import math
 import sys
@@ -290,19 +291,25 @@ def write_files(
     files = {kind: f"{path.name}{names[kind]}" for kind in kinds}
     for kind, name in files.items():
         file = path.with_name(name)
-        if kind == "picture":
-            content = _encoded(_picture(result, assumed_hfov_deg))
-        elif kind == "png":
-            content = _encoded(to_millimetres(result.depth))
-        elif kind == "npy":
-            with file.open("wb") as target:
-                np.save(target, result.depth)
-            continue
-        else:
-            write_ply(file, _cloud(result))
-            continue
-        file.write_bytes(content)
+        try:
+            if kind == "ply":
+                write_ply(file, _cloud(result))
+            else:
+                file.write_bytes(_content(kind, result, assumed_hfov_deg))
+        except OSError as error:
+            file.unlink(missing_ok=True)
+            raise ToolError(f"{file}: cannot be written: {error.strerror or error}") from error
     return files
+
+
+def _content(kind: str, result: Any, assumed_hfov_deg: float | None) -> bytes:
+    if kind == "picture":
+        return _encoded(_picture(result, assumed_hfov_deg))
+    if kind == "png":
+        return _encoded(to_millimetres(result.depth))
+    array = io.BytesIO()  # NumPy's own words for a full disk name neither disk nor file
+    np.save(array, result.depth)
+    return array.getvalue()
 
 
 def to_millimetres(depth_m: np.ndarray) -> np.ndarray:
