@@ -145,11 +145,12 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> int:
     folder = DatasetFolder(args.output, prefixes)
     _say(f"writing to {args.output}/, at most {args.max_gigabytes:g} GB (--max-gigabytes)")
     begun: list[RecordedDrive] = []
-    try:
-        stopped = _fill(folder, drives, prefixes, args.max_gigabytes, begun)
-    finally:  # whatever went wrong: what was kept can be trained on
-        figures = [drive.figures() for drive in begun]
-        folder.close(figures)
+    with StopRequest() as stop:  # a second Ctrl-C does not cut the end short
+        try:
+            stopped = _fill(folder, drives, prefixes, args.max_gigabytes, begun, stop)
+        finally:  # whatever went wrong: what was kept can be trained on
+            figures = [drive.figures() for drive in begun]
+            folder.close(figures)
     kept = len(folder.names)
     if not kept and not stopped:
         raise ToolError(f"nothing to train on: {drives[0].told()}")
@@ -169,6 +170,7 @@ def _fill(
     prefixes: list[str],
     max_gigabytes: float,
     begun: list[RecordedDrive],
+    stop: StopRequest,
 ) -> bool:
     """Write what is worth keeping; returns whether the user stopped it.
 
@@ -178,9 +180,10 @@ def _fill(
         prefixes: of the names, one a recording.
         max_gigabytes: after which it ends.
         begun: gets each drive when its turn comes.
+        stop: of the user.
     """
     total = sum(map(len, drives))
-    with StopRequest() as stop, progress(total, "reading", "pairs") as bar:
+    with progress(total, "reading", "pairs") as bar:
         read = 0
 
         def step() -> None:
