@@ -125,6 +125,26 @@ def test_pictures_that_cannot_be_read_are_left_out_and_counted(tmp_path, capsys)
     assert (camera["frames"], camera["left_out"]) == (2, 1)
 
 
+@pytest.mark.parametrize("what", ["image", "camera info"])
+def test_one_bad_message_is_named_and_left_out(tmp_path, capsys, what):
+    images, infos = [image_message(n) for n in range(4)], [info_message(n) for n in range(4)]
+    if what == "image":
+        images[2].data = images[2].data[:100]
+    else:
+        infos[2].k, infos[2].p = [0.0] * 9, [0.0] * 12
+    source = write_recording(
+        tmp_path / "in.mcap", {"/a/camera_info": infos, "/a/image_raw": images}
+    )
+    assert main([str(source), str(tmp_path / "out.mcap"), *MODEL]) == 0
+    captured = capsys.readouterr()
+    (camera,) = json.loads(captured.out)["cameras"].values()
+    assert (camera["frames"], camera["left_out"]) == (3, 1)
+    (told,) = [line for line in captured.err.splitlines() if line.startswith("skipped: ")]
+    assert told.startswith(f"skipped: {source}: frame 2: /a/image_raw")
+    if what == "camera info":
+        assert "give --camera-info FILE or --hfov DEGREES" in told
+
+
 def test_what_exists_is_not_replaced(tmp_path, capsys):
     source = two_cameras(tmp_path / "in.mcap")
     before = source.read_bytes()

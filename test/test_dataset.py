@@ -18,6 +18,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -112,7 +114,8 @@ def test_several_recordings_become_one_folder_with_a_scene_each(drive, tmp_path,
     names = open_dataset(tmp_path / "out").names
     assert names[:4] == ["desk/000000", "desk/000001", "desk/000002", "drive/000000"]
     figures = json.loads(report.read_text())
-    assert figures["kept"] == 11 and [one["kept"] for one in figures["recordings"]] == [8, 3]
+    assert figures["kept"] == 11 and figures["stopped"] is False
+    assert [one["kept"] for one in figures["recordings"]] == [8, 3]
     assert figures["recordings"][0]["depth_topic"] == "/depth/image_rect_raw"  # before the lidar
     assert "train --finetune indoor_tiny --data" in capsys.readouterr().out
 
@@ -131,6 +134,41 @@ def test_it_makes_its_own_folder_anew_and_touches_no_other(tmp_path, capsys):
     (tmp_path / "thesis" / "thesis.txt").write_text("years of work")
     assert made(bag, tmp_path / "thesis") == 2
     assert "thesis holds other things (thesis.txt)" in capsys.readouterr().err
+
+
+def test_a_run_that_keeps_nothing_leaves_the_earlier_folder(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert made(camera_recording(tmp_path / "a.mcap", 3, truth_m=2.0), out, "--all") == 0
+    far = camera_recording(tmp_path / "far.mcap", 3, truth_m=9.0)
+    assert made(far, out, "--max-depth", "3") == 2
+    assert "nothing to train on" in capsys.readouterr().err
+    assert open_dataset(out)[0].depth_m.max() == 2.0
+
+
+def test_what_was_kept_before_an_error_can_be_used(tmp_path, capsys):
+    good = camera_recording(tmp_path / "a.mcap", 3, truth_m=2.0)
+    bad = Drive(2, with_mounts=False).write(tmp_path / "b.mcap")
+    assert made(good, bad, tmp_path / "out", "--all") == 2
+    assert "frame 'colour' is not on TF" in capsys.readouterr().err
+    assert open_dataset(tmp_path / "out").names == ["a/000000", "a/000001", "a/000002"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_is_told_and_what_was_kept_can_be_used(tmp_path, capsys, monkeypatch, number):
+    bag, report = camera_recording(tmp_path / "a.mcap", 5, truth_m=2.0), tmp_path / "report.json"
+    add = tool.DatasetFolder.add
+
+    def add_and_stop(self, name, *rest):
+        add(self, name, *rest)
+        if name == "000001":
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(tool.DatasetFolder, "add", add_and_stop)
+    assert made(bag, tmp_path / "out", "--all", "--json", report) == 130
+    assert "stopped after 2 of 5 pairs" in capsys.readouterr().err
+    assert open_dataset(tmp_path / "out").names == ["000000", "000001"]
+    figures = json.loads(report.read_text())
+    assert figures["stopped"] is True and figures["kept"] == 2
 
 
 def test_far_depth_is_left_out_and_images_without_any_with_it(tmp_path, capsys):

@@ -17,6 +17,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -24,8 +25,16 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
-from recording_files import camera_recording, picture
+from mounted_disk import mounted_disk
+from recording_files import (
+    camera_recording,
+    image_message,
+    info_message,
+    picture,
+    write_recording,
+)
 
+from depthrefl_ros.tools import predict as tool
 from depthrefl_ros.tools.predict import main, to_millimetres
 
 RECORDING = ROOT / "test" / "data" / "corridor.mcap"
@@ -102,6 +111,93 @@ def test_recordings_need_no_ros(tmp_path, without_ros):
     assert done.returncode == 0, done.stderr
     assert [line["image"] for line in lines_of(done.stdout)] == ["0", "30", "60"]
     assert (tmp_path / "out" / "frame_000030_depth.npy").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_is_told_with_how_far_it_came(tmp_path, capsys, monkeypatch, number):
+    source = str(camera_recording(tmp_path / "a.mcap", 4))
+    add = tool.ResultFolder.add
+
+    def add_and_stop(self, line):
+        if line["image"] == "1":
+            os.kill(os.getpid(), number)
+        return add(self, line)
+
+    monkeypatch.setattr(tool.ResultFolder, "add", add_and_stop)
+    out = ["--output", str(tmp_path / "out"), "--write", "npy", *MODEL]
+    assert main([source, *out]) == 130
+    captured = capsys.readouterr()
+    assert "stopped after 2 of 4 images" in captured.err and len(lines_of(captured.out)) == 2
+    assert main([source, *out, "--frames", "2"]) == 0  # it was the last: nothing is missing
+
+
+@pytest.mark.parametrize("what", ["image", "camera info"])
+def test_one_bad_message_is_named_and_left_out(tmp_path, capsys, what):
+    images, infos = [image_message(n) for n in range(4)], [info_message(n) for n in range(4)]
+    if what == "image":
+        images[2].data = images[2].data[:100]
+    else:
+        infos[2].k, infos[2].p = [0.0] * 9, [0.0] * 12
+    path = write_recording(
+        tmp_path / "a.mcap", {"/camera/camera_info": infos, "/camera/image_raw": images}
+    )
+    assert main([str(path), "--output", str(tmp_path / "out"), "--write", "npy", *MODEL]) == 0
+    captured = capsys.readouterr()
+    assert [line["image"] for line in lines_of(captured.out)] == ["0", "1", "3"]
+    (told,) = [line for line in captured.err.splitlines() if line.startswith("skipped: ")]
+    assert told.startswith(f"skipped: {path}: frame 2: ") and "left out: 1 images" in captured.err
+    if what == "camera info":
+        assert "give --camera-info FILE or --hfov DEGREES" in told and "_url" not in told
+
+
+def test_a_recording_of_which_no_image_can_be_used_is_an_error(tmp_path, capsys):
+    images = [image_message(n) for n in range(3)]
+    for message in images:
+        message.data = message.data[:100]
+    topics = {"/camera/camera_info": [info_message(0)], "/camera/image_raw": images}
+    path = write_recording(tmp_path / "a.mcap", topics)
+    assert main([str(path), "--output", str(tmp_path / "out"), *MODEL]) == 2
+    assert "none of 3 pictures can be read" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["npy", "ply"])
+def test_a_full_disk_is_named_with_the_file(tmp_path, capsys, kind):
+    photo = tmp_path / "a.png"
+    cv2.imwrite(str(photo), picture(0, 640, 480))
+    with mounted_disk(tmp_path / "disk", megabytes=1) as disk:
+        out = disk / "out"
+        how = ["--hfov", "60", "--output", str(out), "--write", kind, *MODEL]
+        assert main([str(photo), *how]) == 2
+        (told,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+        assert told.endswith(": cannot be written: No space left on device")
+        assert str(out / "a_") in told
+        assert [path.name for path in out.iterdir()] == ["predict.jsonl"]
+
+
+def test_photographs_of_one_name_do_not_replace_each_other(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("x/photo.jpg", "y/photo.png"):
+        (tmp_path / name).parent.mkdir()
+        cv2.imwrite(str(tmp_path / name), picture(0))
+    how = ["--hfov", "60", "--write", "npy", *MODEL]
+    assert main(["x/photo.jpg", *how]) == 0
+    before = (tmp_path / "photo_depth" / "predict.jsonl").read_bytes()
+    assert main(["y/photo.png", *how]) == 2
+    assert "photo_depth holds the results of " in capsys.readouterr().err
+    assert (tmp_path / "photo_depth" / "predict.jsonl").read_bytes() == before
+
+
+def test_it_ends_quietly_where_nobody_reads_on(tmp_path):
+    source = camera_recording(tmp_path / "a.mcap", 30)
+    command = [sys.executable, "-m", "depthrefl_ros", "predict", str(source), *MODEL]
+    command += ["--output", str(tmp_path / "out"), "--write", "npy"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.stdout.close()
+    told = process.stderr.read()
+    assert process.wait(timeout=60) == 1
+    assert "rror" not in told and "ipe" not in told, told
 
 
 def test_what_is_written_is_bounded(tmp_path, capsys):

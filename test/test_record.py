@@ -186,6 +186,20 @@ def check_pictures(folder):
     np.testing.assert_array_equal(cv2.imread(str(folder / names[1])), picture(5))
 
 
+@pytest.mark.parametrize(
+    ("mount", "told"),
+    [
+        (("nan", "0", "0"), "HEIGHT: 'nan' must be a finite number above 0"),
+        (("0.5", "inf", "0"), "PITCH: 'inf' must be -90 to 90 degrees"),
+        (("0.5", "0", "level"), "ROLL: 'level' must be -180 to 180 degrees"),
+    ],
+)
+def test_a_mount_that_no_camera_has_is_refused(tmp_path, capsys, mount, told):
+    with pytest.raises(SystemExit) as ended:
+        main(["--output", str(tmp_path / "out"), "--mount", *mount])
+    assert ended.value.code == 2 and told in capsys.readouterr().err
+
+
 def test_existing_recording_is_kept(tmp_path):
     camera_recording(tmp_path / "recording.mcap", 1)
     tool = RunningProcess(

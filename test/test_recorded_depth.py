@@ -119,6 +119,69 @@ def test_a_distorted_lens_is_rectified_with_its_depth():
     assert sample.intrinsics == (120.0, 120.0, 80.0, 60.0)
 
 
+LENS = Camera(
+    160,
+    120,
+    np.array([[130.0, 0, 80], [0, 130.0, 60], [0, 0, 1]]),
+    np.array([-0.3, 0.1, 0, 0, 0]),
+)
+
+
+def as_seen_through_the_lens(plane: np.ndarray) -> np.ndarray:
+    """Return a rectified (120, 160) plane as ``LENS`` takes it."""
+    pixels = np.stack(np.meshgrid(np.arange(160.0), np.arange(120.0)), -1).reshape(-1, 1, 2)
+    places = cv2.undistortPoints(pixels, LENS.K, LENS.D, P=LENS.K).astype(np.float32)
+    x, y = places.reshape(120, 160, 2).transpose(2, 0, 1)
+    return cv2.remap(plane, x.copy(), y.copy(), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def columns(raw_image: bool, raw_depth: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return (120, 160) planes of each pixel's rectified column: of an image, and as depth."""
+    plane = np.tile(np.arange(160, dtype=np.float32), (120, 1)) + 1.0
+    seen = as_seen_through_the_lens(plane)
+    return np.rint(seen if raw_image else plane), seen if raw_depth else plane
+
+
+@pytest.mark.parametrize(
+    "raw_image, raw_depth, with_info",
+    [
+        (True, True, True),
+        (True, True, False),
+        (True, False, True),
+        (True, False, False),
+        (False, False, True),
+        (False, False, False),
+        (False, True, True),  # without camera info nothing says how the depth is distorted
+    ],
+)
+def test_image_and_depth_are_each_rectified_once(raw_image, raw_depth, with_info):
+    picture, depth_m = columns(raw_image, raw_depth)
+    colour = ColourImage(
+        "0",
+        np.repeat(picture.astype(np.uint8)[..., None], 3, 2),
+        LENS if raw_image else LENS.rectified(),
+        "colour",
+        0,
+    )
+    topic = "/depth_registered/image_raw" if raw_depth else "/depth_registered/image_rect"
+    depth = DepthImages(
+        topic, NoTransforms(), None, camera_info_of(LENS) if with_info else None, False
+    )
+    sample = depth.sample(image(0, "colour", depth_m, "32FC1"), colour)
+    assert (sample.depth_m > 0).mean() > 0.95
+    error = np.abs(sample.image[..., 0].astype(float) - sample.depth_m)[sample.depth_m > 0]
+    assert np.median(error) < 0.6 and np.quantile(error, 0.99) < 2.0
+
+
+def test_there_is_no_depth_where_rectifying_leaves_no_picture():
+    bent = Camera(160, 120, LENS.K, np.array([0.5, 0, 0, 0, 0]))  # its corners lie outside
+    colour = ColourImage("0", np.full((120, 160, 3), 255, np.uint8), bent, "colour", 0)
+    depth = DepthImages("/depth/image_rect", NoTransforms(), None, camera_info_of(bent), False)
+    sample = depth.sample(depth_image("colour", LENS), colour)
+    assert sample.depth_m[60, 80] == 2.0 and sample.depth_m[0, 0] == 0.0
+    assert (sample.image[sample.depth_m > 0].mean(axis=-1) > 0).all()
+
+
 def test_the_drive_has_its_depth_in_a_frame_of_its_own(tmp_path):
     path = Drive(count=1).write(tmp_path / "a.mcap")
     with Recording(path) as recording:

@@ -22,6 +22,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from drive_recording import Drive
+from recording_files import image_message, info_message, truth_message, write_recording
 
 from depthrefl_ros.tools.keyframes import KeyframeSettings
 from depthrefl_ros.tools.recorded_drive import DriveSettings, RecordedDrive
@@ -46,3 +47,61 @@ def test_every_frame_is_kept_where_nothing_is_thinned(tmp_path):
     assert "thinned not at all" in drive.plan()
     samples = [sample for _, sample, _ in drive.samples(lambda: None)]
     assert len(samples) == 3 and max(one.depth_m.max() for one in samples) <= 3.0
+
+
+def standing(path, pictures=None, truths=None, infos=None):
+    """Return a recording of six images of one picture, with depth of two metres."""
+    pictures = pictures or [image_message(0) for _ in range(6)]
+    truths = truths or [truth_message(n, 2.0) for n in range(6)]
+    infos = infos or [info_message(n) for n in range(6)]
+    for number, message in enumerate(pictures):
+        message.header = infos[number].header
+    topics = {
+        "/camera/camera_info": infos,
+        "/camera/image_raw": pictures,
+        "/camera/depth_truth/compressed": truths,
+    }
+    return write_recording(path, topics)
+
+
+def test_an_image_without_depth_makes_no_other_look_alike(tmp_path):
+    truths = [truth_message(n, 2.0 if n else 0.0) for n in range(6)]
+    drive = RecordedDrive(standing(tmp_path / "a.mcap", truths=truths), DriveSettings())
+    assert [name for name, _, _ in drive.samples(lambda: None)] == ["000001"]
+    assert drive.figures()["left_out"] == {"without depth in view": 1, "alike": 4}
+
+
+def test_a_pose_without_depth_makes_no_other_look_alike(tmp_path):
+    bag = Drive(count=5).write(tmp_path / "drive.mcap")
+    drive = RecordedDrive(bag, DriveSettings(keyframes=KeyframeSettings(100.0, 3.0)))
+    taken, sample_of = [], drive._depth.sample
+
+    def without_the_first(message, colour):
+        taken.append(colour.name)
+        sample = sample_of(message, colour)
+        if len(taken) == 1:
+            sample.depth_m[:] = 0
+        return sample
+
+    drive._depth.sample = without_the_first
+    assert [name for name, _, _ in drive.samples(lambda: None)] == ["000001"]
+    assert taken == ["0", "1"]
+
+
+@pytest.mark.parametrize("what", ["depth", "empty depth", "image", "camera info"])
+def test_one_bad_message_is_named_and_left_out(tmp_path, capsys, what):
+    truths = [truth_message(n, 2.0) for n in range(6)]
+    pictures, infos = [image_message(n) for n in range(6)], [info_message(n) for n in range(6)]
+    if what == "image":
+        pictures[3].data = pictures[3].data[:100]
+    elif what == "camera info":
+        infos[3].k, infos[3].p = [0.0] * 9, [0.0] * 12
+    else:
+        truths[3].data = truths[3].data[:40] if what == "depth" else b""
+    bag = standing(tmp_path / "a.mcap", pictures, truths, infos)
+    drive = RecordedDrive(bag, DriveSettings(keyframes=None))
+    names = [name for name, _, _ in drive.samples(lambda: None)]
+    assert names == ["000000", "000001", "000002", "000004", "000005"]
+    assert drive.figures()["left_out"] == {"unreadable": 1}
+    assert "1 unreadable" in drive.told()
+    assert f"skipped: {bag}: frame 3: " in capsys.readouterr().err

@@ -36,6 +36,7 @@ from recording_files import (
     write_recording,
 )
 
+from depthrefl_ros.ros.convert.camera_info import camera_from_info
 from depthrefl_ros.tools import evaluate as tool
 from depthrefl_ros.tools import train
 from depthrefl_ros.tools.command_line import ToolError
@@ -140,6 +141,37 @@ def test_the_only_depth_topic_is_the_truth_and_several_are_asked_about(tmp_path)
     none = camera_recording(tmp_path / "none.mcap", 3)
     with pytest.raises(ToolError, match="none of /camera/.*--truth-topic"):
         RecordedSamples(none)
+
+
+@pytest.mark.parametrize("image_name", ["image_raw", "image_rect"])
+@pytest.mark.parametrize("truth_name", ["image_raw", "image_rect"])
+def test_image_and_truth_are_each_rectified_once(tmp_path, image_name, truth_name):
+    info = info_message(0)
+    info.d = [-0.3, 0.1, 0.0, 0.0, 0.0]
+    lens = camera_from_info(info, "info")
+    # Row and column of each pixel, as a rectified picture has them and as the lens takes them.
+    rectified = np.stack(np.meshgrid(np.arange(64.0), np.arange(48.0)), -1).astype(np.float32)
+    places = cv2.undistortPoints(
+        rectified.reshape(-1, 1, 2).astype(np.float64), lens.K, lens.D, P=lens.P
+    )
+    raw = places.reshape(48, 64, 2).astype(np.float32).clip(0, 63)
+    seen = {"image_raw": raw, "image_rect": rectified}
+    message = image_message(0)
+    columns = 4 * seen[image_name][..., :1]
+    message.data = np.repeat(np.rint(columns), 3, 2).astype(np.uint8).tobytes()
+    truth = image_message(0)
+    truth.encoding, truth.step = "32FC1", 4 * 64
+    truth.data = (1.0 + seen[truth_name][..., 0]).astype(np.float32).tobytes()
+    topics = {
+        f"/camera/{image_name}": [message],
+        "/camera/camera_info": [info],
+        f"/depth/{truth_name}": [truth],
+        "/depth/camera_info": [info],
+    }
+    sample = RecordedSamples(write_recording(tmp_path / "a.mcap", topics))[0]
+    known = sample.depth_m > 0
+    error = np.abs(sample.image[..., 0] / 4.0 - (sample.depth_m - 1.0))[known]
+    assert known.mean() > 0.9 and np.quantile(error, 0.95) < 0.8
 
 
 def test_the_fingerprint_follows_the_contents(tmp_path):

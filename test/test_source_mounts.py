@@ -30,6 +30,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.floor_plane import camera_floor_depth
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.tools import annotate, predict
+from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recordings import Recording, depth_from_message
 from depthrefl_ros.tools.source_mounts import SourceMounts, add_mount_arguments, said_mount
 
@@ -61,11 +62,35 @@ def arguments(*words: str) -> argparse.Namespace:
 
 
 def test_the_users_word_is_a_height_and_two_angles():
-    assert said_mount(arguments("--camera-pitch", "4")) is None
+    assert said_mount(arguments()) is None
     given = arguments("--camera-height", "0.5", "--camera-pitch", "4", "--camera-roll", "-2")
     assert said_mount(given) == Pose.from_mount(0.5, math.radians(4), math.radians(-2))
     with pytest.raises(SystemExit):
         arguments("--camera-height", "-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "limit"),
+    [
+        ("pitch", "nan", 90),
+        ("pitch", "90.5", 90),
+        ("pitch", "-inf", 90),
+        ("pitch", "steep", 90),
+        ("roll", "inf", 180),
+        ("roll", "nan", 180),
+    ],
+)
+def test_angles_that_no_camera_has_are_refused(capsys, name, value, limit):
+    with pytest.raises(SystemExit):
+        arguments("--camera-height", "0.5", f"--camera-{name}={value}")
+    told = capsys.readouterr().err
+    assert f"--camera-{name}: {value!r} must be -{limit} to {limit} degrees" in told
+
+
+@pytest.mark.parametrize("name", ["pitch", "roll"])
+def test_an_angle_without_the_height_is_refused(name):
+    with pytest.raises(ToolError, match=f"--camera-{name} has no effect without --camera-height"):
+        said_mount(arguments(f"--camera-{name}", "4"))
 
 
 def test_a_recordings_tf_says_where_the_camera_stands(drive):
@@ -113,10 +138,11 @@ def test_predict_tells_the_model_the_mount_of_a_photograph_and_of_a_recording(
     depth = np.load(out / line["files"]["npy"])
     assert is_floor_of(depth, PHOTO, Pose.from_mount(0.5, math.radians(20)))
 
-    assert predict.main([str(drive), "--frames", "1", *how]) == 0
+    of_drive = tmp_path / "of_drive"
+    assert predict.main([str(drive), "--frames", "1", *how, "--output", str(of_drive)]) == 0
     line = json.loads(capsys.readouterr().out)
     assert line["mount"] == BASE_FROM_COLOUR.mount_in_words()
-    assert is_floor_of(np.load(out / line["files"]["npy"]), COLOUR, BASE_FROM_COLOUR)
+    assert is_floor_of(np.load(of_drive / line["files"]["npy"]), COLOUR, BASE_FROM_COLOUR)
 
     assert predict.main([str(photo), "--hfov", "60", *how]) == 0
     assert json.loads(capsys.readouterr().out)["mount"] is None

@@ -141,6 +141,13 @@ def test_a_recording_comes_out_as_both_clouds(peer, tmp_path):
     assert len(stamps[0] & stamps[1]) >= 3
 
 
+@pytest.mark.parametrize("angle", ["--camera-pitch=nan", "--camera-roll=inf"])
+def test_angles_that_no_camera_has_are_refused(capsys, angle):
+    with pytest.raises(SystemExit) as ended:
+        main([str(CORRIDOR), "--camera-height", "0.5", angle])
+    assert ended.value.code == 2 and "degrees" in capsys.readouterr().err
+
+
 def test_a_source_without_truth_is_refused(tmp_path, capsys):
     (tmp_path / "rgb").mkdir()
     cv2.imwrite(str(tmp_path / "rgb" / "0.png"), np.zeros((48, 64, 3), np.uint8))

@@ -35,6 +35,7 @@ from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_argument
 from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,
+    UnreadableError,
     add_model_arguments,
     make_parser,
     progress,
@@ -241,7 +242,7 @@ def annotated(
     encoding: str,
     mount: Pose | None = None,
 ) -> list[tuple[str, int, bytes]]:
-    """Return topic, time and CDR of an image's CameraInfo and depth; nothing if it is unreadable.
+    """Return topic, time and CDR of CameraInfo and depth of an image; nothing if unreadable.
 
     Args:
         camera: that took it.
@@ -255,8 +256,12 @@ def annotated(
     frame = camera.source.frame(message, camera.info, str(number), time_ns)
     if frame is None:
         return []
-    name = f"{camera.source.image_topic} {number}"
-    result = estimate(estimator, frame, frame.camera, name, base_from_camera=mount)
+    try:
+        topic = camera.source.image_topic
+        result = estimate(estimator, frame, frame.camera, topic, base_from_camera=mount)
+    except UnreadableError as error:
+        camera.source.skip(f"{camera.source.name}: frame {number}: {error}")
+        return []
     camera.frames += 1
     camera.mount = mount
     info = copy.copy(camera_info_of(result.camera))

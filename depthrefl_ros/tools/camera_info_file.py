@@ -20,13 +20,15 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from depthrefl_ros.geometry.calibration_file import CalibrationError, load_calibration
 from depthrefl_ros.geometry.camera import Camera, CameraError
-from depthrefl_ros.tools.command_line import ToolError, positive_float
+from depthrefl_ros.tools.command_line import ToolError, UnreadableError, positive_float
+
+if TYPE_CHECKING:
+    from depthrefl_ros.training.datasets.plain import CameraFile
 
 INTRINSICS_FILE = "intrinsics.yaml"
 
@@ -65,7 +67,7 @@ class Intrinsics:
 
     Attributes:
         file: YAML as camera_calibration writes it (``camera_matrix``, ``distortion_model``, ...),
-            or a plain folder's ``intrinsics.yaml``.
+            or a plain folder's ``intrinsics.yaml`` (``training.datasets.plain.CameraFile``).
         horizontal_fov_deg: used where there is no file: a pinhole of square pixels.
     """
 
@@ -124,26 +126,42 @@ def read_camera(path: Path, name: str = "") -> Camera:
         name: the image, where the file has one entry an image.
 
     Raises:
-        ToolError: missing file, no YAML, a field missing or no numbers.
-        CameraError: the numbers describe no camera.
+        ToolError: missing file, no YAML, a field missing, or numbers that describe no camera.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except yaml.YAMLError:
-        content = None  # a calibration in another form
-    except (OSError, UnicodeDecodeError) as error:
+        return _camera_file(path, path.stat().st_mtime_ns).of(name)
+    except OSError as error:
         raise ToolError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not {"camera", "images"} & set(content):
-        try:
-            return load_calibration(str(path))
-        except CalibrationError as error:
-            raise ToolError(" ".join(str(error).split())) from error
+    except ValueError as error:
+        raise ToolError(" ".join(str(error).split())) from error
+
+
+def recorded_camera(info: Any, name: str) -> Camera:
+    """Return the camera of a recorded CameraInfo.
+
+    Args:
+        info: the message.
+        name: of its image, for errors.
+
+    Raises:
+        UnreadableError: a field cannot be true; says what the user can give instead.
+    """
+    from depthrefl_ros.ros.convert.camera_info import MessageError, camera_from_info
+
+    instead = "give --camera-info FILE or --hfov DEGREES"
+    if not any(info.k):
+        raise UnreadableError(
+            f"{name}: K of its camera info is all zero, so the camera is not calibrated; {instead}"
+        )
     try:
-        entry = (content.get("images") or {}).get(name) or content["camera"]
-        values = [float(entry[key]) for key in ("width", "height", "fx", "fy", "cx", "cy")]
-    except KeyError as error:
-        image = f" for image {name!r}" if name else ""
-        raise ToolError(f"{path}: field {error} is missing{image}") from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ToolError(f"{path}: malformed: {error}") from error
-    return Camera.pinhole(int(values[0]), int(values[1]), *values[2:])
+        return camera_from_info(info, name)
+    except MessageError as error:
+        raise UnreadableError(f"{error}; {instead}") from error
+
+
+@lru_cache(maxsize=8)
+def _camera_file(path: Path, _changed_ns: int) -> CameraFile:
+    """Return the cameras of a file, read once: it may have one for each of ten thousand images."""
+    from depthrefl_ros.training.datasets.plain import CameraFile
+
+    return CameraFile(path)

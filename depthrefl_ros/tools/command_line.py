@@ -20,6 +20,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
+import select
 import signal
 import sys
 import textwrap
@@ -32,6 +34,8 @@ from tqdm import tqdm
 
 HELP_WIDTH = 80
 EXIT_USER_ERROR = 2  # what argparse exits with as well
+EXIT_UNREAD = 1  # whoever read standard output is gone
+EXIT_STOPPED = 130  # as a shell has it for Ctrl-C: the results are fewer than were asked for
 
 # What brings a package that only some commands need, by the beginning of its name.
 _ROS = "source a ROS 2 distribution, or in the checkout pip install '.[ros]'"
@@ -55,6 +59,10 @@ _INSTALL = {
 
 class ToolError(Exception):
     """What the user can put right, in one line; the command ends with exit code 2."""
+
+
+class UnreadableError(ToolError):
+    """One image of a source cannot be used; others may."""
 
 
 def make_parser(name: str, description: str, examples: str) -> argparse.ArgumentParser:
@@ -122,14 +130,36 @@ def run_tool(parser: argparse.ArgumentParser, argv: list[str] | None, tool: Call
     own, ros_args = split_ros_args(sys.argv[1:] if argv is None else argv)
     args = parser.parse_args(own)
     try:
-        return tool(args, ros_args) or 0
+        code = tool(args, ros_args) or 0
+        sys.stdout.flush()
+        return code
     except (ToolError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return EXIT_UNREAD
         return _refuse(parser, error)
     except ImportError as error:
         missing = what_is_missing(error)
         if missing is None:
             raise
         return _refuse(parser, missing)
+
+
+def _nobody_reads() -> bool:
+    """Return whether standard output is a pipe without reader, as after ``| head``.
+
+    What is still to be written goes nowhere then: Python would complain of it at its end
+    (docs.python.org, "Note on SIGPIPE").
+    """
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):  # no file at all
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return True
 
 
 def _refuse(parser: argparse.ArgumentParser, reason: object) -> int:

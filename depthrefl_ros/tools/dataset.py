@@ -23,12 +23,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import yaml
-
-from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.image_files import stem_of
 from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.command_line import (
+    EXIT_STOPPED,
     StopRequest,
     ToolError,
     add_json_argument,
@@ -38,6 +36,7 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
+from depthrefl_ros.tools.dataset_folder import DatasetFolder, is_of_dataset
 from depthrefl_ros.tools.keyframes import KeyframeSettings
 from depthrefl_ros.tools.output_folder import check_output_folder
 from depthrefl_ros.tools.recorded_depth import DepthImages, LidarPoints
@@ -47,14 +46,8 @@ from depthrefl_ros.tools.recorded_drive import (
     DriveSettings,
     RecordedDrive,
 )
-from depthrefl_ros.training.datasets import Sample
-from depthrefl_ros.training.synth.folder import RenderedFolder
 
-LOG = "dataset.yaml"
-MADE_BY = "depthrefl dataset"
 MAX_GIGABYTES = 20.0
-JPEG_QUALITY, PNG_LEVEL = 95, 3
-FLUSH_EVERY = 100  # images
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -142,37 +135,80 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
+def _run(args: argparse.Namespace, _ros_args: list[str]) -> int:
     check_output_folder(args.output, is_of_dataset)
     drives, settings = [], _settings(args)
     for bag in args.bags:  # every input is checked before any output
         drives.append(RecordedDrive(bag, settings))
         _say(drives[-1].plan())
-    folder = _opened_folder(args.output)
+    prefixes = _prefixes(args.bags)
+    folder = DatasetFolder(args.output, prefixes)
     _say(f"writing to {args.output}/, at most {args.max_gigabytes:g} GB (--max-gigabytes)")
-    written, figures = 0, []
-    with StopRequest() as stop, progress(sum(map(len, drives)), "reading", "pairs") as bar:
-        for drive, prefix in zip(drives, _prefixes(args.bags), strict=True):
-            for name, sample, mount in drive.samples(bar.update):
-                folder.add(f"{prefix}{name}", sample.image, sample.depth_m, _pinhole(sample), mount)
-                written += _size(args.output, f"{prefix}{name}")
-                if stop or written > args.max_gigabytes * 1e9:
-                    break
-            figures.append(drive.figures())
-            if stop or written > args.max_gigabytes * 1e9:
-                _say("stopped" if stop else f"{args.max_gigabytes:g} GB are written: ending")
-                break
-    kept = sum(one["kept"] for one in figures)
-    if not kept:
+    begun: list[RecordedDrive] = []
+    with StopRequest() as stop:  # a second Ctrl-C does not cut the end short
+        try:
+            stopped = _fill(folder, drives, prefixes, args.max_gigabytes, begun, stop)
+        finally:  # whatever went wrong: what was kept can be trained on
+            figures = [drive.figures() for drive in begun]
+            folder.close(figures)
+    kept = len(folder.names)
+    if not kept and not stopped:
         raise ToolError(f"nothing to train on: {drives[0].told()}")
-    folder.flush()
-    log = {"made_by": MADE_BY, "recordings": figures}
-    (args.output / LOG).write_text(yaml.safe_dump(log, sort_keys=False), encoding="utf-8")
-    write_json(args.json, {"output": str(args.output), "kept": kept, "recordings": figures})
-    for drive in drives[: len(figures)]:
+    found = {"output": str(args.output), "kept": kept, "stopped": stopped, "recordings": figures}
+    write_json(args.json, found)
+    for drive in begun:
         print(drive.told(), flush=True)
-    print(f"{args.output}: {kept} images, {written / 1e6:.0f} MB; train with:")
-    print(f"  depthrefl train --finetune indoor_tiny --data {args.output}", flush=True)
+    if kept:
+        print(f"{args.output}: {kept} images, {folder.written / 1e6:.0f} MB; train with:")
+        print(f"  depthrefl train --finetune indoor_tiny --data {args.output}", flush=True)
+    return EXIT_STOPPED if stopped else 0
+
+
+def _fill(
+    folder: DatasetFolder,
+    drives: list[RecordedDrive],
+    prefixes: list[str],
+    max_gigabytes: float,
+    begun: list[RecordedDrive],
+    stop: StopRequest,
+) -> bool:
+    """Write what is worth keeping; returns whether the user stopped it.
+
+    Args:
+        folder: to write to.
+        drives: the recordings.
+        prefixes: of the names, one a recording.
+        max_gigabytes: after which it ends.
+        begun: gets each drive when its turn comes.
+        stop: of the user.
+    """
+    total = sum(map(len, drives))
+    with progress(total, "reading", "pairs") as bar:
+        read = 0
+
+        def step() -> None:
+            nonlocal read
+            if stop:
+                raise _StoppedError
+            read += 1
+            bar.update()
+
+        try:
+            for drive, prefix in zip(drives, prefixes, strict=True):
+                begun.append(drive)
+                for name, sample, mount in drive.samples(step):
+                    folder.add(f"{prefix}{name}", sample, mount)
+                    if folder.written > max_gigabytes * 1e9:
+                        _say(f"{max_gigabytes:g} GB are written: ending")
+                        return False
+        except _StoppedError:
+            _say(f"stopped after {read} of {total} pairs")
+            return True
+    return False
+
+
+class _StoppedError(Exception):
+    """The user wants an end."""
 
 
 def _settings(args: argparse.Namespace) -> DriveSettings:
@@ -195,30 +231,6 @@ def _say(text: str) -> None:
     print(f"depthrefl dataset: {text}", file=sys.stderr, flush=True)
 
 
-def is_of_dataset(folder: Path) -> bool:
-    """Return whether a folder was made by an earlier ``dataset``."""
-    try:
-        content = yaml.safe_load((folder / LOG).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return False
-    return isinstance(content, dict) and content.get("made_by") == MADE_BY
-
-
-def _opened_folder(path: Path) -> RenderedFolder:
-    """Return a folder without the images of an earlier run; what the user put beside them stays."""
-    if path.is_dir():
-        for name in RenderedFolder(path).known():
-            (path / "rgb" / f"{name}.jpg").unlink(missing_ok=True)
-            (path / "depth" / f"{name}.png").unlink(missing_ok=True)
-        for file in ("intrinsics.yaml", "mounts.yaml"):
-            (path / file).unlink(missing_ok=True)
-    folder = RenderedFolder(path, JPEG_QUALITY, PNG_LEVEL, FLUSH_EVERY)
-    path.mkdir(parents=True, exist_ok=True)
-    # From now on the folder is ours: what is stopped half way can be made anew.
-    (path / LOG).write_text(yaml.safe_dump({"made_by": MADE_BY}), encoding="utf-8")
-    return folder
-
-
 def _prefixes(bags: list[Path]) -> list[str]:
     """Return a subfolder for each of several recordings, which evaluation takes for one scene."""
     if len(bags) == 1:
@@ -230,16 +242,6 @@ def _prefixes(bags: list[Path]) -> list[str]:
         used[stem] += 1
         prefixes.append(f"{stem}/" if used[stem] == 1 else f"{stem}_{used[stem]}/")
     return prefixes
-
-
-def _pinhole(sample: Sample) -> Camera:
-    height, width = sample.depth_m.shape
-    return Camera.pinhole(width, height, *sample.intrinsics)
-
-
-def _size(folder: Path, name: str) -> int:
-    files = (folder / "rgb" / f"{name}.jpg", folder / "depth" / f"{name}.png")
-    return sum(file.stat().st_size for file in files)
 
 
 if __name__ == "__main__":

@@ -170,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     started_s = time.monotonic()
+    said_mount(args)  # refuses an angle without a height before anything is played
     with StopRequest() as stop:
         if args.source is None:
             args.source = _shipped_recording()

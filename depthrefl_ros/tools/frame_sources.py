@@ -54,6 +54,7 @@ if hasattr(cv2.utils, "logging"):  # not in the OpenCV 4.5.4 of Ubuntu 22.04
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 ASSUMED_HFOV_DEG = 60.0  # most webcams: 55 to 70 degrees
+_COUNT_ERROR = 0.02  # of the number of frames that a container states
 _VIDEO_DEVICE = re.compile(r"(?:/dev/video)?(\d+)")
 
 
@@ -171,6 +172,7 @@ class VideoFile(FrameSource):
         capture.release()
         self.rate_hz = rate_hz if 0 < rate_hz < 1000 else 30.0
         self.count = count if count > 0 else None
+        self._is_told = False
 
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self._path))
@@ -209,8 +211,21 @@ class VideoFile(FrameSource):
                 number += 1
             if number == 0:
                 raise ToolError(f"{self._path}: has no frame that can be decoded")
+            self._tell_missing(number)
         finally:
             capture.release()
+
+    def _tell_missing(self, decoded: int) -> None:
+        """Say once that frames are missing; some containers state their number only roughly."""
+        if self._is_told or not self.count or decoded >= (1 - _COUNT_ERROR) * self.count - 1:
+            return
+        self._is_told = True
+        print(
+            f"{self._path}: only {decoded} of {self.count} frames can be decoded; the file is cut "
+            "short or damaged",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 class ImageFiles(FrameSource):

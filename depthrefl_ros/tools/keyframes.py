@@ -56,30 +56,41 @@ class Keyframes:
         self._pose: Pose | None = None
         self._small: np.ndarray | None = None
 
-    def takes_pose(self, world_from_camera: Pose) -> bool:
-        """Return whether the camera has moved enough; the frame then counts as kept."""
+    def is_new_pose(self, world_from_camera: Pose) -> bool:
+        """Return whether the camera has moved enough."""
         if self._pose is not None:
             motion = self._pose.inverse() @ world_from_camera
             travel_m = float(np.linalg.norm(motion.translation))
             turn_rad = math.acos(max(-1.0, min(1.0, (np.trace(motion.rotation) - 1.0) / 2.0)))
             if travel_m < self._settings.travel_m and turn_rad < self._settings.turn_rad:
                 return False
-        self._pose = world_from_camera
         return True
 
-    def takes_picture(self, image: np.ndarray) -> bool:
-        """Return whether a picture differs enough; the frame then counts as kept.
+    def is_new_picture(self, image: np.ndarray) -> bool:
+        """Return whether a picture differs enough.
 
         Exposure does not count: the mean is taken off.
 
         Args:
             image: (H, W, 3) uint8.
         """
-        small = cv2.resize(image, _SIZE, interpolation=cv2.INTER_AREA).astype(np.float32)
-        small = small.mean(axis=2) / np.float32(255.0)
-        small -= small.mean()
-        if self._small is not None:
-            if float(np.abs(small - self._small).mean()) < self._settings.change:
-                return False
-        self._small = small
-        return True
+        if self._small is None:
+            return True
+        change = float(np.abs(_small(image) - self._small).mean())
+        return change >= self._settings.change
+
+    def keep(self, image: np.ndarray, world_from_camera: Pose | None = None) -> None:
+        """Take a frame for the last that was kept.
+
+        Args:
+            image: as for ``is_new_picture``.
+            world_from_camera: None where nothing says it.
+        """
+        self._small, self._pose = _small(image), world_from_camera
+
+
+def _small(image: np.ndarray) -> np.ndarray:
+    """Return the (48, 64) float32 picture that is compared, its mean 0."""
+    small = cv2.resize(image, _SIZE, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = small.mean(axis=2) / np.float32(255.0)
+    return small - small.mean()

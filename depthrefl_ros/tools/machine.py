@@ -24,6 +24,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -226,10 +227,28 @@ def _cache() -> Finding:
         "engines": [str(entry.key or entry.path.name) for entry in entries],
         "problems": problems,
     }
+    if problem := _storing_problem(cache.folder):
+        text = f"nothing can be stored in {cache.folder}: {problem}; XDG_CACHE_HOME names another"
+        return Finding("engine cache", "warning", text, facts)
     text = f"{len(entries)} engines, {size / 1e6:.1f} MB in {cache.folder}"
     if problems:
         text += f"; {len(problems)} will be built again: {problems[0]}"
     return Finding("engine cache", "warning" if problems else "ok", text, facts)
+
+
+def _storing_problem(folder: Path) -> str:
+    """Return why nothing can be stored in a folder, which may have to be made; empty if it can.
+
+    Permissions do not tell: nobody can write to /proc, and root may write to all of it.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryDirectory(prefix=".depthrefl_", dir=folder) as trial:
+            (Path(trial) / "trial").write_bytes(b"0")
+    except OSError as error:
+        return f"{folder}: {error.strerror}"
+    return ""
 
 
 def _models() -> Finding:

@@ -18,8 +18,8 @@
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
-import json
 import math
 import sys
 import time
@@ -37,10 +37,12 @@ from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.geometry.cloud import fill_cloud, write_ply
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.preview import depth_preview
-from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
+from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments, recorded_camera
 from depthrefl_ros.tools.command_line import (
+    EXIT_STOPPED,
     StopRequest,
     ToolError,
+    UnreadableError,
     add_model_arguments,
     make_parser,
     positive_float,
@@ -49,7 +51,7 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
 )
 from depthrefl_ros.tools.frame_sources import open_source_or_assume
-from depthrefl_ros.tools.output_folder import check_output_folder
+from depthrefl_ros.tools.predict_folder import ResultFolder, default_folder
 from depthrefl_ros.tools.source_frame import FrameSource, SourceFrame
 from depthrefl_ros.tools.source_mounts import (
     SourceMounts,
@@ -58,7 +60,6 @@ from depthrefl_ros.tools.source_mounts import (
     said_mount,
 )
 
-LINES = "predict.jsonl"
 KINDS = ("picture", "png", "npy", "ply")
 MAX_GIGABYTES = 2.0
 MOST_POINTS = 1_000_000  # of a cloud; a photograph has 12 million pixels and more
@@ -109,39 +110,52 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
+def _run(args: argparse.Namespace, _ros_args: list[str]) -> int:
     kinds = _kinds(args.write)
     intrinsics = Intrinsics.of(args)
     source, assumed_hfov_deg = open_source_or_assume(args.source, intrinsics, args.image_topic)
     for note in source.notes:
         _say(note)
-    folder = args.output or Path(f"{Path(args.source).stem or args.source}_depth")
-    check_output_folder(folder, is_of_predict)
+    folder = ResultFolder(args.output or default_folder(args.source), args.source)
     estimator = open_estimator(args.model, args.engine)
     mounts = open_mounts(args, estimator, source.recording, _say)
-    folder.mkdir(parents=True, exist_ok=True)
-    _say(f"writing to {folder}/, at most {args.max_gigabytes:g} GB (--max-gigabytes)")
-    written, total = 0, args.frames or (source.count and math.ceil(source.count / args.every))
+    _say(f"writing to {folder.path}/, at most {args.max_gigabytes:g} GB (--max-gigabytes)")
+    written, total = 0, source.count and math.ceil(source.count / args.every)
+    total = min(total or args.frames, args.frames) if args.frames else total
+    seen, done, is_stopped = 0, 0, False
     frames = itertools.islice(source.frames(), 0, None, args.every)
-    with (
-        StopRequest() as stop,
-        (folder / LINES).open("w", encoding="utf-8") as lines,
-        progress(total, "estimating", "images") as bar,
-    ):
+    with StopRequest() as stop, progress(total, "estimating", "images") as bar:
         for frame, name in itertools.islice(_named(frames, source), args.frames):
-            mount = mounts.at(frame.frame_id, frame.stamp_ns)
-            line = _predict(estimator, frame, folder / name, kinds, assumed_hfov_deg, mount)
-            written += sum((folder / file).stat().st_size for file in line["files"].values())
-            text = json.dumps(line)
-            print(text, flush=True)
-            print(text, file=lines, flush=True)
-            bar.update()
             if stop:
+                is_stopped = True
                 break
+            seen += 1
+            mount = mounts.at(frame.frame_id, frame.stamp_ns)
+            try:
+                result, milliseconds = _timed(estimator, frame, name, mount)
+            except UnreadableError as error:
+                if source.count == 1:
+                    raise
+                source.skip(f"{source.name}: frame {frame.name}: {error}")
+                bar.update()
+                continue
+            folder.begin()
+            line = _written(result, folder.path / name, kinds, assumed_hfov_deg)
+            line |= {"mount": mount and mount.mount_in_words(), "milliseconds": milliseconds}
+            written += sum((folder.path / file).stat().st_size for file in line["files"].values())
+            print(folder.add({"image": frame.name, **line}), flush=True)
+            done += 1
+            bar.update()
             if written > args.max_gigabytes * 1e9:
                 _say(f"{args.max_gigabytes:g} GB are written: ending (--max-gigabytes)")
                 break
-    _say(f"{folder}/: {written / 1e6:.0f} MB")
+    if seen and not done:
+        raise ToolError(f"{source.name}: none of {seen} images can be used")
+    if is_stopped:
+        _say(f"stopped after {seen} of {total} images" if total else f"stopped after {seen} images")
+    left_out = f"; left out: {len(source.skipped)} images" if source.skipped else ""
+    _say(f"{folder.path}/: {written / 1e6:.0f} MB{left_out}")
+    return EXIT_STOPPED if is_stopped else 0
 
 
 def _say(text: str) -> None:
@@ -154,15 +168,6 @@ def _kinds(text: str) -> list[str]:
     if unknown or not kinds:
         raise ToolError(f"--write {text!r}: known are {', '.join(KINDS)}")
     return kinds
-
-
-def is_of_predict(folder: Path) -> bool:
-    """Tell whether a folder holds the results of an earlier ``predict``."""
-    try:
-        lines = (folder / LINES).read_text(encoding="utf-8").splitlines()
-        return all("files" in json.loads(line) for line in lines)
-    except (OSError, ValueError, TypeError):
-        return False
 
 
 def open_estimator(model: str, engine: str) -> Any:
@@ -203,18 +208,19 @@ def estimate(estimator: Any, frame: Any, camera: Camera | Any, name: str, **opti
         options: handed on.
 
     Raises:
-        ToolError: an image or a camera that cannot be used.
+        UnreadableError: an image or a camera that cannot be used.
     """
-    from depthrefl_ros.ros.convert.camera_info import camera_from_info
     from depthrefl_ros.ros.convert.images import MessageError, image_to_array
 
     try:
         pixels, channels = image_to_array(frame, name, getattr(frame, "bits", None))
         if not isinstance(camera, Camera):
-            camera = camera_from_info(camera, name)
+            camera = recorded_camera(camera, name)
         return estimator.estimate(pixels, camera, channels=channels, **options)
-    except (MessageError, CameraError, ValueError) as error:
-        raise ToolError(f"{name}: {error}") from error
+    except MessageError as error:  # names the image itself
+        raise UnreadableError(str(error)) from error
+    except (CameraError, ValueError) as error:
+        raise UnreadableError(f"{name}: {error}") from error
 
 
 def _named(frames: Iterator[SourceFrame], source: FrameSource) -> Iterator[tuple[SourceFrame, str]]:
@@ -231,26 +237,24 @@ def _named(frames: Iterator[SourceFrame], source: FrameSource) -> Iterator[tuple
         yield frame, name
 
 
-def _predict(
-    estimator: Any,
-    frame: SourceFrame,
-    path: Path,
-    kinds: list[str],
-    assumed_hfov_deg: float | None,
-    mount: Pose | None,
-) -> dict[str, Any]:
-    """Estimate one frame and write its files; returns what its line says."""
+def _timed(estimator: Any, frame: SourceFrame, name: str, mount: Pose | None) -> tuple[Any, float]:
+    """Return the estimate of one frame, and the milliseconds it took."""
     started_s = time.perf_counter()
     how = {"with_colour": True, "base_from_camera": mount}
-    result = estimate(estimator, frame, frame.camera, path.name, **how)
-    milliseconds = 1e3 * (time.perf_counter() - started_s)
+    result = estimate(estimator, frame, frame.camera, name, **how)
+    return result, round(1e3 * (time.perf_counter() - started_s), 1)
+
+
+def _written(
+    result: Any, path: Path, kinds: list[str], assumed_hfov_deg: float | None
+) -> dict[str, Any]:
+    """Write the files of one image; returns what its line says of them."""
     files = write_files(result, path, kinds, assumed_hfov_deg)
     depth = result.depth[np.isfinite(result.depth)]
     places = np.percentile(depth, (1, 50, 99)) if depth.size else [math.nan] * 3
     nearest, median, farthest = (round(float(one), 3) if depth.size else None for one in places)
     camera = result.camera
     return {
-        "image": frame.name,
         "files": files,
         "width": camera.width,
         "height": camera.height,
@@ -260,8 +264,6 @@ def _predict(
         "known": round(depth.size / result.depth.size, 4),
         "hfov_deg": round(math.degrees(2 * math.atan(camera.width / 2 / camera.fx)), 2),
         "hfov_is_assumed": assumed_hfov_deg is not None,
-        "mount": mount and mount.mount_in_words(),
-        "milliseconds": round(milliseconds, 1),
     }
 
 
@@ -289,19 +291,25 @@ def write_files(
     files = {kind: f"{path.name}{names[kind]}" for kind in kinds}
     for kind, name in files.items():
         file = path.with_name(name)
-        if kind == "picture":
-            content = _encoded(_picture(result, assumed_hfov_deg))
-        elif kind == "png":
-            content = _encoded(to_millimetres(result.depth))
-        elif kind == "npy":
-            with file.open("wb") as target:
-                np.save(target, result.depth)
-            continue
-        else:
-            write_ply(file, _cloud(result))
-            continue
-        file.write_bytes(content)
+        try:
+            if kind == "ply":
+                write_ply(file, _cloud(result))
+            else:
+                file.write_bytes(_content(kind, result, assumed_hfov_deg))
+        except OSError as error:
+            file.unlink(missing_ok=True)
+            raise ToolError(f"{file}: cannot be written: {error.strerror or error}") from error
     return files
+
+
+def _content(kind: str, result: Any, assumed_hfov_deg: float | None) -> bytes:
+    if kind == "picture":
+        return _encoded(_picture(result, assumed_hfov_deg))
+    if kind == "png":
+        return _encoded(to_millimetres(result.depth))
+    array = io.BytesIO()  # NumPy's own words for a full disk name neither disk nor file
+    np.save(array, result.depth)
+    return array.getvalue()
 
 
 def to_millimetres(depth_m: np.ndarray) -> np.ndarray:

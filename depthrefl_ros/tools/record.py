@@ -48,6 +48,7 @@ from depthrefl_ros.tools.recorder import STATIC_TF, Channel, Figures, Recorder, 
 from depthrefl_ros.tools.recording_writer import RecordingWriter
 from depthrefl_ros.tools.recordings import base_topic
 from depthrefl_ros.tools.ros_node import ros_namespace, ros_topic, tool_node
+from depthrefl_ros.tools.source_mounts import MountAction
 from depthrefl_ros.tools.truth_clouds import quaternion
 
 LISTENING = "record: listening to all results"
@@ -132,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--mount",
-        type=float,
+        action=MountAction,
         nargs=3,
         metavar=("HEIGHT", "PITCH", "ROLL"),
         help="of the camera, metres above the floor and degrees: written as /tf_static",

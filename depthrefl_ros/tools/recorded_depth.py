@@ -30,7 +30,7 @@ import numpy as np
 from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.registration import projected_points, registered_depth
-from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.command_line import ToolError, UnreadableError
 from depthrefl_ros.tools.recorded_transforms import RecordedTransforms
 from depthrefl_ros.tools.recording_source import RECTIFIED_NAME
 from depthrefl_ros.tools.recordings import (
@@ -107,7 +107,8 @@ class RecordedDepth(ABC):
 
         Raises:
             TransformMissingError: TF does not say where the sensor was.
-            ToolError: the message cannot be used.
+            UnreadableError: this message cannot be read.
+            ToolError: none can be used.
         """
 
     def _colour_from(self, message: Any, colour: ColourImage) -> Pose:
@@ -149,12 +150,15 @@ class DepthImages(RecordedDepth):
         depth_m = depth_from_message(message, self.topic)
         with np.errstate(invalid="ignore"):
             depth_m[~(np.isfinite(depth_m) & (depth_m > 0))] = 0.0
-        camera = self._camera(depth_m)
-        if self._is_of_same_view(message, depth_m, camera, colour):
+        if self._is_registered:
             height, width = colour.pixels.shape[:2]
             if depth_m.shape != (height, width):
                 depth_m = cv2.resize(depth_m, (width, height), interpolation=cv2.INTER_NEAREST)
             return colour.without_distortion(depth_m)
+        is_of_one_place = _has_frame_of(message, colour)
+        camera = depth_camera(self._info, self.topic, depth_m)
+        if camera is None and is_of_one_place and depth_m.shape == colour.pixels.shape[:2]:
+            camera = colour.camera.rectified() if is_rectified(self.topic) else colour.camera
         if camera is None:
             raise ToolError(
                 f"{self.topic}: no camera info, and the depth is {depth_m.shape[1]}x"
@@ -162,39 +166,8 @@ class DepthImages(RecordedDepth):
                 f"{colour.camera.width}x{colour.camera.height} in {colour.frame_id!r}; record its "
                 "camera_info, or give --registered where each depth pixel is of its image pixel"
             )
-        if camera.is_distorted and not RECTIFIED_NAME.search(base_topic(self.topic).lower()):
-            depth_m = pinhole_sample(
-                colour.name, np.zeros((*depth_m.shape, 3), np.uint8), depth_m, camera
-            ).depth_m
-        pinhole = colour.without_distortion()
-        pose = self._pose(message, colour)
-        seen = registered_depth(depth_m, camera.rectified(), pose, colour.camera.rectified())
-        return replace(pinhole, depth_m=seen)
-
-    def _camera(self, depth_m: np.ndarray) -> Camera | None:
-        from depthrefl_ros.ros.convert.camera_info import camera_from_info
-
-        if self._info is None:
-            return None
-        try:
-            camera = camera_from_info(self._info, f"camera info of {self.topic}")
-            return camera.for_image(depth_m.shape[1], depth_m.shape[0])
-        except (CameraError, ValueError) as error:
-            raise ToolError(f"{self.topic}: {error}") from error
-
-    def _pose(self, message: Any, colour: ColourImage) -> Pose:
-        if _has_frame_of(message, colour):
-            return Pose.identity()
-        return self._colour_from(message, colour)
-
-    def _is_of_same_view(
-        self, message: Any, depth_m: np.ndarray, camera: Camera | None, colour: ColourImage
-    ) -> bool:
-        if self._is_registered:
-            return True
-        if not _has_frame_of(message, colour) or depth_m.shape != colour.pixels.shape[:2]:
-            return False
-        return camera is None or _is_same_view(camera, colour.camera)
+        pose = None if is_of_one_place else self._colour_from(message, colour)
+        return registered_sample(colour, depth_m, camera, pose)
 
 
 class LidarPoints(RecordedDepth):
@@ -209,7 +182,7 @@ class LidarPoints(RecordedDepth):
         try:
             points = cloud_to_points(message, self.topic)
         except MessageError as error:
-            raise ToolError(str(error)) from error
+            raise UnreadableError(str(error)) from error
         points = points[np.isfinite(points).all(axis=1)]
         pinhole = colour.without_distortion()
         camera = colour.camera.rectified()
@@ -226,8 +199,72 @@ def _has_frame_of(message: Any, colour: ColourImage) -> bool:
     return not frame_id or not colour.frame_id or frame_id == colour.frame_id.lstrip("/")
 
 
+def is_rectified(topic: str) -> bool:
+    """Return whether the name of an image topic says that its pixels are rectified."""
+    return bool(RECTIFIED_NAME.search(base_topic(topic).lower()))
+
+
+def depth_camera(info: Any | None, topic: str, depth_m: np.ndarray) -> Camera | None:
+    """Return the camera of a depth image's pixels, a pinhole where its name says rectified.
+
+    Args:
+        info: its CameraInfo; None where there is none.
+        topic: of the depth images.
+        depth_m: (H, W) the depth.
+
+    Raises:
+        ToolError: the CameraInfo cannot be true, or is of another aspect.
+    """
+    from depthrefl_ros.ros.convert.camera_info import camera_from_info
+
+    if info is None:
+        return None
+    try:
+        camera = camera_from_info(info, f"camera info of {topic}", is_rectified(topic))
+        camera = camera.for_image(depth_m.shape[1], depth_m.shape[0])
+    except (CameraError, ValueError) as error:
+        raise ToolError(f"{topic}: {error}") from error
+    return camera.rectified() if is_rectified(topic) else camera
+
+
+def registered_sample(
+    colour: ColourImage, depth_m: np.ndarray, camera: Camera, pose: Pose | None
+) -> Sample:
+    """Return image and depth as a pinhole would have taken them, each rectified by its own camera.
+
+    Args:
+        colour: the image.
+        depth_m: (h, w) float32 metres, 0 unknown.
+        camera: of the depth's pixels.
+        pose: colour_from_depth, of the optical frames; None where both see from one place.
+    """
+
+    def is_of_image(depth_pixels: Camera, image_pixels: Camera) -> bool:
+        is_of_its_size = pose is None and depth_m.shape == colour.pixels.shape[:2]
+        return is_of_its_size and _is_same_view(depth_pixels, image_pixels)
+
+    if is_of_image(camera, colour.camera):
+        return colour.without_distortion(depth_m)
+    blank = np.zeros((*depth_m.shape, 3), np.uint8)
+    depth_m = pinhole_sample(colour.name, blank, depth_m, camera).depth_m
+    pinhole = colour.without_distortion(np.ones(colour.pixels.shape[:2], np.float32))
+    depth_pixels, image_pixels = camera.rectified(), colour.camera.rectified()
+    if not is_of_image(depth_pixels, image_pixels):
+        depth_m = registered_depth(depth_m, depth_pixels, pose or Pose.identity(), image_pixels)
+    # Beside the raw image there is no picture for the depth.
+    return replace(pinhole, depth_m=np.where(pinhole.depth_m > 0, depth_m, np.float32(0)))
+
+
 def _is_same_view(first: Camera, second: Camera) -> bool:
-    """Return whether two cameras of one size and place see the same in each pixel."""
+    """Return whether two cameras of one size and place see the same in each pixel.
+
+    Both are rectified, or both are raw with the same distortion.
+    """
+    if first.is_distorted != second.is_distorted:
+        return False
+    length = max(first.D.size, second.D.size)
+    if not np.allclose(*(np.pad(one.D, (0, length - one.D.size)) for one in (first, second))):
+        return False
     largest = np.array([[first.K[0, 0], 1, first.width], [1, first.K[1, 1], first.height], [1] * 3])
     return bool((np.abs(first.K - second.K) <= _SAME_VIEW * largest).all())
 

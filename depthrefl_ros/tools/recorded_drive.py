@@ -26,8 +26,9 @@ from typing import Any
 import numpy as np
 
 from depthrefl_ros.geometry.camera import CameraError
-from depthrefl_ros.tools.camera_info_file import Intrinsics
-from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.tools.camera_info_file import Intrinsics, recorded_camera
+from depthrefl_ros.tools.command_line import ToolError, UnreadableError
 from depthrefl_ros.tools.keyframes import Keyframes, KeyframeSettings
 from depthrefl_ros.tools.recorded_depth import (
     CLOUD_TYPE,
@@ -91,7 +92,7 @@ class RecordedDrive:
     def __init__(self, bag: Path, settings: DriveSettings):
         self._bag, self._settings = bag, settings
         self._source = RecordingSource(bag, settings.intrinsics, settings.image_topic)
-        self.left_out: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
         self._kept, self._reason = 0, ""
         with Recording(bag) as recording:
             if not self._source.info_topic and not settings.intrinsics.are_given:
@@ -161,26 +162,37 @@ class RecordedDrive:
         chosen = self._settings.keyframes
         keyframes = None if chosen is None else Keyframes(chosen)
 
+        def pose_at(time_ns: int) -> Pose | None:
+            if keyframes is None or not self._follows_tf:
+                return None
+            return self._transforms.find(self._fixed, self._frame, time_ns)
+
         def wants(time_ns: int) -> bool:
             step()
-            if keyframes is None or not self._follows_tf:
-                return True
             try:
-                pose = self._transforms.find(self._fixed, self._frame, time_ns)
+                pose = pose_at(time_ns)
             except TransformMissingError as error:
                 return self._leave_out("without transform", error)
-            return keyframes.takes_pose(pose) or self._leave_out("alike")
+            return pose is None or keyframes.is_new_pose(pose) or self._leave_out("alike")
 
         with Recording(self._bag) as recording:
             for frame, message in self._pairs.read(recording, wants):
                 try:
-                    colour = self._colour(frame)
-                    if keyframes is not None and not self._follows_tf:
-                        if not keyframes.takes_picture(colour.pixels):
+                    pose, colour = pose_at(frame.stamp_ns), self._colour(frame)
+                    if keyframes is not None:
+                        # Asked anew: another may have been kept since, whose depth came late.
+                        if not (
+                            keyframes.is_new_picture(colour.pixels)
+                            if pose is None
+                            else keyframes.is_new_pose(pose)
+                        ):
                             self._leave_out("alike")
                             continue
                     sample = self._bounded(self._depth.sample(message, colour))
                     mount = self._mount(frame.stamp_ns)
+                except UnreadableError as error:
+                    self._skip(frame, error)
+                    continue
                 except TransformMissingError as error:
                     if not error.is_of_time:
                         raise ToolError(f"{self._bag}: {error}") from error
@@ -189,26 +201,33 @@ class RecordedDrive:
                 if np.count_nonzero(sample.depth_m) < FEWEST_KNOWN:
                     self._leave_out("without depth in view")
                     continue
+                if keyframes is not None:
+                    keyframes.keep(colour.pixels, pose)
                 self._kept += 1
                 yield f"{int(frame.name):06d}", sample, mount
-        self.left_out["unreadable"] += len(self._source.skipped)
+
+    def _skip(self, frame: SourceFrame, error: UnreadableError) -> None:
+        text = f"{self._bag}: frame {frame.name}: {error}"
+        self._source.skip(text)
+        self._reason = self._reason or text
 
     def _leave_out(self, why: str, error: object = "") -> bool:
-        self.left_out[why] += 1
+        self._left_out[why] += 1
         self._reason = self._reason or str(error)
         return False
 
     def _colour(self, frame: SourceFrame) -> ColourImage:
-        from depthrefl_ros.ros.convert.camera_info import camera_from_info
         from depthrefl_ros.ros.convert.images import MessageError
 
-        name = f"{self._bag}: image {frame.name} of {self._source.image_topic}"
+        topic = self._source.image_topic
         try:
-            pixels = frame.rgb(self._source.image_topic)
-            camera = camera_from_info(frame.camera_info, name)
+            pixels = frame.rgb(topic)
+            camera = recorded_camera(frame.camera_info, topic)
             camera = camera.for_image(frame.width, frame.height)
-        except (MessageError, CameraError) as error:
-            raise ToolError(f"{name}: {error}") from error
+        except MessageError as error:
+            raise UnreadableError(str(error)) from error
+        except CameraError as error:
+            raise UnreadableError(f"{topic}: {error}") from error
         return ColourImage(frame.name, pixels, camera, self._frame, frame.stamp_ns)
 
     def _bounded(self, sample: Sample) -> Sample:
@@ -221,6 +240,11 @@ class RecordedDrive:
             return None
         return mount_of(self._transforms.find(self._floor, self._frame, time_ns))
 
+    def left_out(self) -> dict[str, int]:
+        """Return how many pairs were left out so far, by the reason."""
+        unreadable = len(self._source.skipped)
+        return {**self._left_out, **({"unreadable": unreadable} if unreadable else {})}
+
     def figures(self) -> dict[str, Any]:
         """Return what became of the recording's images."""
         return {
@@ -230,13 +254,13 @@ class RecordedDrive:
             "images": self._pairs.images,
             "pairs": len(self._pairs),
             "kept": self._kept,
-            "left_out": {why: count for why, count in self.left_out.items() if count},
+            "left_out": self.left_out(),
         }
 
     def told(self) -> str:
         """Return the same in words."""
         without = self._pairs.images - len(self._pairs)
-        parts = [f"{count} {why}" for why, count in self.left_out.items() if count]
+        parts = [f"{count} {why}" for why, count in self.left_out().items()]
         parts += [f"{without} without depth of that time"] if without else []
         text = f"{self._bag}: {self._kept} of {self._pairs.images} images kept"
         text += f"; {', '.join(parts)}" if parts else ""

@@ -23,9 +23,16 @@ from pathlib import Path
 
 import numpy as np
 
+from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.tools.bag_files import storage_files
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.recorded_depth import (
+    ColourImage,
+    depth_camera,
+    is_rectified,
+    registered_sample,
+)
 from depthrefl_ros.tools.recording_source import RecordingSource
 from depthrefl_ros.tools.recordings import (
     IMAGE_TYPES,
@@ -35,7 +42,6 @@ from depthrefl_ros.tools.recordings import (
 )
 from depthrefl_ros.tools.source_frame import SourceFrame
 from depthrefl_ros.training.datasets import DatasetError, ImageFolder, Sample
-from depthrefl_ros.training.datasets.file_pairs import pinhole_sample
 from depthrefl_ros.training.datasets.image_folder import check_size, combined_digest
 
 LARGEST_GAP_NS = 20_000_000  # between an image and its depth, as in TUM's benchmark
@@ -71,6 +77,8 @@ class RecordedSamples(ImageFolder):
             self.truth_topic = truth_topic or find_truth_topic(recording)
             if recording.topics.get(self.truth_topic) not in IMAGE_TYPES:
                 raise ToolError(f"{path}: no image topic {self.truth_topic} for the true depth")
+            info_topic = recording.camera_info_topic(self.truth_topic)
+            self._truth_info = recording.first(info_topic) if info_topic else None
             # Kept as recorded, mostly as PNG: decoded, a minute would fill the memory.
             self._truth = {
                 stamp_ns(message): message for _, message in recording.messages(self.truth_topic)
@@ -132,11 +140,15 @@ class RecordedSamples(ImageFolder):
             image = frame.rgb(self._source.image_topic)
             message = self._truth[self._nearest(frame.stamp_ns)]
             depth_m = depth_from_message(message, self.truth_topic)
+            truth_camera = depth_camera(self._truth_info, self.truth_topic, depth_m)
         except (MessageError, ToolError, ValueError) as error:
             raise DatasetError(str(error)) from error
         check_size(Path(self.truth_topic), depth_m, image.shape[:2])
-        known = np.isfinite(depth_m) & (depth_m > 0)
-        return pinhole_sample(frame.name, image, np.where(known, depth_m, 0), camera)
+        with np.errstate(invalid="ignore"):
+            known = np.isfinite(depth_m) & (depth_m > 0)
+        colour = ColourImage(frame.name, image, camera, frame.frame_id, frame.stamp_ns)
+        pixels = truth_pixels(camera, truth_camera, is_rectified(self.truth_topic))
+        return registered_sample(colour, np.where(known, depth_m, 0), pixels, None)
 
     def files_of(self, name: str) -> list[Path]:
         """Return the files of the recording, which hold all samples."""
@@ -150,6 +162,19 @@ class RecordedSamples(ImageFolder):
     def describe_depth(self) -> str:
         """Return in words where the true depth comes from."""
         return f"{self.truth_topic} of the recording"
+
+
+def truth_pixels(camera: Camera, own: Camera | None, is_rectified: bool) -> Camera:
+    """Return the camera of the true depth's pixels, which are registered to the image.
+
+    Args:
+        camera: of the image.
+        own: what the depth's CameraInfo says, or None.
+        is_rectified: whether the depth is called so.
+    """
+    if is_rectified or (own is not None and not own.is_distorted):
+        return camera.rectified()
+    return own or camera
 
 
 def find_truth_topic(recording: Recording) -> str:

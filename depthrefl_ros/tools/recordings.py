@@ -32,7 +32,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from depthrefl_ros.tools.bag_files import METADATA, storage_files
 from depthrefl_ros.tools.bag_storage import open_storage, uncompressed
-from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.command_line import ToolError, UnreadableError
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
@@ -284,9 +284,12 @@ def picture_size(message: Any) -> tuple[int, int] | None:
     if hasattr(message, "encoding"):
         return message.width, message.height
     if "compressedDepth" in message.format:
-        depth = depth_from_message(message, "image")
+        try:
+            depth = depth_from_message(message, "image")
+        except UnreadableError:
+            return None
         return depth.shape[1], depth.shape[0]
-    picture = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    picture = _decoded(message)
     return None if picture is None else (picture.shape[1], picture.shape[0])
 
 
@@ -303,21 +306,23 @@ def depth_from_message(message: Any, topic: str) -> np.ndarray:
         (H, W) float32 metres, NaN where a 16 bit image or PNG has 0.
 
     Raises:
-        ToolError: another encoding, or data that do not decode.
+        UnreadableError: another encoding, or data that do not decode.
     """
     if not hasattr(message, "encoding"):
         if "compressedDepth" in message.format:
             return _from_compressed_depth(message, topic)
-        millimetres = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
+        millimetres = _decoded(message)
         if millimetres is None or millimetres.dtype != np.uint16 or millimetres.ndim != 2:
-            raise ToolError(f"{topic}: format {message.format!r} is no 16 bit PNG of one channel")
+            raise UnreadableError(
+                f"{topic}: format {message.format!r} is no 16 bit PNG of one channel"
+            )
         return _metres(millimetres)
     from depthrefl_ros.ros.convert.images import MessageError, depth_image_to_metres
 
     try:
         return depth_image_to_metres(message, topic)
     except MessageError as error:
-        raise ToolError(str(error)) from error
+        raise UnreadableError(str(error)) from error
 
 
 def _from_compressed_depth(message: Any, topic: str) -> np.ndarray:
@@ -326,7 +331,15 @@ def _from_compressed_depth(message: Any, topic: str) -> np.ndarray:
     try:
         return compressed_depth_to_metres(message, topic)
     except MessageError as error:
-        raise ToolError(str(error)) from error
+        raise UnreadableError(str(error)) from error
+
+
+def _decoded(message: Any) -> np.ndarray | None:
+    """Return the pixels of a CompressedImage as they are stored; None where there are none."""
+    try:
+        return cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # also of no bytes at all
+        return None
 
 
 def _metres(millimetres: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.tools.command_line import positive_float
+from depthrefl_ros.tools.command_line import ToolError, positive_float
 
 if TYPE_CHECKING:
     from depthrefl_ros.tools.recorded_transforms import RecordedTransforms
@@ -41,8 +41,56 @@ def add_mount_arguments(parser: argparse.ArgumentParser, purpose: str) -> None:
     add = parser.add_argument
     text = f"of the camera over the floor: {purpose}"
     add("--camera-height", type=positive_float, metavar="M", help=text)
-    add("--camera-pitch", type=float, default=0.0, metavar="DEGREES", help="down (default 0)")
-    add("--camera-roll", type=float, default=0.0, metavar="DEGREES", help="clockwise (default 0)")
+    add_angle_arguments(parser)
+
+
+def add_angle_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --camera-pitch and --camera-roll."""
+    add = parser.add_argument
+    for name, kind, way in (("pitch", pitch_degrees, "down"), ("roll", roll_degrees, "clockwise")):
+        text = f"{way} (default 0)"
+        add(f"--camera-{name}", type=kind, default=0.0, metavar="DEGREES", help=text)
+
+
+def pitch_degrees(text: str) -> float:
+    """Return degrees from -90 to 90; for argparse's ``type``."""
+    return _degrees(text, 90.0)
+
+
+def roll_degrees(text: str) -> float:
+    """Return degrees from -180 to 180; for argparse's ``type``."""
+    return _degrees(text, 180.0)
+
+
+def _degrees(text: str, limit: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not -limit <= value <= limit:
+        raise argparse.ArgumentTypeError(f"{text!r} must be {-limit:g} to {limit:g} degrees")
+    return value
+
+
+class MountAction(argparse.Action):
+    """Takes HEIGHT PITCH ROLL, in metres and degrees, as three numbers that a mount can have."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: list[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Check the three and keep them."""
+        mount = []
+        kinds = (positive_float, pitch_degrees, roll_degrees)
+        for name, kind, text in zip(self.metavar, kinds, values, strict=True):
+            try:
+                mount.append(kind(text))
+            except (argparse.ArgumentTypeError, ValueError) as error:
+                raise argparse.ArgumentError(self, f"{name}: {error}") from error
+        setattr(namespace, self.dest, mount)
 
 
 def add_base_frame_argument(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +105,15 @@ def add_base_frame_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def said_mount(args: argparse.Namespace) -> Pose | None:
-    """Return base_from_camera as the arguments of ``add_mount_arguments`` say; None if unsaid."""
+    """Return base_from_camera as the arguments of ``add_mount_arguments`` say; None if unsaid.
+
+    Raises:
+        ToolError: an angle without the height.
+    """
     if args.camera_height is None:
+        for name in ("pitch", "roll"):
+            if getattr(args, f"camera_{name}"):
+                raise ToolError(f"--camera-{name} has no effect without --camera-height; give both")
         return None
     return Pose.from_mount(
         args.camera_height, math.radians(args.camera_pitch), math.radians(args.camera_roll)

@@ -56,6 +56,7 @@ from depthrefl_ros.tools.command_line import (
 )
 from depthrefl_ros.tools.frame_sources import open_source
 from depthrefl_ros.tools.ros_node import tool_node
+from depthrefl_ros.tools.source_mounts import add_angle_arguments, said_mount
 from depthrefl_ros.tools.truth import find_truth
 
 SIGMA = 0.02  # of log depth: what the network says where it is surest
@@ -124,8 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("source", help="recording or image folder with true depth")
     parser.add_argument("--camera-height", type=positive_float, required=True, metavar="M")
-    parser.add_argument("--camera-pitch", type=float, default=0.0, help="degrees, down (0)")
-    parser.add_argument("--camera-roll", type=float, default=0.0, help="degrees, clockwise (0)")
+    add_angle_arguments(parser)
     parser.add_argument("--model", default="indoor_tiny", help="for size and range (%(default)s)")
     parser.add_argument("--base-frame", default="base_footprint", help="default %(default)s")
     parser.add_argument("--odom-frame", help="also publish it, with the robot standing still in it")
@@ -148,9 +148,7 @@ def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
     except BundleError as error:
         raise ToolError(str(error)) from error
     gates = GateSettings(min_range_m=bundle.min_range_m, max_range_m=bundle.max_range_m)
-    mount = Pose.from_mount(
-        args.camera_height, math.radians(args.camera_pitch), math.radians(args.camera_roll)
-    )
+    mount = said_mount(args)
     builders: dict[tuple, TruthClouds] = {}
     counts = {"frames": 0, "marking": 0, "clearing": 0}
     with StopRequest() as stop, tool_node("truth_clouds", ros_args) as node:

@@ -1,0 +1,173 @@
+# Copyright 2026 depthrefl_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The folder that ``dataset`` fills: nothing earlier goes too soon, and what is in it is usable."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.training.datasets import Sample
+from depthrefl_ros.training.synth.folder import RenderedFolder
+
+LOG = "dataset.yaml"
+MADE_BY = "depthrefl dataset"
+JPEG_QUALITY, PNG_LEVEL = 95, 3
+FLUSH_EVERY = 100  # images
+_OURS = re.compile(r"\d{6,}\.(jpg|png)(\.part)?")
+
+
+class DatasetFolder:
+    """A folder of images with depth that is being written.
+
+    The images of an earlier run go when the first one is added, and not before. What the user put
+    beside them stays.
+
+    Args:
+        path: of the folder: new, empty, or made by an earlier run.
+        subfolders: of ``rgb`` and ``depth`` in which the images are; "" for those themselves.
+
+    Attributes:
+        names: of the images in it.
+        written: bytes.
+    """
+
+    def __init__(self, path: Path, subfolders: list[str]):
+        self.path, self._subfolders = path, subfolders
+        self.names: list[str] = []
+        self.written = 0
+        self._folder: RenderedFolder | None = None
+
+    def add(self, name: str, sample: Sample, mount: dict[str, float] | None) -> None:
+        """Write one image with its depth.
+
+        Args:
+            name: subfolder and number.
+            sample: image and depth of a pinhole.
+            mount: arguments of ``Pose.from_mount``, or None.
+
+        Raises:
+            ToolError: the folder cannot be written, as on a full disk.
+        """
+        height, width = sample.depth_m.shape
+        camera = Camera.pinhole(width, height, *sample.intrinsics)
+        try:
+            if self._folder is None:
+                self._folder = self._opened()
+            self._folder.add(name, sample.image, sample.depth_m, camera, mount)
+            self.written += sum(file.stat().st_size for file in self._files(name))
+        except OSError as error:
+            self._remove(name)
+            raise self._unwritable(error) from error
+        self.names.append(name)
+
+    def close(self, recordings: list[dict[str, Any]]) -> None:
+        """Write the cameras, mounts and ``dataset.yaml`` of all images that were added.
+
+        On a full disk the last images make room.
+
+        Args:
+            recordings: what became of each, for ``dataset.yaml``.
+
+        Raises:
+            ToolError: they cannot be written.
+        """
+        if self._folder is None:
+            return
+        while True:
+            try:
+                self._folder.flush()
+                self._write_log(recordings)
+                return
+            except OSError as error:
+                if not self.names:
+                    raise self._unwritable(error) from error
+                self._remove(self.names.pop())
+
+    def _opened(self) -> RenderedFolder:
+        if self.path.is_dir():
+            self._remove_earlier()
+        self.path.mkdir(parents=True, exist_ok=True)
+        # From now on the folder is ours: what is stopped half way can be made anew.
+        self._write_log([])
+        return RenderedFolder(self.path, JPEG_QUALITY, PNG_LEVEL, FLUSH_EVERY)
+
+    def _remove_earlier(self) -> None:
+        """Remove what an earlier run wrote, also what it had no time to list."""
+        subfolders = set(_noted_subfolders(self.path))
+        for name in RenderedFolder(self.path).known():
+            subfolders.add(str(PurePosixPath(name).parent))
+            self._remove(name)
+        for subfolder in subfolders:
+            for kind in ("rgb", "depth"):
+                for file in (self.path / kind / subfolder).glob("*"):
+                    if _OURS.fullmatch(file.name):
+                        file.unlink()
+        for file in ("intrinsics.yaml", "mounts.yaml"):
+            (self.path / file).unlink(missing_ok=True)
+
+    def _files(self, name: str) -> tuple[Path, Path]:
+        return self.path / "rgb" / f"{name}.jpg", self.path / "depth" / f"{name}.png"
+
+    def _remove(self, name: str) -> None:
+        for file in self._files(name):
+            file.unlink(missing_ok=True)
+            file.with_name(f"{file.name}.part").unlink(missing_ok=True)
+
+    def _write_log(self, recordings: list[dict[str, Any]]) -> None:
+        log = {"made_by": MADE_BY, "subfolders": self._subfolders, "recordings": recordings}
+        part = self.path / f"{LOG}.part"
+        try:
+            part.write_text(yaml.safe_dump(log, sort_keys=False), encoding="utf-8")
+            os.replace(part, self.path / LOG)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+
+    def _unwritable(self, error: OSError) -> ToolError:
+        text = f"{self.path}/: cannot be written: {error.strerror or error}"
+        if self.names:
+            text += "; the images written before can be used"
+        return ToolError(text)
+
+
+def is_of_dataset(folder: Path) -> bool:
+    """Return whether a folder was made by an earlier ``dataset``."""
+    return _log(folder).get("made_by") == MADE_BY
+
+
+def _noted_subfolders(folder: Path) -> list[str]:
+    noted = _log(folder).get("subfolders")
+    names = [str(one) for one in noted] if isinstance(noted, list) else [""]
+    return [
+        name
+        for name in names
+        if not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
+    ]
+
+
+def _log(folder: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load((folder / LOG).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}

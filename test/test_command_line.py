@@ -1,0 +1,51 @@
+# Copyright 2026 depthrefl_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""How a tool ends."""
+
+import subprocess
+import sys
+
+TOOL = """
+import os, sys
+from depthrefl_ros.tools.command_line import make_parser, run_tool
+
+def tool(args, ros_args):
+    {code}
+
+sys.exit(run_tool(make_parser("depthrefl test", "", ""), [], tool))
+"""
+
+
+def started(code: str) -> subprocess.Popen:
+    command = [sys.executable, "-c", TOOL.format(code=code)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_tool_whose_reader_has_gone_ends_quietly():
+    for code in (
+        "[print('x' * 80, flush=True) for _ in range(100_000)]",  # while it prints
+        "print('x')",  # with what it printed last
+    ):
+        process = started(code)
+        process.stdout.close()
+        assert process.wait(timeout=60) == 1
+        assert process.stderr.read() == ""
+
+
+def test_another_broken_pipe_is_an_error():
+    process = started("ends = os.pipe(); os.close(ends[0]); os.write(ends[1], b'x')")
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 2 and "depthrefl test: error: [Errno 32]" in told
