@@ -28,7 +28,7 @@ from std_msgs.msg import String
 from depthrefl_ros.geometry.scale import ANCHORS
 from depthrefl_ros.ros import subscriptions
 from depthrefl_ros.ros.parameters import InputSettings
-from depthrefl_ros.ros.robot import SENSOR_TYPES
+from depthrefl_ros.ros.sensors import SENSOR_TYPES
 from depthrefl_ros.ros.subscriptions import (
     Offer,
     SequenceGaps,

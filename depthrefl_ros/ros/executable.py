@@ -230,7 +230,7 @@ def _remap_doubts(node: Node, rule: str) -> list[str]:
     from depthrefl_ros.ros.bond import TOPIC as BOND
     from depthrefl_ros.ros.parameters import nearest
     from depthrefl_ros.ros.publishers import TYPES
-    from depthrefl_ros.ros.robot import SENSOR_TYPES
+    from depthrefl_ros.ros.sensors import SENSOR_TYPES
 
     known = ["image", "image/compressed", "camera_info", *SENSOR_TYPES, *TYPES, BOND]
     others = [f"{node.resolve_topic_name('image')}/compressed", *_OTHER_TOPICS]

@@ -45,7 +45,8 @@ from depthrefl_ros.ros.intake import DroppedError, Intake, Received
 from depthrefl_ros.ros.obstacle_publisher import CLOUDS, ObstaclePublisher
 from depthrefl_ros.ros.obstacle_publisher import TOPICS as OBSTACLE_TOPICS
 from depthrefl_ros.ros.publishers import COMPRESSED, POINTS, SCAN, DepthPublisher, Publishers
-from depthrefl_ros.ros.robot import Robot, seconds_of
+from depthrefl_ros.ros.robot import Robot
+from depthrefl_ros.ros.sensors import seconds_of
 
 NOT_TAKEN = "not taken by this model"  # what diagnostics say of the mount
 _ALL = 0.99  # share of the pixels that is as good as all

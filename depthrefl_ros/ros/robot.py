@@ -41,8 +41,6 @@ from depthrefl_ros.ros.parameters import MountSettings, Parameters
 from depthrefl_ros.ros.sensors import IMU, SENSOR_TYPES, Sensors, needed_sensors, seconds_of, told
 from depthrefl_ros.ros.transforms import TransformError, Transforms, open_tf2_buffer
 
-__all__ = ["SENSOR_TYPES", "Robot", "mount_pose", "needed_sensors", "seconds_of"]
-
 # Further from the image's stamp than this, a message tells of another moment, seconds.
 _SAME_MOMENT_S = 0.3
 _OLD_TRANSFORM_S = 5.0  # a link on /tf that holds for longer without a new one may be dead

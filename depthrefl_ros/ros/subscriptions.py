@@ -29,7 +29,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depthrefl_ros.ros.camera_lookup import CAMERA_INFO_DEPTH
 from depthrefl_ros.ros.parameters import InputSettings
-from depthrefl_ros.ros.robot import SENSOR_TYPES, needed_sensors
+from depthrefl_ros.ros.sensors import SENSOR_TYPES, needed_sensors
 from depthrefl_ros.ros.silence import silence_words, topic_words
 
 GRAPH_PERIOD_S = 1.0
