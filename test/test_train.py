@@ -89,6 +89,15 @@ def test_the_command_trains_both_stages_and_finishes(tmp_path, rooms, capsys):
     calibration = json.loads((run / "calibration.json").read_text())
     assert len(calibration["quantile"]) == len(calibration["probability"]) == 101
     assert (run / "final.safetensors").stat().st_size > 10e6
+    # A leg that ended before its first step, as an earlier release recorded it.
+    legs = run / "stage2" / "data.json"
+    (trained,) = json.loads(legs.read_text())
+    stepless = {"from_step": 1, "sets": {"hall": {}}, "augment": {}}
+    legs.write_text(json.dumps([trained, stepless]))
+    assert tool.main(["finish", "--run", str(run), "--val-data", held_out]) == 0
+    again = json.loads((run / "metrics.json").read_text())
+    assert set(again["training_data"]) == {"nyu", "rooms"}
+    assert again["training_history"] == [trained]
 
 
 def test_truth_that_is_empty_ends_before_the_first_step(tmp_path, rooms, capsys):

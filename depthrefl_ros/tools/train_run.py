@@ -38,6 +38,7 @@ from depthrefl_ros.tools.command_line import StopRequest, ToolError
 from depthrefl_ros.tools.teacher_labels import add_labels
 from depthrefl_ros.tools.train_data import (
     Part,
+    check_same_data,
     count_mounts,
     describe_parts,
     open_parts,
@@ -78,6 +79,7 @@ def train_stage(arguments: argparse.Namespace) -> int:
             arguments, settings, config, processes, folder,
             start=lambda model: load_start(arguments, settings, model),
         )  # fmt: skip
+        check_complete(arguments, trainer, parts, folder)
         complete = run_leg(arguments, trainer, parts, held_out, folder)
     return 0 if complete else STOPPED_EARLY
 
@@ -191,6 +193,19 @@ def restore(trainer: Trainer, checkpoint: Path) -> None:
                 "use another --run"
             )
     trainer.restore(checkpoint)
+
+
+def check_complete(
+    arguments: argparse.Namespace, trainer: Trainer, parts: dict[str, Part], folder: Path
+) -> None:
+    """Check that a stage that has nothing left to train is asked about the data it was trained on.
+
+    Raises:
+        ToolError: it is complete, and data or augmentation are others than those of its last steps.
+    """
+    if trainer.step >= trainer.settings.steps:
+        sets = describe_parts(parts, trainer.model.config.mount)
+        check_same_data(folder, trainer.step, sets, augment_changes(arguments.augment))
 
 
 def run_leg(
