@@ -118,10 +118,13 @@ def test_a_wrong_unit_is_told_before_the_first_step(tmp_path, rooms, capsys):
     assert "warning: rooms: the network's depth is 0.0" in said and "(depth_factor=" in said
 
 
-def test_images_without_depth_are_counted(tmp_path, rooms, capsys):
+def test_images_without_depth_or_camera_are_counted(tmp_path, rooms, capsys):
     (rooms / "depth" / "0002.png").unlink()
+    text = (rooms / "intrinsics.yaml").read_text()
+    (rooms / "intrinsics.yaml").write_text(text.replace("'0001':", "'0007':"))
     assert tool.main(leg(tmp_path / "run", rooms, stage="stage1")) == 0
-    assert "rooms: 2 images, 2 a step; 1 without depth are left out" in capsys.readouterr().out
+    said = "rooms: 1 images, 2 a step; 1 without depth are left out; 1 without a camera are left"
+    assert said in capsys.readouterr().out
 
 
 def test_a_balanced_set_is_trained_on_and_told(tmp_path, rooms):

@@ -242,12 +242,17 @@ def run_leg(
                 print(f"warning: {line}", file=sys.stderr, flush=True)
     for name, part in parts.items():
         share = part.weight / sum(other.weight for other in parts.values()) * arguments.batch
-        left_out = len(part.dataset.without_depth)
+        dataset = part.dataset
+        left_out = {"depth": dataset.without_depth, "a camera": dataset.without_camera}
         say(
             processes,
-            f"{name}: {len(part.dataset)} images, {share:.3g} a step"
-            + (f", {count_mounts(part.dataset)} with a mount" if config.mount else "")
-            + (f"; {left_out} without depth are left out" if left_out else ""),
+            f"{name}: {len(dataset)} images, {share:.3g} a step"
+            + (f", {count_mounts(dataset)} with a mount" if config.mount else "")
+            + "".join(
+                f"; {len(names)} without {what} are left out"
+                for what, names in left_out.items()
+                if names
+            ),
         )
     if processes.is_main:
         changes = augment_changes(arguments.augment)
