@@ -224,6 +224,28 @@ def test_augmentation_is_changed_by_key():
         augment_changes(["max_zoom=wide"])
 
 
+def test_augmentation_that_cannot_be_is_refused_before_anything_is_loaded(tmp_path, capsys):
+    command = leg(tmp_path / "run", tmp_path / "absent", "--augment", "flip_chance=7")
+    assert tool.main(command) == 2
+    said = capsys.readouterr().err
+    assert "--augment 'flip_chance=7': flip_chance is 7.0; from 0 to 1 is needed" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--workers", "-3"], "--workers: '-3' must be a whole number, 0 or more"),
+        (["--seed", "-1"], "--seed: '-1' must be a whole number, 0 or more"),
+        (["--minutes", "-1"], "--minutes: '-1' must be a finite number, 0 or more"),
+        (["--minutes", "nan"], "--minutes: 'nan' must be a finite number, 0 or more"),
+    ],
+)
+def test_numbers_below_0_are_refused(tmp_path, capsys, option, said):
+    with pytest.raises(SystemExit, match="2"):
+        tool.main(leg(tmp_path / "run", tmp_path / "absent", *option))
+    assert said in capsys.readouterr().err
+
+
 def test_options_that_stand_for_subcommands():
     rest = ["--data", "d"]
     assert tool.subcommand_first(["--finetune", "m", *rest]) == ["finetune", "m", *rest]

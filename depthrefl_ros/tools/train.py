@@ -33,6 +33,7 @@ from depthrefl_ros.tools.train_options import (
     add_network_options,
     add_run_option,
     add_settings_options,
+    augment_changes,
 )
 from depthrefl_ros.training.ablation import add_ablation_options
 from depthrefl_ros.training.train_settings import TrainSettings
@@ -148,6 +149,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     from depthrefl_ros.network.checkpoints import CheckpointError
     from depthrefl_ros.training.loop import TrainError
 
+    augment_changes(getattr(arguments, "augment", []))  # before anything is loaded
     try:
         return command_of(arguments.command)(arguments)
     except TrainError as error:
