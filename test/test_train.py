@@ -179,6 +179,22 @@ def test_a_signal_ends_a_leg_with_a_checkpoint(tmp_path, rooms):
     assert latest_checkpoint(run / "stage2").name == f"checkpoint-{len(rows) - 1:08d}"
 
 
+def test_ctrl_c_while_the_data_is_looked_at_ends_like_any_other(tmp_path):
+    data = write_plain_folder(tmp_path / "rooms", count=32, size=(480, 640))
+    command = [sys.executable, "-m", "depthrefl_ros", "train", "--finetune", "indoor_nano",
+               "--data", str(data), "--run", str(tmp_path / "run"), "--steps", "9",
+               "--workers", "0", "--threads", "1", "--device", "cpu"]  # fmt: skip
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout.readline().startswith("starting from bundle indoor_nano")
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 3, errors
+    assert errors.splitlines() == ["depthrefl train: interrupted; the same command goes on"]
+
+
 def test_another_network_in_the_run_folder_is_named(tmp_path, rooms, capsys):
     run = tmp_path / "run"
     assert tool.main(leg(run, rooms)) == 0

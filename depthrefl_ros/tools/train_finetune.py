@@ -31,9 +31,8 @@ from depthrefl_ros.tools.teacher_labels import add_labels
 from depthrefl_ros.tools.train_data import open_parts
 from depthrefl_ros.tools.train_finish import finish_checkpoint
 from depthrefl_ros.tools.train_held_out import recall_held_out, remember_held_out, split_off
-from depthrefl_ros.tools.train_options import settings_of
+from depthrefl_ros.tools.train_options import STOPPED_EARLY, settings_of
 from depthrefl_ros.tools.train_run import (
-    STOPPED_EARLY,
     check_complete,
     load_known,
     make_trainer,

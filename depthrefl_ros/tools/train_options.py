@@ -42,6 +42,7 @@ DATA_HELP = (
     "camera stood (default a plain folder's mounts.yaml), for a network with --mount"
 )
 CANONICAL_FOCAL_AT_256 = 240.0  # pixels for a network input 256 pixels wide
+STOPPED_EARLY = 3  # exit code: the same command goes on
 USUAL_VIEWS = 6  # of an image, whose features are kept
 
 

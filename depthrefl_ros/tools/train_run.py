@@ -47,6 +47,7 @@ from depthrefl_ros.tools.train_data import (
 )
 from depthrefl_ros.tools.train_features import feature_batches
 from depthrefl_ros.tools.train_options import (
+    STOPPED_EARLY,
     augment_changes,
     augment_config_of,
     model_config_of,
@@ -64,8 +65,6 @@ from depthrefl_ros.training.previews import preview_images
 from depthrefl_ros.training.protocol import Protocol
 from depthrefl_ros.training.train_settings import TrainSettings
 from depthrefl_ros.training.trainer import Trainer, latest_checkpoint
-
-STOPPED_EARLY = 3  # exit code
 
 
 def train_stage(arguments: argparse.Namespace) -> int:
