@@ -306,3 +306,24 @@ def test_an_unknown_mount_is_an_empty_plane():
     sample = Sample(sample.name, sample.image, sample.depth_m, sample.intrinsics)
     augmenter = Augmenter(48, 64, AugmentConfig(**EXACT), canonical_px=60.0)
     assert not augmenter(sample, np.random.default_rng(0)).plane.any()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "wanted"),
+    [
+        ("flip_chance", 7.0, "from 0 to 1"),
+        ("roll_chance", -1.0, "from 0 to 1"),
+        ("mount_chance", float("nan"), "from 0 to 1"),
+        ("max_zoom", 0.1, "at least 1"),
+        ("max_zoom", -2.0, "at least 1"),
+        ("max_zoom_out", 0.0, "at least 1"),
+        ("max_gamma", 0.0, "at least 1"),
+        ("max_gamma", float("inf"), "at least 1"),
+        ("max_pictures", 0, "at least 1"),
+        ("mount_height", -1.0, "0 or more"),
+        ("hue_deg", -1.0, "0 or more"),
+    ],
+)
+def test_a_value_that_no_view_can_be_made_with_is_named(field, value, wanted):
+    with pytest.raises(ValueError, match=f"^{field} is {value}; {wanted} is needed$"):
+        AugmentConfig(**{field: value})

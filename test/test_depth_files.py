@@ -76,6 +76,7 @@ def test_grey_written_as_colour_is_depth(tmp_path):
     ("name", "values", "said"),
     [
         ("depth.png", np.zeros((4, 4), np.uint8), "8 bits a pixel.*relative depth.*no metres"),
+        ("depth.npy", np.ones((4, 4), np.int8), "8 bits a pixel"),
         ("depth.png", np.arange(48, dtype=np.uint16).reshape(4, 4, 3), r"shape \(4, 4, 3\)"),
         ("depth.npy", np.zeros((2, 4, 4), np.float32), r"shape \(2, 4, 4\)"),
         ("depth.npy", np.array([["a"]]), "type <U1; numbers"),
@@ -91,6 +92,13 @@ def test_what_holds_no_depth_is_named(tmp_path, name, values, said):
     with pytest.raises(DatasetError, match=said) as error:
         read_depth(path)
     assert str(path) in str(error.value)
+
+
+def test_an_archive_of_arrays_under_the_name_of_an_array_is_named(tmp_path):
+    np.savez(tmp_path / "depth.npz", left=DEPTH_M, right=DEPTH_M)
+    path = (tmp_path / "depth.npz").rename(tmp_path / "depth.npy")
+    with pytest.raises(DatasetError, match=r"depth\.npy: an archive .*\(left, right\).*np\.save"):
+        read_depth(path)
 
 
 @pytest.mark.parametrize("name", ["depth.npy", "depth.png"])

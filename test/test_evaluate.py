@@ -18,6 +18,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -195,6 +197,27 @@ def test_images_without_truth_are_counted_aloud(tmp_path, capsys):
     figures = json.loads(report.read_text())
     assert (figures["images"], figures["images_without_truth"]) == (3, 1)
     assert figures["images_without_depth_file"] == 1
+    assert figures["images_without_camera"] == 0
+
+
+def test_a_reader_of_the_tables_that_is_gone_costs_no_file(tmp_path):
+    rooms = write_plain_folder(tmp_path / "rooms", count=2)
+    report, images = tmp_path / "report.json", tmp_path / "images.csv"
+    command = [sys.executable, "-m", "depthrefl_ros", "evaluate", "--data", str(rooms),
+               "--threads", "1", "--json", str(report), "--per-image", str(images)]  # fmt: skip
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode != 0 and "No space left" in done.stderr
+    assert json.loads(report.read_text())["images"] == 2
+    assert len(images.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("option", ["--json", "--per-image", "--sheet"])
+def test_a_file_that_cannot_be_written_is_told_before_the_work(tmp_path, capsys, option):
+    place = tmp_path / "a_file"
+    place.write_text("")
+    said = error_of(capsys, "--data", tmp_path / "absent", option, place / "out")
+    assert "a_file/out: cannot be written" in said
 
 
 CAMERA = Camera.pinhole(64, 48, 60.0, 60.0, 31.5, 23.5)

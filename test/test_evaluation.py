@@ -279,6 +279,16 @@ def test_a_torch_model_is_told_the_mount():
     assert abs(np.log(told["scale_ratio"] / untold["scale_ratio"])) > 0.02
 
 
+def test_a_cap_below_all_truth_is_no_wrong_unit():
+    truth, answer = slope()
+    with pytest.raises(ValueError, match="no depth|has depth that counts") as error:
+        evaluate_images(answering(answer), [sample(truth)], SIZE, FOCAL_PX, Protocol(cap_m=0.01))
+    assert "check its unit" not in str(error.value)
+    far = sample(1000.0 * truth)
+    with pytest.raises(ValueError, match=r"is 0\.00.* times the truth there is: check its unit"):
+        evaluate_images(answering(answer), [far], SIZE, FOCAL_PX)
+
+
 def test_without_detail_the_other_figures_are_the_same():
     truth, answer = slope()
     whole = evaluate_images(answering(answer), [sample(truth)], SIZE, FOCAL_PX)

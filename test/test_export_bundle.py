@@ -176,3 +176,11 @@ def test_images_get_the_planes_of_plausible_mounts_where_the_network_takes_them(
     assert (np.diff(column[column > 0]) <= 0).all() and 1 < column[-1] < 255
     np.testing.assert_array_equal(with_planes(told, config), told)
     np.testing.assert_array_equal(with_planes(told, CONFIG), images)
+
+
+def test_the_examples_can_be_typed_as_they_are(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    examples = capsys.readouterr().out.split("examples:\n")[1].strip().splitlines()
+    assert len(examples) == 2
+    assert all(line.strip().startswith("depthrefl export_bundle ") for line in examples)

@@ -57,7 +57,6 @@ def test_suffixes_hidden_files_and_umlauts(tmp_path):
     found = pairs(root)
     assert found.names() == ["a", "b", "Küche", "my photo 1"]
     assert found.without_depth == ["lonely"]
-    assert found.depth_suffixes() == {".png": 3, ".npy": 1}
     assert [path.name for path in found.of("b")] == ["b.jpeg", "b.npy"]
 
 

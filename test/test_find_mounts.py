@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -113,13 +114,28 @@ def test_training_reads_what_was_found(tmp_path, capsys):
     assert list(yaml.safe_load((tmp_path / "low.yaml").read_text())) == ["0000"]
 
 
+def test_a_file_that_cannot_be_read_is_told_and_passed_over(tmp_path, capsys):
+    folder = write_folder(tmp_path / "hall", [Pose.from_mount(0.3, 0.3)] * 3)
+    damaged = folder / "depth" / "0001.png"
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    out, report = tmp_path / "made" / "mounts.yaml", tmp_path / "report.json"
+    assert main([str(folder), "--out", str(out), "--json", str(report)]) == 0
+    assert list(yaml.safe_load(out.read_text())) == ["0000", "0002"]
+    assert json.loads(report.read_text())["unreadable"] == ["0001"]
+    said = capsys.readouterr().err
+    assert "1 images cannot be read, the first" in said and "0001.png: the file is trunc" in said
+
+
 def test_what_cannot_be_done_is_one_line(tmp_path, capsys):
+    recording = Path(__file__).parent / "data" / "corridor.mcap"
     wall = write_folder(tmp_path / "wall", [None])
     nyu = write_nyu_folder(tmp_path / "nyu", count=1)
     for arguments, said in (
         ([str(wall)], "none of 1 images shows enough of a floor"),
         ([str(nyu)], "nyu is no plain folder; --out FILE is needed"),
         ([str(wall), "--height", "2", "1"], "heights are 2.0 to 1.0 m; need 0 < min < max"),
+        ([str(recording)], "is a recording; write it into a folder"),
+        ([str(wall), "--out", str(nyu / "list.txt" / "m.yaml")], "m.yaml: cannot be written"),
         ([str(tmp_path / "gone")], "gone: no such folder or file"),
     ):
         assert main(arguments) == 2

@@ -19,21 +19,22 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
+from bundle_copies import copy_bundle
 from dataset_folders import write_plain_folder
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import open_engine
 from depthrefl_ros.tools import dataset
 from depthrefl_ros.tools import train as tool
-from depthrefl_ros.tools.train_data import Part
-from depthrefl_ros.tools.train_finetune import shipped_or_path, split_off
-from depthrefl_ros.training.datasets import PlainFolder
+from depthrefl_ros.tools.train_finetune import shipped_or_path
 
 OPTIONS = ["--batch", "2", "--workers", "0", "--threads", "1", "--device", "cpu"]
 
@@ -90,16 +91,48 @@ def test_all_but_the_statistics_of_batch_norm_has_learnt(tuned):
     assert not any("running_" in name for name in moved)
 
 
-def test_the_last_tenth_of_every_set_is_held_out(tmp_path):
-    parts = {
-        name: Part(PlainFolder(write_plain_folder(tmp_path / name, count=count)), 2.0)
-        for name, count in (("large", 20), ("small", 2))
-    }
-    training, held_out = split_off(parts)
-    assert training["large"].dataset.names == [f"{index:04d}" for index in range(18)]
-    assert held_out["large"].dataset.names == ["0018", "0019"]
-    assert training["small"].dataset.names == ["0000"] and training["small"].weight == 2.0
-    assert held_out["small"].dataset.names == ["0001"]
+def test_a_complete_run_takes_no_other_data_for_its_own(tuned, tmp_path, capsys):
+    target = tuned.run / "indoor_tiny_my_folder"
+    before = (target / "model.yaml").read_text()
+    other = write_plain_folder(tmp_path / "my_folder", count=4)
+    command = ["--finetune", "indoor_tiny", "--data", str(other), "--run", str(tuned.run), *OPTIONS]
+    assert tool.main([*command, "--steps", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "finetune is complete at step 3, and was trained on other data" in said
+    assert "(my_folder)" in said and "another --run" in said
+    assert (target / "model.yaml").read_text() == before
+
+
+def test_a_bundle_that_was_replaced_since_is_not_taken_for_the_start(tmp_path, capsys):
+    shipped = Bundle.load("indoor_tiny")
+    weights = load_file(shipped.path("model.safetensors"))
+    data, base = write_plain_folder(tmp_path / "rooms", count=3), tmp_path / "base"
+    command = ["--finetune", str(base), "--data", str(data), "--run", str(tmp_path / "run"),
+               "--steps", "1", *OPTIONS]  # fmt: skip
+    copy_bundle(base, {})
+    assert tool.main([*command, "--minutes", "0"]) == 3
+    shutil.rmtree(base)
+    copy_bundle(base, {"model.safetensors": save({name: 2 * w for name, w in weights.items()})})
+    assert tool.main(command) == 2
+    said = capsys.readouterr().err
+    assert "other weights now" in said and "another --run" in said
+
+
+def test_the_held_out_images_stay_held_out(tmp_path):
+    data, run = write_plain_folder(tmp_path / "rooms", count=20), tmp_path / "run"
+    for name in ("rgb/0018.jpg", "depth/0018.png", "rgb/0019.jpg", "depth/0019.png"):
+        (data / name).rename(tmp_path / name.replace("/", "_"))
+    command = ["--finetune", "indoor_nano", "--data", str(data), "--run", str(run), "--steps", "1",
+               "--minutes", "0", *OPTIONS]  # fmt: skip
+    assert tool.main(command) == 3
+    held_out = run / "finetune" / "held_out.json"
+    assert json.loads(held_out.read_text()) == {"rooms": ["0016", "0017"]}
+    for name in ("rgb/0018.jpg", "depth/0018.png", "rgb/0019.jpg", "depth/0019.png"):
+        (tmp_path / name.replace("/", "_")).rename(data / name)
+    assert tool.main(command) == 3
+    assert json.loads(held_out.read_text()) == {"rooms": ["0016", "0017"]}
+    legs = json.loads((run / "finetune" / "data.json").read_text())
+    assert [leg["sets"]["rooms"]["images"] for leg in legs] == [18]
 
 
 def test_what_finetuning_cannot_use_is_named(tmp_path, capsys):

@@ -106,3 +106,12 @@ def test_several_data_options_have_names_of_their_own():
     options = parse_data_options(["a/rooms,weight=2", "b/rooms", "nyu/x.mat", "c/rooms"])
     assert list(options) == ["rooms", "rooms-2", "x", "rooms-3"]
     assert options["rooms"].weight == 2 and options["rooms-2"].path == Path("b/rooms")
+
+
+def test_the_home_folder_is_found_in_every_path_of_an_option(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "with,comma").mkdir()
+    option = parse_data_option("~/rooms,list=~/some.txt,mounts=~/mounts.yaml")
+    found = (option.path, option.list_file, option.mounts_file)
+    assert found == tuple(tmp_path / name for name in ("rooms", "some.txt", "mounts.yaml"))
+    assert parse_data_option("~/with,comma").path == tmp_path / "with,comma"

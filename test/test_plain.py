@@ -55,7 +55,11 @@ def test_names_that_look_like_numbers_need_no_quotes(tmp_path):
 def test_plain_folder_leaves_out_images_that_are_not_complete_yet(tmp_path):
     root = write_plain_folder(tmp_path / "plain")
     (root / "depth" / "0001.png").unlink()
-    assert PlainFolder(root).names == ["0000", "0002"]
+    text = (root / "intrinsics.yaml").read_text()
+    (root / "intrinsics.yaml").write_text(text.replace("'0002':", "'0007':"))
+    found = PlainFolder(root)
+    assert found.names == ["0000"]
+    assert (found.without_depth, found.without_camera) == (["0001"], ["0002"])
 
 
 @pytest.mark.parametrize(
@@ -201,3 +205,22 @@ def test_a_truncated_file_is_not_taken_for_a_grey_image(tmp_path, place):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DatasetError, match=f"{path.name}: the file is truncated"):
         PlainFolder(tmp_path / "plain")[1]
+
+
+def test_depth_files_of_several_kinds_are_told_by_their_units(tmp_path):
+    root = write_plain_folder(tmp_path / "plain", count=4)
+    for name in ("0001", "0003"):
+        path = root / "depth" / f"{name}.png"
+        np.save(path.with_suffix(".npy"), cv2.imread(str(path), cv2.IMREAD_UNCHANGED) / 1000.0)
+        path.unlink()
+    mixed = PlainFolder(root)
+    assert np.allclose(mixed[0].depth_m, mixed[1].depth_m)
+    assert mixed.describe_depth() == (
+        "2 .png, read as 1000 units a metre; 2 .npy, read as 1 units a metre"
+    )
+    assert mixed.units_per_metre() is None
+    assert PlainFolder(root, depth_factor=500.0).units_per_metre() == 500.0
+    (tmp_path / "list.txt").write_text("0001 0003")
+    chosen = PlainFolder(root, tmp_path / "list.txt")
+    assert chosen.describe_depth() == "2 .npy, read as 1 units a metre"
+    assert chosen.units_per_metre() == 1.0

@@ -188,6 +188,29 @@ def test_a_relative_bundle_is_calibrated_by_its_fit_to_the_truth(tmp_path):
     assert (bundle.sigma_table[2] > bundle.sigma_table[1]).mean() > 0.7
 
 
+def test_images_that_the_table_is_not_of_are_named(tmp_path, capsys):
+    folder = exact_bundle(
+        tmp_path / "relative", CAMERA, ("relative",), FINE, **{**METRIC, "kind": "inverse_relative"}
+    )
+    frames = write_folder(tmp_path / "data", 8, lambda depth_m: 20.0 / depth_m + 3.0)
+    cv2.imwrite(str(frames / "depth" / "0001.png"), np.zeros((72, 96), np.uint16))
+    cv2.imwrite(str(frames / "depth" / "0002.png"), np.full((72, 96), 2000, np.uint16))
+    (frames / "depth" / "0003.png").unlink()
+    report = tmp_path / "report.json"
+    command = ["--model", folder, "--data", frames, "--calibrate", "--json", report]
+    assert evaluate(*command) == 0
+    said = capsys.readouterr().out
+    for line in (
+        "1 images have no depth file and are left out: 0003",
+        "1 images have no depth that counts and are left out: 0001",
+        "1 images have truth that tells no scale and shift and are left out: 0002",
+        "warning: 5 images are few; take 30 or more",
+    ):
+        assert line in said
+    left = json.loads(report.read_text())["images_left_out"]
+    assert left["have truth that tells no scale and shift"] == ["0002"]
+
+
 def test_sky_has_no_part_in_the_table(tmp_path, capsys):
     """Truth knows a distance where the network sees sky: that is no error of its distances."""
     frames = write_folder(tmp_path / "data", 8, sky_rows=9)

@@ -108,6 +108,8 @@ def test_a_shipped_model_labels_a_recording_beside_data_with_truth(tmp_path, cap
         "indoor_nano",
         "--unlabelled",
         f"{photos},hfov=60,weight=3",
+        "--steps",
+        "2",
     ]
     assert train(tmp_path / "run", *more, stage="stage1") == 0
     assert "photos: 2 images, 1.5 a step" in capsys.readouterr().out

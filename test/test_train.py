@@ -89,6 +89,15 @@ def test_the_command_trains_both_stages_and_finishes(tmp_path, rooms, capsys):
     calibration = json.loads((run / "calibration.json").read_text())
     assert len(calibration["quantile"]) == len(calibration["probability"]) == 101
     assert (run / "final.safetensors").stat().st_size > 10e6
+    # A leg that ended before its first step, as an earlier release recorded it.
+    legs = run / "stage2" / "data.json"
+    (trained,) = json.loads(legs.read_text())
+    stepless = {"from_step": 1, "sets": {"hall": {}}, "augment": {}}
+    legs.write_text(json.dumps([trained, stepless]))
+    assert tool.main(["finish", "--run", str(run), "--val-data", held_out]) == 0
+    again = json.loads((run / "metrics.json").read_text())
+    assert set(again["training_data"]) == {"nyu", "rooms"}
+    assert again["training_history"] == [trained]
 
 
 def test_truth_that_is_empty_ends_before_the_first_step(tmp_path, rooms, capsys):
@@ -109,10 +118,13 @@ def test_a_wrong_unit_is_told_before_the_first_step(tmp_path, rooms, capsys):
     assert "warning: rooms: the network's depth is 0.0" in said and "(depth_factor=" in said
 
 
-def test_images_without_depth_are_counted(tmp_path, rooms, capsys):
+def test_images_without_depth_or_camera_are_counted(tmp_path, rooms, capsys):
     (rooms / "depth" / "0002.png").unlink()
+    text = (rooms / "intrinsics.yaml").read_text()
+    (rooms / "intrinsics.yaml").write_text(text.replace("'0001':", "'0007':"))
     assert tool.main(leg(tmp_path / "run", rooms, stage="stage1")) == 0
-    assert "rooms: 2 images, 2 a step; 1 without depth are left out" in capsys.readouterr().out
+    said = "rooms: 1 images, 2 a step; 1 without depth are left out; 1 without a camera are left"
+    assert said in capsys.readouterr().out
 
 
 def test_a_balanced_set_is_trained_on_and_told(tmp_path, rooms):
@@ -167,6 +179,22 @@ def test_a_signal_ends_a_leg_with_a_checkpoint(tmp_path, rooms):
     assert latest_checkpoint(run / "stage2").name == f"checkpoint-{len(rows) - 1:08d}"
 
 
+def test_ctrl_c_while_the_data_is_looked_at_ends_like_any_other(tmp_path):
+    data = write_plain_folder(tmp_path / "rooms", count=32, size=(480, 640))
+    command = [sys.executable, "-m", "depthrefl_ros", "train", "--finetune", "indoor_nano",
+               "--data", str(data), "--run", str(tmp_path / "run"), "--steps", "9",
+               "--workers", "0", "--threads", "1", "--device", "cpu"]  # fmt: skip
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout.readline().startswith("starting from bundle indoor_nano")
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 3, errors
+    assert errors.splitlines() == ["depthrefl train: interrupted; the same command goes on"]
+
+
 def test_another_network_in_the_run_folder_is_named(tmp_path, rooms, capsys):
     run = tmp_path / "run"
     assert tool.main(leg(run, rooms)) == 0
@@ -210,6 +238,28 @@ def test_augmentation_is_changed_by_key():
         augment_changes(["zoom=2"])
     with pytest.raises(ToolError, match="'max_zoom=wide': a value such as"):
         augment_changes(["max_zoom=wide"])
+
+
+def test_augmentation_that_cannot_be_is_refused_before_anything_is_loaded(tmp_path, capsys):
+    command = leg(tmp_path / "run", tmp_path / "absent", "--augment", "flip_chance=7")
+    assert tool.main(command) == 2
+    said = capsys.readouterr().err
+    assert "--augment 'flip_chance=7': flip_chance is 7.0; from 0 to 1 is needed" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--workers", "-3"], "--workers: '-3' must be a whole number, 0 or more"),
+        (["--seed", "-1"], "--seed: '-1' must be a whole number, 0 or more"),
+        (["--minutes", "-1"], "--minutes: '-1' must be a finite number, 0 or more"),
+        (["--minutes", "nan"], "--minutes: 'nan' must be a finite number, 0 or more"),
+    ],
+)
+def test_numbers_below_0_are_refused(tmp_path, capsys, option, said):
+    with pytest.raises(SystemExit, match="2"):
+        tool.main(leg(tmp_path / "run", tmp_path / "absent", *option))
+    assert said in capsys.readouterr().err
 
 
 def test_options_that_stand_for_subcommands():

@@ -23,7 +23,15 @@ import pytest
 from dataset_folders import write_plain_folder
 
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.tools.train_data import count_mounts, describe_parts, open_parts, record_data
+from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.train_data import (
+    check_same_data,
+    count_mounts,
+    describe_parts,
+    open_parts,
+    record_data,
+    trained_legs,
+)
 
 
 @pytest.fixture
@@ -48,6 +56,26 @@ def test_a_change_of_data_is_recorded_and_told(tmp_path, rooms, capsys):
     assert [entry["sets"]["rooms"]["images"] for entry in history] == [3, 2]
     record_data(path, 950, describe_parts(open_parts([f"{rooms},depth_factor=5000"])), {})
     assert "changed since step 900" in capsys.readouterr().out
+
+
+def test_a_leg_without_a_step_is_dropped(tmp_path):
+    path, mine = tmp_path / "run" / "data.json", {"rooms": {"sha256": "a"}}
+    record_data(path, 0, {"rooms": {"sha256": "b"}}, {})
+    record_data(path, 0, mine, {})
+    assert json.loads(path.read_text()) == [{"from_step": 0, "sets": mine, "augment": {}}]
+    legs = [{"from_step": 0}, {"from_step": 3}, {"from_step": 3}, {"from_step": 5}]
+    assert trained_legs(legs, 5) == [legs[0], legs[2]]
+    assert trained_legs(legs, 6) == [legs[0], legs[2], legs[3]]
+
+
+def test_a_complete_stage_is_of_the_data_that_it_was_trained_on(tmp_path):
+    mine, other = {"rooms": {"sha256": "a"}}, {"rooms": {"sha256": "b"}}
+    check_same_data(tmp_path, 1, mine, {})
+    record_data(tmp_path / "data.json", 0, mine, {})
+    check_same_data(tmp_path, 1, mine, {})
+    for sets, augment, names in ((other, {}, "rooms"), (mine, {"max_zoom": 2.0}, "--augment")):
+        with pytest.raises(ToolError, match=rf"other data than is given now \({names}\)"):
+            check_same_data(tmp_path, 1, sets, augment)
 
 
 def test_two_sets_of_one_name_are_told_apart(tmp_path):

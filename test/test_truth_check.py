@@ -117,3 +117,11 @@ def test_a_set_that_defines_its_unit_is_told_without_a_suggestion():
 def test_a_large_set_is_looked_at_all_over():
     assert spread_over(range(1000), 5) == [0, 250, 500, 749, 999]
     assert spread_over(range(3), 32) == [0, 1, 2]
+
+
+def test_a_set_without_one_unit_gets_no_suggestion(tmp_path):
+    root = write_plain_folder(tmp_path / "rooms", count=2)
+    np.save(root / "depth" / "0001.npy", np.ones((48, 64), np.float32))
+    (root / "depth" / "0001.png").unlink()
+    hint = unit_hint("rooms", np.full(4, 4.0), PlainFolder(root))
+    assert "4 times the truth" in hint and "depth_factor" not in hint

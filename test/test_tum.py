@@ -28,6 +28,7 @@ from depthrefl_ros.training.datasets.tum import associate
 def test_tum_pairs_by_stamp_and_uses_the_published_camera(tmp_path):
     dataset = TumRgbd(write_tum(tmp_path / "rgbd_dataset_freiburg3_desk"))
     assert dataset.names == ["10.000000", "10.033000"]
+    assert dataset.without_depth == ["10.300000"]
     sample = dataset[1]
     assert sample.image.shape == (480, 640, 3)
     assert sample.depth_m[1, 1] == 1.5 and sample.depth_m[0, 0] == 0.0

@@ -34,6 +34,8 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
+from depthrefl_ros.tools.left_out import incomplete, left_out_lines
+from depthrefl_ros.tools.output_file import check_output_files
 from depthrefl_ros.training.protocol import ALIGNMENTS, CROPS, Protocol
 
 if TYPE_CHECKING:
@@ -149,6 +151,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     from depthrefl_ros.training.truth_check import unit_hint
 
     # Before the minutes that evaluating takes.
+    check_output_files(arguments.json, arguments.per_image, arguments.sheet)
     other = evaluation_report.read_per_image(arguments.against) if arguments.against else None
     try:
         protocol = Protocol(arguments.crop, arguments.cap, arguments.align)
@@ -163,7 +166,9 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         if arguments.calibrate:
             from depthrefl_ros.tools.sigma_calibration import calibrate
 
-            write_json(arguments.json, calibrate(bundle, opened.engine, samples, protocol))
+            figures, told = calibrate(bundle, opened.engine, samples, protocol)
+            write_json(arguments.json, figures)
+            print(told, flush=True)
             return 0
         check_metric(bundle)
         unsure = without_sigma(bundle)
@@ -209,6 +214,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         "data_sha256": samples.fingerprint(),
         "truth": samples.describe_depth(),
         "images_without_depth_file": len(samples.without_depth),
+        "images_without_camera": len(samples.without_camera),
         "unit_warning": unit_hint(samples.root.name, evaluation.unit_ratios, samples),
         "crop": protocol.crop,
         "cap_m": protocol.cap_m,
@@ -218,20 +224,19 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         "images_told_mount": count_mounts(samples) if arguments.mount else 0,
         **figures,
     }
-    print(f"{heading(report, bundle)}\n\n{evaluation_report.table(report)}")
+    said = [heading(report, bundle), evaluation_report.table(report)]
     if arguments.mount:
-        print("\n" + evaluation_report.mount_table(report))
-    if unsure:
-        print(f"\n{unsure}")
-    for line in left_out(samples, evaluation):
-        print(f"\n{line}")
+        said.append(evaluation_report.mount_table(report))
+    said += [unsure] if unsure else []
+    said += left_out(samples, evaluation)
     if report["unit_warning"]:
-        print(f"\nwarning: {report['unit_warning']}")
+        said.append(f"warning: {report['unit_warning']}")
+    # Files first: who reads the tables through a pipe may be gone before they are printed.
     if arguments.per_image:
         evaluation_report.write_per_image(arguments.per_image, evaluation)
     if other is not None:
         changes = evaluation_report.differences(evaluation, other, arguments.against, blocks)
-        print("\n" + evaluation_report.differences_table(changes, arguments.against))
+        said.append(evaluation_report.differences_table(changes, arguments.against))
         report["against"] = {
             "file": str(arguments.against),
             "differences": {name: interval._asdict() for name, interval in changes.items()},
@@ -240,6 +245,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         how = (protocol, arguments.mount)
         write_sheet(arguments.sheet, opened.engine.infer, samples, evaluation, bundle, *how)
     write_json(arguments.json, report)
+    print("\n\n".join(said), flush=True)
     return 0
 
 
@@ -304,16 +310,8 @@ def heading(report: dict, bundle: Bundle) -> str:
 
 def left_out(samples: ImageFolder, evaluation: Evaluation) -> list[str]:
     """Return what has no part in the figures, and why, a line a reason."""
-    reasons = (
-        ("have no depth file", samples.without_depth),
-        ("have no depth that counts", evaluation.without_truth),
-    )
-    lines = [
-        f"{len(names)} images {reason} and are left out: {', '.join(names[:5])}"
-        + (" ..." if len(names) > 5 else "")
-        for reason, names in reasons
-        if names
-    ]
+    unknown = {"have no depth that counts": evaluation.without_truth}
+    lines = left_out_lines({**incomplete(samples), **unknown})
     if any(evaluation.sky_shares):
         share = 100.0 * float(np.mean(evaluation.sky_shares))
         lines.append(f"the network takes {share:.2g} % of the truth for sky, which is left out")

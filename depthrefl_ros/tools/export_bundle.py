@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 depthrefl export_bundle runs/tiny models/indoor_tiny --golden a.jpg b.jpg c.jpg
-export_bundle old_bundle new_bundle --int8 photos_of_my_rooms
+depthrefl export_bundle old_bundle new_bundle --int8 photos_of_my_rooms
 """
 # The weights are the one part of the package that is not Apache-2.0: said wherever they load.
 LICENCE = "weights for research use only (trained on NYU Depth v2); code Apache-2.0"

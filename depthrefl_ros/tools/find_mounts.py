@@ -28,6 +28,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.floor_plane import camera_floor_depth
 from depthrefl_ros.geometry.ground import FloorSettings, find_floor
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.tools.bag_files import is_recording
 from depthrefl_ros.tools.command_line import (
     ToolError,
     add_json_argument,
@@ -37,6 +38,8 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
+from depthrefl_ros.tools.left_out import incomplete, left_out_lines
+from depthrefl_ros.tools.output_file import check_output_files
 from depthrefl_ros.training.datasets import DatasetError, Sample, parse_data_option
 from depthrefl_ros.training.datasets.mounts import MOUNTS_FILE, mount_of
 
@@ -59,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         EXAMPLES,
     )
     add = parser.add_argument
-    add("data", help="data set with true depth, as `depthrefl train --data` takes it")
+    add("data", help="data set with true depth, as `depthrefl train --data` takes it, but no "
+        "recording: `depthrefl dataset` writes one into a folder, with its mounts")  # fmt: skip
     add("--out", type=Path, metavar="FILE", help=f"default {MOUNTS_FILE} in a plain folder")
     add("--height", type=positive_float, nargs=2, default=(0.05, 3.0), metavar=("LOW", "HIGH"),
         help="of the camera, metres (default 0.05 3): the closer, the fewer tables are taken for "
@@ -91,6 +95,11 @@ def find_mount(sample: Sample, settings: FloorSettings) -> Pose | None:
 def _find(arguments: argparse.Namespace, _: list[str]) -> int:
     try:
         option = parse_data_option(arguments.data)
+        if is_recording(option.path):
+            raise ToolError(
+                f"{option.path} is a recording; write it into a folder, which gets the mounts that "
+                "TF tells: depthrefl dataset BAG FOLDER"
+            )
         dataset = option.open()
         low, high = arguments.height
         settings = FloorSettings(
@@ -101,29 +110,52 @@ def _find(arguments: argparse.Namespace, _: list[str]) -> int:
             raise ToolError(f"{option.path} is no plain folder; --out FILE is needed")
         if out.exists():
             raise ToolError(f"{out} exists; remove it first, or give another --out")
-        found = {}
+        check_output_files(out, arguments.json)
+        found, unreadable = {}, {}
         with progress(len(dataset), "floors", "images") as bar:
             for index, name in enumerate(dataset.names):
-                mount = find_mount(dataset[index], settings)
+                bar.update()
+                try:
+                    mount = find_mount(dataset[index], settings)
+                except DatasetError as error:
+                    unreadable[name] = str(error)
+                    continue
                 if mount is not None:
                     found[name] = mount_of(mount)
-                bar.update()
     except (DatasetError, ValueError) as error:
         raise ToolError(str(error)) from error
     if not found:
-        raise ToolError(f"{option.path}: none of {len(dataset)} images shows enough of a floor")
+        raise ToolError(
+            f"{option.path}: none of {len(dataset)} images shows enough of a floor"
+            + (f"; {_cannot_be_read(unreadable)}" if unreadable else "")
+        )
     heights = np.quantile([mount["height_m"] for mount in found.values()], [0.05, 0.5, 0.95])
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(yaml.safe_dump(found, default_flow_style=None))
     except OSError as error:
         raise ToolError(f"{out} cannot be written: {error.strerror}") from error
+    figures = {
+        "images": len(dataset),
+        "mounts": len(found),
+        "unreadable": list(unreadable),
+        "height_m": heights.tolist(),
+    }
+    write_json(arguments.json, figures)
+    for line in left_out_lines(incomplete(dataset)):
+        print(line, file=sys.stderr)
+    if unreadable:
+        print(f"warning: {_cannot_be_read(unreadable)}", file=sys.stderr)
     print(
         f"{out}: {len(found)} of {len(dataset)} images show the floor, {heights[0]:.2f} to "
         f"{heights[2]:.2f} m below the camera (median {heights[1]:.2f})"
     )
-    figures = {"images": len(dataset), "mounts": len(found), "height_m": heights.tolist()}
-    write_json(arguments.json, figures)
     return 0
+
+
+def _cannot_be_read(unreadable: dict[str, str]) -> str:
+    """Return how many images cannot be read, and of the first one why."""
+    return f"{len(unreadable)} images cannot be read, the first: {next(iter(unreadable.values()))}"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -35,6 +35,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.inverse_anchors import image_pairs, relative_span
 from depthrefl_ros.geometry.sigma_table import SigmaTable, beside_edges
 from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.left_out import incomplete, left_out_lines
 from depthrefl_ros.training.calibrate import SHARES, coverage, error_quantiles
 from depthrefl_ros.training.protocol import Protocol
 from depthrefl_ros.training.uncertainty import choose_pixels, pixels_per_image
@@ -43,14 +44,15 @@ if TYPE_CHECKING:
     from depthrefl_ros.training.datasets import ImageFolder, Sample
 
 _MIN_IMAGES = 4
+_ENOUGH_IMAGES = 30  # with fewer the table says more of these images than of the network
 _MAX_SCATTER = 0.25  # of a relative network's fit to the truth, as of ``max_scale_error``
 _DIGITS = 5
 
 
 def calibrate(
     bundle: Bundle, engine: Engine, samples: ImageFolder, protocol: Protocol
-) -> dict[str, Any]:
-    """Measure how far a network errs, write it into the bundle, and print it.
+) -> tuple[dict[str, Any], str]:
+    """Measure how far a network errs, and write it into the bundle.
 
     A relative network is brought to metres image by image by its truth, as ``reference_depth``
     does it in the node.
@@ -62,7 +64,8 @@ def calibrate(
         protocol: its crop and cap say which truth counts.
 
     Returns:
-        The fields that were written, and ``held_out_coverage``.
+        The fields that were written, ``held_out_coverage`` and ``images_left_out``, names by
+        reason; and the same for people.
 
     Raises:
         ToolError: the bundle has a sigma of its own or cannot be written, or too few images have
@@ -72,11 +75,12 @@ def calibrate(
         raise ToolError(f"{bundle.name} has a sigma of its own; --calibrate is for bundles without")
     if not os.access(bundle.folder, os.W_OK):
         raise ToolError(f"{bundle.folder}: cannot be written; copy the bundle and calibrate that")
-    pixels = _measure(bundle, engine, samples, protocol)
+    pixels, unused = _measure(bundle, engine, samples, protocol)
+    unused = {reason: list(names) for reason, names in {**incomplete(samples), **unused}.items()}
     if len(pixels) < _MIN_IMAGES:
         raise ToolError(
             f"{len(pixels)} images of {samples.root} have truth that counts ({protocol}); at least "
-            f"{_MIN_IMAGES} are needed"
+            f"{_MIN_IMAGES} are needed" + "".join(f"; {line}" for line in left_out_lines(unused))
         )
     half = len(pixels) // 2  # neighbours in time stay together
     table, quantiles = _fitted(pixels[:half])
@@ -100,20 +104,33 @@ def calibrate(
         Bundle.load(str(bundle.folder))
     except (BundleError, OSError) as error:
         raise ToolError(f"{bundle.folder}: {error}") from error
-    print(_table(bundle, table, held_out, len(pixels), float(np.median(size))))
-    return {
+    lines = [_table(bundle, table, held_out, len(pixels), float(np.median(size)))]
+    lines += left_out_lines(unused)
+    if len(pixels) < _ENOUGH_IMAGES:
+        lines.append(
+            f"warning: {len(pixels)} images are few; take {_ENOUGH_IMAGES} or more, of the scenes "
+            "that the model is for"
+        )
+    figures = {
         **changes,
         "held_out_coverage": dict(zip(map(str, SHARES), held_out.tolist(), strict=True)),
+        "images_left_out": unused,
     }
+    return figures, "\n".join(lines)
 
 
 def _measure(
     bundle: Bundle, engine: Engine, samples: Sequence[Sample], protocol: Protocol
-) -> np.ndarray:
-    """Return (images, 3, n): log error, depth in metres and whether beside an edge, of pixels."""
+) -> tuple[np.ndarray, dict[str, list[str]]]:
+    """Return (images, 3, n): log error, depth in metres and whether beside an edge, of pixels.
+
+    And the names of the images that are not among them, by reason.
+    """
     estimator = DepthEstimator(engine, bundle)
     settings = EstimatorSettings(image_is_rectified=True)
     found, count = [], pixels_per_image(len(samples))
+    unfit: list[str] = []
+    unknown: list[str] = []
     for index in tqdm(range(len(samples)), unit="image", disable=not sys.stderr.isatty()):
         sample = samples[index]
         truth_m = protocol.truth(sample.depth_m)
@@ -122,22 +139,31 @@ def _measure(
         prediction = estimator.predict(Frame(sample.image, "rgb", camera), settings)
         true_m = prediction.beside(np.where(truth_m > 0, truth_m, np.nan).astype(np.float32))
         depth_m = prediction.depth_m
+        if not np.isfinite(true_m).any():
+            unknown.append(sample.name)
+            continue
         if bundle.kind == "inverse_relative":
             span = relative_span(prediction.relative)
             try:
                 pairs = image_pairs(prediction.relative, true_m, span)
                 affine = fit_affine(pairs, span, _MAX_SCATTER).affine
             except FitError:
+                unfit.append(sample.name)
                 continue
             depth_m = np.where(np.isnan(depth_m), affine.depth_m(prediction.relative), depth_m)
         known = np.isfinite(true_m) & np.isfinite(depth_m) & (depth_m > 0)
         if not known.any():
+            unknown.append(sample.name)
             continue
         places = choose_pixels(known, count, np.random.default_rng(index))
         with np.errstate(invalid="ignore", divide="ignore"):
             planes = (np.log(depth_m / true_m), depth_m, beside_edges(depth_m))
         found.append(np.stack([plane.ravel()[places] for plane in planes]))
-    return np.array(found, np.float32).reshape(-1, 3, count)
+    reasons = {
+        "have no depth that counts": unknown,
+        "have truth that tells no scale and shift": unfit,
+    }
+    return np.array(found, np.float32).reshape(-1, 3, count), reasons
 
 
 def _fitted(pixels: np.ndarray) -> tuple[SigmaTable, dict[str, list[float]]]:

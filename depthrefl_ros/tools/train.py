@@ -25,6 +25,7 @@ from pathlib import Path
 
 from depthrefl_ros.tools.command_line import ToolError, add_json_argument, make_parser, run_tool
 from depthrefl_ros.tools.train_options import (
+    STOPPED_EARLY,
     add_cap_option,
     add_data_options,
     add_feature_options,
@@ -33,6 +34,7 @@ from depthrefl_ros.tools.train_options import (
     add_network_options,
     add_run_option,
     add_settings_options,
+    augment_changes,
 )
 from depthrefl_ros.training.ablation import add_ablation_options
 from depthrefl_ros.training.train_settings import TrainSettings
@@ -50,6 +52,7 @@ depthrefl train stage2 --run runs/tiny --teacher models/large --unlabelled photo
 torchrun --nproc-per-node 2 -m -- depthrefl_ros train stage2 --run runs/tiny ...
 """
 TRAINING_STOPPED = 4  # exit code
+_CONTINUED = ("stage1", "stage2", "finetune")  # by the same command again
 FINETUNE_STEPS = 1000
 # Gentler than from scratch: most of what is needed is there, and little data would unlearn it.
 FINETUNE = TrainSettings(
@@ -65,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Trains a depth network in two stages. The same command again continues a run that was "
         "stopped. Stage 2 starts from the averaged weights of stage 1 in the same run folder. "
         "train --finetune MODEL stands for train finetune MODEL, and train --ablation for train "
-        "ablation. Exit code 3: --minutes were over, or Ctrl-C came, before --steps; 4: the loss "
+        "ablation. Exit code 3: --minutes were over, or Ctrl-C came, before the end; 4: the loss "
         "was not finite or the disk full.",
         EXAMPLES,
     )
@@ -148,11 +151,18 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     from depthrefl_ros.network.checkpoints import CheckpointError
     from depthrefl_ros.training.loop import TrainError
 
+    augment_changes(getattr(arguments, "augment", []))  # before anything is loaded
     try:
         return command_of(arguments.command)(arguments)
     except TrainError as error:
         print(f"depthrefl train: error: {error}", file=sys.stderr)
         return TRAINING_STOPPED
+    except KeyboardInterrupt:
+        # While data is looked at, or the result is measured; the steps end in order by themselves.
+        if arguments.command not in _CONTINUED:
+            raise
+        print("depthrefl train: interrupted; the same command goes on", file=sys.stderr)
+        return STOPPED_EARLY
     except (ValueError, OSError, CheckpointError, BundleError) as error:
         raise ToolError(str(error)) from error
 

@@ -27,6 +27,7 @@ from depthrefl_ros.engine.bundle import MODEL_WEIGHTS, SHIPPED, Bundle, is_bundl
 from depthrefl_ros.network.checkpoints import load_weights, save_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.train_data import trained_legs
 from depthrefl_ros.training.averaging import average_weights
 from depthrefl_ros.training.trainer import keep_only, latest_checkpoint
 
@@ -162,4 +163,4 @@ def legs_of(checkpoint: Path) -> list[dict[str, Any]]:
         "initial_weights": record.get("origin"),
         "weights_sha256": digest,
     }
-    return [{**leg, **told} for leg in history]
+    return [{**leg, **told} for leg in trained_legs(history, record["step"])]

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.sample_sources import open_samples
 from depthrefl_ros.training.batches import balanced_by_depth
 from depthrefl_ros.training.datasets import ImageFolder, parse_data_options
@@ -128,6 +129,22 @@ def describe_parts(parts: dict[str, Part], with_mounts: bool = False) -> dict[st
     }
 
 
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Return the legs of a stage as ``record_data`` wrote them; none where nothing is written."""
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def trained_legs(history: list[dict[str, Any]], step: int) -> list[dict[str, Any]]:
+    """Return those legs in which a step was done.
+
+    Args:
+        history: of ``read_history``.
+        step: that the stage has reached.
+    """
+    ends = [*(leg["from_step"] for leg in history[1:]), step]
+    return [leg for leg, end in zip(history, ends, strict=False) if end > leg["from_step"]]
+
+
 def record_data(
     path: Path, step: int, sets: dict[str, dict[str, Any]], augment: dict[str, Any]
 ) -> None:
@@ -139,11 +156,44 @@ def record_data(
         sets: the training sets as ``describe_parts`` tells them.
         augment: fields of the augmentation that differ from its defaults.
     """
-    history = json.loads(path.read_text()) if path.exists() else []
+    history = trained_legs(read_history(path), step)
     used = {"sets": sets, "augment": augment}
     if history and {key: history[-1].get(key) for key in used} == used:
-        return
-    if history:
-        print(f"the data has changed since step {history[-1]['from_step']}: no exact continuation")
+        legs = history
+    else:
+        if history:
+            print(
+                f"the data has changed since step {history[-1]['from_step']}: no exact continuation"
+            )
+        legs = [*history, {"from_step": step, **used}]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([*history, {"from_step": step, **used}], indent=1))
+    path.write_text(json.dumps(legs, indent=1))
+
+
+def check_same_data(
+    folder: Path, step: int, sets: dict[str, dict[str, Any]], augment: dict[str, Any]
+) -> None:
+    """Check that a complete stage did its last steps on this data: no step would see other data.
+
+    Args:
+        folder: of the stage.
+        step: that it has reached.
+        sets: as for ``record_data``.
+        augment: likewise.
+
+    Raises:
+        ToolError: it did not; says in what they differ and what to do.
+    """
+    legs = trained_legs(read_history(folder / "data.json"), step)
+    if not legs:
+        return
+    before = legs[-1]
+    names = dict.fromkeys([*before["sets"], *sets])
+    others = [name for name in names if before["sets"].get(name) != sets.get(name)]
+    others += ["--augment"] if before.get("augment", {}) != augment else []
+    if others:
+        raise ToolError(
+            f"{folder} is complete at step {step}, and was trained on other data than is given "
+            f"now ({', '.join(others)}), so nothing would be learnt from it; give another --run, "
+            f"remove {folder} to begin anew, or raise --steps to train on"
+        )

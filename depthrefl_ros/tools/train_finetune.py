@@ -28,15 +28,20 @@ from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.export_bundle import load_run, with_planes
 from depthrefl_ros.tools.output_folder import check_output_folder
 from depthrefl_ros.tools.teacher_labels import add_labels
-from depthrefl_ros.tools.train_data import Part, open_parts
+from depthrefl_ros.tools.train_data import open_parts
 from depthrefl_ros.tools.train_finish import finish_checkpoint
-from depthrefl_ros.tools.train_options import settings_of
-from depthrefl_ros.tools.train_run import STOPPED_EARLY, load_known, make_trainer, run_leg
+from depthrefl_ros.tools.train_held_out import recall_held_out, remember_held_out, split_off
+from depthrefl_ros.tools.train_options import STOPPED_EARLY, settings_of
+from depthrefl_ros.tools.train_run import (
+    check_complete,
+    load_known,
+    make_trainer,
+    run_leg,
+)
 from depthrefl_ros.training.distributed import joined
 from depthrefl_ros.training.protocol import Protocol
-from depthrefl_ros.training.trainer import latest_checkpoint
+from depthrefl_ros.training.trainer import Trainer, latest_checkpoint
 
-HELD_OUT_SHARE = 0.1
 STAGE = "finetune"
 
 
@@ -45,7 +50,8 @@ def finetune(arguments: argparse.Namespace) -> int:
 
     Raises:
         BundleError: the bundle to start from is missing or damaged.
-        ToolError: a set is too small to hold images out, or the bundle's folder holds other things.
+        ToolError: a set is too small to hold images out, the bundle's folder holds other things, or
+            the run was started from other weights, or is complete with other data.
     """
     base = Bundle.load(shipped_or_path(arguments.model))
     add_labels(arguments, arguments.run or Path("runs") / base.name)
@@ -54,17 +60,24 @@ def finetune(arguments: argparse.Namespace) -> int:
     arguments.run = arguments.run or Path("runs") / name
     target = arguments.bundle or arguments.run / name
     check_output_folder(target, is_bundle)
+    folder = arguments.run / STAGE
+    remembered, split = {}, {}
     if not held_out:
-        parts, held_out = split_off(parts)
+        remembered = recall_held_out(folder, parts)
+        parts, split = split_off(parts, remembered)
+        held_out = split
     with joined(arguments.device) as processes:
         settings = settings_of(arguments, stage=2)
         config = ModelConfig.from_dict(base.description["architecture"])
         config = replace(config, mount=config.mount or arguments.mount)
-        folder = arguments.run / STAGE
         trainer = make_trainer(
             arguments, settings, config, processes, folder,
             start=lambda model: load_bundle_weights(base, model),
         )  # fmt: skip
+        check_base(base, trainer, folder)
+        check_complete(arguments, trainer, parts, folder)
+        if processes.is_main:
+            remember_held_out(folder, remembered, split)
         complete = run_leg(arguments, trainer, parts, held_out, folder)
         if not complete:
             return STOPPED_EARLY
@@ -81,24 +94,18 @@ def shipped_or_path(model: str) -> str:
     return path.name if not path.exists() and path.parent.name == "models" else model
 
 
-def split_off(parts: dict[str, Part]) -> tuple[dict[str, Part], dict[str, Part]]:
-    """Return training and held-out sets: the last tenth of every set, in one block, is held out.
-
-    Neighbours in a recording show the same place, so single images between those trained on would
-    tell too good a story.
+def check_base(base: Bundle, trainer: Trainer, folder: Path) -> None:
+    """Check that a run goes on from the weights that it was started from.
 
     Raises:
-        ToolError: a set has a single image.
+        ToolError: it was started from others, such as of a bundle that was replaced since.
     """
-    training, held_out = {}, {}
-    for name, part in parts.items():
-        names = part.dataset.names
-        count = max(1, round(HELD_OUT_SHARE * len(names)))
-        if len(names) < 2:
-            raise ToolError(f"{name} has 1 image; at least 2, or --val-data, are needed")
-        training[name] = part._replace(dataset=part.dataset.subset(names[:-count]))
-        held_out[name] = part._replace(dataset=part.dataset.subset(names[-count:]))
-    return training, held_out
+    digest = base.files[MODEL_WEIGHTS]
+    if digest not in trainer.origin:
+        raise ToolError(
+            f"{folder} was started from {trainer.origin}, and {base.name} has other weights now "
+            f"(SHA-256 {digest}); give another --run, or remove {folder} to begin anew"
+        )
 
 
 def load_bundle_weights(base: Bundle, model: DepthModel) -> str:

@@ -29,7 +29,7 @@ from depthrefl_ros.network.checkpoints import save_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError, write_json
 from depthrefl_ros.tools.train_average import AVERAGE, load_member, newest_of
-from depthrefl_ros.tools.train_data import Part, describe, open_parts
+from depthrefl_ros.tools.train_data import Part, describe, open_parts, trained_legs
 from depthrefl_ros.training.calibrate import fit_calibration
 from depthrefl_ros.training.evaluation import evaluate_model
 from depthrefl_ros.training.loop import format_figures
@@ -154,8 +154,11 @@ def write_report(
     weights = run / "final.safetensors"
     save_weights(weights, model)
     history = json.loads((checkpoint.parent / "data.json").read_text())
-    # A mean is of everything that any of its members was trained on.
-    legs = history if checkpoint.parent.name == AVERAGE else history[-1:]
+    if checkpoint.parent.name == AVERAGE:
+        legs = history  # a mean is of everything that any of its members was trained on
+    else:
+        history = trained_legs(history, state["step"])
+        legs = history[-1:]
     sets = {name: told for leg in legs for name, told in leg["sets"].items()}
     report = {
         **measured,

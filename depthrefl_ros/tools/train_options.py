@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ DATA_HELP = (
     "camera stood (default a plain folder's mounts.yaml), for a network with --mount"
 )
 CANONICAL_FOCAL_AT_256 = 240.0  # pixels for a network input 256 pixels wide
+STOPPED_EARLY = 3  # exit code: the same command goes on
 USUAL_VIEWS = 6  # of an image, whose features are kept
 
 
@@ -91,7 +93,7 @@ def add_settings_options(
         help="length of the schedule" + (f" (default {steps})" if steps else ""),
     )  # fmt: skip
     schedule.add_argument(
-        "--minutes", type=float, metavar="X", help="stop then; the same command continues"
+        "--minutes", type=_amount, metavar="X", help="stop then; the same command continues"
     )
     schedule.add_argument(
         "--batch", type=positive_int, default=8, metavar="N", help="images a step (default 8)"
@@ -119,7 +121,8 @@ def add_settings_options(
     ):
         default = getattr(defaults, name)
         group.add_argument(
-            f"--{name.replace('_', '-')}", type=type(default), default=default, metavar="X",
+            f"--{name.replace('_', '-')}", type=_count if name == "seed" else type(default),
+            default=default, metavar="X",
             help=f"{text} (default {default:g})",
         )  # fmt: skip
     schedule.add_argument(
@@ -183,7 +186,7 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default auto")
     add("--threads", type=positive_int, default=2,
         help="CPU threads (default 2); on a busy machine one is faster than two")  # fmt: skip
-    add("--workers", type=int, default=1, help="processes that prepare batches (default 1)")
+    add("--workers", type=_count, default=1, help="processes that prepare batches (default 1)")
     add("--validate-every", type=positive_int, default=500, metavar="STEPS", help="default 500")
     add("--save-every", type=positive_int, default=500, metavar="STEPS", help="default 500")
     add("--no-bf16", action="store_true", help="train in float32 only")
@@ -192,7 +195,7 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
 def add_feature_options(parser: argparse.ArgumentParser) -> None:
     """Add what is kept of a backbone that stays as it is."""
     add = parser.add_argument_group("features of a frozen backbone").add_argument
-    add("--views", type=_view_count, metavar="N",
+    add("--views", type=_count, metavar="N",
         help="random views an image whose features are kept, so that the backbone runs once and "
         f"not at every step; 0 keeps none (default {USUAL_VIEWS}, or as many as fit)")  # fmt: skip
     add("--features", type=Path, metavar="FOLDER",
@@ -201,8 +204,18 @@ def add_feature_options(parser: argparse.ArgumentParser) -> None:
         help="what they may take of the disk (default 8)")  # fmt: skip
 
 
-def _view_count(text: str) -> int:
-    return 0 if text == "0" else positive_int(text)
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 0 or more")
+    return value
+
+
+def _amount(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a finite number, 0 or more")
+    return value
 
 
 def settings_of(arguments: argparse.Namespace, stage: int) -> TrainSettings:
@@ -289,7 +302,8 @@ def augment_changes(texts: list[str]) -> dict[str, Any]:
     """Return the fields that ``--augment KEY=VALUE`` change.
 
     Raises:
-        ToolError: an unknown key, or a value that is not of the field's type.
+        ToolError: an unknown key, or a value that is not of the field's type or that no view can
+            be made with.
     """
     from depthrefl_ros.training.augment import AugmentConfig
 
@@ -310,6 +324,10 @@ def augment_changes(texts: list[str]) -> dict[str, Any]:
             value = tuple(value)
         if type(value) is not type(defaults[key]):
             raise ToolError(f"--augment {text!r}: a value such as {defaults[key]} is needed")
+        try:
+            AugmentConfig(**{key: value})
+        except ValueError as error:
+            raise ToolError(f"--augment {text!r}: {error}") from error
         changes[key] = value
     return changes
 

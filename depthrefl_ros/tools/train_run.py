@@ -38,6 +38,7 @@ from depthrefl_ros.tools.command_line import StopRequest, ToolError
 from depthrefl_ros.tools.teacher_labels import add_labels
 from depthrefl_ros.tools.train_data import (
     Part,
+    check_same_data,
     count_mounts,
     describe_parts,
     open_parts,
@@ -46,6 +47,7 @@ from depthrefl_ros.tools.train_data import (
 )
 from depthrefl_ros.tools.train_features import feature_batches
 from depthrefl_ros.tools.train_options import (
+    STOPPED_EARLY,
     augment_changes,
     augment_config_of,
     model_config_of,
@@ -64,8 +66,6 @@ from depthrefl_ros.training.protocol import Protocol
 from depthrefl_ros.training.train_settings import TrainSettings
 from depthrefl_ros.training.trainer import Trainer, latest_checkpoint
 
-STOPPED_EARLY = 3  # exit code
-
 
 def train_stage(arguments: argparse.Namespace) -> int:
     """Run one leg of stage 1 or 2; return 0 when the schedule is complete, else STOPPED_EARLY."""
@@ -78,6 +78,7 @@ def train_stage(arguments: argparse.Namespace) -> int:
             arguments, settings, config, processes, folder,
             start=lambda model: load_start(arguments, settings, model),
         )  # fmt: skip
+        check_complete(arguments, trainer, parts, folder)
         complete = run_leg(arguments, trainer, parts, held_out, folder)
     return 0 if complete else STOPPED_EARLY
 
@@ -193,6 +194,19 @@ def restore(trainer: Trainer, checkpoint: Path) -> None:
     trainer.restore(checkpoint)
 
 
+def check_complete(
+    arguments: argparse.Namespace, trainer: Trainer, parts: dict[str, Part], folder: Path
+) -> None:
+    """Check that a stage that has nothing left to train is asked about the data it was trained on.
+
+    Raises:
+        ToolError: it is complete, and data or augmentation are others than those of its last steps.
+    """
+    if trainer.step >= trainer.settings.steps:
+        sets = describe_parts(parts, trainer.model.config.mount)
+        check_same_data(folder, trainer.step, sets, augment_changes(arguments.augment))
+
+
 def run_leg(
     arguments: argparse.Namespace,
     trainer: Trainer,
@@ -227,12 +241,17 @@ def run_leg(
                 print(f"warning: {line}", file=sys.stderr, flush=True)
     for name, part in parts.items():
         share = part.weight / sum(other.weight for other in parts.values()) * arguments.batch
-        left_out = len(part.dataset.without_depth)
+        dataset = part.dataset
+        left_out = {"depth": dataset.without_depth, "a camera": dataset.without_camera}
         say(
             processes,
-            f"{name}: {len(part.dataset)} images, {share:.3g} a step"
-            + (f", {count_mounts(part.dataset)} with a mount" if config.mount else "")
-            + (f"; {left_out} without depth are left out" if left_out else ""),
+            f"{name}: {len(dataset)} images, {share:.3g} a step"
+            + (f", {count_mounts(dataset)} with a mount" if config.mount else "")
+            + "".join(
+                f"; {len(names)} without {what} are left out"
+                for what, names in left_out.items()
+                if names
+            ),
         )
     if processes.is_main:
         changes = augment_changes(arguments.augment)

@@ -24,6 +24,7 @@ focal length sees from the same place. Under a turn it becomes depth along the n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -37,6 +38,8 @@ from depthrefl_ros.training.datasets import Sample
 from depthrefl_ros.training.pasting import paste_pictures
 from depthrefl_ros.training.photometric import degrade, jitter_colour
 from depthrefl_ros.training.restyling import restyle
+
+_AT_LEAST_ONE = ("max_zoom", "max_zoom_out", "max_gamma", "max_pictures")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,10 @@ class AugmentConfig:
 
     A letterboxed view shows the whole image at up to ``max_zoom_out`` times less than its fitting
     size, as a camera with a wider field of view would show that part of the scene.
+
+    Raises:
+        ValueError: a chance is not in 0 to 1, a zoom, gamma or number of pictures below 1, or
+            another value negative; names the field.
     """
 
     letterbox_chance: float = 0.3
@@ -95,6 +102,17 @@ class AugmentConfig:
     mount_chance: float = 0.5  # of telling a known mount
     mount_height: float = 0.03  # standard deviation of the logarithm of the height that is told
     mount_tilt_deg: float = 1.0  # standard deviation of its tilt about each axis
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name.endswith("_chance"):
+                is_right, wanted = 0 <= value <= 1, "from 0 to 1"
+            elif name in _AT_LEAST_ONE:
+                is_right, wanted = 1 <= value < math.inf, "at least 1"
+            else:
+                is_right, wanted = 0 <= value < math.inf, "0 or more"
+            if not is_right:
+                raise ValueError(f"{name} is {value}; {wanted} is needed")
 
     def of_pictures(self) -> dict[str, Any]:
         """Return the fields that decide picture and truth, all but those of the mount."""

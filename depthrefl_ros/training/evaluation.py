@@ -40,6 +40,7 @@ from depthrefl_ros.training.distance import DistanceBands, scale_figures, scale_
 from depthrefl_ros.training.metrics import depth_metrics, mean_metrics
 from depthrefl_ros.training.order import ordinal_agreements
 from depthrefl_ros.training.protocol import NEAREST_M, Protocol, fit_alignment
+from depthrefl_ros.training.truth_check import is_suspicious
 from depthrefl_ros.training.uncertainty import (
     Pixels,
     choose_pixels,
@@ -296,7 +297,7 @@ def evaluate_images(
             + (
                 f"; predicted depth is {np.median(unit_ratios):.3g} times the truth there is: "
                 "check its unit (depth_factor)"
-                if unit_ratios
+                if unit_ratios and is_suspicious(float(np.median(unit_ratios)))
                 else ""
             )
         )

@@ -79,6 +79,8 @@ class TrainSettings:
             raise ValueError(f"stage is {self.stage}; 1 or 2 is needed")
         if self.steps < 1:
             raise ValueError(f"steps is {self.steps}; at least 1 is needed")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; 0 or more is needed")
         for name in ("learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")

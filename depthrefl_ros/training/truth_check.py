@@ -112,13 +112,19 @@ def check_truth(name: str, dataset: ImageFolder, farthest_m: float) -> list[str]
     return lines
 
 
+def is_suspicious(ratio: float) -> bool:
+    """Return whether predicted over true depth is farther from 1 than a network's own error is."""
+    return ratio > 0 and bool(abs(np.log(ratio)) >= np.log(SUSPICIOUS_RATIO))
+
+
 def unit_hint(name: str, ratios: np.ndarray, dataset: object) -> str | None:
     """Return the warning that truth and prediction differ by one factor, and the unit it suggests.
 
     Args:
         name: of the set.
         ratios: (images,) predicted over true depth, medians, of all truth whatever its distance.
-        dataset: a plain folder tells by ``units_per_metre`` how its depth was read.
+        dataset: a plain folder tells by ``units_per_metre`` how its depth was read; None without
+            one unit for all of its files.
 
     Returns:
         None where the ratios are near 1, or differ from image to image.
@@ -128,7 +134,7 @@ def unit_hint(name: str, ratios: np.ndarray, dataset: object) -> str | None:
     if not ratios.size:
         return None
     low, ratio, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-    if abs(np.log(ratio)) < np.log(SUSPICIOUS_RATIO) or high / low > LARGEST_SPREAD:
+    if not is_suspicious(ratio) or high / low > LARGEST_SPREAD:
         return None
     text = (
         f"{name}: the network's depth is {ratio:.3g} times the truth in every image, "

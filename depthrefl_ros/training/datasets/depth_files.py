@@ -59,7 +59,7 @@ def read_depth(path: Path, factor: float | None = None) -> np.ndarray:
             f"{path}: depth of shape {values.shape}; one channel, height x width, is needed"
         )
     is_whole = np.issubdtype(values.dtype, np.integer)
-    if values.dtype == np.uint8:
+    if is_whole and values.dtype.itemsize == 1:
         raise DatasetError(
             f"{path}: 8 bits a pixel, which is a picture of relative depth and holds no metres; "
             "16 bits in steps or floats in metres are needed"
@@ -88,9 +88,17 @@ def _values(path: Path) -> np.ndarray:
 
 def _read_array(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DatasetError(f"{path}: not a NumPy array of numbers: {error}") from error
+    if not isinstance(values, np.ndarray):
+        names = ", ".join(values.files)
+        values.close()
+        raise DatasetError(
+            f"{path}: an archive of NumPy arrays ({names}), as np.savez writes it; one array, as "
+            "np.save writes it, is needed"
+        )
+    return values
 
 
 def _read_picture(path: Path) -> np.ndarray:

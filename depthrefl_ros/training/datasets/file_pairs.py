@@ -141,10 +141,6 @@ class FilePairs:
         """Return the colour and the depth file of an image."""
         return self._colour[name], self._depth[name]
 
-    def depth_suffixes(self) -> Counter[str]:
-        """Return how many complete images have depth in which kind of file."""
-        return Counter(self._depth[name].suffix.lower() for name in self._complete)
-
 
 def _by_name(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
     """Return the files of a folder by their names, in natural order; the first suffix wins."""

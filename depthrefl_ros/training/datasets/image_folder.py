@@ -69,8 +69,9 @@ class ImageFolder(Sequence):
 
     What takes at most ``MEMORY_LIMIT`` bytes when decoded (judged by the first sample) is kept in
     memory; of a larger data set nothing is. A subclass sets ``kind`` and implements ``load`` and
-    ``files_of``; ``without_depth`` names images that it leaves out because they have none;
-    ``in_any_order`` says whether samples can be read in random order and by several threads.
+    ``files_of``; ``without_depth`` and ``without_camera`` name images that it leaves out because
+    they have none; ``in_any_order`` says whether samples can be read in random order and by several
+    threads.
 
     Attributes:
         mounts: base_from_camera of the images of which it is known, by name.
@@ -80,6 +81,7 @@ class ImageFolder(Sequence):
     kind = ""
     in_any_order = True
     without_depth: Sequence[str] = ()
+    without_camera: Sequence[str] = ()
     mounts: Mapping[str, Pose] = MappingProxyType({})
     depth_factor: float | None = None
 

@@ -77,14 +77,14 @@ class DataOption:
 
 
 def parse_data_option(text: str) -> DataOption:
-    """Return what a ``--data`` option says.
+    """Return what a ``--data`` option says; ``~`` is the home folder.
 
     Raises:
         DatasetError: an unknown or repeated key, no path, a weight that is not positive, or a
             balance other than ``depth``.
     """
     # A path may have commas of its own.
-    path, *pairs = [text] if Path(text).exists() else text.split(",")
+    path, *pairs = [text] if Path(text).expanduser().exists() else text.split(",")
     values = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -102,13 +102,19 @@ def parse_data_option(text: str) -> DataOption:
         raise DatasetError(f"{text!r}: a path and a weight above 0 are needed")
     if values.get("balance", "depth") != "depth":
         raise DatasetError(f"{text!r}: balance {values['balance']!r} is unknown; known is depth")
-    list_file = Path(values["list"]) if "list" in values else None
+    list_file = Path(values["list"]).expanduser() if "list" in values else None
     factor = values.get("depth_factor")
     if factor is not None:
         factor = checked_factor(factor, f"{text!r}: depth_factor")
-    mounts_file = Path(values["mounts"]) if "mounts" in values else None
+    mounts_file = Path(values["mounts"]).expanduser() if "mounts" in values else None
     return DataOption(
-        Path(path), list_file, weight, values.get("kind"), "balance" in values, factor, mounts_file
+        Path(path).expanduser(),
+        list_file,
+        weight,
+        values.get("kind"),
+        "balance" in values,
+        factor,
+        mounts_file,
     )
 
 

@@ -156,6 +156,7 @@ class PlainFolder(ImageFolder):
         self.depth_factor = depth_factor or self._cameras.depth_factor
         names = self._pairs.names(list_file)
         if list_file is None:
+            self.without_camera = [name for name in names if not self._cameras.knows(name)]
             names = [name for name in names if self._cameras.knows(name)]
         super().__init__(root, names)
         self.without_depth = self._pairs.without_depth
@@ -170,11 +171,31 @@ class PlainFolder(ImageFolder):
         """Return colour, depth and the intrinsics."""
         return [*self._pairs.of(name), self._cameras.path]
 
-    def units_per_metre(self) -> float:
-        """Return how the depth of the first image is read: units of its file a metre."""
-        return self.depth_factor or usual_factor(self._pairs.of(self.names[0])[1])
+    def units_per_metre(self) -> float | None:
+        """Return how the depth is read, units a metre; None where kinds of files differ in it."""
+        units = {factor for factor, _ in self._kinds().values()}
+        return units.pop() if len(units) == 1 else None
 
     def describe_depth(self) -> str:
         """Return in words which depth files there are and how they are read."""
-        kinds = ", ".join(f"{n} {suffix}" for suffix, n in self._pairs.depth_suffixes().items())
-        return f"{kinds}, read as {self.units_per_metre():g} units a metre"
+        by_unit: dict[float, list[str]] = {}
+        for suffix, (factor, count) in self._kinds().items():
+            by_unit.setdefault(factor, []).append(f"{count} {suffix}")
+        return "; ".join(
+            f"{', '.join(kinds)}, read as {factor:g} units a metre"
+            for factor, kinds in by_unit.items()
+        )
+
+    def _kinds(self) -> dict[str, tuple[float, int]]:
+        """Return units a metre and number of the depth files, by suffix.
+
+        The first file of a suffix stands for the others: a folder's files come from one tool.
+        """
+        files: dict[str, list[Path]] = {}
+        for name in self.names:
+            path = self._pairs.of(name)[1]
+            files.setdefault(path.suffix.lower(), []).append(path)
+        return {
+            suffix: (self.depth_factor or usual_factor(paths[0]), len(paths))
+            for suffix, paths in files.items()
+        }

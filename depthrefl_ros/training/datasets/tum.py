@@ -73,6 +73,8 @@ class TumRgbd(ImageFolder):
                 f"{root}: the name tells no freiburg1, 2 or 3, and there is no {INTRINSICS_FILE}"
             )
         super().__init__(root, read_names(list_file) if list_file else list(self._pairs))
+        if list_file is None:
+            self.without_depth = [stamp for stamp in colour if stamp not in self._pairs]
         for name in self.names:
             if name not in self._pairs:
                 raise DatasetError(

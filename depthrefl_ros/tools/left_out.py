@@ -1,0 +1,49 @@
+# Copyright 2026 depthrefl_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Which images of a data set have no part in what a command did, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from depthrefl_ros.training.datasets import ImageFolder
+
+_SHOWN = 5  # names a reason
+
+
+def incomplete(samples: ImageFolder) -> dict[str, Sequence[str]]:
+    """Return the names of the images that a data set itself leaves out, by reason."""
+    return {
+        "have no depth file": samples.without_depth,
+        "have no camera in intrinsics.yaml": samples.without_camera,
+    }
+
+
+def left_out_lines(reasons: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return a line for every reason by which images are left out.
+
+    Args:
+        reasons: names of images by what they lack: ``have no depth file``. Reasons of no image
+            are not told.
+    """
+    return [
+        f"{len(names)} images {reason} and are left out: {', '.join(names[:_SHOWN])}"
+        + (" ..." if len(names) > _SHOWN else "")
+        for reason, names in reasons.items()
+        if names
+    ]
