@@ -38,7 +38,7 @@ from depthrefl_ros.geometry.scale import RANGE, REFERENCE_POINTS
 from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.ros.convert.encodings import MessageError
 from depthrefl_ros.ros.parameters import MountSettings, Parameters
-from depthrefl_ros.ros.sensors import IMU, SENSOR_TYPES, Sensors, needed_sensors, seconds_of, told
+from depthrefl_ros.ros.sensors import IMU, Sensors, needed_sensors, seconds_of, told
 from depthrefl_ros.ros.transforms import TransformError, Transforms, open_tf2_buffer
 
 # Further from the image's stamp than this, a message tells of another moment, seconds.
