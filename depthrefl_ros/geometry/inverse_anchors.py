@@ -114,7 +114,7 @@ def _is_smooth(relative: np.ndarray, span: float) -> np.ndarray:
     known = np.isfinite(relative)
     low = cv2.erode(np.where(known, relative, np.inf), NEIGHBOURHOOD)
     high = cv2.dilate(np.where(known, relative, -np.inf), NEIGHBOURHOOD)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # of a window without a known value
         return known & (high - low <= np.float32(_STEP * span))
 
 
