@@ -211,14 +211,18 @@ def renamed_section(name: str, path: str, before: str, after: str) -> str:
     _, root = _composed(name, path)
     outer, _, inner = before.rpartition("/")
     is_found = False
-    for key, value in root.value:
-        if key.value.strip("/") == before:
+    for key, value in list(root.value):
+        if str(key.value).strip("/") == before:
             key.value, is_found = f"/{after}", True
-        elif key.value.strip("/") == outer and isinstance(value, yaml.MappingNode):
-            for below, _ in value.value:
-                if below.value == inner:
-                    key.value, _, below.value = after.rpartition("/")
+        elif str(key.value).strip("/") == outer and isinstance(value, yaml.MappingNode):
+            for below, section in list(value.value):
+                if str(below.value).strip("/") == inner:  # others below the namespace stay there
+                    value.value.remove((below, section))
+                    below.value = f"/{after}"
+                    root.value.append((below, section))
                     is_found = True
+            if not value.value:
+                root.value.remove((key, value))
     if not is_found:
         return path
     try:

@@ -92,6 +92,15 @@ def test_camera_to_info_of_a_pinhole_has_no_distortion():
     np.testing.assert_array_equal(message.p[:4], [50, 0, 31.5, 0])
 
 
+def test_where_images_are_rectified_nothing_is_asked_of_the_rotation():
+    message = camera_info()
+    message.r = [1.0] * 9
+    with pytest.raises(MessageError, match="R is"):
+        camera_from_info(message, "/camera_info")
+    found = camera_from_info(message, "/camera_info", is_rectified=True)
+    np.testing.assert_array_equal(found.R, np.eye(3))
+
+
 def test_a_rectified_stream_may_have_a_projection_alone():
     message = camera_info()
     message.k = [0.0] * 9

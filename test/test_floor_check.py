@@ -77,12 +77,33 @@ def test_what_another_camera_showed_is_forgotten():
     assert check.follow(other, Pose.from_mount(**wrong)).ok
 
 
-def test_a_mast_that_moves_slowly_keeps_what_was_seen():
-    check, count = FloorCheck(), int(WHOLE_S / PERIOD_S)
-    mounts = [{**MOUNT, "height_m": 0.5 + 0.003 * index} for index in range(count)]
-    depths = [room_depth(Pose.from_mount(**{**one, "height_m": one["height_m"] - 0.45}))
+@pytest.mark.parametrize("speed", [0.03, 0.2])
+def test_a_mast_that_moves_keeps_what_was_seen(speed):
+    count = int(WHOLE_S / PERIOD_S)
+    mounts = [{**MOUNT, "height_m": 0.6 + speed * PERIOD_S * index} for index in range(count)]
+    depths = [room_depth(Pose.from_mount(**{**one, "height_m": one["height_m"] - 0.5}))
               for one in mounts]  # fmt: skip
-    assert not watched(depths, mounts, check=check)[-1].ok
+    oks = [health.ok for health in watched(depths, mounts)]
+    assert oks == sorted(oks, reverse=True) and not oks[-1]  # once told, it stands
+
+
+def test_a_lens_that_focuses_keeps_what_was_seen():
+    check, wrong = FloorCheck(), Pose.from_mount(**{**MOUNT, "height_m": 0.9})
+    floor = room_depth(Pose.from_mount(**MOUNT))
+    for index in range(int(WHOLE_S / PERIOD_S)):
+        focal = CAMERA.fx * (1 + 1e-4 * (index % 2))
+        sizes = (CAMERA.width, CAMERA.height)
+        camera = Camera.pinhole(*sizes, focal, focal, CAMERA.cx, CAMERA.cy)
+        health = check.update(floor, camera, wrong, MODEL_ERROR, index * PERIOD_S)
+    assert not health.ok
+
+
+def test_what_was_said_of_a_camera_below_the_floor_ends_above_it():
+    check, floor = FloorCheck(), np.full((CAMERA.height, CAMERA.width), np.nan, np.float32)
+    for height_m, said in ((0.0, "at z = 0"), (-0.01, "0.01 m below z = 0")):
+        pose = Pose.from_mount(height_m, 0.15)
+        assert said in check.update(floor, CAMERA, pose, MODEL_ERROR, 0.0).reason
+    assert check.update(floor, CAMERA, Pose.from_mount(0.02, 0.15), MODEL_ERROR, 0.1).ok
 
 
 @pytest.mark.parametrize("scale_error", [0.0, MODEL_ERROR, math.inf])

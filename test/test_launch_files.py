@@ -202,13 +202,29 @@ def test_without_a_place_for_the_copy_it_says_what_to_write(tmp_path, monkeypatc
     assert os.listdir(tmp_path) == ["p.yaml"]
 
 
-NESTED = "robot: {x: 1}\nlocal_costmap:\n  local_costmap:\n    ros__parameters: {width: 10}\n"
+NESTED = """
+robot: {x: 1}
+local_costmap:
+  local_costmap: {ros__parameters: {width: 10}}
+  other: {ros__parameters: {y: 1}}
+"""
 
 
 @pytest.mark.parametrize(
     "text, expected",
     [
-        (NESTED, {"robot": {"x": 1}, "costmap": {"costmap": {"ros__parameters": {"width": 10}}}}),
+        (
+            NESTED,
+            {
+                "robot": {"x": 1},
+                "local_costmap": {"other": {"ros__parameters": {"y": 1}}},
+                "/costmap/costmap": {"ros__parameters": {"width": 10}},
+            },
+        ),
+        (
+            "/local_costmap: {/local_costmap: {ros__parameters: {width: 10}}}",
+            {"/costmap/costmap": {"ros__parameters": {"width": 10}}},
+        ),
         (
             "/local_costmap/local_costmap: {ros__parameters: {name: '10'}}",
             {"/costmap/costmap": {"ros__parameters": {"name": "10"}}},
@@ -224,7 +240,10 @@ def test_a_section_is_renamed_in_a_copy(tmp_path, text, expected):
     assert path.read_text() == text
 
 
-def test_a_file_without_the_section_stays_as_it_is(tmp_path):
+@pytest.mark.parametrize(
+    "text", ["/**: {ros__parameters: {x: 1}}", "? [a]\n: {ros__parameters: 1}"]
+)
+def test_a_file_without_the_section_stays_as_it_is(tmp_path, text):
     path = tmp_path / "costmap.yaml"
-    path.write_text("/**: {ros__parameters: {width: 10}}")
+    path.write_text(text)
     assert launch_files.renamed_section("f", str(path), "a/b", "c/d") == str(path)

@@ -71,5 +71,9 @@ def test_a_corrupt_picture_changes_no_picture_of_a_known_camera():
     assert used(12, 12, 12, 16, 16, 12, 12) == [12, 12, 12, 16, 16, 12, 12]
 
 
+def test_a_lamp_that_comes_and_goes_does_not_change_the_brightness_for_long():
+    assert used(*[10] * 5, *[12, 12, 10] * 4)[-8:] == [12] * 8
+
+
 def test_a_corrupt_first_picture_is_soon_forgotten():
     assert used(16, 12, 12, 12, 12)[3:] == [12, 12]

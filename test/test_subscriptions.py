@@ -78,13 +78,6 @@ def test_image_reliability(reliability, offered, expected):
     assert (profile.reliability, profile.depth) == (expected, 1)
 
 
-def test_an_image_from_before_is_asked_for_where_every_publisher_keeps_it():
-    assert image_profile(Offer.of([LATCHED]), "auto").durability == DurabilityPolicy.TRANSIENT_LOCAL
-    for profiles in ([LATCHED, RELIABLE], [RELIABLE], []):
-        found = image_profile(Offer.of(profiles), "auto").durability
-        assert found == DurabilityPolicy.VOLATILE
-
-
 @pytest.mark.parametrize(
     "profiles, expected",
     [
@@ -261,12 +254,6 @@ def test_the_compressed_topic_may_be_remapped_by_itself(ros):
     assert "nobody publishes there" in subscribed.silence_words()
     subscribed.close()
     node.destroy_node()
-
-
-def test_an_image_that_was_sent_once_and_before_is_heard(peer, listen, other):
-    other.node.create_publisher(Image, "image", LATCHED).publish(Image(width=3))
-    listener = listen()
-    assert peer.spin_until(lambda: [one.width for one in listener.images] == [3])
 
 
 def test_what_dds_replaced_before_it_was_taken_is_counted(peer, listen):

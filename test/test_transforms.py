@@ -149,7 +149,8 @@ def test_a_link_that_may_move_is_waited_for_and_then_missed(listening):
     late.join()
 
 
-def test_a_link_that_nothing_comes_of_is_waited_for_three_times(listening):
+def test_a_link_that_nothing_comes_of_is_not_waited_for_any_longer(listening, monkeypatch):
+    monkeypatch.setattr(module, "_SILENT_S", 0.25)
     transforms, buffer = listening({LINK: transform((0.0, 0.0, 0.5))})
     buffer.last_s = 5.0
     transforms.find(*LINK, Stamp(sec=5))
@@ -160,25 +161,14 @@ def test_a_link_that_nothing_comes_of_is_waited_for_three_times(listening):
             transforms.find(*LINK, Stamp(sec=stamp_s), deadline_s=soon_s(0.1))
         return time.monotonic() - start_s
 
-    assert [waited_s(stamp_s) >= 0.1 for stamp_s in range(6, 11)] == [True] * 3 + [False] * 2
+    assert waited_s(6) >= 0.1
+    time.sleep(0.3)
+    assert waited_s(7) < 0.1
     buffer.last_s = 8.0  # something has come, if late
     assert waited_s(10) >= 0.1
     buffer.last_s = 11.0
     transforms.find(*LINK, Stamp(sec=11))
-    assert [waited_s(stamp_s) >= 0.1 for stamp_s in range(12, 17)] == [True] * 3 + [False] * 2
-
-
-def test_a_look_whose_time_is_up_does_not_count_as_a_wait(listening):
-    transforms, buffer = listening({LINK: transform((0.0, 0.0, 0.5))})
-    buffer.last_s = 5.0
-    transforms.find(*LINK, Stamp(sec=5))
-    for _ in range(9):
-        with pytest.raises(TransformError):
-            transforms.find(*LINK, Stamp(sec=6), deadline_s=time.monotonic())
-    start_s = time.monotonic()
-    with pytest.raises(TransformError):
-        transforms.find(*LINK, Stamp(sec=6), deadline_s=soon_s(0.1))
-    assert time.monotonic() - start_s >= 0.1
+    assert waited_s(12) >= 0.1
 
 
 def look_often(transforms, last_s: int = 5) -> None:
@@ -197,13 +187,15 @@ def soon(monkeypatch):
     monkeypatch.setattr(module, "_FIXED_AFTER_S", 0.2)
 
 
-def test_a_fixed_link_holds_later_than_tf_has_come(listening, soon):
+def test_a_fixed_link_holds_later_than_tf_has_come(listening, soon, monkeypatch):
     transforms, buffer = listening({LINK: transform((0.0, 0.0, 0.5))})
     buffer.last_s = 5.0
     look_often(transforms)
     start_s = time.monotonic()
     assert transforms.find(*LINK, Stamp(sec=6), deadline_s=soon_s(5.0)).translation[2] == 0.5
     assert time.monotonic() - start_s < 1.0
+    assert transforms.held_s(*LINK) == 0.0  # it came until now: the clocks may differ
+    monkeypatch.setattr(module, "_SILENT_S", 0.0)
     assert transforms.held_s(*LINK) == 1.0
     transforms.find(*LINK, Stamp(sec=605))
     assert transforms.held_s(*LINK) == 600.0

@@ -62,6 +62,7 @@ _COSTLY_TRIES = 24
 _COSTLY_INTERVAL_S = 1.0
 _NEVER_S = -math.inf
 _JUMP_M = 0.05  # of the camera's height between two frames: a correction, or another frame
+_ZOOM = 0.01  # ln of the focal length between two frames: another lens, and no autofocus
 
 
 @dataclass(frozen=True)
@@ -131,22 +132,29 @@ class FloorCheck:
     def reset(self) -> None:
         """Forget all looks and when they were taken, as after a jump of the clock."""
         self._looked_s, self._tries = _NEVER_S, 0
-        self._seen_by: tuple[Camera, float] | None = None
+        self._before: tuple[Camera, float] | None = None  # camera and height of the last frame
         self._forget()
 
     def follow(self, camera: Camera, base_from_camera: Pose) -> FloorHealth:
         """Forget the looks of another camera, or of one whose height has jumped; return ``health``.
 
         What they said of the base frame holds no longer, and nobody should wait for a floor to
-        come into view until it is gone. A mast that moves slowly keeps its looks.
+        come into view until it is gone. A mast that moves and a lens that focuses keep their looks:
+        each frame is compared with the one before. To be called with every frame.
         """
         height_m = float(base_from_camera.translation[2])
-        if self._seen_by is not None:
-            camera_before, before_m = self._seen_by
-            jump_m = abs(height_m - before_m)
-            if camera != camera_before or jump_m > max(self.settings.max_error_m, _JUMP_M):
+        if self._before is not None:
+            camera_before, before_m = self._before
+            is_same_size = (camera.width, camera.height) == (
+                camera_before.width,
+                camera_before.height,
+            )
+            is_zoom = abs(math.log(camera.fx / camera_before.fx)) > _ZOOM
+            # What was told of a camera below z = 0 was no look.
+            is_jump = abs(height_m - before_m) > _JUMP_M or (before_m <= 0.0 < height_m)
+            if not is_same_size or is_zoom or is_jump:
                 self._forget()
-                self._seen_by = None
+        self._before = camera, height_m
         return self.health
 
     def _forget(self) -> None:
@@ -182,16 +190,15 @@ class FloorCheck:
         if not self.settings.max_error_m:
             self.health = FloorHealth(True, "not compared: max_floor_error is 0")
         elif height_m <= 0.0:
-            self._seen_by = camera, height_m
+            where = f"{-height_m:.2f} m below" if height_m < 0.0 else "at"
             self.health = FloorHealth(
                 False,
-                f"the camera is {abs(height_m):.2f} m below z = 0 of the base frame, so z = 0 is "
-                "not the floor: set base_frame to a frame on the floor, as base_footprint",
+                f"the camera is {where} z = 0 of the base frame, so z = 0 is not the floor: "
+                "set base_frame to a frame on the floor, as base_footprint",
                 is_doubtful=True,
             )
         elif self.is_due(stamp_s):
             self._looked_s, self._tries = stamp_s, self._tries + 1
-            self._seen_by = camera, height_m
             self._look(depth_m, camera, base_from_camera, scale_error)
             self._judge(height_m)
         return self.health

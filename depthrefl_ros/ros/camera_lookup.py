@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
@@ -80,6 +81,7 @@ class CameraLookup:
         calibration: Camera | None = None,
         assumed_fov_deg: float = 0.0,
         is_rectified: bool = False,
+        optical_frame_id: str = "",
     ) -> FoundCamera:
         """Find the camera of an image. Never waits.
 
@@ -93,6 +95,7 @@ class CameraLookup:
             calibration: from the file of ``camera_info_url``.
             assumed_fov_deg: ``assumed_horizontal_fov``, 0 for off.
             is_rectified: ``image_is_rectified``: P alone will do.
+            optical_frame_id: another name of the image's frame, if its driver states a wrong one.
 
         Raises:
             NoCameraError: there is none of the three.
@@ -101,7 +104,8 @@ class CameraLookup:
         try:
             if calibration is not None:
                 return self._from_file(calibration, width, height)
-            return self._from_info(header, width, height, is_rectified)
+            frames = (header.frame_id, optical_frame_id)
+            return self._from_info(header.stamp, frames, width, height, is_rectified)
         except MessageError as error:
             if assumed_fov_deg <= 0.0:
                 raise
@@ -117,7 +121,12 @@ class CameraLookup:
             raise MessageError(f"camera_info_url: {error}") from error
 
     def _from_info(
-        self, header: Header, width: int, height: int, is_rectified: bool
+        self,
+        stamp: Time,
+        frames: tuple[str, str],
+        width: int,
+        height: int,
+        is_rectified: bool,
     ) -> FoundCamera:
         infos = list(self._infos)
         if not infos:
@@ -125,7 +134,7 @@ class CameraLookup:
                 f"no CameraInfo on {self.topic}: remap camera_info to your camera's topic, or set "
                 "camera_info_url or assumed_horizontal_fov"
             )
-        info = _chosen(infos, header)
+        info = _chosen(infos, stamp, frames)
         try:
             found = self._remember(
                 (info_key(info), width, height, is_rectified),
@@ -136,7 +145,7 @@ class CameraLookup:
             )
         except CameraError as error:
             raise MessageError(f"{self.topic}: {error}") from error
-        doubt = _frame_doubt(self.topic, info.header.frame_id, header.frame_id)
+        doubt = _frame_doubt(self.topic, info.header.frame_id, frames)
         return replace(found, doubts=(*found.doubts, doubt)) if doubt else found
 
     def _assumed(self, width: int, height: int, fov_deg: float, why: MessageError) -> FoundCamera:
@@ -158,7 +167,7 @@ class CameraLookup:
         return found
 
 
-def _chosen(infos: Sequence[CameraInfo], header: Header) -> CameraInfo:
+def _chosen(infos: Sequence[CameraInfo], stamp: Time, frames: tuple[str, str]) -> CameraInfo:
     """Return the CameraInfo of an image: of its frame and stamp, or else the newest of its frame.
 
     Cameras may share a topic. Where no message names the image's frame, those without a frame come
@@ -166,29 +175,28 @@ def _chosen(infos: Sequence[CameraInfo], header: Header) -> CameraInfo:
 
     Args:
         infos: at least one, the newest last.
-        header: of the image.
+        stamp: of the image.
+        frames: that the image may be in.
     """
 
     def fit(info: CameraInfo) -> tuple[int, bool]:
         frame = info.header.frame_id
-        return (
-            2 if frame == header.frame_id else 0 if frame else 1,
-            info.header.stamp == header.stamp,
-        )
+        kind = 1 if not frame else 2 if frame in frames else 0
+        return kind, info.header.stamp == stamp
 
     return max(reversed(infos), key=fit)  # of equal ones the first, which is the newest
 
 
-def _frame_doubt(topic: str, described: str, frame: str) -> str:
+def _frame_doubt(topic: str, described: str, frames: tuple[str, str]) -> str:
     """Return what is doubtful about a CameraInfo of one frame for an image of another, or nothing.
 
     An empty frame says nothing.
     """
-    if not described or not frame or described == frame:
+    if not described or not frames[0] or described in frames:
         return ""
     return (
-        f"{topic}: its frame_id is {described!r} and that of the images {frame!r}: "
-        "is it of another camera?"
+        f"{topic}: its frame_id is {described!r} and that of the images {frames[0]!r}: "
+        f"is it of another camera? If not, set optical_frame_id to {described!r}"
     )
 
 

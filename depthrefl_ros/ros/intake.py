@@ -192,6 +192,7 @@ class Intake:
                 settings.calibration,
                 assumed_deg,
                 parameters.estimator.image_is_rectified,
+                parameters.optical_frame_id,
             )
         except MessageError as error:
             reason = "no_camera_info" if isinstance(error, NoCameraError) else "bad_camera_info"

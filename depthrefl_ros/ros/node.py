@@ -64,6 +64,10 @@ CONFIGURE_S = 3.0  # that the transition may take; Nav2 waits 5 s for its answer
 DEACTIVATE_S = 2.0  # that a frame in work is given
 SHUTDOWN_S = 0.5  # the same when the process ends
 
+_NUMBERS = {
+    "configure": Transition.TRANSITION_CONFIGURE,
+    "activate": Transition.TRANSITION_ACTIVATE,
+}
 # The state, and a transition that has led to it or past it.
 _DONE_ALREADY = {
     ("inactive", Transition.TRANSITION_CONFIGURE),
@@ -250,14 +254,15 @@ class DepthReflNode(LifecycleNode):
 
         @functools.wraps(change_state)
         def answer(request: ChangeState.Request, response: ChangeState.Response):
-            before = self.lifecycle_state
+            before, asked = self.lifecycle_state, request.transition
             try:
                 response = change_state(request, response)
             except RuntimeError as error:  # what RCLError is in every release
-                asked = request.transition.label or f"number {request.transition.id}"
-                self.get_logger().error(f"there is no transition {asked} from {before}: {error}")
+                name = asked.label or f"number {asked.id}"
+                self.get_logger().error(f"there is no transition {name} from {before}: {error}")
                 response.success = False
-            if not response.success and (before, request.transition.id) in _DONE_ALREADY:
+            number = _NUMBERS.get(asked.label, asked.id)  # the label counts, where there is one
+            if not response.success and (before, number) in _DONE_ALREADY:
                 self.get_logger().warning(
                     f"asked for a transition to where the node has been already: it is {before}. "
                     "Where a lifecycle manager starts it, set autostart: false"

@@ -85,7 +85,7 @@ def offer_on(node: Node, topic: str) -> Offer:
 
 
 def image_profile(offer: Offer, reliability: str) -> QoSProfile:
-    """Return the profile of the image subscription: the newest only, latched where all are.
+    """Return the profile of the image subscription: the newest only.
 
     Best effort matches every publisher but loses messages above 0.5 MB or so between processes
     where reliable gets them all, so it is only taken where a publisher offers no more.
@@ -95,7 +95,7 @@ def image_profile(offer: Offer, reliability: str) -> QoSProfile:
         reliability: ``auto`` follows the offer; ``reliable`` and ``best_effort`` do not ask.
     """
     reliable = offer.reliable if reliability == "auto" else reliability == "reliable"
-    return _profile(1, reliable, offer.all_latched)
+    return _profile(1, reliable)
 
 
 def sensor_profile(offer: Offer) -> QoSProfile:
@@ -167,7 +167,7 @@ class Subscriptions:
         anchors: which of the other sensors are needed, ``CorrectionSettings.anchors``.
         on_image: called with each image message and how many went missing before it.
         on_camera_info: called with each CameraInfo.
-        on_sensor: called with topic (``robot.SENSOR_TYPES``) and message of every other sensor.
+        on_sensor: called with topic (``sensors.SENSOR_TYPES``) and message of every other sensor.
         guarded: wraps every callback.
 
     Attributes:

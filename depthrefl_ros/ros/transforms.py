@@ -20,6 +20,7 @@ tf2's Python package comes with a ROS installation and is not on PyPI.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ _POLL_S = 0.005  # between two looks at a buffer that the executor fills
 # A link that was looked up for this long, at this many times, and never moved is fixed.
 _FIXED_AFTER_S = 2.0
 _FIXED_AFTER_LOOKS = 20
-# Of a link that was waited for in vain so often, something new must come before it is again.
-_MOST_WAITS = 3
+# A link of which nothing new came for so long is not waited for.
+_SILENT_S = 3.0
 
 
 class TransformError(Exception):
@@ -73,7 +74,7 @@ class _Link:
 
     Attributes:
         newest_s: stamp of the newest transform when it was last asked for, 0 where unknown.
-        waits: how often it was waited for in vain since that one came.
+        came_s: when that was seen to be a new one, by ``time.monotonic``.
         held_s: how much older than the last find's time the transform was that it gave.
     """
 
@@ -83,7 +84,7 @@ class _Link:
     looks: int = 1
     has_moved: bool = False
     newest_s: float = 0.0
-    waits: int = 0
+    came_s: float = -math.inf
     held_s: float = 0.0
 
     def is_fixed(self, now_s: float) -> bool:
@@ -137,7 +138,6 @@ class Transforms:
         """
         if self._buffer is None:
             raise self._error(target, source, self.missing)
-        may_wait = time.monotonic() < deadline_s
         while True:
             try:
                 pose, _ = self._looked_up(target, source, Time.from_msg(stamp))
@@ -146,24 +146,25 @@ class Transforms:
                 if held is not None:
                     return held
                 link = self._links.get((target, source))
-                is_hopeless = link is None or link.waits >= _MOST_WAITS
-                if is_hopeless or time.monotonic() >= deadline_s:
-                    if link is not None and may_wait:
-                        link.waits += 1
+                now_s = time.monotonic()
+                is_hopeless = link is None or now_s - link.came_s > _SILENT_S
+                if is_hopeless or now_s >= deadline_s:
                     raise self._error(target, source, error) from error
             else:
-                link = self._links[target, source]
-                link.waits, link.held_s = 0, 0.0
+                self._links[target, source].held_s = 0.0
                 return pose
             time.sleep(_POLL_S)
 
     def held_s(self, target: str, source: str) -> float:
         """Return how much older than its time a transform was that ``find`` gave last, seconds.
 
-        0 where TF covered the time, or where it does not say how old the transform is.
+        0 where TF covered the time, does not say how old the transform is, or still sends new ones:
+        then the clocks differ, which a fixed link does not mind.
         """
         link = self._links.get((target, source))
-        return 0.0 if link is None else link.held_s
+        if link is None or time.monotonic() - link.came_s <= _SILENT_S:
+            return 0.0
+        return link.held_s
 
     def _looked_up(self, target: str, source: str, when: Time) -> tuple[Pose, float]:
         """Look up once, and remember how the two frames stand; returns also the stamp, seconds."""
@@ -194,7 +195,7 @@ class Transforms:
             return None
         link = self._links[target, source]
         if link.newest_s != newest_s:
-            link.newest_s, link.waits = newest_s, 0
+            link.newest_s, link.came_s = newest_s, time.monotonic()
         if not link.is_fixed(time.monotonic()):
             return None
         link.held_s = seconds_of(stamp) - newest_s if newest_s else 0.0

@@ -67,7 +67,8 @@ def camera_from_info(message: CameraInfo, topic: str, is_rectified: bool = False
             height=message.height,
             K=K,
             D=D,
-            R=np.array(message.r).reshape(3, 3),
+            # What is rectified is turned already.
+            R=np.zeros((3, 3)) if is_rectified else np.array(message.r).reshape(3, 3),
             P=np.array(message.p).reshape(3, 4),
             distortion_model=message.distortion_model,
             binning_x=message.binning_x,

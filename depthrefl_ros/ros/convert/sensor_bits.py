@@ -30,7 +30,8 @@ _SAMPLES = 20_000  # pixels of a picture that are looked at
 # Of them, so many may be above what the sensor can say: faulty pixels, and what a driver writes
 # into some of them, such as a frame counter.
 _ABOVE_SHARE = 0.001
-_TELLING = 3  # pictures in a row that must show more bits before these count for good
+_NEWEST = 10  # pictures that are remembered
+_TELLING = 3  # of them that must show more bits before these count for good
 
 
 class SensorBits:
@@ -42,7 +43,7 @@ class SensorBits:
 
     def __init__(self) -> None:
         self._known = 0  # before there are as many pictures as tell it
-        self._newest: deque[int] = deque(maxlen=_TELLING)
+        self._newest: deque[int] = deque(maxlen=_NEWEST)
 
     def of(self, values: np.ndarray) -> int:
         """Take in one picture; return how many bits of its values count.
@@ -53,17 +54,16 @@ class SensorBits:
         here = bits_in(values)
         self._newest.append(here)
         used = max(self._newest) if not self._known else max(self._known, here)
-        if len(self._newest) == _TELLING:
-            self._known = max(self._known, min(self._newest))
+        if len(self._newest) >= _TELLING:
+            self._known = max(self._known, sorted(self._newest)[-_TELLING])
         return used
 
 
 def bits_in(values: np.ndarray) -> int:
     """Return 10, 12, 14 or 16: the bits that one picture uses, whatever a few pixels show."""
-    pixels = values.shape[0] * values.shape[1] if values.ndim > 1 else values.size
     # Odd, so that every colour of a Bayer mosaic is looked at.
-    step = int((pixels / _SAMPLES) ** 0.5) // 2 * 2 + 1
-    sample = values[::step, ::step] if values.ndim > 1 else values
+    step = int((values.shape[0] * values.shape[1] / _SAMPLES) ** 0.5) // 2 * 2 + 1
+    sample = values[::step, ::step]
     allowed = int(_ABOVE_SHARE * sample.size)
     return next(
         bits
