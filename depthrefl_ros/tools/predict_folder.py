@@ -37,14 +37,16 @@ class ResultFolder:
         source: as the user gave it.
 
     Raises:
-        ToolError: it holds something else, or the results of another source.
+        ToolError: it holds something else, or the results of another or an unknown source.
     """
 
     def __init__(self, path: Path, source: str):
         check_output_folder(path, is_of_predict)
         self.path, self._source = path, whole_name(source)
         self._earlier = _lines(path) or []
-        others = {line.get("source", self._source) for line in self._earlier} - {self._source}
+        if any("source" not in line for line in self._earlier):
+            raise ToolError(f"{path} holds results of an unknown source: give another --output")
+        others = {line["source"] for line in self._earlier} - {self._source}
         if others:
             raise ToolError(
                 f"{path} holds the results of {sorted(map(str, others))[0]}, which stay as they "
