@@ -131,7 +131,8 @@ def run_tool(parser: argparse.ArgumentParser, argv: list[str] | None, tool: Call
     args = parser.parse_args(own)
     try:
         code = tool(args, ros_args) or 0
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except (ToolError, OSError) as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
@@ -150,6 +151,8 @@ def _nobody_reads() -> bool:
     What is still to be written goes nowhere then: Python would complain of it at its end
     (docs.python.org, "Note on SIGPIPE").
     """
+    if sys.stdout is None:  # closed before the start, as by >&-
+        return False
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):  # no file at all
