@@ -274,6 +274,7 @@ class ImageFiles(FrameSource):
     def frames(self) -> Iterator[SourceFrame]:
         """Yield the images; one that cannot be read is named and left out."""
         self.skipped.clear()
+        unreadable = 0
         for number, path in enumerate(self._paths):
             try:
                 pixels = decode(path, cv2.IMREAD_COLOR, self._upright)
@@ -281,10 +282,11 @@ class ImageFiles(FrameSource):
                 if len(self._paths) == 1:
                     raise ToolError(str(error)) from error
                 self.skip(str(error))
+                unreadable += 1
                 continue
             height, width = pixels.shape[:2]
             camera = self._intrinsics.camera(width, height, stem_of(Path(path.name)), self.name)
             stamp = round(number * 1e9 / self.rate_hz)
             yield SourceFrame.from_pixels(pixels, camera, stamp, stem_of(Path(path.name)))
-        if len(self.skipped) == len(self._paths):
+        if unreadable == len(self._paths):
             raise ToolError(f"{self.name}: none of {len(self._paths)} images can be read")
