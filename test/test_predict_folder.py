@@ -89,3 +89,11 @@ def test_a_list_that_is_not_of_predict_is_not_taken_for_one(tmp_path):
     for content in ("[1]", '{"files": 3}', "no JSON"):
         (tmp_path / "predict.jsonl").write_text(content)
         assert not is_of_predict(tmp_path)
+
+
+def test_a_source_may_begin_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~no user.jpg").write_bytes(b"")
+    assert str(default_folder("~no user.jpg")) == "~no user_depth"
+    written(tmp_path / "out", "~no user.jpg", "a")
+    ResultFolder(tmp_path / "out", str(tmp_path / "~no user.jpg"))

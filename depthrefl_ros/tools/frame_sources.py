@@ -30,6 +30,7 @@ from depthrefl_ros.image_files import (
     IMAGE_SUFFIXES,
     ImageFileError,
     decode,
+    home_expanded,
     list_images,
     stem_of,
 )
@@ -70,7 +71,7 @@ def open_source(source: str, intrinsics: Intrinsics, image_topic: str | None = N
     Raises:
         ToolError: missing, or nothing that has frames.
     """
-    path = Path(source).expanduser()
+    path = home_expanded(source)
     device = _VIDEO_DEVICE.fullmatch(source)
     if device and not (source.isdigit() and path.exists()):  # a folder may be called 2024
         return Webcam(int(device.group(1)), intrinsics)

@@ -21,6 +21,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from depthrefl_ros.image_files import home_expanded
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.output_folder import check_output_folder
 
@@ -76,14 +77,14 @@ class ResultFolder:
 
 def default_folder(source: str) -> Path:
     """Return where the results of a source go: its name and _depth, in the present folder."""
-    path = Path(source).expanduser()
+    path = home_expanded(source)
     name = path.resolve().name if path.is_dir() else path.stem
     return Path(f"{name or source.strip('/') or 'source'}_depth")
 
 
 def whole_name(source: str) -> str:
     """Return the absolute path of a source; a webcam's number as it is."""
-    path = Path(source).expanduser()
+    path = home_expanded(source)
     return str(path.resolve()) if path.exists() else source
 
 
