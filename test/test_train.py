@@ -190,7 +190,9 @@ def test_ctrl_c_while_the_data_is_looked_at_ends_like_any_other(tmp_path):
     ) as process:  # fmt: skip
         assert process.stdout.readline().startswith("starting from bundle indoor_nano")
         process.send_signal(signal.SIGINT)
-        errors = process.communicate(timeout=60)[1]
+        told = process.stderr.readline()
+        process.send_signal(signal.SIGINT)  # impatient
+        errors = told + process.communicate(timeout=60)[1]
     assert process.returncode == 3, errors
     assert errors.splitlines() == ["depthrefl train: interrupted; the same command goes on"]
 
