@@ -15,8 +15,13 @@
 
 """How a tool ends."""
 
+import argparse
 import subprocess
 import sys
+
+import pytest
+
+from depthrefl_ros.tools.command_line import port_number, positive_float, positive_int
 
 TOOL = """
 import os, sys
@@ -60,3 +65,16 @@ def test_a_closed_standard_output_is_no_error():
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60)
         assert done.returncode == (2 if told else 0), done.stderr
         assert told in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (positive_float, "'x' must be a finite number above 0"),
+        (positive_int, "'x' must be a whole number above 0"),
+        (port_number, "'x' must be 0 to 65535"),
+    ],
+)
+def test_what_is_no_number_is_refused_in_plain_words(kind, said):
+    with pytest.raises(argparse.ArgumentTypeError, match=said):
+        kind("x")

@@ -181,7 +181,10 @@ def split_ros_args(argv: list[str]) -> tuple[list[str], list[str]]:
 
 def positive_float(text: str) -> float:
     """Return a finite number above 0; for argparse's ``type``."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"{text!r} must be a finite number above 0")
     return value
@@ -189,7 +192,10 @@ def positive_float(text: str) -> float:
 
 def positive_int(text: str) -> int:
     """Return a whole number above 0; for argparse's ``type``."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number above 0")
     return value
@@ -197,7 +203,10 @@ def positive_int(text: str) -> int:
 
 def port_number(text: str) -> int:
     """Return a TCP port, 0 for one that is free; for argparse's ``type``."""
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} must be 0 to 65535")
     return number
