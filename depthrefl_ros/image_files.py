@@ -60,6 +60,14 @@ def stem_of(path: Path) -> str:
     return unicodedata.normalize("NFC", path.with_suffix("").as_posix())
 
 
+def home_expanded(path: str | Path) -> Path:
+    """Return a path with the home folder for ``~``; ``~x`` of no user x is a file's own name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def list_images(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
     """Return the images of a folder in the natural order of their names.
 

@@ -145,6 +145,33 @@ def test_one_bad_message_is_named_and_left_out(tmp_path, capsys, what):
         assert "give --camera-info FILE or --hfov DEGREES" in told
 
 
+def test_cameras_that_are_not_calibrated_are_told_at_once(tmp_path, capsys):
+    infos = [info_message(n) for n in range(3)]
+    for message in infos:
+        message.k, message.p = [0.0] * 9, [0.0] * 12
+    source = two_cameras(tmp_path / "in.mcap", {"/right/camera_info": infos})
+    assert main([str(source), str(tmp_path / "out.mcap"), *MODEL]) == 0
+    captured = capsys.readouterr()
+    assert list(json.loads(captured.out)["cameras"]) == ["/front/image_raw"]
+    reason = "/right/image_raw/compressed: K of its camera info is all zero"
+    assert captured.err.count(reason) == 1 and "skipped: " not in captured.err
+    command = [str(source), str(tmp_path / "other.mcap"), "--image-topic", "/right/image_raw"]
+    assert main([*command, *MODEL]) == 2
+    told = capsys.readouterr().err
+    assert f"error: {source}: {reason}" in told and "--hfov" in told
+    assert main([*command, "--hfov", "60", *MODEL]) == 0
+
+
+def test_a_recording_of_which_no_image_can_be_used_is_an_error_with_the_reason(tmp_path, capsys):
+    images = [image_message(n) for n in range(3)]
+    for message in images:
+        message.data = message.data[:100]
+    topics = {"/a/camera_info": [info_message(0)], "/a/image_raw": images}
+    source = write_recording(tmp_path / "in.mcap", topics)
+    assert main([str(source), str(tmp_path / "out.mcap"), *MODEL]) == 2
+    assert "none of 3 images can be used: frame 0: /a/image_raw" in capsys.readouterr().err
+
+
 def test_what_exists_is_not_replaced(tmp_path, capsys):
     source = two_cameras(tmp_path / "in.mcap")
     before = source.read_bytes()

@@ -15,8 +15,13 @@
 
 """How a tool ends."""
 
+import argparse
 import subprocess
 import sys
+
+import pytest
+
+from depthrefl_ros.tools.command_line import port_number, positive_float, positive_int
 
 TOOL = """
 import os, sys
@@ -49,3 +54,27 @@ def test_another_broken_pipe_is_an_error():
     process = started("ends = os.pipe(); os.close(ends[0]); os.write(ends[1], b'x')")
     told = process.communicate(timeout=60)[1]
     assert process.returncode == 2 and "depthrefl test: error: [Errno 32]" in told
+
+
+def test_a_closed_standard_output_is_no_error():
+    for code, told in (
+        ("print('x')", ""),
+        ("raise BrokenPipeError(32, 'Broken pipe')", "depthrefl test: error: [Errno 32]"),
+    ):
+        command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-c", TOOL.format(code=code)]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=60)
+        assert done.returncode == (2 if told else 0), done.stderr
+        assert told in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (positive_float, "'x' must be a finite number above 0"),
+        (positive_int, "'x' must be a whole number above 0"),
+        (port_number, "'x' must be 0 to 65535"),
+    ],
+)
+def test_what_is_no_number_is_refused_in_plain_words(kind, said):
+    with pytest.raises(argparse.ArgumentTypeError, match=said):
+        kind("x")

@@ -77,11 +77,41 @@ def test_what_a_killed_run_had_no_time_to_list_goes_as_well(tmp_path, prefix):
     }
 
 
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_numbered_images_of_the_users_stay(tmp_path, is_closed):
+    out = tmp_path / "out"
+    folder = filled(out, 2)
+    if is_closed:
+        folder.close([])
+        assert not (out / "unlisted.txt").exists()
+    mine = [out / "rgb" / "000777.jpg", out / "rgb" / "000778.png", out / "depth" / "000777.png"]
+    for file in mine:
+        file.write_text("mine")
+    filled(out, 1).close([])
+    assert [file.read_text() for file in mine] == ["mine"] * 3
+    assert not (out / "rgb" / "000001.jpg").exists()
+    assert not (out / "depth" / "000001.png").exists()
+
+
+@pytest.mark.parametrize("name", ["rgb/000001.jpg", "depth/000001.png"])
+def test_an_image_of_the_users_is_not_replaced(tmp_path, name):
+    out = tmp_path / "out"
+    filled(out, 1).close([])
+    (out / name).write_text("mine")
+    folder = filled(out, 1)
+    with pytest.raises(ToolError, match=f"{name}: is not known to be of an earlier run"):
+        folder.add("000001", sample(), MOUNT)
+    folder.close([])
+    assert (out / name).read_text() == "mine"
+    assert yaml.safe_load((out / "intrinsics.yaml").read_text())["images"].keys() == {"000000"}
+
+
 def test_subfolders_outside_of_the_folder_are_not_looked_into(tmp_path):
     filled(tmp_path / "out", 1).close([])
     (tmp_path / "000000.jpg").write_text("kept")
     log = {"made_by": "depthrefl dataset", "subfolders": ["../..", str(tmp_path)]}
     (tmp_path / "out" / "dataset.yaml").write_text(yaml.safe_dump(log))
+    (tmp_path / "out" / "unlisted.txt").write_text("../../000000\n")
     filled(tmp_path / "out", 1).close([])
     assert (tmp_path / "000000.jpg").read_text() == "kept"
 

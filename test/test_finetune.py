@@ -103,6 +103,21 @@ def test_a_complete_run_takes_no_other_data_for_its_own(tuned, tmp_path, capsys)
     assert (target / "model.yaml").read_text() == before
 
 
+def test_a_complete_run_that_held_images_out_takes_no_other_ones_to_validate_on(
+    tuned, tmp_path, capsys
+):
+    data = tuned.run.parents[1] / "my_folder"
+    other = write_plain_folder(tmp_path / "other", count=2)
+    command = ["--finetune", "indoor_tiny", "--data", str(data), "--run", str(tuned.run), *OPTIONS]
+    assert tool.main([*command, "--steps", "3", "--val-data", str(other)]) == 2
+    said = capsys.readouterr().err
+    assert "held out 1 images of my_folder" in said and "leave --val-data out" in said
+    assert f"depthrefl train finish --run {tuned.run} --val-data DATA" in said
+    assert "trained on other data" not in said
+    held_out = json.loads((tuned.run / "finetune" / "held_out.json").read_text())
+    assert len(held_out["my_folder"]) == 1
+
+
 def test_a_bundle_that_was_replaced_since_is_not_taken_for_the_start(tmp_path, capsys):
     shipped = Bundle.load("indoor_tiny")
     weights = load_file(shipped.path("model.safetensors"))

@@ -18,9 +18,10 @@
 import cv2
 import numpy as np
 import pytest
+from recording_files import image_folder
 
 from depthrefl_ros.tools.camera_info_file import Intrinsics
-from depthrefl_ros.tools.frame_sources import VideoFile
+from depthrefl_ros.tools.frame_sources import VideoFile, open_source
 
 FRAMES = 20
 
@@ -66,3 +67,17 @@ def test_a_video_with_damaged_bytes_is_told(video, capsys):
     _, decoded = read(video)
     assert 0 < decoded < FRAMES - 1
     assert f"only {decoded} of {FRAMES} frames" in capsys.readouterr().err
+
+
+def test_what_a_tool_leaves_out_of_a_folder_counts_as_read(tmp_path):
+    source = open_source(str(image_folder(tmp_path / "photos", 2)), Intrinsics())
+    for frame in source.frames():
+        source.skip(frame.name)
+    assert source.skipped == ["0000", "0001"]
+
+
+def test_a_photograph_may_begin_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("~no user.png", np.zeros((48, 64, 3), np.uint8))
+    source = open_source("~no user.png", Intrinsics(horizontal_fov_deg=60.0))
+    assert [frame.name for frame in source.frames()] == ["~no user"]

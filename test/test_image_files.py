@@ -25,6 +25,7 @@ import pytest
 from depthrefl_ros.image_files import (
     ImageFileError,
     decode,
+    home_expanded,
     jpeg_end,
     list_images,
     natural_key,
@@ -69,6 +70,13 @@ def test_numbers_of_any_length_and_names_without_numbers_compare():
     assert sorted(reversed(names), key=natural_key) == [
         "1", "2", "10", "a", "a01b", "a1b", "a2", "b\u00b2", "\u00e9",
     ]  # fmt: skip
+
+
+def test_a_tilde_is_the_home_folder_or_part_of_a_name(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert home_expanded("~/rooms") == Path("/home/me/rooms")
+    for name in ("~no such user.jpg", "rooms~", Path("~no such user") / "a.jpg"):
+        assert home_expanded(name) == Path(name)
 
 
 def test_umlauts_are_one_name_however_they_are_written():

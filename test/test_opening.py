@@ -115,3 +115,15 @@ def test_the_home_folder_is_found_in_every_path_of_an_option(tmp_path, monkeypat
     found = (option.path, option.list_file, option.mounts_file)
     assert found == tuple(tmp_path / name for name in ("rooms", "some.txt", "mounts.yaml"))
     assert parse_data_option("~/with,comma").path == tmp_path / "with,comma"
+
+
+def test_a_folder_may_begin_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("~no,user").mkdir()
+    assert parse_data_option("~no,user").path == Path("~no,user")
+    option = parse_data_option("~x,list=~l,mounts=~m")
+    assert (option.path, option.list_file, option.mounts_file) == (
+        Path("~x"),
+        Path("~l"),
+        Path("~m"),
+    )

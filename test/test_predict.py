@@ -145,7 +145,8 @@ def test_one_bad_message_is_named_and_left_out(tmp_path, capsys, what):
     captured = capsys.readouterr()
     assert [line["image"] for line in lines_of(captured.out)] == ["0", "1", "3"]
     (told,) = [line for line in captured.err.splitlines() if line.startswith("skipped: ")]
-    assert told.startswith(f"skipped: {path}: frame 2: ") and "left out: 1 images" in captured.err
+    assert told.startswith(f"skipped: {path}: frame 2: ") and "frame_0" not in told
+    assert "left out: 1 images" in captured.err
     if what == "camera info":
         assert "give --camera-info FILE or --hfov DEGREES" in told and "_url" not in told
 
@@ -157,8 +158,57 @@ def test_a_recording_of_which_no_image_can_be_used_is_an_error(tmp_path, capsys)
     topics = {"/camera/camera_info": [info_message(0)], "/camera/image_raw": images}
     path = write_recording(tmp_path / "a.mcap", topics)
     assert main([str(path), "--output", str(tmp_path / "out"), *MODEL]) == 2
-    assert "none of 3 pictures can be read" in capsys.readouterr().err
+    assert "none of 3 images can be used: frame 0: " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def not_calibrated(number):
+    message = info_message(number)
+    message.k, message.p = [0.0] * 9, [0.0] * 12
+    return message
+
+
+def test_a_camera_that_is_not_calibrated_is_told_at_once(tmp_path, capsys):
+    topics = {
+        "/camera/camera_info": [not_calibrated(n) for n in range(3)],
+        "/camera/image_raw": [image_message(n) for n in range(3)],
+    }
+    path = write_recording(tmp_path / "a.mcap", topics)
+    assert main([str(path), "--output", str(tmp_path / "out"), *MODEL]) == 2
+    told = capsys.readouterr().err
+    assert f"error: {path}: frame 0: K of its camera info is all zero" in told
+    assert "give --camera-info FILE or --hfov DEGREES" in told and "skipped: " not in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_camera_info_of_another_image_is_told_at_once(tmp_path, capsys):
+    info = info_message(0)
+    info.width = 3 * info.width
+    topics = {
+        "/camera/camera_info": [info],
+        "/camera/image_raw": [image_message(n) for n in (0, 1)],
+    }
+    path = write_recording(tmp_path / "a.mcap", topics)
+    assert main([str(path), "--output", str(tmp_path / "out"), *MODEL]) == 2
+    told = capsys.readouterr().err
+    assert f"error: {path}: frame 0: " in told and "skipped: " not in told
+
+
+def test_a_stop_comes_before_images_that_cannot_be_used(tmp_path, capsys, monkeypatch):
+    images = [image_message(n) for n in range(3)]
+    for message in images:
+        message.data = message.data[:100]
+    topics = {"/camera/camera_info": [info_message(0)], "/camera/image_raw": images}
+    path = write_recording(tmp_path / "a.mcap", topics)
+    skip = tool.FrameSource.skip
+
+    def skip_and_stop(self, reason):
+        skip(self, reason)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(tool.FrameSource, "skip", skip_and_stop)
+    assert main([str(path), "--output", str(tmp_path / "out"), *MODEL]) == 130
+    assert "stopped after 1 of 3 images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["npy", "ply"])

@@ -77,9 +77,23 @@ def test_what_an_earlier_run_wrote_goes_with_the_first_new_result(tmp_path):
     assert len((out / "predict.jsonl").read_text().splitlines()) == 1
 
 
-def test_a_folder_of_before_the_source_was_noted_is_taken(tmp_path):
+def test_results_of_an_unknown_source_stay(tmp_path):
     (tmp_path / "predict.jsonl").write_text(json.dumps({"files": {"npy": "a.npy"}}) + "\n")
-    written(tmp_path, "0", "b")
+    (tmp_path / "a.npy").write_text("of another photograph")
+    with pytest.raises(ToolError, match="results of an unknown source: give another --output"):
+        ResultFolder(tmp_path, "0")
+    assert (tmp_path / "a.npy").read_text() == "of another photograph"
+
+
+def test_a_list_that_is_not_of_predict_is_not_taken_for_one(tmp_path):
     for content in ("[1]", '{"files": 3}', "no JSON"):
         (tmp_path / "predict.jsonl").write_text(content)
         assert not is_of_predict(tmp_path)
+
+
+def test_a_source_may_begin_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~no user.jpg").write_bytes(b"")
+    assert str(default_folder("~no user.jpg")) == "~no user_depth"
+    written(tmp_path / "out", "~no user.jpg", "a")
+    ResultFolder(tmp_path / "out", str(tmp_path / "~no user.jpg"))

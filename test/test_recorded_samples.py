@@ -174,6 +174,26 @@ def test_image_and_truth_are_each_rectified_once(tmp_path, image_name, truth_nam
     assert known.mean() > 0.9 and np.quantile(error, 0.95) < 0.8
 
 
+@pytest.mark.parametrize("fault", ["not calibrated", "of another aspect"])
+def test_a_wrong_camera_info_of_the_truth_is_left_out_and_told_once(tmp_path, capsys, fault):
+    info = info_message(0)
+    if fault == "not calibrated":
+        info.k, info.p = [0.0] * 9, [0.0] * 12
+    else:
+        info.width = 3 * info.width
+    topics = {
+        "/camera/image_raw": [image_message(n) for n in range(3)],
+        "/camera/camera_info": [info_message(0)],
+        "/truth/depth_truth/compressed": [truth_message(n, n + 1.0) for n in range(3)],
+        "/truth/camera_info": [info],
+    }
+    samples = RecordedSamples(write_recording(tmp_path / "a.mcap", topics))
+    assert [sample.depth_m.max() for sample in samples] == [1.0, 2.0, 3.0]
+    assert samples.subset(["2"])[0].depth_m.max() == 3.0
+    told = capsys.readouterr().err
+    assert told.count("that camera info is left out") == 1 and told.count("\n") == 1
+
+
 def test_the_fingerprint_follows_the_contents(tmp_path):
     paths = [tmp_path / name / "a.mcap" for name in ("first", "again", "other")]
     for path in paths:

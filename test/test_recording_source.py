@@ -202,6 +202,25 @@ def test_a_picture_that_is_cut_short_is_named_and_left_out(tmp_path, capsys):
     assert "a.mcap: frame 1: /cam/image_raw/compressed" in capsys.readouterr().err
 
 
+def test_a_recording_of_which_no_picture_can_be_read_is_an_error_with_the_reason(tmp_path):
+    pictures = [jpeg_message(number) for number in range(2)]
+    for message in pictures:
+        message.data = bytes(message.data)[:-200]
+    path = write_recording(tmp_path / "a.mcap", {"/cam/image_raw/compressed": pictures})
+    source = open_source(str(path), Intrinsics(horizontal_fov_deg=60.0))
+    with pytest.raises(ToolError, match=r"a\.mcap: none of 2 images can be read: frame 0: /cam"):
+        list(source.frames())
+
+
+def test_what_a_tool_leaves_out_counts_as_read(tmp_path):
+    topics = {"/cam/image_raw": [image_message(n) for n in range(2)]}
+    path = write_recording(tmp_path / "a.mcap", topics)
+    source = open_source(str(path), Intrinsics(horizontal_fov_deg=60.0))
+    for frame in source.frames():
+        source.skip(frame.name)
+    assert source.skipped == ["0", "1"]
+
+
 def test_all_pictures_of_a_recording_have_the_brightness_of_one_camera(tmp_path):
     """A 12-bit camera that looks at a bright wall, then into the dark."""
     messages = []

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from dataset_folders import write_plain_folder
@@ -56,6 +57,22 @@ def test_a_change_of_data_is_recorded_and_told(tmp_path, rooms, capsys):
     assert [entry["sets"]["rooms"]["images"] for entry in history] == [3, 2]
     record_data(path, 950, describe_parts(open_parts([f"{rooms},depth_factor=5000"])), {})
     assert "changed since step 900" in capsys.readouterr().out
+
+
+def test_the_record_stays_whole_where_a_new_one_cannot_be_written(tmp_path, rooms, monkeypatch):
+    path = tmp_path / "run" / "data.json"
+    record_data(path, 0, {"rooms": {"images": 3}}, {})
+    before = path.read_text()
+
+    def cut_short(self, text):
+        with self.open("w") as file:
+            file.write(text[:5])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", cut_short)
+    with pytest.raises(OSError, match="No space left"):
+        record_data(path, 5, {"rooms": {"images": 2}}, {})
+    assert path.read_text() == before
 
 
 def test_a_leg_without_a_step_is_dropped(tmp_path):

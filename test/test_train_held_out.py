@@ -24,7 +24,12 @@ from dataset_folders import write_plain_folder
 
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.train_data import Part, describe_parts, open_parts, record_data
-from depthrefl_ros.tools.train_held_out import recall_held_out, remember_held_out, split_off
+from depthrefl_ros.tools.train_held_out import (
+    check_not_held_out,
+    recall_held_out,
+    remember_held_out,
+    split_off,
+)
 from depthrefl_ros.training.datasets import PlainFolder
 
 
@@ -66,3 +71,14 @@ def test_what_was_trained_on_whole_cannot_be_held_out_later(tmp_path):
     assert json.loads((run / "held_out.json").read_text()) == {}
     with pytest.raises(ToolError, match="trained on all images of rooms.*--val-data as before"):
         recall_held_out(run, parts)
+
+
+def test_what_was_held_out_cannot_be_trained_on_by_a_complete_run(tmp_path):
+    stage = tmp_path / "run" / "finetune"
+    parts = open_parts([str(write_plain_folder(tmp_path / "rooms", count=4))])
+    check_not_held_out(stage, parts)
+    remember_held_out(stage, {}, split_off(parts)[1])
+    with pytest.raises(ToolError, match=r"held out 1 images of rooms.* finish --run .*/run --val-"):
+        check_not_held_out(stage, parts)
+    remember_held_out(stage, {"rooms": ["0003"]}, {})  # a leg with --val-data
+    check_not_held_out(stage, parts)

@@ -31,7 +31,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.tools.bag_copy import copy_of
-from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
+from depthrefl_ros.tools.camera_info_file import CameraInfoError, Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,
@@ -148,7 +148,9 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
                         target.write(*out)
                     bar.update()
         if not any(camera.frames for camera in cameras.values()):
-            raise ToolError(f"{args.input}: none of {total} images can be read")
+            sources = [camera.source for camera in cameras.values()]
+            reason = next((one.first_reason() for one in sources if one.skipped), "")
+            raise ToolError(f"{args.input}: none of {total} images can be used{reason}")
         target.complete()
     line = {
         "input": str(args.input),
@@ -181,7 +183,8 @@ def find_cameras(
     """Return the cameras of a recording that get depth, by their image topic.
 
     Of one camera's image topics (raw, compressed, rectified: the same CameraInfo) the first is
-    taken. Cameras of other light, and those of which nothing is known, are left out and told.
+    taken. Cameras of other light, and those of which nothing or nothing true is known, are left
+    out and told.
 
     Args:
         recording: that is open.
@@ -189,7 +192,7 @@ def find_cameras(
         chosen: image topics; None for all cameras.
 
     Raises:
-        ToolError: no camera is left, or a chosen topic is none.
+        ToolError: no camera is left, a chosen topic is none, or the camera info of one is wrong.
     """
     topics = [recording.image_topic(topic) for topic in chosen or ()] or recording.image_topics()
     if not topics:
@@ -210,6 +213,14 @@ def find_cameras(
             continue
         source = RecordingSource(recording.path, intrinsics, topic)
         info = recording.first(source.info_topic) if source.info_topic else None
+        if info is not None:
+            try:
+                source.check_camera(recording.first(topic), info)
+            except CameraInfoError as error:
+                if chosen is not None:
+                    raise ToolError(f"{recording.path}: {error}") from error
+                _say(str(error))
+                continue
         depth_topic, depth_info_topic = _free_topics(recording, topic, cameras)
         cameras[topic] = AnnotatedCamera(source, info, depth_topic, depth_info_topic)
     if not cameras:

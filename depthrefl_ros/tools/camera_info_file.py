@@ -61,6 +61,10 @@ class NoCameraInfoError(ToolError):
     """Nothing is known about a source's camera."""
 
 
+class CameraInfoError(UnreadableError):
+    """The CameraInfo of an image cannot be used, so that of its neighbours hardly can either."""
+
+
 @dataclass(frozen=True)
 class Intrinsics:
     """What the user says about a camera whose images come without CameraInfo.
@@ -144,19 +148,19 @@ def recorded_camera(info: Any, name: str) -> Camera:
         name: of its image, for errors.
 
     Raises:
-        UnreadableError: a field cannot be true; says what the user can give instead.
+        CameraInfoError: a field cannot be true; says what the user can give instead.
     """
     from depthrefl_ros.ros.convert.camera_info import MessageError, camera_from_info
 
     instead = "give --camera-info FILE or --hfov DEGREES"
     if not any(info.k):
-        raise UnreadableError(
+        raise CameraInfoError(
             f"{name}: K of its camera info is all zero, so the camera is not calibrated; {instead}"
         )
     try:
         return camera_from_info(info, name)
     except MessageError as error:
-        raise UnreadableError(f"{error}; {instead}") from error
+        raise CameraInfoError(f"{error}; {instead}") from error
 
 
 @lru_cache(maxsize=8)

@@ -131,7 +131,8 @@ def run_tool(parser: argparse.ArgumentParser, argv: list[str] | None, tool: Call
     args = parser.parse_args(own)
     try:
         code = tool(args, ros_args) or 0
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code
     except (ToolError, OSError) as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
@@ -150,6 +151,8 @@ def _nobody_reads() -> bool:
     What is still to be written goes nowhere then: Python would complain of it at its end
     (docs.python.org, "Note on SIGPIPE").
     """
+    if sys.stdout is None:  # closed before the start, as by >&-
+        return False
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):  # no file at all
@@ -178,7 +181,10 @@ def split_ros_args(argv: list[str]) -> tuple[list[str], list[str]]:
 
 def positive_float(text: str) -> float:
     """Return a finite number above 0; for argparse's ``type``."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"{text!r} must be a finite number above 0")
     return value
@@ -186,7 +192,10 @@ def positive_float(text: str) -> float:
 
 def positive_int(text: str) -> int:
     """Return a whole number above 0; for argparse's ``type``."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number above 0")
     return value
@@ -194,7 +203,10 @@ def positive_int(text: str) -> int:
 
 def port_number(text: str) -> int:
     """Return a TCP port, 0 for one that is free; for argparse's ``type``."""
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} must be 0 to 65535")
     return number

@@ -33,7 +33,8 @@ LOG = "dataset.yaml"
 MADE_BY = "depthrefl dataset"
 JPEG_QUALITY, PNG_LEVEL = 95, 3
 FLUSH_EVERY = 100  # images
-_OURS = re.compile(r"\d{6,}\.(jpg|png)(\.part)?")
+UNLISTED = "unlisted.txt"  # names of images, until intrinsics.yaml lists all of them
+_UNFINISHED = re.compile(r"\d{6,}\.(jpg|png)\.part")
 
 
 class DatasetFolder:
@@ -66,13 +67,17 @@ class DatasetFolder:
             mount: arguments of ``Pose.from_mount``, or None.
 
         Raises:
-            ToolError: the folder cannot be written, as on a full disk.
+            ToolError: the folder cannot be written, as on a full disk, or the user has put an
+                image of that name there.
         """
         height, width = sample.depth_m.shape
         camera = Camera.pinhole(width, height, *sample.intrinsics)
         try:
             if self._folder is None:
                 self._folder = self._opened()
+            self._check_free(name)
+            with (self.path / UNLISTED).open("a", encoding="utf-8") as unlisted:
+                unlisted.write(f"{name}\n")
             self._folder.add(name, sample.image, sample.depth_m, camera, mount)
             self.written += sum(file.stat().st_size for file in self._files(name))
         except OSError as error:
@@ -97,6 +102,7 @@ class DatasetFolder:
             try:
                 self._folder.flush()
                 self._write_log(recordings)
+                (self.path / UNLISTED).unlink(missing_ok=True)
                 return
             except OSError as error:
                 if not self.names:
@@ -112,18 +118,25 @@ class DatasetFolder:
         return RenderedFolder(self.path, JPEG_QUALITY, PNG_LEVEL, FLUSH_EVERY)
 
     def _remove_earlier(self) -> None:
-        """Remove what an earlier run wrote, also what it had no time to list."""
-        subfolders = set(_noted_subfolders(self.path))
-        for name in RenderedFolder(self.path).known():
-            subfolders.add(str(PurePosixPath(name).parent))
+        """Remove what an earlier run wrote, also where it was killed; nothing of the user's."""
+        for name in filter(_is_within, {*RenderedFolder(self.path).known(), *_unlisted(self.path)}):
             self._remove(name)
-        for subfolder in subfolders:
+        for subfolder in _noted_subfolders(self.path):
             for kind in ("rgb", "depth"):
-                for file in (self.path / kind / subfolder).glob("*"):
-                    if _OURS.fullmatch(file.name):
+                for file in (self.path / kind / subfolder).glob("*.part"):
+                    if _UNFINISHED.fullmatch(file.name):
                         file.unlink()
-        for file in ("intrinsics.yaml", "mounts.yaml"):
+        for file in ("intrinsics.yaml", "mounts.yaml", UNLISTED):
             (self.path / file).unlink(missing_ok=True)
+
+    def _check_free(self, name: str) -> None:
+        """Check that no file of the user's is replaced; those of the earlier run are gone."""
+        for file in self._files(name):
+            if file.exists():
+                raise ToolError(
+                    f"{file}: is not known to be of an earlier run, and would be replaced; move it "
+                    "elsewhere, or give another folder"
+                )
 
     def _files(self, name: str) -> tuple[Path, Path]:
         return self.path / "rgb" / f"{name}.jpg", self.path / "depth" / f"{name}.png"
@@ -158,11 +171,19 @@ def is_of_dataset(folder: Path) -> bool:
 def _noted_subfolders(folder: Path) -> list[str]:
     noted = _log(folder).get("subfolders")
     names = [str(one) for one in noted] if isinstance(noted, list) else [""]
-    return [
-        name
-        for name in names
-        if not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
-    ]
+    return [name for name in names if _is_within(name)]
+
+
+def _unlisted(folder: Path) -> list[str]:
+    try:
+        return (folder / UNLISTED).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def _is_within(name: str) -> bool:
+    """Return whether a name from a file of the folder leads to a place in the folder."""
+    return not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
 
 
 def _log(folder: Path) -> dict[str, Any]:

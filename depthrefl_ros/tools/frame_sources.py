@@ -30,6 +30,7 @@ from depthrefl_ros.image_files import (
     IMAGE_SUFFIXES,
     ImageFileError,
     decode,
+    home_expanded,
     list_images,
     stem_of,
 )
@@ -70,7 +71,7 @@ def open_source(source: str, intrinsics: Intrinsics, image_topic: str | None = N
     Raises:
         ToolError: missing, or nothing that has frames.
     """
-    path = Path(source).expanduser()
+    path = home_expanded(source)
     device = _VIDEO_DEVICE.fullmatch(source)
     if device and not (source.isdigit() and path.exists()):  # a folder may be called 2024
         return Webcam(int(device.group(1)), intrinsics)
@@ -274,6 +275,7 @@ class ImageFiles(FrameSource):
     def frames(self) -> Iterator[SourceFrame]:
         """Yield the images; one that cannot be read is named and left out."""
         self.skipped.clear()
+        unreadable = 0
         for number, path in enumerate(self._paths):
             try:
                 pixels = decode(path, cv2.IMREAD_COLOR, self._upright)
@@ -281,10 +283,11 @@ class ImageFiles(FrameSource):
                 if len(self._paths) == 1:
                     raise ToolError(str(error)) from error
                 self.skip(str(error))
+                unreadable += 1
                 continue
             height, width = pixels.shape[:2]
             camera = self._intrinsics.camera(width, height, stem_of(Path(path.name)), self.name)
             stamp = round(number * 1e9 / self.rate_hz)
             yield SourceFrame.from_pixels(pixels, camera, stamp, stem_of(Path(path.name)))
-        if len(self.skipped) == len(self._paths):
+        if unreadable == len(self._paths):
             raise ToolError(f"{self.name}: none of {len(self._paths)} images can be read")

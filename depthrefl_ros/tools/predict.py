@@ -37,7 +37,12 @@ from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.geometry.cloud import fill_cloud, write_ply
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.preview import depth_preview
-from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments, recorded_camera
+from depthrefl_ros.tools.camera_info_file import (
+    CameraInfoError,
+    Intrinsics,
+    add_camera_arguments,
+    recorded_camera,
+)
 from depthrefl_ros.tools.command_line import (
     EXIT_STOPPED,
     StopRequest,
@@ -131,12 +136,16 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> int:
                 break
             seen += 1
             mount = mounts.at(frame.frame_id, frame.stamp_ns)
+            shown = frame.name if source.is_still else f"frame {frame.name}"
             try:
-                result, milliseconds = _timed(estimator, frame, name, mount)
+                result, milliseconds = _timed(estimator, frame, shown, mount)
             except UnreadableError as error:
+                # Where the first camera info is wrong, those of all others are.
+                if isinstance(error, CameraInfoError) and not done:
+                    raise ToolError(f"{source.name}: {error}") from error
                 if source.count == 1:
                     raise
-                source.skip(f"{source.name}: frame {frame.name}: {error}")
+                source.skip(f"{source.name}: {error}")
                 bar.update()
                 continue
             folder.begin()
@@ -149,12 +158,13 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> int:
             if written > args.max_gigabytes * 1e9:
                 _say(f"{args.max_gigabytes:g} GB are written: ending (--max-gigabytes)")
                 break
-    if seen and not done:
-        raise ToolError(f"{source.name}: none of {seen} images can be used")
+    if seen and not done and not is_stopped:
+        raise ToolError(f"{source.name}: none of {seen} images can be used{source.first_reason()}")
     if is_stopped:
         _say(f"stopped after {seen} of {total} images" if total else f"stopped after {seen} images")
     left_out = f"; left out: {len(source.skipped)} images" if source.skipped else ""
-    _say(f"{folder.path}/: {written / 1e6:.0f} MB{left_out}")
+    if done or not is_stopped:
+        _say(f"{folder.path}/: {written / 1e6:.0f} MB{left_out}")
     return EXIT_STOPPED if is_stopped else 0
 
 
@@ -208,19 +218,22 @@ def estimate(estimator: Any, frame: Any, camera: Camera | Any, name: str, **opti
         options: handed on.
 
     Raises:
+        CameraInfoError: a CameraInfo that cannot be used, or is not of this image.
         UnreadableError: an image or a camera that cannot be used.
     """
     from depthrefl_ros.ros.convert.images import MessageError, image_to_array
 
+    is_recorded = not isinstance(camera, Camera)
     try:
         pixels, channels = image_to_array(frame, name, getattr(frame, "bits", None))
-        if not isinstance(camera, Camera):
+        if is_recorded:
             camera = recorded_camera(camera, name)
         return estimator.estimate(pixels, camera, channels=channels, **options)
     except MessageError as error:  # names the image itself
         raise UnreadableError(str(error)) from error
-    except (CameraError, ValueError) as error:
-        raise UnreadableError(f"{name}: {error}") from error
+    except ValueError as error:
+        is_of_info = is_recorded and isinstance(error, CameraError)
+        raise (CameraInfoError if is_of_info else UnreadableError)(f"{name}: {error}") from error
 
 
 def _named(frames: Iterator[SourceFrame], source: FrameSource) -> Iterator[tuple[SourceFrame, str]]:

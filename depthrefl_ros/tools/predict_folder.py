@@ -21,6 +21,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from depthrefl_ros.image_files import home_expanded
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.output_folder import check_output_folder
 
@@ -37,14 +38,16 @@ class ResultFolder:
         source: as the user gave it.
 
     Raises:
-        ToolError: it holds something else, or the results of another source.
+        ToolError: it holds something else, or the results of another or an unknown source.
     """
 
     def __init__(self, path: Path, source: str):
         check_output_folder(path, is_of_predict)
         self.path, self._source = path, whole_name(source)
         self._earlier = _lines(path) or []
-        others = {line.get("source", self._source) for line in self._earlier} - {self._source}
+        if any("source" not in line for line in self._earlier):
+            raise ToolError(f"{path} holds results of an unknown source: give another --output")
+        others = {line["source"] for line in self._earlier} - {self._source}
         if others:
             raise ToolError(
                 f"{path} holds the results of {sorted(map(str, others))[0]}, which stay as they "
@@ -74,14 +77,14 @@ class ResultFolder:
 
 def default_folder(source: str) -> Path:
     """Return where the results of a source go: its name and _depth, in the present folder."""
-    path = Path(source).expanduser()
+    path = home_expanded(source)
     name = path.resolve().name if path.is_dir() else path.stem
     return Path(f"{name or source.strip('/') or 'source'}_depth")
 
 
 def whole_name(source: str) -> str:
     """Return the absolute path of a source; a webcam's number as it is."""
-    path = Path(source).expanduser()
+    path = home_expanded(source)
     return str(path.resolve()) if path.exists() else source
 
 

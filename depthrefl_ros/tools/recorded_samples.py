@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import bisect
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,7 @@ class RecordedSamples(ImageFolder):
                 raise ToolError(f"{path}: no image topic {self.truth_topic} for the true depth")
             info_topic = recording.camera_info_topic(self.truth_topic)
             self._truth_info = recording.first(info_topic) if info_topic else None
+            self._told: set[str] = set()  # shared with every subset
             # Kept as recorded, mostly as PNG: decoded, a minute would fill the memory.
             self._truth = {
                 stamp_ns(message): message for _, message in recording.messages(self.truth_topic)
@@ -140,7 +142,7 @@ class RecordedSamples(ImageFolder):
             image = frame.rgb(self._source.image_topic)
             message = self._truth[self._nearest(frame.stamp_ns)]
             depth_m = depth_from_message(message, self.truth_topic)
-            truth_camera = depth_camera(self._truth_info, self.truth_topic, depth_m)
+            truth_camera = self._truth_camera(depth_m)
         except (MessageError, ToolError, ValueError) as error:
             raise DatasetError(str(error)) from error
         check_size(Path(self.truth_topic), depth_m, image.shape[:2])
@@ -149,6 +151,21 @@ class RecordedSamples(ImageFolder):
         colour = ColourImage(frame.name, image, camera, frame.frame_id, frame.stamp_ns)
         pixels = truth_pixels(camera, truth_camera, is_rectified(self.truth_topic))
         return registered_sample(colour, np.where(known, depth_m, 0), pixels, None)
+
+    def _truth_camera(self, depth_m: np.ndarray) -> Camera | None:
+        """Return what the depth's CameraInfo says; None, which is told once, where it is wrong."""
+        try:
+            return depth_camera(self._truth_info, self.truth_topic, depth_m)
+        except ToolError as error:
+            if not self._told:
+                self._told.add(self.truth_topic)
+                print(
+                    f"{self.root}: {error}; that camera info is left out, since true depth is "
+                    "registered to the images",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            return None
 
     def files_of(self, name: str) -> list[Path]:
         """Return the files of the recording, which hold all samples."""

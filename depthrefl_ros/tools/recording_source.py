@@ -27,10 +27,11 @@ from typing import Any
 
 import numpy as np
 
+from depthrefl_ros.geometry.camera import CameraError
 from depthrefl_ros.ros.convert.sensor_bits import SensorBits
-from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.camera_info_file import CameraInfoError, Intrinsics, recorded_camera
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.recordings import Recording, base_topic, stamp_ns
+from depthrefl_ros.tools.recordings import Recording, base_topic, picture_size, stamp_ns
 from depthrefl_ros.tools.source_frame import (
     DEFAULT_FRAME_ID,
     DEFAULT_RATE_HZ,
@@ -84,7 +85,7 @@ class RecordingSource(FrameSource):
         with Recording(self.recording) as recording:
             info = recording.first(self.info_topic) if self.info_topic else None
             topics = [topic for topic in (self.image_topic, self.info_topic) if topic]
-            number = 0
+            number = readable = 0
             for topic, time_ns, message in recording.timed_messages(*topics):
                 if topic == self.info_topic:
                     info = message
@@ -93,9 +94,30 @@ class RecordingSource(FrameSource):
                 frame = self.frame(message, info, str(number), due_ns)
                 number += 1
                 if frame is not None:
+                    readable += 1
                     yield frame
-            if number and len(self.skipped) == number:
-                raise ToolError(f"{self.name}: none of {number} pictures can be read")
+            if number and not readable:
+                reason = self.first_reason()
+                raise ToolError(f"{self.name}: none of {number} images can be read{reason}")
+
+    def check_camera(self, message: Any, info: Any) -> None:
+        """Check that a CameraInfo can be used.
+
+        Args:
+            message: an image of the camera.
+            info: its CameraInfo.
+
+        Raises:
+            CameraInfoError: a field cannot be true, or it is not of this image.
+        """
+        size = picture_size(message)
+        if size is None:  # an image that cannot be read says nothing about its camera
+            return
+        camera = recorded_camera(self._camera(info, *size, ""), self.image_topic)
+        try:
+            camera.for_image(*size)
+        except CameraError as error:
+            raise CameraInfoError(f"{self.image_topic}: {error}") from error
 
     def frame(self, message: Any, info: Any | None, name: str, due_ns: int) -> SourceFrame | None:
         """Return one image of the camera as a frame; None if it cannot be read, which is told.

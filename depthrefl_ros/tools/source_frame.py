@@ -160,6 +160,10 @@ class FrameSource(ABC):
             ToolError: the source cannot be read, or nothing is known about its camera.
         """
 
+    def first_reason(self) -> str:
+        """Return why the first frame was left out, as the end of a line; "" if none was."""
+        return f": {self.skipped[0].removeprefix(f'{self.name}: ')}" if self.skipped else ""
+
     def skip(self, reason: str) -> None:
         """Leave out one frame that cannot be read, and say so."""
         self.skipped.append(reason)

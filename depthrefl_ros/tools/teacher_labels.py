@@ -38,6 +38,7 @@ from depthrefl_ros.engine.bundle import (
     file_digest,
     is_bundle,
 )
+from depthrefl_ros.image_files import home_expanded
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import StopRequest, ToolError, positive_float, progress
 from depthrefl_ros.tools.frame_sources import open_source
@@ -100,7 +101,7 @@ class _Option(NamedTuple):
 
     def mounts_file(self) -> Path | None:
         """Return where the mounts are, None where there are none."""
-        own = Path(self.path).expanduser() / MOUNTS_FILE
+        own = home_expanded(self.path) / MOUNTS_FILE
         return self.mounts or (own if own.is_file() else None)
 
 

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -161,6 +162,8 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         # While data is looked at, or the result is measured; the steps end in order by themselves.
         if arguments.command not in _CONTINUED:
             raise
+        # Until the process has ended: another Ctrl-C would take its exit code away.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("depthrefl train: interrupted; the same command goes on", file=sys.stderr)
         return STOPPED_EARLY
     except (ValueError, OSError, CheckpointError, BundleError) as error:

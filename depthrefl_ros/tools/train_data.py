@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -167,7 +168,9 @@ def record_data(
             )
         legs = [*history, {"from_step": step, **used}]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(legs, indent=1))
+    temporary = path.with_name(f".{path.name}")  # whole at once, also on a full disk
+    temporary.write_text(json.dumps(legs, indent=1))
+    os.replace(temporary, path)
 
 
 def check_same_data(

@@ -30,7 +30,12 @@ from depthrefl_ros.tools.output_folder import check_output_folder
 from depthrefl_ros.tools.teacher_labels import add_labels
 from depthrefl_ros.tools.train_data import open_parts
 from depthrefl_ros.tools.train_finish import finish_checkpoint
-from depthrefl_ros.tools.train_held_out import recall_held_out, remember_held_out, split_off
+from depthrefl_ros.tools.train_held_out import (
+    check_not_held_out,
+    recall_held_out,
+    remember_held_out,
+    split_off,
+)
 from depthrefl_ros.tools.train_options import STOPPED_EARLY, settings_of
 from depthrefl_ros.tools.train_run import (
     check_complete,
@@ -51,7 +56,8 @@ def finetune(arguments: argparse.Namespace) -> int:
     Raises:
         BundleError: the bundle to start from is missing or damaged.
         ToolError: a set is too small to hold images out, the bundle's folder holds other things, or
-            the run was started from other weights, or is complete with other data.
+            the run was started from other weights, or is complete with other data or images
+            held out.
     """
     base = Bundle.load(shipped_or_path(arguments.model))
     add_labels(arguments, arguments.run or Path("runs") / base.name)
@@ -75,6 +81,8 @@ def finetune(arguments: argparse.Namespace) -> int:
             start=lambda model: load_bundle_weights(base, model),
         )  # fmt: skip
         check_base(base, trainer, folder)
+        if arguments.val_data and trainer.step >= settings.steps:
+            check_not_held_out(folder, parts)
         check_complete(arguments, trainer, parts, folder)
         if processes.is_main:
             remember_held_out(folder, remembered, split)

@@ -90,6 +90,26 @@ def recall_held_out(folder: Path, parts: dict[str, Part]) -> dict[str, list[str]
     return remembered
 
 
+def check_not_held_out(folder: Path, parts: dict[str, Part]) -> None:
+    """Check that a complete run, which is given --val-data now, had no images of its own held out.
+
+    Args:
+        folder: of the stage.
+        parts: the sets of --data, whole.
+
+    Raises:
+        ToolError: it held out images of one of the sets; says how to measure on others.
+    """
+    held_out = recall_held_out(folder, {})
+    for name in parts:
+        if held_out.get(name):
+            raise ToolError(
+                f"{folder} is complete and held out {len(held_out[name])} images of {name}, which "
+                "--val-data would have it train on: leave --val-data out, or measure on other "
+                f"images by depthrefl train finish --run {folder.parent} --val-data DATA"
+            )
+
+
 def remember_held_out(
     folder: Path, remembered: dict[str, list[str]], split: dict[str, Part]
 ) -> None:

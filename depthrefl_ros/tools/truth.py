@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from depthrefl_ros.image_files import list_images, stem_of
+from depthrefl_ros.image_files import home_expanded, list_images, stem_of
 from depthrefl_ros.tools.bag_files import is_recording
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recordings import Recording, depth_from_message, stamp_ns
@@ -54,7 +54,7 @@ def find_truth(source: str) -> Truth | None:
         source: as ``camera_source`` takes it. Recordings have it on ``.../depth_truth`` (raw or
             compressed), folders in ``depth/NAME.png`` (16 bit millimetres).
     """
-    path = Path(source).expanduser()
+    path = home_expanded(source)
     if is_recording(path):
         with Recording(path) as recording:
             topic = recording.truth_topic()

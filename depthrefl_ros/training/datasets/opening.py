@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from depthrefl_ros.image_files import list_images
+from depthrefl_ros.image_files import home_expanded, list_images
 from depthrefl_ros.training.datasets.depth_files import DEPTH_SUFFIXES
 from depthrefl_ros.training.datasets.image_folder import DatasetError, ImageFolder, read_depth_png
 from depthrefl_ros.training.datasets.kitti import DEPTH_PLACES, DRIVE, KittiDepth
@@ -84,7 +84,7 @@ def parse_data_option(text: str) -> DataOption:
             balance other than ``depth``.
     """
     # A path may have commas of its own.
-    path, *pairs = [text] if Path(text).expanduser().exists() else text.split(",")
+    path, *pairs = [text] if home_expanded(text).exists() else text.split(",")
     values = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -102,13 +102,13 @@ def parse_data_option(text: str) -> DataOption:
         raise DatasetError(f"{text!r}: a path and a weight above 0 are needed")
     if values.get("balance", "depth") != "depth":
         raise DatasetError(f"{text!r}: balance {values['balance']!r} is unknown; known is depth")
-    list_file = Path(values["list"]).expanduser() if "list" in values else None
+    list_file = home_expanded(values["list"]) if "list" in values else None
     factor = values.get("depth_factor")
     if factor is not None:
         factor = checked_factor(factor, f"{text!r}: depth_factor")
-    mounts_file = Path(values["mounts"]).expanduser() if "mounts" in values else None
+    mounts_file = home_expanded(values["mounts"]) if "mounts" in values else None
     return DataOption(
-        Path(path).expanduser(),
+        home_expanded(path),
         list_file,
         weight,
         values.get("kind"),
