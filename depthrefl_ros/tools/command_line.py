@@ -179,37 +179,42 @@ def split_ros_args(argv: list[str]) -> tuple[list[str], list[str]]:
     return argv[:start] + argv[end:], argv[start:end]
 
 
+def number_of(
+    text: str, kind: type[int] | type[float], fits: Callable[[Any], bool], wanted: str
+) -> Any:
+    """Return a number that an option was given, of a kind.
+
+    Args:
+        text: of the option.
+        kind: int or float.
+        fits: tells whether the number may be taken; not a number fits nothing.
+        wanted: what it must be, in words.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no number, or does not fit.
+    """
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not fits(value):
+        raise argparse.ArgumentTypeError(f"{text!r} must be {wanted}")
+    return value
+
+
 def positive_float(text: str) -> float:
     """Return a finite number above 0; for argparse's ``type``."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a finite number above 0")
-    return value
+    return number_of(text, float, lambda value: 0 < value < math.inf, "a finite number above 0")
 
 
 def positive_int(text: str) -> int:
     """Return a whole number above 0; for argparse's ``type``."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number above 0")
-    return value
+    return number_of(text, int, lambda value: value > 0, "a whole number above 0")
 
 
 def port_number(text: str) -> int:
     """Return a TCP port, 0 for one that is free; for argparse's ``type``."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} must be 0 to 65535")
-    return number
+    return number_of(text, int, lambda value: 0 <= value <= 65535, "0 to 65535")
 
 
 def write_json(path: Path | None, figures: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.tools.command_line import ToolError, positive_float
+from depthrefl_ros.tools.command_line import ToolError, number_of, positive_float
 
 if TYPE_CHECKING:
     from depthrefl_ros.tools.recorded_transforms import RecordedTransforms
@@ -63,13 +63,8 @@ def roll_degrees(text: str) -> float:
 
 
 def _degrees(text: str, limit: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not -limit <= value <= limit:
-        raise argparse.ArgumentTypeError(f"{text!r} must be {-limit:g} to {limit:g} degrees")
-    return value
+    wanted = f"{-limit:g} to {limit:g} degrees"
+    return number_of(text, float, lambda value: -limit <= value <= limit, wanted)
 
 
 class MountAction(argparse.Action):

@@ -18,14 +18,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from depthrefl_ros.tools.command_line import ToolError, positive_float, positive_int
+from depthrefl_ros.tools.command_line import ToolError, number_of, positive_float, positive_int
 from depthrefl_ros.training.train_settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -205,23 +204,11 @@ def add_feature_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 0 or more")
-    return value
+    return number_of(text, int, lambda value: value >= 0, "a whole number, 0 or more")
 
 
 def _amount(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not value >= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number, 0 or more")
-    return value
+    return number_of(text, float, lambda value: value >= 0, "a number, 0 or more")
 
 
 def settings_of(arguments: argparse.Namespace, stage: int) -> TrainSettings:
