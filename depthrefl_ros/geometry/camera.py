@@ -44,6 +44,7 @@ _FIELDS_OF_VIEW_DEG = (20.0, 175.0)
 _MAX_FOCAL_RATIO = 1.5
 _ROTATION_TOLERANCE = 1e-2  # of R's rows as unit vectors: calibration files round
 _LARGEST_SIDE = 32767  # pixels: OpenCV's maps count in int16
+_FOCUSING = 0.01  # ln of the focal length: by so much a lens changes it as it focuses
 
 
 class CameraError(ValueError):
@@ -255,6 +256,14 @@ class Camera(Value):
     def scaled(self, width: int, height: int) -> Camera:
         """Return the camera of the same picture resized to this size."""
         return self._resampled(width, height, 0, 0, width / self.width, height / self.height)
+
+    def is_like(self, other: Camera) -> bool:
+        """Return whether another camera may be this one at another moment, its lens focusing.
+
+        Not one of another size, nor one that has zoomed.
+        """
+        is_same_size = (self.width, self.height) == (other.width, other.height)
+        return is_same_size and abs(math.log(self.fx / other.fx)) <= _FOCUSING
 
     def rectified(self) -> Camera:
         """Return the pinhole camera of the rectified image: K from P, no distortion.

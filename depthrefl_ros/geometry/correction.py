@@ -58,7 +58,6 @@ FLOOR_HELD_S = 2.0
 # By sparse points or a ranger the scale is right to about this; by the floor it is not known apart
 # from the height of the base frame.
 _ANCHORED_ERROR = 0.05
-_ZOOM = 0.01  # ln of the focal length: more is another lens or a zoom, and no autofocus
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ class DepthCorrection:
     def reset(self) -> None:
         """Forget the past, after a jump of the clock."""
         self._stabiliser: DepthStabiliser | None = None
-        self._steadied_px = math.nan  # focal length of what was steadied last
+        self._steadied_by: Camera | None = None  # the camera of what is averaged
         self._scale = ScaleCorrection()
         self._relative = RelativeCorrection()
         self._ratios, self._untold_ratios = AnchorRatios(), AnchorRatios()
@@ -279,8 +278,8 @@ class DepthCorrection:
             return depth_m
         is_other = self._stabiliser is None or self._stabiliser.time_constant_s != constant_s
         # The same picture through a longer lens is farther away: that is no flicker.
-        if is_other or abs(math.log(camera.fx / self._steadied_px)) > _ZOOM:
-            self._stabiliser, self._steadied_px = DepthStabiliser(constant_s), camera.fx
+        if is_other or not camera.is_like(self._steadied_by):
+            self._stabiliser, self._steadied_by = DepthStabiliser(constant_s), camera
         return self._stabiliser.update(depth_m, image, time_s)
 
     def _scale_of(

@@ -62,7 +62,6 @@ _COSTLY_TRIES = 24
 _COSTLY_INTERVAL_S = 1.0
 _NEVER_S = -math.inf
 _JUMP_M = 0.05  # of the camera's height between two frames: a correction, or another frame
-_ZOOM = 0.01  # ln of the focal length between two frames: another lens, and no autofocus
 
 
 @dataclass(frozen=True)
@@ -145,14 +144,9 @@ class FloorCheck:
         height_m = float(base_from_camera.translation[2])
         if self._before is not None:
             camera_before, before_m = self._before
-            is_same_size = (camera.width, camera.height) == (
-                camera_before.width,
-                camera_before.height,
-            )
-            is_zoom = abs(math.log(camera.fx / camera_before.fx)) > _ZOOM
             # What was told of a camera below z = 0 was no look.
             is_jump = abs(height_m - before_m) > _JUMP_M or (before_m <= 0.0 < height_m)
-            if not is_same_size or is_zoom or is_jump:
+            if is_jump or not camera.is_like(camera_before):
                 self._forget()
         self._before = camera, height_m
         return self.health
