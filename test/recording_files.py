@@ -111,3 +111,13 @@ def image_folder(path: Path, count: int, with_intrinsics: bool = True) -> Path:
     if with_intrinsics:
         (path / "intrinsics.yaml").write_text(yaml.safe_dump({"images": cameras}))
     return path
+
+
+def recording_with_one_bad(what: str, path: Path, camera: str) -> Path:
+    """Write four images with their camera info; the third "image" or "camera info" is useless."""
+    images, infos = [image_message(n) for n in range(4)], [info_message(n) for n in range(4)]
+    if what == "image":
+        images[2].data = images[2].data[:100]
+    else:
+        infos[2].k, infos[2].p = [0.0] * 9, [0.0] * 12
+    return write_recording(path, {f"{camera}/camera_info": infos, f"{camera}/image_raw": images})

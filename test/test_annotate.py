@@ -30,6 +30,7 @@ from recording_files import (
     image_message,
     info_message,
     jpeg_message,
+    recording_with_one_bad,
     write_recording,
 )
 from test_predict import without_ros  # noqa: F401
@@ -127,14 +128,7 @@ def test_pictures_that_cannot_be_read_are_left_out_and_counted(tmp_path, capsys)
 
 @pytest.mark.parametrize("what", ["image", "camera info"])
 def test_one_bad_message_is_named_and_left_out(tmp_path, capsys, what):
-    images, infos = [image_message(n) for n in range(4)], [info_message(n) for n in range(4)]
-    if what == "image":
-        images[2].data = images[2].data[:100]
-    else:
-        infos[2].k, infos[2].p = [0.0] * 9, [0.0] * 12
-    source = write_recording(
-        tmp_path / "in.mcap", {"/a/camera_info": infos, "/a/image_raw": images}
-    )
+    source = recording_with_one_bad(what, tmp_path / "in.mcap", "/a")
     assert main([str(source), str(tmp_path / "out.mcap"), *MODEL]) == 0
     captured = capsys.readouterr()
     (camera,) = json.loads(captured.out)["cameras"].values()

@@ -31,6 +31,7 @@ from recording_files import (
     image_message,
     info_message,
     picture,
+    recording_with_one_bad,
     write_recording,
 )
 
@@ -133,14 +134,7 @@ def test_a_stop_is_told_with_how_far_it_came(tmp_path, capsys, monkeypatch, numb
 
 @pytest.mark.parametrize("what", ["image", "camera info"])
 def test_one_bad_message_is_named_and_left_out(tmp_path, capsys, what):
-    images, infos = [image_message(n) for n in range(4)], [info_message(n) for n in range(4)]
-    if what == "image":
-        images[2].data = images[2].data[:100]
-    else:
-        infos[2].k, infos[2].p = [0.0] * 9, [0.0] * 12
-    path = write_recording(
-        tmp_path / "a.mcap", {"/camera/camera_info": infos, "/camera/image_raw": images}
-    )
+    path = recording_with_one_bad(what, tmp_path / "a.mcap", "/camera")
     assert main([str(path), "--output", str(tmp_path / "out"), "--write", "npy", *MODEL]) == 0
     captured = capsys.readouterr()
     assert [line["image"] for line in lines_of(captured.out)] == ["0", "1", "3"]
