@@ -24,8 +24,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
+from host_tensors import TensorsOfTheHost, noted
 
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
 from depthrefl_ros.engine.bundle import Bundle
@@ -68,31 +67,6 @@ def test_the_profile_names_the_three_parts(bundle):
     seconds = TorchEngine(bundle, threads=1, device="cpu").profile(bundle.golden().images[:1])
     assert list(seconds) == ["upload_s", "compute_s", "download_s"]
     assert seconds["compute_s"] > seconds["upload_s"] > 0
-
-
-class TensorsOfTheHost(TorchDispatchMode):
-    """Notes every operation that a tensor in the host's memory goes into or comes out of."""
-
-    def __init__(self):
-        super().__init__()
-        self.operations = []
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        made = operation(*args, **(kwargs or {}))
-        tensors = tree_flatten((args, kwargs, made))[0]
-        if any(isinstance(part, torch.Tensor) and part.device.type == "cpu" for part in tensors):
-            self.operations.append(str(operation))
-        return made
-
-
-def noted(function, calls):
-    """Return the function, which also appends its name to a list whenever it is called."""
-
-    def wrapper(*args, **kwargs):
-        calls.append(function.__name__)
-        return function(*args, **kwargs)
-
-    return wrapper
 
 
 def networks():

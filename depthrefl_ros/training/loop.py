@@ -98,7 +98,8 @@ def run_stage(
         run_log(trainer, folder) as log,
         progress_bar(trainer) as bar,
     ):
-        loader = iter(make_loader(batches, range(trainer.step, total), workers))
+        is_pinned = trainer.device.type == "cuda"
+        loader = iter(make_loader(batches, range(trainer.step, total), workers, is_pinned))
         while trainer.step < total and not must_stop(trainer, deadline, stop):
             figures = timed_step(trainer, loader)
             if log is None:
@@ -139,15 +140,18 @@ def run_log(trainer: Trainer, folder: Path) -> contextlib.AbstractContextManager
     return contextlib.closing(RunLog(folder, trainer.step))
 
 
-def make_loader(batches: StepBatches, steps: range, workers: int) -> DataLoader:
+def make_loader(
+    batches: StepBatches, steps: range, workers: int, is_pinned: bool = False
+) -> DataLoader:
     """Return a loader of the batches of ``steps``, prepared ahead by ``workers`` processes.
 
+    A thread copies them to pinned memory, which a GPU reads by itself, if that ``is_pinned``.
     Its random numbers are its own: torch's, which a resumed teacher goes on with, stay as they are.
     """
     return DataLoader(
         batches, batch_size=None, sampler=steps, num_workers=workers, generator=torch.Generator(),
         worker_init_fn=_one_thread, prefetch_factor=8 if workers else None,
-        multiprocessing_context="fork" if workers else None,
+        multiprocessing_context="fork" if workers else None, pin_memory=is_pinned,
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import logging
 import math
 import os
 import shutil
@@ -43,7 +44,10 @@ from depthrefl_ros.training import losses
 from depthrefl_ros.training.depthwise import speed_up_depthwise
 from depthrefl_ros.training.distillation import Teacher, mix_images
 from depthrefl_ros.training.distributed import Processes
+from depthrefl_ros.training.replay import GradientReplay
 from depthrefl_ros.training.train_settings import TrainSettings, rate_at
+
+_log = logging.getLogger(__name__)
 
 
 class StageNetwork(nn.Module):
@@ -112,6 +116,8 @@ class Trainer:
         processes: which train together; by default this one alone, on the CPU.
         teacher: whose predictions stage 2 learns from as well, or None.
         origin: where the weights come from, in words, for the record.
+        replays: on CUDA, replay a step's losses and gradients as one graph, where one process
+            trains without a teacher and on images.
 
     Raises:
         ValueError: what is to be frozen is not there, or is everything.
@@ -124,6 +130,7 @@ class Trainer:
         processes: Processes | None = None,
         teacher: Teacher | None = None,
         origin: str = "random weights",
+        replays: bool = True,
     ):
         self.settings = settings
         self.processes = processes or Processes()
@@ -142,7 +149,10 @@ class Trainer:
         self._frozen = frozen_modules(self.model, settings)
         for module in self._frozen:
             module.requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, settings))
+        is_cuda = self.device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, settings), fused=is_cuda)
+        self._replays = replays and is_cuda and self.processes.world == 1 and teacher is None
+        self._replay: GradientReplay | None = None
         self.network = self.processes.wrap(StageNetwork(self.model, settings.stage))
         self.step = 0
 
@@ -150,6 +160,11 @@ class Trainer:
     def device(self) -> torch.device:
         """Where the model is."""
         return self.processes.device
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether steps are replayed as a CUDA graph; before the first one none is."""
+        return self._replay is not None
 
     def train_step(self, batch: dict[str, Tensor | list[str]]) -> dict[str, float]:
         """Do one step; return the losses, their ``loss`` sum, ``gradient_norm`` and ``rate``.
@@ -163,21 +178,47 @@ class Trainer:
         factor = rate_at(self.step, self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
-        parts = self._losses(batch)
-        loss = torch.stack(list(parts.values())).sum()
-        figures = {"loss": loss.item(), **{name: part.item() for name, part in parts.items()}}
-        self._require_finite(figures, batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        (loss * self.processes.world).backward()
+        parts = self._gradients(batch)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
-        figures["gradient_norm"] = norm.item()
+        names = ("loss", *parts, "gradient_norm")
+        values = [sum(parts.values()), *parts.values(), norm]
+        # All at once: a GPU is waited for at every number that is asked for.
+        figures = dict(zip(names, torch.stack(values).tolist(), strict=True))
         self._require_finite(figures, batch)
         self.optimizer.step()
         update_average(self.ema, self.model, self.settings.ema_decay, self.step)
         self.step += 1
         return {**figures, "rate": self.settings.learning_rate * factor}
 
-    def _losses(self, batch: dict[str, Tensor | list[str]]) -> dict[str, Tensor]:
+    def _gradients(self, batch: dict[str, Tensor | list[str]]) -> dict[str, Tensor]:
+        """Set the gradients of the whole batch, of which this process has ``batch``.
+
+        Returns:
+            Its losses by name.
+        """
+        tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
+        if self._replays and "image" in tensors:
+            if self._replay is None:
+                self._capture(tensors)
+            if self._replay is not None and self._replay.fits(tensors):
+                return self._replay(tensors)
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = self._losses({**batch, **self._sent(tensors)})
+        (torch.stack(list(parts.values())).sum() * self.processes.world).backward()
+        return {name: part.detach() for name, part in parts.items()}
+
+    def _capture(self, tensors: dict[str, Tensor]) -> None:
+        """Make the graph that is replayed, or see that there is none."""
+        try:
+            self._replay = GradientReplay(self._losses, self.model, tensors)
+        except RuntimeError as error:
+            _log.warning("training goes on without a CUDA graph: %s", error)
+            self._replays = False
+
+    def _sent(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value.to(self.device, non_blocking=True) for name, value in tensors.items()}
+
+    def _losses(self, batch: dict[str, Tensor | BackboneFeatures | list[str]]) -> dict[str, Tensor]:
         """Return the losses of the whole batch, of which this process has ``batch``."""
         self.model.train()
         for module in self._frozen:
@@ -186,11 +227,7 @@ class Trainer:
             for module in self.model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
-        tensors = {
-            name: tensor.to(self.device, non_blocking=True)
-            for name, tensor in batch.items()
-            if isinstance(tensor, Tensor)
-        }
+        tensors = {name: value for name, value in batch.items() if isinstance(value, Tensor)}
         seen = batch["features"] if "features" in batch else tensors.pop("image")
         if self.teacher is not None and self.settings.stage == 2:
             seen, is_mixed = mix_images(seen, self.settings.mix_share)
@@ -203,7 +240,11 @@ class Trainer:
             seen = seen.to(self.device)
         else:
             seen = seen.float().contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
+        # Each weight is cast once as it is; what a cache keeps, a graph would not cast again.
+        caches = not self._replays
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.settings.bf16, cache_enabled=caches
+        ):
             output = self.network(seen)
         gather = self.processes.gather
         output = gather(output) if isinstance(output, Tensor) else DepthOutput(*map(gather, output))
