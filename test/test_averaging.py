@@ -25,7 +25,7 @@ import torch
 from small_network import CONFIG, told_network
 
 from depthrefl_ros.network.model import create_model
-from depthrefl_ros.training.averaging import average_weights
+from depthrefl_ros.training.averaging import average_weights, renew_statistics
 
 
 def test_parameters_and_statistics_are_averaged():
@@ -82,3 +82,19 @@ def test_no_network_and_another_architecture_are_refused():
     other = replace(CONFIG, reflector=replace(CONFIG.reflector, bins=9))
     with pytest.raises(ValueError, match="model 1 has another architecture"):
         average_weights([create_model(CONFIG), create_model(other)])
+
+
+def test_statistics_are_those_of_the_images_that_are_shown():
+    torch.manual_seed(0)
+    model = create_model(CONFIG).eval()
+    model.backbone.encoder._bn0.running_mean.fill_(7.0)
+    images = [torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8) for _ in range(3)]
+    weights = copy.deepcopy(dict(model.named_parameters()))
+    renew_statistics(model, images)
+    assert not model.training and model.backbone.encoder._bn0.momentum == 0.01
+    stem = model.backbone.encoder._conv_stem
+    with torch.no_grad():
+        seen = [stem(model.backbone.normalise(batch.float())) for batch in images]
+    mean = torch.stack([batch.mean(dim=(0, 2, 3)) for batch in seen]).mean(dim=0)
+    assert torch.allclose(model.backbone.encoder._bn0.running_mean, mean, atol=1e-5)
+    assert all(torch.equal(value, weights[name]) for name, value in model.named_parameters())

@@ -47,6 +47,35 @@ def branches(tmp_path, rooms):
     return runs
 
 
+def test_statistics_are_taken_anew_from_views_of_the_data(tmp_path, rooms, branches, capsys):
+    names = ("averaged", "renewed", "again")
+    for name in names:
+        options = ["--run", str(tmp_path / name), *map(str, branches)]
+        if name != "averaged":
+            data = [f"--data={rooms},weight=2", "--images=40", "--augment=max_zoom=2", "--seed=5"]
+            options += data
+        assert tool.main(["average", *options]) == 0
+    weights = [
+        load_file(latest_checkpoint(tmp_path / name / "average") / "ema.safetensors")
+        for name in names
+    ]
+    averaged, renewed, again = weights
+    moved = {name for name in averaged if (averaged[name] != renewed[name]).any()}
+    assert moved and all(".running_" in name or ".num_batches" in name for name in moved)
+    assert all((renewed[name] == again[name]).all() for name in moved)
+    # 40 views are one batch of 32, the others do not fill one.
+    assert "statistics of 32 views of rooms (seed 5)" in capsys.readouterr().out
+    state = latest_checkpoint(tmp_path / "renewed" / "average") / "state.json"
+    assert "statistics of 32 views of rooms" in json.loads(state.read_text())["origin"]
+
+
+def test_data_that_cannot_be_opened_is_named_before_anything_is_written(tmp_path, branches, capsys):
+    options = ["--run", str(tmp_path / "mean"), *map(str, branches), "--data", str(tmp_path / "no")]
+    assert tool.main(["average", *options]) == 2
+    assert str(tmp_path / "no") in capsys.readouterr().err
+    assert not (tmp_path / "mean").exists()
+
+
 def test_the_average_is_finished_and_gone_on_from(tmp_path, rooms, branches):
     mean = tmp_path / "mean"
     assert tool.main(["average", "--run", str(mean), *map(str, branches)]) == 0

@@ -35,6 +35,7 @@ from depthrefl_ros.tools.train_options import (
     add_network_options,
     add_run_option,
     add_settings_options,
+    add_statistics_options,
     augment_changes,
 )
 from depthrefl_ros.training.ablation import add_ablation_options
@@ -45,6 +46,7 @@ depthrefl train stage1 --run runs/tiny --data nyu,list=nyu/train.txt --data room
 depthrefl train stage2 --run runs/tiny --data nyu,list=nyu/train.txt --data rooms --steps 6000
 depthrefl train average --run runs/mean runs/tiny_seed1 runs/tiny_seed2
 depthrefl train average --run runs/half indoor_tiny runs/indoor_tiny_my_folder,weight=0.5
+depthrefl train average --run runs/mean runs/tiny_seed1 runs/large_rate --data nyu --data rooms
 depthrefl train finish --run runs/tiny --val-data nyu,list=nyu/val.txt
 depthrefl train --finetune models/indoor_tiny --data my_folder
 depthrefl train --finetune models/indoor_tiny --mount --data folder_with_mounts
@@ -101,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder of a run or a bundle, or a shipped model's name; the weight is its share in "
         "the mean (default 1)",
     )  # fmt: skip
+    add_statistics_options(average)
 
     finish = command("finish", "write final.safetensors, calibration.json and metrics.json")
     add_run_option(finish)

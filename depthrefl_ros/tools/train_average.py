@@ -23,15 +23,21 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from depthrefl_ros.engine.bundle import MODEL_WEIGHTS, SHIPPED, Bundle, is_bundle
 from depthrefl_ros.network.checkpoints import load_weights, save_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.train_data import trained_legs
-from depthrefl_ros.training.averaging import average_weights
+from depthrefl_ros.tools.train_data import open_parts, preload, trained_legs
+from depthrefl_ros.tools.train_options import augment_config_of
+from depthrefl_ros.training.augment import Augmenter
+from depthrefl_ros.training.averaging import average_weights, renew_statistics
+from depthrefl_ros.training.batches import StepBatches
 from depthrefl_ros.training.trainer import keep_only, latest_checkpoint
 
 AVERAGE = "average"  # folder in the run, beside stage1 and stage2
+BATCH = 32  # views that the statistics are taken from at once
 _STAGES = (AVERAGE, "stage2")
 
 
@@ -48,6 +54,7 @@ def average(arguments: argparse.Namespace) -> int:
     shares = [member.share for member in members]
     records = [member.record for member in members]
     model = average_weights([member.model for member in members], shares)
+    source = renew_from_data(arguments, model)
     steps = sum(record["step"] for record in records)
     folder = arguments.run / AVERAGE / f"checkpoint-{steps:08d}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +67,7 @@ def average(arguments: argparse.Namespace) -> int:
     )
     state = {
         "step": steps,
-        "origin": f"the mean of {names}",
+        "origin": f"the mean of {names}{source}",
         "settings": records[0]["settings"],
         "model": model.config.to_dict(),
     }
@@ -70,6 +77,33 @@ def average(arguments: argparse.Namespace) -> int:
     (folder.parent / "data.json").write_text(json.dumps(history, indent=1))
     print(f"wrote {folder / 'ema.safetensors'}: {state['origin']}")
     return 0
+
+
+def renew_from_data(arguments: argparse.Namespace, model: DepthModel) -> str:
+    """Take BatchNorm's statistics from views of ``--data``, if there are any; return it in words.
+
+    Raises:
+        ToolError: a set cannot be opened, or a recording is too large.
+        DatasetError: an image cannot be read.
+    """
+    parts = open_parts(arguments.data)
+    if not parts:
+        return ""
+    torch.set_num_threads(arguments.threads)
+    config = model.config
+    augmenter = Augmenter(
+        config.height,
+        config.width,
+        augment_config_of(arguments.augment),
+        config.focal_px if config.mount else None,
+    )
+    mixture = [pair for part in parts.values() for pair in part.in_bins()]
+    preload(mixture)
+    count = min(BATCH, arguments.images)
+    steps = arguments.images // count
+    batches = StepBatches(mixture, augmenter, arguments.seed, steps, count)
+    renew_statistics(model, (batches[step]["image"] for step in range(steps)))
+    return f", statistics of {steps * count} views of {', '.join(parts)} (seed {arguments.seed})"
 
 
 class Member(NamedTuple):

@@ -173,6 +173,21 @@ def record_data(
     os.replace(temporary, path)
 
 
+def preload(mixture: list[tuple[ImageFolder, float]]) -> None:
+    """Decode the images of a mixture into memory, as far as they fit.
+
+    Raises:
+        ToolError: a recording does not fit.
+    """
+    for dataset, _ in mixture:
+        dataset.preload()
+        if not (dataset.in_any_order or dataset.fits_memory):
+            raise ToolError(
+                f"{dataset.root}: {len(dataset)} decoded images do not fit into memory, and a "
+                "recording cannot be read in random order; write them into a plain folder"
+            )
+
+
 def check_same_data(
     folder: Path, step: int, sets: dict[str, dict[str, Any]], augment: dict[str, Any]
 ) -> None:

@@ -57,15 +57,36 @@ def add_data_options(parser: argparse.ArgumentParser, validation: str) -> None:
     """Add --data and --val-data; ``validation`` is the help of the latter."""
     group = parser.add_argument_group("data")
     add = group.add_argument
-    add("--data", action="append", default=[], metavar="DATA", help=DATA_HELP)
+    add_training_images(group, DATA_HELP)
     add("--unlabelled", action="append", default=[],
         metavar="SOURCE[,hfov=DEGREES][,weight=W][,mounts=FILE]",
         help="images, a video or a recording without depth, which --teacher BUNDLE says; labelled "
         "once, into RUN/labelled; mounts as for --data; may be repeated")  # fmt: skip
     add("--val-data", action="append", default=[], metavar="DATA", help=validation)
     add_cap_option(group)
-    add("--augment", action="append", default=[], metavar="KEY=VALUE",
-        help="change a field of AugmentConfig, such as max_zoom=2; may be repeated")  # fmt: skip
+
+
+def add_training_images(group: argparse._ActionsContainer, text: str) -> None:
+    """Add --data, whose help is ``text``, and --augment."""
+    group.add_argument("--data", action="append", default=[], metavar="DATA", help=text)
+    group.add_argument(
+        "--augment", action="append", default=[], metavar="KEY=VALUE",
+        help="change a field of AugmentConfig, such as max_zoom=2; may be repeated",
+    )  # fmt: skip
+
+
+def add_statistics_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a mean of weights takes the statistics of BatchNorm from."""
+    group = parser.add_argument_group("statistics of BatchNorm")
+    add_training_images(
+        group,
+        "images of the training (as for stage2), from views of which the statistics are taken "
+        "anew; without any they are averaged, which is worse the farther the runs are apart",
+    )
+    add = group.add_argument
+    add("--images", type=positive_int, default=1600, metavar="N", help="views (default 1600)")
+    add("--seed", type=_count, default=1, metavar="X", help="decides which (default 1)")
+    add("--threads", type=positive_int, default=2, help="CPU threads (default 2)")
 
 
 def add_cap_option(parser: argparse._ActionsContainer) -> None:

@@ -42,6 +42,7 @@ from depthrefl_ros.tools.train_data import (
     count_mounts,
     describe_parts,
     open_parts,
+    preload,
     record_data,
     suspicions,
 )
@@ -313,13 +314,7 @@ def make_batches(
     kept = feature_batches(arguments, trainer, mixture, augment, order, stop)
     if kept is not None:
         return kept
-    for dataset, _ in mixture:
-        dataset.preload()
-        if not (dataset.in_any_order or dataset.fits_memory):
-            raise ToolError(
-                f"{dataset.root}: {len(dataset)} decoded images do not fit into memory, and a "
-                "recording cannot be read in random order; write them into a plain folder"
-            )
+    preload(mixture)
     canonical_px = config.focal_px if config.mount and settings.stage == 2 else None
     augmenter = Augmenter(config.height, config.width, augment, canonical_px)
     return StepBatches(mixture, augmenter, **order)

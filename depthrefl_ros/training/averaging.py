@@ -24,10 +24,12 @@ knew and of what the latter learnt (Wortsman et al. 2022, "Robust fine-tuning of
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
 
 from depthrefl_ros.network.model import DepthModel
 
@@ -38,10 +40,10 @@ def average_weights(
 ) -> DepthModel:
     """Return the first model with the mean of all models' parameters and statistics.
 
-    Sums are taken in float64. BatchNorm's statistics are averaged like weights: the runs saw the
-    same data, so theirs are close. Whole numbers (counters) are the first model's. Where some are
-    told the mount and some are not, the first that is told is returned, and what it is told by is
-    the mean of those that have it.
+    Sums are taken in float64. BatchNorm's statistics are averaged like weights; of runs that are
+    far apart they are not those of the mean (see ``renew_statistics``). Whole numbers (counters)
+    are the first model's. Where some are told the mount and some are not, the first that is told
+    is returned, and what it is told by is the mean of those that have it.
 
     Args:
         models: at least one, all of one architecture but for the mount.
@@ -70,3 +72,17 @@ def average_weights(
             total = sum(share for share, _ in parts)
             value.copy_(sum(share / total * tensor.double() for share, tensor in parts))
     return first
+
+
+def renew_statistics(model: DepthModel, images: Iterable[Tensor]) -> None:
+    """Set BatchNorm's statistics to what the model itself makes of images.
+
+    Features of averaged weights vary less than those of any of the runs, so averaged statistics
+    are too large for them (Izmailov et al. 2018, "Averaging weights leads to wider optima and
+    better generalization", section 3.2). All batches count alike.
+
+    Args:
+        model: of averaged weights.
+        images: batches (N, channels, H, W) in 0..255, any type.
+    """
+    update_bn((batch.float() for batch in images), model)
