@@ -72,3 +72,24 @@ def test_a_folder_is_only_gone_on_with_in_the_same_way(tmp_path):
     new.claim({"seed": 1, "width": 320})
     with pytest.raises(FolderError, match="has width: 320; 640 was asked for"):
         new.claim({"seed": 1, "width": 640})
+
+
+@pytest.mark.parametrize(
+    "noted, asked, message",
+    [
+        ({"kinds": ["corridor"]}, {}, r"has kinds \(--kind\): \['corridor'\], which was not asked"),
+        ({"photographs": True}, {}, "has photographs: True, which was not asked for"),
+        ({"photographs": "2 files"}, {"photographs": "3 files"}, "has photographs: 2 files; 3 fil"),
+        ({}, {"count": 4}, "lacks count; 4 was asked for"),
+        ({"furniture": True}, {"furniture": False}, "has furniture: True; False was asked for"),
+    ],
+)
+def test_options_that_are_left_out_or_new_are_named(tmp_path, noted, asked, message):
+    RenderedFolder(tmp_path).claim({"seed": 1, **noted})
+    with pytest.raises(FolderError, match=message):
+        RenderedFolder(tmp_path).claim({"seed": 1, **asked})
+
+
+def test_a_folder_of_an_older_version_noted_only_that_there_was_furniture(tmp_path):
+    RenderedFolder(tmp_path).claim({"furniture": True})
+    RenderedFolder(tmp_path).claim({"furniture": "2 files, digest 0123456789ab"})

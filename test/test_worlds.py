@@ -106,6 +106,13 @@ def test_what_is_wrong_in_a_world_is_named(world, change, message):
         read_world(world)
 
 
+def test_the_files_that_a_world_is_read_from_are_told(world, tmp_path):
+    files = set()
+    read_world(world, None, files)
+    crate = tmp_path / "models" / "crate"
+    assert files == {world, crate / "model.sdf", crate / "meshes" / "crate.obj"}
+
+
 def test_a_missing_mesh_is_named(world, tmp_path):
     (tmp_path / "models" / "crate" / "meshes" / "crate.obj").unlink()
     with pytest.raises(WorldError, match="crate.obj is missing"):

@@ -39,6 +39,7 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
+from depthrefl_ros.tools.render_recipe import recipe_of
 from depthrefl_ros.training.closer import FROM_M, closer_views
 from depthrefl_ros.training.datasets import DatasetError, Sample, parse_data_option
 from depthrefl_ros.training.datasets.mounts import mount_of
@@ -203,35 +204,24 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
     except ImportError as error:
         raise ToolError(str(error)) from error
     models, visuals, looks = None, [], PLAIN
-    recipe = {key: getattr(args, key) for key in ("command", "seed", "width", "height", "samples")}
+    world_files: set[Path] = set()
     if args.command == "rooms":
-        recipe |= {"views": args.views, "furniture": args.furniture is not None}
-        recipe["in_turn"] = args.in_turn
-        if args.kind:
-            recipe["kinds"] = args.kind
-        if args.camera:
-            recipe["cameras"] = args.camera
         _check_names("--kind", args.kind, rooms.KINDS)
         _check_names("--camera", args.camera, views.MOUNTS)
     elif args.command == "drive" and args.kind:
-        recipe["kinds"] = [args.kind]
         _check_names("--kind", [args.kind], rooms.KINDS)
-    elif args.command == "world":
-        recipe |= {"views": args.views, "world": args.world.name}
-    dressed = [name for name in ("panoramas", "photographs") if getattr(args, name, None)]
-    recipe |= dict.fromkeys(dressed, True)
     try:
         if getattr(args, "furniture", None) is not None:
             models = Models(args.furniture)
-        if dressed:
+        if args.command in ("rooms", "world"):
             looks = find_looks(args.panoramas, args.photographs, scratch)
         if args.command == "world":
-            visuals = read_world(find_world(args.world), args.models)
+            visuals = read_world(find_world(args.world), args.models, world_files)
         folder = RenderedFolder(root)
         existing = len(folder.names())
         if existing and not args.resume:
             raise ToolError(f"{root} holds {existing} images already; --resume goes on with them")
-        folder.claim(recipe)
+        folder.claim(recipe_of(args, world_files))
     except (FolderError, CatalogueError, WorldError, LooksError) as error:
         raise ToolError(str(error)) from error
     picture = PictureSettings(args.width, args.height, args.samples, args.threads)

@@ -33,6 +33,13 @@ import yaml
 
 from depthrefl_ros.geometry.camera import Camera
 
+OPTIONS = {  # of the command line, by key of the recipe where it is not the same word
+    "kinds": "--kind",
+    "cameras": "--camera",
+    "in_turn": "--in-turn",
+    "world_digest": "of the world's files",
+}
+
 
 class FolderError(ValueError):
     """A dataset folder lacks something; the message names the file."""
@@ -70,13 +77,7 @@ class RenderedFolder:
         """
         path = self.root / "recipe.yaml"
         if path.is_file():
-            noted = yaml.safe_load(path.read_text()) or {}
-            for key, value in recipe.items():
-                if noted.get(key) != value:
-                    raise FolderError(
-                        f"{path} has {key}: {noted.get(key)}; {value} was asked for: "
-                        "choose another folder, or go on with the same options"
-                    )
+            _compare(yaml.safe_load(path.read_text()) or {}, recipe, path)
             return
         if self.root.exists() and not self.root.is_dir():
             raise FolderError(f"{self.root} is a file; a folder's name is needed")
@@ -189,6 +190,26 @@ class RenderedFolder:
         part.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(data)
         os.replace(part, self.root / name)
+
+
+def _compare(noted: dict, recipe: dict, path: Path) -> None:
+    """Raise FolderError where a recipe is not the one that is noted in the file `path`."""
+    advice = "choose another folder, or go on with the same options"
+    for key, value in recipe.items():
+        if noted.get(key) is True and value:
+            continue  # older versions noted that there was a folder, and not which
+        if noted.get(key) != value:
+            has = f"has {_named(key)}: {noted[key]}" if key in noted else f"lacks {_named(key)}"
+            raise FolderError(f"{path} {has}; {value} was asked for: {advice}")
+    for key in noted.keys() - recipe.keys():
+        raise FolderError(
+            f"{path} has {_named(key)}: {noted[key]}, which was not asked for: {advice}"
+        )
+
+
+def _named(key: str) -> str:
+    """Return a recipe's key, and the option where it is called otherwise."""
+    return f"{key} ({OPTIONS[key]})" if key in OPTIONS else key
 
 
 def _load(path: Path) -> dict[str, dict]:

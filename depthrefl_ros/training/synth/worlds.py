@@ -75,18 +75,22 @@ def find_world(folder: Path) -> Path:
     return found[0]
 
 
-def read_world(path: Path, models: Path | None = None) -> list[Visual]:
+def read_world(
+    path: Path, models: Path | None = None, files: set[Path] | None = None
+) -> list[Visual]:
     """Return all visuals of a world.
 
     Args:
         path: the world's file.
         models: folder under which models are looked for by name; by default the world file's
             folder and the one above it.
+        files: gets what was read, and the meshes that are to be read.
 
     Raises:
         WorldError: the file is no SDF world, a model or mesh is missing or a shape is unknown.
     """
     reader = _Reader(models or path.parent.parent)
+    reader.files.add(path)
     root = _parse(path).find("world")
     if root is None:
         raise WorldError(f"{path} has no <world>")
@@ -94,6 +98,8 @@ def read_world(path: Path, models: Path | None = None) -> list[Visual]:
     reader.read(root, np.eye(4), path.parent, visuals)
     if not visuals:
         raise WorldError(f"{path} shows nothing: it has no <visual>")
+    if files is not None:
+        files |= reader.files
     return visuals
 
 
@@ -103,6 +109,7 @@ class _Reader:
     def __init__(self, models: Path) -> None:
         self._folders = {path.parent.name: path.parent for path in sorted(models.rglob("*.sdf"))}
         self._root = models
+        self.files: set[Path] = set()
 
     def read(self, element, pose: np.ndarray, base: Path, out: list[Visual]) -> None:
         """Add the visuals of a world, model or link, whose frame is `pose`."""
@@ -114,6 +121,7 @@ class _Reader:
                 file = folder if folder.is_file() else folder / "model.sdf"
                 if not file.is_file():
                     raise WorldError(f"model {_text(child, 'uri')} has no {file}")
+                self.files.add(file)
                 inner = _parse(file).find("model")
                 own = pose_matrix(child) if child.find("pose") is not None else pose_matrix(inner)
                 self.read(inner, pose @ own, file.parent, out)
@@ -131,6 +139,7 @@ class _Reader:
                 if file.suffix.lower() not in MESHES or not file.is_file():
                     known = ", ".join(sorted(MESHES))
                     raise WorldError(f"visual {name}: mesh {file} is missing or none of {known}")
+                self.files.add(file)
                 scale = _numbers(shape.findtext("scale") or "1 1 1", 3)
                 return Visual("mesh", tuple(scale), pose, file, colour)
             if shape.tag == "box":
