@@ -39,6 +39,7 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
+from depthrefl_ros.tools.render_pack import SUFFIX, check_recording, pack
 from depthrefl_ros.tools.render_recipe import recipe_of
 from depthrefl_ros.training.closer import FROM_M, closer_views
 from depthrefl_ros.training.datasets import DatasetError, Sample, parse_data_option
@@ -148,11 +149,11 @@ def parser() -> argparse.ArgumentParser:
         closer.add_argument(name, type=positive_int, default=default, help=f"{text} (%(default)s)")
     closer.add_argument("--seed", type=int, default=1, help="of the views (%(default)s)")
     add_json_argument(closer, "number of images and time")
-    pack = commands.add_parser("pack", help="turn a dataset folder into an MCAP file")
-    pack.add_argument("folder", type=Path, help="dataset folder")
-    pack.add_argument("out", type=Path, help="FILE.mcap")
-    pack.add_argument("--rate", type=positive_float, default=10.0, help="frames a second")
-    add_json_argument(pack, "frames and size")
+    packed = commands.add_parser("pack", help="turn a data set into an MCAP file")
+    packed.add_argument("folder", type=Path, help="data set, as `evaluate` takes it")
+    packed.add_argument("out", type=Path, help="FILE.mcap")
+    packed.add_argument("--rate", type=positive_float, default=10.0, help="frames a second")
+    add_json_argument(packed, "frames and size")
     return top
 
 
@@ -177,16 +178,16 @@ def _add_render_arguments(
 
 def render(args: argparse.Namespace, _: list[str]) -> int:
     """Do what the subcommand says."""
-    if args.out.suffix == ".mcap" and args.out.exists():
-        raise ToolError(f"{args.out} exists already; choose another name, or remove it")
+    if args.command == "pack" or (args.command == "corridor" and args.out.suffix == SUFFIX):
+        check_recording(args.out)
     with tempfile.TemporaryDirectory(prefix="depthrefl-render-") as scratch:
         if args.command == "pack":
-            figures = _pack(args.folder, args.out, args.rate)
+            figures = pack(args.folder, args.out, args.rate)
         elif args.command == "closer":
             figures = _closer(args)
-        elif args.command == "corridor" and args.out.suffix == ".mcap":
+        elif args.command == "corridor" and args.out.suffix == SUFFIX:
             folder = args.out.with_suffix(".frames")
-            figures = _render(args, folder, Path(scratch)) | _pack(folder, args.out, 10.0)
+            figures = _render(args, folder, Path(scratch)) | pack(folder, args.out, 10.0)
         else:
             figures = _render(args, args.out, Path(scratch))
     write_json(args.json, figures)
@@ -309,21 +310,6 @@ def _counted(names: Iterator[str], args: argparse.Namespace, existing: int, stop
             if stop:
                 raise ToolError(f"stopped after {made} images; {stopped}")
     return made
-
-
-def _pack(root: Path, out: Path, rate_hz: float) -> dict:
-    """Pack the dataset folder `root` as the recording `out`."""
-    from depthrefl_ros.training.synth.recording import write_recording
-
-    if not (root / "rgb").is_dir():
-        raise ToolError(f"{root}: no dataset folder; it must hold rgb/, depth/ and intrinsics.yaml")
-    try:
-        frames = write_recording(out, RenderedFolder(root).frames(), rate_hz)
-    except (FolderError, OSError) as error:
-        raise ToolError(str(error)) from error
-    size_mb = out.stat().st_size / 1e6
-    print(f"{out}: {frames} frames at {rate_hz:g} Hz, {size_mb:.1f} MB")
-    return {"frames": frames, "rate_hz": rate_hz, "size_mb": size_mb, "recording": str(out)}
 
 
 if __name__ == "__main__":

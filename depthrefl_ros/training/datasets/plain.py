@@ -167,6 +167,10 @@ class PlainFolder(ImageFolder):
         """Decode one image with its depth in metres and its own intrinsics."""
         return read_pair(name, self._pairs.of(name), self._cameras.of(name), self.depth_factor)
 
+    def camera_of(self, name: str) -> Camera:
+        """Return the camera of an image as it lies in the folder, with its lens's distortion."""
+        return self._cameras.of(name)
+
     def files_of(self, name: str) -> list[Path]:
         """Return colour, depth and the intrinsics."""
         return [*self._pairs.of(name), self._cameras.path]

@@ -201,7 +201,7 @@ def _compare(noted: dict, recipe: dict, path: Path) -> None:
         if noted.get(key) != value:
             has = f"has {_named(key)}: {noted[key]}" if key in noted else f"lacks {_named(key)}"
             raise FolderError(f"{path} {has}; {value} was asked for: {advice}")
-    for key in noted.keys() - recipe.keys():
+    for key in (key for key in noted if key not in recipe):
         raise FolderError(
             f"{path} has {_named(key)}: {noted[key]}, which was not asked for: {advice}"
         )
