@@ -96,6 +96,11 @@ def test_the_world_of_a_folder_is_found_or_the_choice_is_named(world, tmp_path):
         (("model://crate<", "model://barrel<"), "model://barrel was not found"),
         (("<radius>0.1</radius>", ""), "<cylinder> lacks <radius>"),
         (("1 2 0 0 0 1.5707963267948966", "1 2 0"), "'1 2 0' must be 6 numbers"),
+        (("1 2 0 0 0 1.5707963267948966", "nan 2 0 0 0 0"), "'nan 2 0 0 0 0' must be 6 numbers"),
+        (("<radius>0.1", "<radius>abc"), "'abc' must be a number"),
+        (("<normal>0 0 1", "<normal>0 0 0"), "<normal> of length 0"),
+        (("<pose>1 2", "<pose rotation_format='quat_xyzw'>1 2"), "must be 7 numbers"),
+        (("<pose>1 2", "<pose rotation_format='matrix'>1 2"), "rotation_format is euler_rpy, or"),
         (("<cylinder>", "<heightmap>"), "cannot be read"),
         (('<world name="test">', '<model name="m">'), "cannot be read"),
     ],
@@ -117,3 +122,78 @@ def test_a_missing_mesh_is_named(world, tmp_path):
     (tmp_path / "models" / "crate" / "meshes" / "crate.obj").unlink()
     with pytest.raises(WorldError, match="crate.obj is missing"):
         read_world(world)
+
+
+@pytest.mark.parametrize(
+    "attributes, rotation",
+    [
+        ("degrees='true'", "0 0 90"),
+        ("degrees='1'", "0 0 90"),
+        ("rotation_format='euler_rpy'", "0 0 1.5707963267948966"),
+        ("rotation_format='quat_xyzw'", "0 0 0.70710678 0.70710678"),
+        ("rotation_format='quat_xyzw'", "0 0 2 2"),
+    ],
+)
+def test_rotations_in_degrees_and_as_quaternions_are_read(world, attributes, rotation):
+    read = [pose_of_pole(world, WORLD)]
+    turned = f"<pose {attributes}>1 2 0 {rotation}</pose>"
+    read.append(
+        pose_of_pole(world, WORLD.replace("<pose>1 2 0 0 0 1.5707963267948966</pose>", turned))
+    )
+    np.testing.assert_allclose(*read, atol=1e-7)
+
+
+def pose_of_pole(path, text):
+    path.write_text(text)
+    return read_world(path)[2].pose
+
+
+def test_a_quaternion_about_all_axes_is_the_rotation_of_its_angles(world):
+    """Roll and yaw of a quarter: x, y, z go to y, z, x, a third of a turn about their middle."""
+    quarter = math.pi / 2
+    angles = pose_of_pole(
+        world, WORLD.replace("0 0 1.5707963267948966", f"{quarter} 0.0 {quarter}")
+    )
+    text = WORLD.replace("<pose>1 2", "<pose rotation_format='quat_xyzw'>1 2")
+    read = pose_of_pole(world, text.replace("0 0 1.5707963267948966", "0.5 0.5 0.5 0.5"))
+    np.testing.assert_allclose(read, angles, atol=1e-12)
+
+
+@pytest.mark.parametrize("normal", [(1, 0, 0), (0, -2, 0), (0, 0, -1), (0.3, -0.4, 0.5), (0, 0, 3)])
+def test_a_plane_faces_where_its_normal_says(world, normal):
+    text = "<normal>" + " ".join(map(str, normal))
+    world.write_text(WORLD.replace("<normal>0 0 1", text))
+    pose = read_world(world)[0].pose
+    np.testing.assert_allclose(pose[:3, 2], np.array(normal) / np.linalg.norm(normal), atol=1e-12)
+    np.testing.assert_allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(pose) == pytest.approx(1.0)
+
+
+def test_a_plane_is_turned_the_shortest_way(world):
+    """Towards x it turns about y, which stays where it was."""
+    world.write_text(WORLD.replace("<normal>0 0 1", "<normal>1 0 0"))
+    np.testing.assert_allclose(read_world(world)[0].pose[:3, 1], (0, 1, 0), atol=1e-12)
+
+
+def test_a_submesh_is_named(world, tmp_path):
+    model = tmp_path / "models" / "crate" / "model.sdf"
+    part = "<submesh><name>lid</name><center>{}</center></submesh></mesh>"
+    for text, is_centred in (("true", True), ("1", True), ("false", False), ("", False)):
+        model.write_text(CRATE.replace("</mesh>", part.format(text)))
+        crate = read_world(world)[1]
+        assert (crate.submesh, crate.is_centred) == ("lid", is_centred)
+    model.write_text(CRATE)
+    assert read_world(world)[1].submesh is None
+
+
+def test_an_included_light_is_left_out(world, tmp_path):
+    (tmp_path / "models" / "crate" / "model.sdf").write_text(
+        '<sdf version="1.6"><light name="sun" type="directional"/></sdf>'
+    )
+    assert [visual.kind for visual in read_world(world)] == ["plane", "cylinder"]
+
+
+def test_of_two_models_of_one_name_the_first_path_counts(world, tmp_path):
+    (tmp_path / "other" / "crate").mkdir(parents=True)
+    (tmp_path / "other" / "crate" / "model.sdf").write_text("<sdf/>")
+    assert read_world(world)[1].mesh == tmp_path / "models" / "crate" / "meshes" / "crate.obj"

@@ -212,6 +212,11 @@ def positive_int(text: str) -> int:
     return number_of(text, int, lambda value: value > 0, "a whole number above 0")
 
 
+def seed_number(text: str) -> int:
+    """Return a whole number that is not negative; for argparse's ``type``."""
+    return number_of(text, int, lambda value: value >= 0, "a whole number, 0 or more")
+
+
 def port_number(text: str) -> int:
     """Return a TCP port, 0 for one that is free; for argparse's ``type``."""
     return number_of(text, int, lambda value: 0 <= value <= 65535, "0 to 65535")

@@ -37,6 +37,7 @@ from depthrefl_ros.tools.command_line import (
     positive_int,
     progress,
     run_tool,
+    seed_number,
     write_json,
 )
 from depthrefl_ros.tools.render_pack import SUFFIX, check_recording, pack
@@ -147,7 +148,7 @@ def parser() -> argparse.ArgumentParser:
         ("--height", 240, "of an image, pixels"),
     ):
         closer.add_argument(name, type=positive_int, default=default, help=f"{text} (%(default)s)")
-    closer.add_argument("--seed", type=int, default=1, help="of the views (%(default)s)")
+    closer.add_argument("--seed", type=seed_number, default=1, help="of the views (%(default)s)")
     add_json_argument(closer, "number of images and time")
     packed = commands.add_parser("pack", help="turn a data set into an MCAP file")
     packed.add_argument("folder", type=Path, help="data set, as `evaluate` takes it")
@@ -170,7 +171,9 @@ def _add_render_arguments(
     for name, (default, text) in numbers.items():
         text += " (%(default)s)"
         command.add_argument(name, type=positive_int, default=default, help=text)
-    command.add_argument("--seed", type=int, default=seed, help="of the scenes (%(default)s)")
+    command.add_argument(
+        "--seed", type=seed_number, default=seed, help="of the scenes (%(default)s)"
+    )
     command.add_argument("--threads", type=int, default=1, help="CPU threads, 0 for all cores (1)")
     command.add_argument("--resume", action="store_true", help="go on in a folder with images")
     add_json_argument(command, "number of images and time")
@@ -242,7 +245,7 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
         names = generate.render_drive(folder, *options, args.kind)
     try:
         made = _counted(names, args, existing, f"--resume goes on in {root}")
-    except WorldError as error:
+    except (WorldError, views.NoPlaceError) as error:
         raise ToolError(str(error)) from error
     seconds = time.monotonic() - start
     print(f"{root}: {made} images rendered in {seconds:.0f} s, {len(folder.names())} in all")

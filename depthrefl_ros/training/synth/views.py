@@ -91,6 +91,10 @@ class View:
         }
 
 
+class NoPlaceError(ValueError):
+    """A space leaves a camera no place; the message says how large it is."""
+
+
 @dataclass(frozen=True)
 class Mount:
     """One way in which cameras are mounted.
@@ -209,7 +213,15 @@ def _find(cast, regions, rng, target: float, name: str, mounts, cells: list[np.n
         name = str(rng.choice(mounts))
         target = _distance(regions, rng.uniform())
     if best is None:
-        raise ValueError(f"no place for a camera was found in {regions}")
+        sizes = ", ".join(
+            f"{x1 - x0:.2g} x {y1 - y0:.2g} x {region.ceiling_m - region.floor_m:.2g} m"
+            for region in regions
+            for x0, y0, x1, y1 in [region.bounds]
+        )
+        raise NoPlaceError(
+            f"no place for a camera was found in {sizes}: it needs {CLEARANCE_M} m around it, and "
+            "must see surfaces all over its image"
+        )
     return best
 
 

@@ -18,6 +18,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import collada
@@ -35,6 +37,15 @@ PROBES = 400  # rays that look for the floor and the ceiling
 STEP_M = 0.05  # of the floor's height
 HIGHEST_M = 12.0  # of a wall
 LAMP_M = 3.0  # between lights
+# Columns: where a Collada file's x, y and z point to on the stage (z up).
+UPRIGHT = {
+    "X_UP": [[0, -1, 0], [0, 0, -1], [1, 0, 0]],
+    "Y_UP": [[1, 0, 0], [0, 0, -1], [0, 1, 0]],
+    "Z_UP": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+}
+
+# A mesh, its place at scale 1, and the names by which it can be chosen as a submesh.
+Part = tuple[bpy.types.Mesh, Matrix, set[str]]
 
 
 def build_world(
@@ -43,17 +54,19 @@ def build_world(
     """Fill the stage with a world and light that `seed` draws; adds a ceiling where none is.
 
     Raises:
-        WorldError: a mesh cannot be read, or no floor is found.
+        WorldError: a mesh cannot be read or lacks a submesh, or no floor is found.
     """
     rng = np.random.default_rng(seed)
     materials = Materials(rng, looks)
     known: dict[tuple, list] = {}
     for visual in visuals:
-        key = (visual.kind, visual.mesh, visual.colour)
+        key = (visual.kind, visual.mesh, visual.colour, visual.submesh, visual.is_centred)
         if key not in known:
             known[key] = _parts(visual, materials)
         place = Matrix(visual.pose.tolist()) @ Matrix.Diagonal((*visual.size, 1.0))
-        stage.instance([(mesh, place @ local) for mesh, local in known[key]])
+        stage.instance([(mesh, place @ local) for mesh, local, _ in known[key]])
+    if not any(len(mesh.polygons) for parts in known.values() for mesh, *_ in parts):
+        raise WorldError("the world shows nothing: none of its meshes has a face")
     region = find_region(stage, visuals, rng)
     _light(stage, materials, region)
     return region, rng
@@ -110,14 +123,34 @@ def _light(stage: Stage, materials: Materials, region: Region) -> None:
     materials.sky(stage.ambient((1.0, 1.0, 1.0), rng.uniform(0.05, 0.3)))
 
 
-def _parts(visual: Visual, materials: Materials) -> list[tuple]:
+def _parts(visual: Visual, materials: Materials) -> list[Part]:
     """Return a visual's meshes with their places at scale 1, before its pose."""
     if visual.kind == "mesh":
-        if visual.mesh.suffix.lower() == ".dae":
-            return _collada(visual.mesh, materials)
-        return _imported(visual.mesh)
+        is_collada = visual.mesh.suffix.lower() == ".dae"
+        parts = _collada(visual.mesh, materials) if is_collada else _imported(visual.mesh)
+        return parts if visual.submesh is None else _submesh(parts, visual)
     colour = visual.colour or materials.colour(saturation=(0.0, 0.3), value=(0.4, 0.9))
-    return [(_shape(visual.kind, materials.plain(colour, 0.6)), Matrix.Identity(4))]
+    return [(_shape(visual.kind, materials.plain(colour, 0.6)), Matrix.Identity(4), set())]
+
+
+def _submesh(parts: list[Part], visual: Visual) -> list[Part]:
+    """Return the parts that are called as a visual's submesh, moved to the middle if asked for.
+
+    Raises:
+        WorldError: there is none.
+    """
+    chosen = [part for part in parts if visual.submesh in part[2]]
+    if not chosen:
+        known = ", ".join(sorted(set().union(*(names for *_, names in parts)))) or "none"
+        raise WorldError(f"{visual.mesh} has no submesh {visual.submesh!r}; it has {known}")
+    if not visual.is_centred:
+        return chosen
+    corners = np.array(
+        [tuple(place @ vertex.co) for mesh, place, _ in chosen for vertex in mesh.vertices]
+    )
+    middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
+    back = Matrix.Translation((-middle).tolist())
+    return [(mesh, back @ place, names) for mesh, place, names in chosen]
 
 
 def _shape(kind: str, surface) -> bpy.types.Mesh:
@@ -138,19 +171,22 @@ def _shape(kind: str, surface) -> bpy.types.Mesh:
     return mesh
 
 
-def _collada(path: Path, materials: Materials) -> list[tuple]:
+def _collada(path: Path, materials: Materials) -> list[Part]:
     """Read a Collada file with its textures; units and the upward axis are the file's."""
     try:
         file = collada.Collada(str(path), ignore=[DaeError])
-        shapes = [part for thing in file.scene.objects("geometry") for part in thing.primitives()]
+        shapes = [
+            (part, names)
+            for thing, names in _geometries(file.scene.nodes)
+            for part in thing.primitives()
+        ]
     except (DaeError, OSError, ValueError, AttributeError) as error:
         raise WorldError(f"{path} is no Collada file that can be read: {error}") from error
     unit = file.assetInfo.unitmeter or 1.0
-    place = Matrix.Scale(unit, 4)
-    if file.assetInfo.upaxis == "Y_UP":
-        place = Matrix.Rotation(math.pi / 2, 4, "X") @ place
+    upright = Matrix(UPRIGHT.get(file.assetInfo.upaxis, UPRIGHT["Z_UP"])).to_4x4()
+    place = upright @ Matrix.Scale(unit, 4)
     parts = []
-    for shape in shapes:
+    for shape, names in shapes:
         triangles = shape.triangleset() if hasattr(shape, "triangleset") else shape
         if triangles.vertex_index is None or not len(triangles.vertex_index):
             continue
@@ -162,8 +198,27 @@ def _collada(path: Path, materials: Materials) -> list[tuple]:
             if len(layer.data) == len(corners):
                 layer.data.foreach_set("uv", corners.astype(np.float32).ravel())
         mesh.materials.append(_collada_surface(shape, path, materials))
-        parts.append((mesh, place))
+        parts.append((mesh, place, names))
     return parts
+
+
+def _geometries(
+    nodes: list, matrix: np.ndarray | None = None, owner: frozenset[str] = frozenset()
+) -> Iterator[tuple]:
+    """Yield every geometry below some nodes of a Collada scene, in place, and its names.
+
+    Its names are those of its node, as Gazebo calls a submesh, and its own.
+    """
+    matrix = np.eye(4, dtype=np.float32) if matrix is None else matrix
+    for node in nodes:
+        if hasattr(node, "geometry"):
+            names = {node.geometry.id, node.geometry.name, *owner} - {None, ""}
+            yield from ((bound, names) for bound in node.objects("geometry", matrix))
+        elif hasattr(node, "children"):
+            given = node.xmlnode.get("name") if node.xmlnode is not None else None
+            yield from _geometries(
+                node.children, matrix @ node.matrix, frozenset({node.id, given} - {None, ""})
+            )
 
 
 def _collada_surface(shape, path: Path, materials: Materials):
@@ -183,7 +238,7 @@ def _collada_surface(shape, path: Path, materials: Materials):
     return surface
 
 
-def _imported(path: Path) -> list[tuple]:
+def _imported(path: Path) -> list[Part]:
     """Read OBJ, STL or glTF with Blender's importers; OBJ and STL have z up, as Gazebo has."""
     nursery = bpy.data.scenes.new("nursery")
     try:
@@ -201,6 +256,15 @@ def _imported(path: Path) -> list[tuple]:
                 bpy.ops.import_scene.gltf(filepath=str(path))
     except RuntimeError as error:
         raise WorldError(f"{path} cannot be read: {error}") from error
-    parts = [(o.data, o.matrix_world.copy()) for o in nursery.objects if o.type == "MESH"]
+    parts = [
+        (thing.data, thing.matrix_world.copy(), {_stated(thing.name), _stated(thing.data.name)})
+        for thing in nursery.objects
+        if thing.type == "MESH"
+    ]
     bpy.data.scenes.remove(nursery)
     return parts
+
+
+def _stated(name: str) -> str:
+    """Return a name as the file has it: Blender numbers what is called like something before."""
+    return re.sub(r"\.\d{3}$", "", name)
