@@ -17,9 +17,11 @@
 
 import base64
 
+import cv2
+import numpy as np
 import pytest
 
-from depthrefl_ros.training.synth.looks import PLAIN, Looks, LooksError, find_looks
+from depthrefl_ros.training.synth.looks import PLAIN, Looks, LooksError, find_looks, is_readable
 
 EXR = b"\x76\x2f\x31\x01 and the rest"
 
@@ -61,3 +63,21 @@ def test_a_folder_without_usable_panoramas_is_named(tmp_path, name, content, nam
     (tmp_path / name).write_text(content)
     with pytest.raises(LooksError, match=named):
         find_looks(tmp_path, None, tmp_path / "unpacked")
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [(b"hello", "not an image"), (b"", "empty"), (b"\xff\xd8\xff", "truncated")],
+)
+def test_a_broken_photograph_is_told_once(tmp_path, capsys, content, reason):
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert not is_readable(tmp_path / "a.jpg") and not is_readable(tmp_path / "a.jpg")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a.jpg" in line and reason in line and line.endswith("the photograph is left out")
+
+
+def test_a_good_photograph_is_readable(tmp_path, capsys):
+    for name in ("a.jpg", "b.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((9, 9, 3), np.uint8))
+        assert is_readable(tmp_path / name)
+    assert not capsys.readouterr().err

@@ -38,6 +38,18 @@ def test_every_option_that_changes_the_images_is_noted():
     assert recipe("rooms", "out", "--in-turn")["in_turn"] is True
 
 
+@pytest.mark.parametrize("command", [("rooms", "out"), ("closer", "data", "out")])
+def test_a_seed_is_not_negative(command, capsys):
+    assert recipe_seed(*command, "0") == 0
+    with pytest.raises(SystemExit):
+        recipe_seed(*command, "-3")
+    assert "'-3' must be a whole number, 0 or more" in capsys.readouterr().err
+
+
+def recipe_seed(*words):
+    return parser().parse_args([*words[:-1], "--seed", words[-1]]).seed
+
+
 def test_a_drive_s_number_of_images_is_noted_and_a_corridor_s_is_not():
     assert recipe("drive", "out", "--count", 7)["count"] == 7
     assert recipe("corridor", "out", "--count", 7) == recipe("corridor", "out")

@@ -18,17 +18,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-SYNTH_PYTHON = Path(
-    os.environ.get("DEPTHREFL_SYNTH_PYTHON", ROOT / ".venv-synth" / "bin" / "python")
-)
+from synth_python import run_in_blender, skip_without_blender
 
 # Prints the bounding box of what the world's mesh became, or why there is none.
 BOXES = """
@@ -78,13 +72,7 @@ o far\nv 6 0 0\nv 7 0 0\nv 6 2 0\nv 6 0 3\nf 5 7 6\nf 5 6 8\nf 5 8 7\nf 6 7 8\n"
 
 @pytest.fixture(scope="module", autouse=True)
 def has_blender():
-    if (
-        not SYNTH_PYTHON.is_file()
-        or subprocess.run(
-            [SYNTH_PYTHON, "-c", "import bpy, OpenEXR, collada"], capture_output=True, timeout=60
-        ).returncode
-    ):
-        pytest.skip(f"{SYNTH_PYTHON} has no bpy: install requirements-synth.txt into .venv-synth")
+    skip_without_blender()
 
 
 def boxes(folder: Path, *worlds: tuple[str, str, str, float]) -> list:
@@ -96,10 +84,7 @@ def boxes(folder: Path, *worlds: tuple[str, str, str, float]) -> list:
         (place / name).write_text(text)
         paths.append(place / "a.world")
         paths[-1].write_text(WORLD.format(mesh=name, submesh=submesh, room=room))
-    done = subprocess.run(
-        [SYNTH_PYTHON, "-c", BOXES, *paths], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_in_blender(BOXES, *paths)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -152,8 +137,5 @@ def test_a_world_of_empty_meshes_is_refused(tmp_path):
     world = WORLD.format(mesh="empty.obj", submesh="", room=9)
     start, end = world.index('<visual name="floor">'), world.index('<visual name="thing">')
     (tmp_path / "a.world").write_text(world[:start] + world[end:])
-    done = subprocess.run(
-        [SYNTH_PYTHON, "-c", BOXES, tmp_path / "a.world"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    done = run_in_blender(BOXES, tmp_path / "a.world")
     assert "none of its meshes has a face" in done.stdout, done.stderr

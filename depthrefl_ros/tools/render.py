@@ -245,7 +245,7 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
         names = generate.render_drive(folder, *options, args.kind)
     try:
         made = _counted(names, args, existing, f"--resume goes on in {root}")
-    except (WorldError, views.NoPlaceError) as error:
+    except (WorldError, LooksError, views.NoPlaceError) as error:
         raise ToolError(str(error)) from error
     seconds = time.monotonic() - start
     print(f"{root}: {made} images rendered in {seconds:.0f} s, {len(folder.names())} in all")

@@ -25,8 +25,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+import cv2
+
+from depthrefl_ros.image_files import ImageFileError, decode
 
 PANORAMAS = (".exr", ".hdr", ".exr.js")
 PHOTOGRAPHS = (".jpg", ".jpeg", ".png")
@@ -69,6 +75,20 @@ def find_looks(panoramas: Path | None, photographs: Path | None, unpacked: Path)
         for path in _files(panoramas, PANORAMAS, "panoramas")
     ]
     return Looks(tuple(found), tuple(_files(photographs, PHOTOGRAPHS, "photographs")))
+
+
+@cache
+def is_readable(photograph: Path) -> bool:
+    """Return whether a photograph can be decoded; one that cannot is told on stderr, once.
+
+    It is asked when a photograph is used: to decode all of a large folder would take minutes.
+    """
+    try:
+        decode(photograph, cv2.IMREAD_REDUCED_COLOR_8)
+    except ImageFileError as error:
+        print(f"{error}: the photograph is left out", file=sys.stderr)
+        return False
+    return True
 
 
 def _files(folder: Path | None, suffixes: tuple[str, ...], what: str) -> list[Path]:

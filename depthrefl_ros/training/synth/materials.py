@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .looks import PLAIN, Looks
+from .looks import PLAIN, Looks, is_readable
 from .nodes import add_node, add_ramp, new_material, object_coordinates, panorama_colour, print_on
 from .patterns import Colour, Patterns, shade
 from .stage import bpy
@@ -254,5 +254,6 @@ class Materials(Patterns):
             size_m = math.exp(self._look_rng.uniform(math.log(0.5), math.log(3.0)))
             shift = self._look_rng.uniform(-5, 5, 3)
             photograph = self._one_of(self.looks.photographs)
-            print_on(made, photograph, None if whole else (size_m, shift))
+            if is_readable(photograph):
+                print_on(made, photograph, None if whole else (size_m, shift))
         return made

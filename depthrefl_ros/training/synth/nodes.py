@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .looks import LooksError
 from .stage import bpy
 
 
@@ -87,8 +88,14 @@ def panorama_colour(tree, panorama: Path, turn: float) -> tuple[bpy.types.NodeSo
 
 @lru_cache
 def _mean_radiance(panorama: Path) -> float:
-    """Return the mean of a panorama that is loaded; every window of a space asks for it."""
+    """Return the mean of a panorama that is loaded; every window of a space asks for it.
+
+    Raises:
+        LooksError: it is no picture.
+    """
     image = bpy.data.images.load(str(panorama), check_existing=True)
+    if not image.size[0]:
+        raise LooksError(f"{panorama}: no panorama that Blender can read")
     values = np.empty(image.size[0] * image.size[1] * image.channels, np.float32)
     image.pixels.foreach_get(values)
     return max(float(values.reshape(-1, image.channels)[:, :3].mean()), 1e-3)
