@@ -13,7 +13,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What surfaces are made of: photographs that cannot be read are left out."""
+"""What surfaces are made of: pictures that cannot be read are left out, or named."""
 
 from __future__ import annotations
 
@@ -47,3 +47,27 @@ def test_walls_are_printed_with_the_photographs_that_can_be_read(tmp_path):
     done = run_in_blender(WALLS, tmp_path / "good.png", tmp_path / "broken.jpg")
     assert json.loads(done.stdout.splitlines()[-1]) == ["good.png"]
     assert done.stderr.count("broken.jpg: not an image") == 1
+
+
+# Prints what a window says of its panorama.
+WINDOW = """
+import sys
+from pathlib import Path
+import numpy as np
+from depthrefl_ros.training.synth.looks import Looks, LooksError
+from depthrefl_ros.training.synth.materials import Materials
+from depthrefl_ros.training.synth.stage import Stage
+
+stage = Stage()
+try:
+    Materials(np.random.default_rng(0), Looks((Path(sys.argv[1]),))).sky(stage.ambient((1, 1, 1), 1))
+except LooksError as error:
+    print(error)
+"""
+
+
+def test_a_broken_panorama_is_named(tmp_path):
+    skip_without_blender()
+    (tmp_path / "sky.exr").write_bytes(b"hello")
+    done = run_in_blender(WINDOW, tmp_path / "sky.exr")
+    assert done.stdout.splitlines()[-1].endswith("sky.exr: no panorama that Blender can read")

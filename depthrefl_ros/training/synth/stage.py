@@ -40,6 +40,7 @@ except ImportError as error:
     ) from error
 
 Point = Sequence[float]
+LEAST_ALPHA = 1e-3  # of a material that is seen
 PANES = ("glass", "view")  # materials of panes and windows, without Blender's number behind
 
 
@@ -226,14 +227,19 @@ class Stage:
                 yield local.reshape(-1, 3) @ pose[:3, :3].T + pose[:3, 3], mesh
 
     def _surfaces(self) -> BVHTree:
-        """Return all surfaces as they are now, panes and mirrors too, in one search tree."""
+        """Return all surfaces as they are now, panes and mirrors too, in one search tree.
+
+        What a wholly transparent material covers is not seen and is no surface.
+        """
         if self._tree is None:
             corners, faces, count, glass = [], [], 0, []
             for points, mesh in self._meshes():
                 is_pane = any(each and each.name.split(".")[0] in PANES for each in mesh.materials)
-                glass += [is_pane] * len(mesh.polygons)
+                unseen = {i for i, each in enumerate(mesh.materials) if is_transparent(each)}
+                seen = [face for face in mesh.polygons if face.material_index not in unseen]
+                glass += [is_pane] * len(seen)
                 corners += points.tolist()
-                faces += [[corner + count for corner in face.vertices] for face in mesh.polygons]
+                faces += [[corner + count for corner in face.vertices] for face in seen]
                 count += len(points)
             self._tree = BVHTree.FromPolygons(corners, faces)
             self._face_is_glass = glass
@@ -257,3 +263,13 @@ class Stage:
         thing.matrix_world = self._frame @ Matrix.Translation(Vector(centre)) @ turn
         self.scene.collection.objects.link(thing)
         self._tree = None
+
+
+def is_transparent(material: bpy.types.Material | None) -> bool:
+    """Return whether nothing of a material is seen: its alpha is 0 all over."""
+    tree = material.node_tree if material else None
+    shader = tree.nodes.get("Principled BSDF") if tree else None
+    if shader is None:
+        return False
+    alpha = shader.inputs["Alpha"]
+    return not alpha.is_linked and alpha.default_value < LEAST_ALPHA
