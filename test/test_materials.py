@@ -60,7 +60,8 @@ from depthrefl_ros.training.synth.stage import Stage
 
 stage = Stage()
 try:
-    Materials(np.random.default_rng(0), Looks((Path(sys.argv[1]),))).sky(stage.ambient((1, 1, 1), 1))
+    looks = Looks((Path(sys.argv[1]),))
+    Materials(np.random.default_rng(0), looks).sky(stage.ambient((1, 1, 1), 1))
 except LooksError as error:
     print(error)
 """
