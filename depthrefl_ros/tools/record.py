@@ -228,8 +228,8 @@ def _transform_kind() -> type | None:
 def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
     if not args.name or args.name.startswith(".") or Path(args.name).name != args.name:
         raise ToolError(
-            f"--name {args.name!r} is no file name (without /, and not hidden by a dot); folders go "
-            "into --output"
+            f"--name {args.name!r} is no file name (no /, no dot at its beginning); folders "
+            "go into --output"
         )
     channels = _channels(args)
     path = args.output / f"{args.name}.mcap"
