@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -37,6 +38,8 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _TOPIC = re.compile(rf"(~?/)?{_NAME}(/{_NAME})*")
 _SECTION = "ros__parameters"
 _CLOSE = 0.8  # of difflib: a slip of the pen, and not another word
+# Launch configurations that launch_ros makes itself; nobody has typed them.
+_OF_LAUNCH_ROS = ("ros_namespace", "ros_remaps", "global_params")
 
 
 class LaunchError(Exception):
@@ -89,12 +92,15 @@ def number(name: str, value: str) -> float:
     """Return the number that a launch argument is, whole or not.
 
     Raises:
-        LaunchError: it is none.
+        LaunchError: it is none, or not finite.
     """
     try:
-        return float(value)
+        found = float(value)
     except ValueError:
         raise LaunchError(f"{name} is {value!r}; it must be a number") from None
+    if not math.isfinite(found):
+        raise LaunchError(f"{name} is {value!r}; it must be a finite number")
+    return found
 
 
 def one_of(name: str, value: str, choices: Collection[str]) -> str:
@@ -131,6 +137,16 @@ def namespace(name: str, value: str) -> str:
     """
     found = value.strip("/")
     return topic(name, found) if found else ""
+
+
+def pushed_namespace(configurations: Mapping[str, object]) -> str:
+    """Return the namespace that ``PushRosNamespace`` sets, without slashes around it."""
+    return str(configurations.get("ros_namespace") or "").strip("/")
+
+
+def node_name(text: str) -> str:
+    """Return a valid name of a node, made of another name such as a frame's."""
+    return re.sub(r"^(?=[0-9]|$)", "_", re.sub(r"[^A-Za-z0-9_]", "_", text))
 
 
 def existing_path(name: str, value: str) -> str:
@@ -173,7 +189,7 @@ def params_file(name: str, value: str, full_namespace: str) -> str:
         LaunchError: there is no such file, or it is no parameter file.
     """
     path = existing_file(name, value)
-    text, root = _composed(name, path)
+    root = _composed(name, path, NODE)
     if not full_namespace:
         return path
     sections = {key.value for key, _ in root.value}
@@ -203,12 +219,14 @@ def renamed_section(name: str, path: str, before: str, after: str) -> str:
         after: the same of the node as it will be called.
 
     Returns:
-        The path of a copy; of the file itself where it has no such section.
+        The path of a copy; of the file itself where it has no such section, or ``after``'s already.
 
     Raises:
         LaunchError: it is no parameter file, or no copy can be written.
     """
-    _, root = _composed(name, path)
+    root = _composed(name, path, before)
+    if after in (before, *(str(key.value).strip("/") for key, _ in root.value)):
+        return path
     outer, _, inner = before.rpartition("/")
     is_found = False
     for key, value in list(root.value):
@@ -250,7 +268,7 @@ def misspelt(given: Iterable[str], known: Collection[str]) -> list[str]:
     warnings = []
     for name in given:
         near = difflib.get_close_matches(name, known, 1, _CLOSE)
-        if near and name not in known:
+        if near and name not in known and name not in _OF_LAUNCH_ROS:
             warnings.append(f"argument {name} is not known; did you mean {near[0]}?")
     return warnings
 
@@ -269,7 +287,7 @@ def _copied(root: yaml.MappingNode) -> str:
     return str(copy)
 
 
-def _composed(name: str, path: str) -> tuple[str, yaml.MappingNode]:
+def _composed(name: str, path: str, node: str) -> yaml.MappingNode:
     try:
         text = Path(path).read_text(encoding="utf-8")
         root = yaml.compose(text)
@@ -278,7 +296,7 @@ def _composed(name: str, path: str) -> tuple[str, yaml.MappingNode]:
         raise LaunchError(f"{name}: {path} is no YAML: {reason}") from error
     if not isinstance(root, yaml.MappingNode) or _SECTION not in text:
         raise LaunchError(
-            f"{name}: {path} is no parameter file: it needs a section {NODE}: or /**: with "
+            f"{name}: {path} is no parameter file: it needs a section {node}: or /**: with "
             f"{_SECTION}: below"
         )
-    return text, root
+    return root

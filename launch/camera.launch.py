@@ -24,6 +24,7 @@ Arguments of a driver's own launch file, such as camera_model, are handed on to 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -76,18 +77,26 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     given.update((name, values[name]) for name in (*given, "use_rviz") if values[name])
     for name in ("image_topic", "camera_info_topic"):
         given[name] = launch_files.topic(name, given[name])
-    entities: list[LaunchDescriptionEntity] = []
     node = PythonLaunchDescriptionSource(str(HERE / "depthrefl.launch.py"))
+    of_node = {one.name for one in node.get_launch_description(context).get_launch_arguments()}
+    ours = sorted({*ARGUMENTS, *of_node})
+    others = {k: v for k, v in context.launch_configurations.items() if k not in ours}
+    # What is nearly a name of the node's own file is told there.
+    told_here = [name for name in others if not launch_files.misspelt([name], of_node)]
+    entities: list[LaunchDescriptionEntity] = [
+        LogInfo(msg=f"WARNING: {one}") for one in launch_files.misspelt(told_here, ARGUMENTS)
+    ]
     if launch_files.truth("start_driver", values["start_driver"]):
-        ours = {one.name for one in node.get_launch_description(context).get_launch_arguments()}
-        known = {*ARGUMENTS, *ours}
-        others = {k: v for k, v in context.launch_configurations.items() if k not in known}
-        entities = driver(values, recipe, given, others)
+        entities += driver(values, recipe, given, others, ours)
     return [*entities, IncludeLaunchDescription(node, launch_arguments=given.items())]
 
 
 def driver(
-    values: dict[str, str], recipe: CameraRecipe, given: dict[str, str], others: dict[str, str]
+    values: dict[str, str],
+    recipe: CameraRecipe,
+    given: dict[str, str],
+    others: dict[str, str],
+    ours: Collection[str],
 ) -> list[LaunchDescriptionEntity]:
     """Return what publishes the camera's images.
 
@@ -96,6 +105,7 @@ def driver(
         recipe: of the camera.
         given: to the node.
         others: arguments that are neither ours nor the node's; a driver's launch file gets them.
+        ours: names of both our files' arguments, which a driver's launch file does not get.
     """
     if values["camera"] == "bag":
         if not values["bag"]:
@@ -113,8 +123,8 @@ def driver(
         source = PythonLaunchDescriptionSource(str(share / "launch" / found.launch_file))
         include = IncludeLaunchDescription(source, launch_arguments=others.items())
         # Our arguments are not the driver's, and what it declares is not ours.
-        ours = [UnsetLaunchConfiguration(name) for name in ARGUMENTS]
-        return [GroupAction([*ours, include], scoped=True)]
+        unset = [UnsetLaunchConfiguration(name) for name in ours]
+        return [GroupAction([*unset, include], scoped=True)]
     return [driver_node(found, values, given)]
 
 

@@ -67,7 +67,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         values[name] = launch_files.topic(name, values[name])
     values["namespace"] = launch_files.namespace("namespace", values["namespace"])
     launch_files.one_of("log_level", values["log_level"], LOG_LEVELS)
-    pushed = context.launch_configurations.get("ros_namespace", "").strip("/")
+    pushed = launch_files.pushed_namespace(context.launch_configurations)
     full_namespace = "/".join(filter(None, (pushed, values["namespace"])))
     given = overrides(values)
     file = launch_files.params_file("params_file", values["params_file"], full_namespace)

@@ -20,13 +20,14 @@ ros2 run depthrefl_ros depthrefl camera_source corridor.mcap --loop   # or your 
 
 Costmap and TF only, no planner and no controller: the robot does not move. The costmap is on
 /local_costmap/costmap. Without odometry fixed_odometry:=true stands in for it: the robot then
-stays where it is.
+stays where it is. Inside PushRosNamespace all of it is in that namespace, but for TF.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -42,6 +43,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "config"
 COSTMAP = "local_costmap/local_costmap"  # the node's name in its namespace
 # The executable of Humble takes no other name [costmap_2d_node.cpp, costmap_2d_ros.cpp].
 COSTMAP_OF_HUMBLE = "costmap/costmap"
+CLOUDS = ("points/marking", "points/clearing")  # of depthrefl, for the costmap
 COSTMAP_TOPICS = ("costmap", "costmap_raw", "costmap_updates", "published_footprint")
 ODOMETRY = "odom"
 
@@ -78,7 +80,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         LaunchError: an argument or a package is wrong; nothing was started.
     """
     texts = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    values = checked(texts)
+    pushed = launch_files.pushed_namespace(context.launch_configurations)
+    values = checked(texts, pushed)
     entities: list[LaunchDescriptionEntity] = [
         LogInfo(msg=f"WARNING: {one}")
         for one in launch_files.misspelt(context.launch_configurations, ARGUMENTS)
@@ -100,13 +103,18 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     return entities
 
 
-def checked(texts: dict[str, str]) -> dict[str, str | float | bool]:
-    """Return the arguments' values.
+def checked(texts: dict[str, str], pushed: str = "") -> dict[str, str | float | bool]:
+    """Return the arguments' values, and the namespace that is pushed as ``namespace``.
 
     Raises:
         LaunchError: one of them, or a package that they ask for, is wrong or missing.
     """
-    values: dict[str, str | float | bool] = dict(texts)
+    if pushed and costmap_name() != COSTMAP:
+        raise launch_files.LaunchError(
+            f"the costmap's executable of ROS 2 Humble takes no namespace, and {pushed} is pushed: "
+            "include nav2_demo.launch.py outside PushRosNamespace"
+        )
+    values: dict[str, str | float | bool] = {**texts, "namespace": pushed}
     values |= {name: launch_files.number(name, texts[name]) for name in NUMBERS}
     values |= {name: launch_files.truth(name, texts[name]) for name in SWITCHES}
     for name in ("image_topic", "camera_info_topic"):
@@ -114,12 +122,15 @@ def checked(texts: dict[str, str]) -> dict[str, str | float | bool]:
     launch_files.one_of("layer", texts["layer"], LAYERS)
     if texts["image_transport"]:
         launch_files.one_of("image_transport", texts["image_transport"], TRANSPORTS)
-    values["costmap_file"] = launch_files.existing_file("costmap_file", texts["costmap_file"])
-    values["params_file"] = launch_files.params_file("params_file", texts["params_file"], "")
+    path = launch_files.existing_file("costmap_file", texts["costmap_file"])
+    full_name = below(pushed, costmap_name())
+    values["costmap_file"] = launch_files.renamed_section("costmap_file", path, COSTMAP, full_name)
+    values["params_file"] = launch_files.params_file("params_file", texts["params_file"], pushed)
     if texts["use_sim_time"]:
         values["use_sim_time"] = launch_files.truth("use_sim_time", texts["use_sim_time"])
     else:
-        values["use_sim_time"] = bool(launch_files.value_in(values["params_file"], "use_sim_time"))
+        in_file = launch_files.value_in(values["params_file"], "use_sim_time", pushed)
+        values["use_sim_time"] = bool(in_file)
     needed = {
         "nav2_costmap_2d": "the costmap",
         "nav2_lifecycle_manager": "the costmap",
@@ -159,18 +170,22 @@ def depthrefl(values: dict) -> LifecycleNode:
     )
 
 
+def below(namespace: str, name: str) -> str:
+    """Return a name within a namespace, neither with a slash around it; it may be empty."""
+    return f"{namespace}/{name}" if namespace else name
+
+
 def costmap_name() -> str:
     """Return the costmap's full name without the first slash: that of its file, but on Humble."""
     return COSTMAP_OF_HUMBLE if os.environ.get("ROS_DISTRO") == "humble" else COSTMAP
 
 
 def costmap(values: dict) -> LifecycleNode:
-    """Return a costmap without planner or controller, on the topics below /local_costmap."""
+    """Return a costmap without planner or controller, on the topics below local_costmap."""
     full_name = costmap_name()
     namespace, _, name = full_name.rpartition("/")
-    file, remappings = values["costmap_file"], []
+    remappings = moved(CLOUDS, values["namespace"])  # the costmap's file names them in full
     if full_name != COSTMAP:
-        file = launch_files.renamed_section("costmap_file", file, COSTMAP, full_name)
         to = COSTMAP.rpartition("/")[0]
         remappings = [(f"/{namespace}/{topic}", f"/{to}/{topic}") for topic in COSTMAP_TOPICS]
     return LifecycleNode(
@@ -180,7 +195,7 @@ def costmap(values: dict) -> LifecycleNode:
         namespace=namespace,
         remappings=remappings,
         parameters=[
-            file,
+            values["costmap_file"],
             {
                 "plugins": [values["layer"], "inflation_layer"],
                 "robot_base_frame": values["base_frame"],
@@ -189,6 +204,11 @@ def costmap(values: dict) -> LifecycleNode:
         ],
         output="screen",
     )
+
+
+def moved(topics: Iterable[str], namespace: str) -> list[tuple[str, str]]:
+    """Return the remaps of topics, written without their first slash, into a namespace."""
+    return [(f"/{one}", f"/{namespace}/{one}") for one in topics if namespace]
 
 
 def lifecycle_manager(values: dict) -> Node:
@@ -236,7 +256,7 @@ def static_transform(parent: str, child: str, **amounts: float) -> Node:
     return Node(
         package="tf2_ros",
         executable="static_transform_publisher",
-        name=f"{child}_mount",
+        name=launch_files.node_name(f"{child}_mount"),
         arguments=[*given, "--frame-id", parent, "--child-frame-id", child],
         output="screen",
     )
@@ -244,11 +264,12 @@ def static_transform(parent: str, child: str, **amounts: float) -> Node:
 
 def rviz(values: dict) -> Node:
     """Return RViz with the costmap and what fills it."""
+    shown = (*CLOUDS, *(f"local_costmap/{topic}" for topic in COSTMAP_TOPICS))
     return Node(
         package="rviz2",
         executable="rviz2",
         arguments=["-d", str(CONFIG / "nav2_demo.rviz"), "-f", ODOMETRY],
-        remappings=[("/image", values["image_topic"])],
+        remappings=[("/image", values["image_topic"]), *moved(shown, values["namespace"])],
         parameters=[{"use_sim_time": values["use_sim_time"]}],
     )
 

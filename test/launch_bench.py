@@ -109,27 +109,31 @@ def stand_ins(output):
 RUNNER = """
 import sys
 import launch
-from launch.actions import IncludeLaunchDescription
+from launch.actions import GroupAction, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import PushRosNamespace
 service = launch.LaunchService(noninteractive=True)
-arguments = [tuple(one.split(":=", 1)) for one in sys.argv[2:]]
+arguments = [tuple(one.split(":=", 1)) for one in sys.argv[3:]]
 source = PythonLaunchDescriptionSource(sys.argv[1])
-service.include_launch_description(
-    launch.LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)])
-)
+include = IncludeLaunchDescription(source, launch_arguments=arguments)
+pushed = [PushRosNamespace(sys.argv[2])] if sys.argv[2] else []
+service.include_launch_description(launch.LaunchDescription([GroupAction([*pushed, include])]))
 sys.exit(service.run())
 """
 
 
 class RunningLaunch:
-    """The launch file run by a process group of its own, as from a terminal."""
+    """The launch file run by a process group of its own, as from a terminal.
 
-    def __init__(self, log: Path, launch_file: Path, **arguments):
+    Where ``pushed`` is given, it is included by another one within PushRosNamespace.
+    """
+
+    def __init__(self, log: Path, launch_file: Path, pushed: str = "", **arguments):
         given = [f"{name}:={value}" for name, value in arguments.items()]
         self._log = log
         with log.open("w") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", RUNNER, str(launch_file), *given],
+                [sys.executable, "-c", RUNNER, str(launch_file), pushed, *given],
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

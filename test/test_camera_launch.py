@@ -44,9 +44,17 @@ def generate_launch_description():
         DeclareLaunchArgument("use_sim_time", default_value="false", choices=["true", "false"]),
         DeclareLaunchArgument("namespace", default_value="zed"),
         DeclareLaunchArgument("log_level", default_value="debug"),
+        DeclareLaunchArgument("params_file", default_value="its own"),
+        DeclareLaunchArgument("model", default_value="its own"),
+        DeclareLaunchArgument("use_rviz", default_value="its own"),
         DeclareLaunchArgument("camera_model"),
         Node(package="zed_wrapper", executable="driver", namespace="zed", name="zed_node",
-             parameters=[{"model": LaunchConfiguration("camera_model")}], output="screen"),
+             parameters=[{"model": LaunchConfiguration("camera_model"),
+                          "file": LaunchConfiguration("params_file"),
+                          "namespace": LaunchConfiguration("namespace"),
+                          "log_level": LaunchConfiguration("log_level"),
+                          "network": LaunchConfiguration("model"),
+                          "rviz": LaunchConfiguration("use_rviz")}], output="screen"),
     ])
 """
 
@@ -96,6 +104,15 @@ def test_what_cannot_be_is_refused(drivers, arguments, complaint):
         entities(CAMERA, **arguments)
 
 
+@pytest.mark.parametrize("start_driver", ["true", "false"])
+def test_a_slip_in_an_arguments_name_is_told_once(drivers, start_driver):
+    given = {"start_driver": start_driver, "camera_model": "zed2i", "ros_namespace": "/robot"}
+    _, said = entities(CAMERA, camera="zed", bagg="x", **given)
+    assert said == ["WARNING: argument bagg is not known; did you mean bag?"]
+    # depthrefl.launch.py, which gets it, too, tells this one.
+    assert entities(CAMERA, camera="zed", imagetopic="/a", **given)[1] == []
+
+
 def test_gazebos_bridge_has_the_topics_that_the_node_takes(drivers):
     nodes, _ = entities(CAMERA, camera="gazebo", image_topic="/front/image")
     bridged = [one for one in texts(nodes[0]) if "gz.msgs" in one]
@@ -107,7 +124,7 @@ def test_a_bag_is_played_with_its_clock(drivers, tmp_path):
     module = load_launch_file(CAMERA)
     values = {name: default for name, (default, _) in module.ARGUMENTS.items()}
     [play] = module.driver(
-        {**values, "camera": "bag", "bag": str(tmp_path)}, RECIPES["bag"], {}, {}
+        {**values, "camera": "bag", "bag": str(tmp_path)}, RECIPES["bag"], {}, {}, ()
     )
     words = [one[0].text for one in play.cmd]
     assert words == ["ros2", "bag", "play", str(tmp_path), "--clock"]
@@ -159,3 +176,37 @@ def test_a_drivers_launch_file_keeps_its_arguments_to_itself(drivers, peer, tmp_
         code = running.interrupt()
     assert code == 0 and "Traceback" not in running.output(), running.output()
     assert said["parameters"]["model"] == "zed2i"
+
+
+def test_the_nodes_arguments_do_not_reach_a_drivers_launch_file(drivers, peer, tmp_path):
+    """Inside a pushed namespace, which moves the driver, too."""
+    params = tmp_path / "node.yaml"
+    params.write_text("depthrefl: {ros__parameters: {autostart: false, max_rate: 3.0}}")
+    running = RunningLaunch(
+        tmp_path / "log.txt",
+        CAMERA,
+        pushed="robot",
+        camera="zed",
+        camera_model="zed2i",
+        params_file=str(params),
+        namespace="front",
+        log_level="warn",
+        model="indoor_nano",
+        start_drvier="true",
+    )
+    try:
+        assert peer.spin_until(lambda: stand_ins(running.output()), 30), running.output()
+        request = GetParameters.Request(names=["max_rate", "model"])
+        answer = peer.call(GetParameters, "/robot/front/depthrefl/get_parameters", request).values
+        said = stand_ins(running.output())["/robot/zed/zed_node"]
+    finally:
+        code = running.interrupt()
+    assert code == 0 and "Traceback" not in running.output(), running.output()
+    assert (answer[0].double_value, answer[1].string_value) == (3.0, "indoor_nano")
+    given = {name: said["parameters"][name] for name in ("file", "namespace", "log_level", "rviz")}
+    assert given == {"file": "its own", "namespace": "zed", "log_level": "debug", "rviz": "its own"}
+    assert said["parameters"]["network"] == "its own" and said["parameters"]["model"] == "zed2i"
+    warnings = [line for line in running.output().splitlines() if "WARNING: " in line]
+    assert [line.partition("argument ")[2] for line in warnings] == [
+        "start_drvier is not known; did you mean start_driver?"
+    ]

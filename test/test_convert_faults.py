@@ -24,6 +24,7 @@ import onnx
 import pytest
 import torch
 from authors_files import V2, write_depth_anything
+from bundle_copies import copy_bundle
 from foreign_networks import SIZE, foreign_network
 from mounted_disk import mounted_disk
 from onnx import TensorProto, helper, numpy_helper
@@ -100,6 +101,20 @@ def test_an_output_that_says_nothing_is_refused(tmp_path, kind, words):
     with pytest.raises(ConversionError, match=words):
         convert_onnx(path, PLAIN, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_trained_bundle_is_not_replaced_by_a_converted_one(tmp_path, capsys):
+    path, keep = foreign_network(tmp_path / "n.onnx"), tmp_path / "keep"
+    copy_bundle(keep, {})
+    before = {one.name: one.read_bytes() for one in keep.iterdir()}
+    command = ["--onnx", str(path), "--preset", "yolo26-depth", "--no-comparison", str(keep)]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "keep is a bundle that convert did not make" in said and said.count("\n") == 1
+    assert {one.name: one.read_bytes() for one in keep.iterdir()} == before
+    assert main([*command, "--overwrite"]) == 0
+    assert Bundle.load(str(keep)).sources.keys() == {"n.onnx"}
+    assert main(command) == 0  # its own result
 
 
 class RunsCode:

@@ -22,6 +22,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from bundle_copies import copy_bundle
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import open_engine
@@ -142,6 +143,20 @@ def test_a_bundle_is_written_anew_in_its_own_place(exported, tmp_path):
     # The weights were half precision already: nothing changes any more.
     for name in ("model.weights", "model.safetensors", "golden.npz"):
         assert new.files[name] == old.files[name]
+
+
+def test_a_bundle_with_other_weights_stays(exported, run, images, tmp_path, capsys):
+    keep = tmp_path / "keep"
+    copy_bundle(keep, {})
+    before = everything(keep)
+    for source in (run, exported[0]):
+        assert main([str(source), str(keep), "--golden", *images]) == 2
+        said = capsys.readouterr().err
+        assert f"{keep} is a bundle that an export of {source} did not make" in said
+    assert everything(keep) == before
+    assert main([str(exported[0]), str(keep), "--overwrite"]) == 0
+    assert Bundle.load(str(keep)).sources == {"final.safetensors": "ef" * 32}
+    assert main([str(run), str(keep), "--golden", *images]) == 0  # the same weights
 
 
 def test_a_range_that_is_none_is_refused_before_anything_is_written(exported, tmp_path, capsys):

@@ -34,7 +34,7 @@ from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import open_engine
 from depthrefl_ros.tools import dataset
 from depthrefl_ros.tools import train as tool
-from depthrefl_ros.tools.train_finetune import shipped_or_path
+from depthrefl_ros.tools.train_finetune import is_tuned, shipped_or_path
 
 OPTIONS = ["--batch", "2", "--workers", "0", "--threads", "1", "--device", "cpu"]
 
@@ -177,3 +177,24 @@ def test_a_folder_of_the_users_own_is_kept_and_told_before_training(tmp_path, ca
     assert "mine holds other things (thesis.txt)" in capsys.readouterr().err
     assert (mine / "thesis.txt").read_text() == "years of work"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_bundle_of_other_weights_is_kept_and_told_before_training(tuned, tmp_path, capsys):
+    keep = tmp_path / "keep"
+    copy_bundle(keep, {})
+    before = (keep / "model.yaml").read_bytes()
+    data = write_plain_folder(tmp_path / "rooms", count=2)
+    command = ["--finetune", "indoor_nano", "--data", str(data), "--steps", "1", "--minutes", "0",
+               "--bundle", str(keep), "--run", str(tmp_path / "run"), *OPTIONS]  # fmt: skip
+    assert tool.main(command) == 2
+    said = capsys.readouterr().err
+    assert "keep is a bundle that training indoor_nano on rooms did not make" in said
+    assert not (tmp_path / "run").exists()
+    assert tool.main([*command, "--overwrite"]) == 3  # replaced when it is done
+    assert (keep / "model.yaml").read_bytes() == before
+    described = Bundle.load(str(tuned.run / "indoor_tiny_my_folder")).description
+    base = Bundle.load("indoor_tiny")
+    assert is_tuned(described, base, ["my_folder", "rooms"])
+    assert not is_tuned(described, base, ["rooms"])
+    assert not is_tuned(described, Bundle.load("indoor_nano"), ["my_folder"])
+    assert not is_tuned({"training": "none"}, base, ["my_folder"])

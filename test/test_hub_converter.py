@@ -218,6 +218,18 @@ def test_weights_of_the_other_class_have_equal_keys_and_are_refused(tmp_path, ca
     assert "\n" not in str(refused.value) and not (tmp_path / "out").exists()
 
 
+def test_both_folders_of_two_heads_are_checked_before_the_work(tmp_path):
+    def check(folder):
+        if folder.name == "out_kitti":
+            raise ValueError("somebody's")
+
+    name = "zoedepth-nyu-kitti"
+    source = save_network(make_network(name), tmp_path / "mine", name)
+    with pytest.raises(ValueError, match="somebody's"):
+        convert_folder(source, tmp_path / "out", f"owner/{name}", (64, 96), check=check)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 class RunsCode:
     """What a checkpoint can hide: unpickling it calls a function."""
 

@@ -81,6 +81,11 @@ def test_a_slip_in_an_arguments_name_is_told():
     assert said == ["WARNING: argument imagetopic is not known; did you mean image_topic?"]
 
 
+def test_a_pushed_namespace_is_no_slip():
+    nodes, said = entities(LAUNCH_FILE, ros_namespace="/robot")
+    assert said == [] and len(nodes) == 1
+
+
 def test_rviz_shows_image_preview_and_cloud():
     config = yaml.safe_load((ROOT / "config" / "depthrefl.rviz").read_text())
     displays = config["Visualization Manager"]["Displays"]

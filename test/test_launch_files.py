@@ -86,6 +86,9 @@ def test_values_are_read_or_refused_by_name():
         launch_files.truth("autostart", "perhaps")
     with pytest.raises(LaunchError, match="camera_height is 'high'; it must be a number"):
         launch_files.number("camera_height", "high")
+    for text in ("nan", "-inf", "1e999"):
+        with pytest.raises(LaunchError, match=f"is '{text}'; it must be a finite number"):
+            launch_files.number("camera_height", text)
     with pytest.raises(LaunchError, match="layer is 'x'; it must be one of a, b"):
         launch_files.one_of("layer", "x", ("a", "b"))
 
@@ -190,6 +193,32 @@ def test_a_slip_of_the_pen_is_told_and_other_arguments_are_not():
     ]
 
 
+def test_what_launch_ros_itself_sets_is_no_slip_of_the_pen():
+    known = ("namespace", "params")
+    assert launch_files.misspelt(("ros_namespace", "ros_remaps", "global_params"), known) == []
+    assert launch_files.misspelt(["a_namespace"], known)
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("camera_link", "camera_link"),
+        ("front/camera-link", "front_camera_link"),
+        ("3d", "_3d"),
+        ("kamera_übersicht", "kamera__bersicht"),
+        ("", "_"),
+    ],
+)
+def test_any_text_makes_a_nodes_name(text, expected):
+    validate = pytest.importorskip("rclpy.validate_node_name").validate_node_name
+    assert launch_files.node_name(text) == expected and validate(expected)
+
+
+def test_the_pushed_namespace_has_no_slashes_around_it():
+    found = [launch_files.pushed_namespace(one) for one in ({}, {"ros_namespace": "/a/b"})]
+    assert found == ["", "a/b"]
+
+
 def test_without_a_place_for_the_copy_it_says_what_to_write(tmp_path, monkeypatch):
     def cannot_write():
         raise OSError("no temporary folder can be written")
@@ -241,9 +270,23 @@ def test_a_section_is_renamed_in_a_copy(tmp_path, text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["/**: {ros__parameters: {x: 1}}", "? [a]\n: {ros__parameters: 1}"]
+    "text",
+    [
+        "/**: {ros__parameters: {x: 1}}",
+        "? [a]\n: {ros__parameters: 1}",
+        "a/b: {ros__parameters: {x: 1}}\n/c/d: {ros__parameters: {x: 2}}",
+    ],
 )
 def test_a_file_without_the_section_stays_as_it_is(tmp_path, text):
     path = tmp_path / "costmap.yaml"
     path.write_text(text)
     assert launch_files.renamed_section("f", str(path), "a/b", "c/d") == str(path)
+
+
+def test_a_section_that_keeps_its_name_needs_no_copy_but_a_parameter_file(tmp_path):
+    path = tmp_path / "costmap.yaml"
+    path.write_text("a/b: {ros__parameters: {x: 1}}")
+    assert launch_files.renamed_section("f", str(path), "a/b", "a/b") == str(path)
+    path.write_text("# words")
+    with pytest.raises(LaunchError, match=f"f: {path} is no parameter file: it needs .* a/b: or"):
+        launch_files.renamed_section("f", str(path), "a/b", "a/b")

@@ -17,6 +17,7 @@
 
 from pathlib import Path
 
+import launch
 import numpy as np
 import pytest
 import yaml
@@ -81,8 +82,11 @@ def test_the_nav2_demonstration_starts_what_it_is_told(
     "arguments, complaint",
     [
         ({"camera_height": "high"}, "camera_height is 'high'; it must be a number"),
+        ({"camera_height": "nan"}, "camera_height is 'nan'; it must be a finite number"),
         ({"layer": "voxels"}, "layer is 'voxels'; it must be one of camera_layer"),
         ({"costmap_file": "/none.yaml"}, "costmap_file is '/none.yaml': there is no such file"),
+        ({"costmap_file": str(ROOT / "README.md")}, "costmap_file: .*README.md is no "),
+        ({"costmap_file": str(ROOT / "ruff.toml")}, "costmap_file: .*ruff.toml is no "),
         ({"use_rviz": "true"}, "not installed: rviz2"),
     ],
 )
@@ -151,6 +155,61 @@ def test_on_humble_the_costmap_has_the_name_that_its_executable_takes(
     assert parameters["robot_base_frame"] == "base_footprint"
     manager = said["/lifecycle_manager_depthrefl"]["parameters"]
     assert manager["node_names"] == ["depthrefl", "costmap/costmap"]
+
+
+def test_a_pushed_namespace_has_both_files_and_the_topics_between_them(
+    nav2_installed, peer, tmp_path
+):
+    params = tmp_path / "p.yaml"
+    params.write_text("depthrefl: {ros__parameters: {max_rate: 3.0}}")
+    running = RunningLaunch(tmp_path / "log.txt", NAV2_DEMO, pushed="robot", params_file=params)
+    try:
+        assert peer.spin_until(lambda: len(stand_ins(running.output())) == 4, 30), running.output()
+        request = GetParameters.Request(names=["max_rate"])
+        answer = peer.call(GetParameters, "/robot/depthrefl/get_parameters", request).values
+        said = stand_ins(running.output())
+    finally:
+        code = running.interrupt()
+    assert code == 0 and "WARNING: " not in running.output(), running.output()
+    assert answer[0].double_value == 3.0
+    costmap = said["/robot/local_costmap/local_costmap"]
+    assert costmap["parameters"]["rolling_window"] is True  # of config/nav2_costmap.yaml
+    clouds = {f"/points/{one}:=/robot/points/{one}" for one in ("marking", "clearing")}
+    assert clouds <= set(costmap["given"])
+    manager = said["/robot/lifecycle_manager_depthrefl"]["parameters"]
+    assert manager["node_names"] == ["depthrefl", "local_costmap/local_costmap"]
+
+
+def test_rviz_looks_into_the_pushed_namespace(nav2_installed, tmp_path):
+    install(tmp_path, "rviz2", "rviz2", "")
+    for pushed, expected in (("/robot", "/robot"), ("", None)):
+        nodes, _ = entities(NAV2_DEMO, ros_namespace=pushed, use_rviz="true")
+        rviz = nodes[-1]
+        rviz._perform_substitutions(launch.LaunchContext())
+        remaps = dict(rviz.expanded_remapping_rules)
+        assert remaps["/image"] == "/camera/image_raw"
+        for topic in ("/points/marking", "/points/clearing", "/local_costmap/costmap"):
+            assert remaps.get(topic) == (expected and expected + topic)
+
+
+def test_humbles_costmap_cannot_be_in_a_pushed_namespace(nav2_installed, monkeypatch):
+    monkeypatch.setenv("ROS_DISTRO", "humble")
+    with pytest.raises(LaunchError, match="takes no namespace, and robot is pushed"):
+        entities(NAV2_DEMO, ros_namespace="/robot")
+
+
+def test_frames_of_any_name_are_mounted(nav2_installed):
+    frames = {"camera_frame": "front/camera_link", "base_frame": "base-link"}
+    nodes, _ = entities(NAV2_DEMO, **frames, optical_frame="3d", fixed_odometry="true")
+    mounts = [one for one in nodes if one.node_package == "tf2_ros"]
+    context = launch.LaunchContext()
+    for node in mounts:
+        node._perform_substitutions(context)  # what fails where a name is none
+    names = {node.node_name for node in mounts}
+    assert {one.rpartition("/")[2] for one in names} == {
+        "front_camera_link_mount", "_3d_mount", "base_link_mount"
+    }  # fmt: skip
+    assert "front/camera_link" in texts(mounts[0])  # on TF it keeps its name
 
 
 def test_the_mount_on_tf_is_the_one_that_the_parameters_mean():

@@ -18,9 +18,10 @@
 import os
 
 import pytest
+from bundle_copies import copy_bundle
 
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.output_folder import check_output_folder
+from depthrefl_ros.tools.output_folder import check_bundle_folder, check_output_folder
 
 
 def is_ours(path):
@@ -56,3 +57,19 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     with pytest.raises(ToolError, match=f"new cannot be written: {tmp_path} is not writable"):
         check_output_folder(tmp_path / "new", is_ours)
+
+
+def test_a_bundle_of_others_is_replaced_only_where_that_is_asked_for(tmp_path):
+    copy_bundle(tmp_path / "keep", {})
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.txt").touch()
+
+    def check(name, is_own, overwrite):
+        check_bundle_folder(tmp_path / name, "convert", lambda told: is_own, overwrite)
+
+    with pytest.raises(ToolError, match="keep is a bundle that convert did not make, .*--overwr"):
+        check("keep", False, False)
+    for given in (("keep", True, False), ("keep", False, True), ("new", False, False)):
+        check(*given)
+    with pytest.raises(ToolError, match="photos holds other things"):
+        check("photos", False, True)

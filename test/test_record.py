@@ -26,16 +26,13 @@ import pytest
 pytest.importorskip("rclpy")
 
 from conftest import RunningProcess
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
-from recording_files import HEIGHT, WIDTH, camera_recording, info_message, picture
+from recording_files import HEIGHT, WIDTH, camera_recording, picture
+from results_publisher import FRAMES, ResultsPublisher
 from rosbags.highlevel import AnyReader
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
-from std_msgs.msg import Header
+from sensor_msgs.msg import Image
 
 from depthrefl_ros.ros.convert.clouds import CloudBuffer
-from depthrefl_ros.ros.convert.images import ImageBuffer
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.frame_sources import open_source
@@ -43,51 +40,6 @@ from depthrefl_ros.tools.record import _channels, _parser, _tell_engine, main
 from depthrefl_ros.tools.recorder import Figures, points_of, stamp_in
 from depthrefl_ros.tools.recording_writer import RecordingWriter
 from depthrefl_ros.tools.recordings import Recording, depth_from_message
-
-FRAMES = 12
-
-
-class ResultsPublisher:
-    """Publishes what the node publishes: depth 2 m everywhere, a cloud and a preview."""
-
-    def __init__(self, node):
-        reliable = QoSProfile(depth=FRAMES, reliability=ReliabilityPolicy.RELIABLE)
-        self.publishers = {
-            topic: node.create_publisher(kind, topic, reliable)
-            for topic, kind in (
-                ("/results/depth/camera_info", CameraInfo),
-                ("/results/depth/image", Image),
-                ("/results/points", PointCloud2),
-                ("/results/depth/preview", Image),
-                ("/results/points/marking", PointCloud2),
-                ("/results_camera/camera_info", CameraInfo),
-                ("/results_camera/image_raw", Image),
-            )
-        }
-        self.diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
-        self.clock = node.get_clock()
-
-    def publish(self, number: int) -> None:
-        header = Header(frame_id="camera_optical_frame", stamp=self.clock.now().to_msg())
-        depth = ImageBuffer(HEIGHT, WIDTH, "32FC1", np.float32)
-        depth.pixels[:] = 2.0
-        depth.pixels[0] = np.nan
-        preview = ImageBuffer(HEIGHT, WIDTH, "bgr8", np.uint8, 3)
-        preview.pixels[:] = picture(number)
-        cloud = CloudBuffer(HEIGHT, WIDTH)
-        cloud.points[..., :3] = (0.5, 1.0, 2.0)
-        cloud.points[0] = np.nan
-        info = info_message(number)
-        results = (info, depth.message, cloud.message, preview.message, cloud.message)
-        messages = (*results, info, preview.message)
-        for publisher, message in zip(self.publishers.values(), messages, strict=True):
-            message.header = header
-            publisher.publish(message)
-        values = [KeyValue(key="engine", value="none"), KeyValue(key="model", value="fake")]
-        self.diagnostics.publish(DiagnosticArray(status=[DiagnosticStatus(values=values)]))
-
-    def are_heard(self) -> bool:
-        return all(publisher.get_subscription_count() for publisher in self.publishers.values())
 
 
 @pytest.fixture
@@ -208,6 +160,38 @@ def test_existing_recording_is_kept(tmp_path):
     assert tool.process.wait(30) == 2
     assert "recording.mcap: exists; choose another --output or give --overwrite" in tool.output()
     tool.stop()
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a/"])
+def test_a_name_that_is_none_is_refused(tmp_path, capsys, name):
+    assert main(["--output", str(tmp_path / "out"), "--name", name, "--wait", "0.1"]) == 2
+    assert f"--name {name!r} is no file name" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--image-topic", "/depth/image"],
+        ["--image-topic", "depth/preview"],
+        ["--image-topic", "/depth/preview/compressed"],
+        ["--image-topic", "/points"],
+        ["--image-topic", "/diagnostics"],
+        ["--namespace", "/front", "--image-topic", "/front/depth/image"],
+    ],
+)
+def test_a_topic_of_the_node_is_no_camera(tmp_path, capsys, given):
+    assert main(["--output", str(tmp_path / "out"), *given, "--wait", "0.1"]) == 2
+    said = capsys.readouterr().err
+    assert f"{given[-1]} is a topic of the node" in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("topic", ["/depth/colour", "/camera/camera_info"])
+def test_a_topic_is_recorded_once(topic):
+    channels = _channels(_parser().parse_args(["--image-topic", topic]))
+    topics = [channel.topic for channel in channels]
+    assert len(set(topics)) == len(topics) and topic in topics
 
 
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])

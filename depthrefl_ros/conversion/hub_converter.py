@@ -52,6 +52,7 @@ def convert_folder(
     kind: str | None = None,
     frames: Frames | None = None,
     with_weights: bool = False,
+    check: Callable[[Path], None] = lambda target: None,
 ) -> list[Converted]:
     """Convert a folder with ``config.json`` and weights.
 
@@ -63,6 +64,8 @@ def convert_folder(
         kind: ``metric`` or ``inverse_relative``, where the files do not tell it.
         frames: with true depth, against which the order and the scale are held.
         with_weights: whether the bundle gets the weights too, to train on.
+        check: is called with each bundle's folder before the work, and raises where it may not be
+            written.
 
     Raises:
         ConversionError: the files are damaged, of an unknown family, or not what they say.
@@ -82,6 +85,7 @@ def convert_folder(
         sources,
         frames,
         with_weights,
+        check,
     )
 
 
@@ -94,6 +98,7 @@ def convert_original(
     name: str = "",
     kind: str | None = None,
     licence: str = "",
+    check: Callable[[Path], None] = lambda target: None,
 ) -> list[Converted]:
     """Convert a checkpoint as its authors publish it; see ``original_files``.
 
@@ -106,6 +111,7 @@ def convert_original(
         name: on the Hub; the file's own name where it is empty.
         kind: as in ``convert_folder``.
         licence: that the model card states; empty where there is none.
+        check: as in ``convert_folder``.
 
     Raises:
         ConversionError, BundleError, OSError: as ``convert_folder``.
@@ -125,7 +131,7 @@ def convert_original(
             return adapter
 
         sources = {path.name: file_digest(path)}
-        return _convert_heads(recipes, load, folder, size, sources, frames, with_weights)
+        return _convert_heads(recipes, load, folder, size, sources, frames, with_weights, check)
 
 
 def _convert_heads(
@@ -136,12 +142,16 @@ def _convert_heads(
     sources: dict[str, str],
     frames: Frames | None,
     with_weights: bool,
+    check: Callable[[Path], None],
 ) -> list[Converted]:
     """Make ``folder`` of a network with one head, ``FOLDER_<domain>`` of each of several."""
     sizes = [fit_size(recipe, size) for recipe in recipes]
+    is_one = len(recipes) == 1
+    targets = [folder if is_one else Path(f"{folder}_{one.domain}") for one in recipes]
+    for target in targets:
+        check(target)
     done = []
-    for recipe, (height, width) in zip(recipes, sizes, strict=True):
-        target = folder if len(recipes) == 1 else Path(f"{folder}_{recipe.domain}")
+    for recipe, target, (height, width) in zip(recipes, targets, sizes, strict=True):
         meaning = at_size(recipe, height, width)
         done.append(
             convert_module(load(recipe), meaning, recipe, target, sources, frames, with_weights)

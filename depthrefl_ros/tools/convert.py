@@ -23,9 +23,10 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ from depthrefl_ros.tools.meaning_options import (
     given_options,
     meaning_of_options,
 )
-from depthrefl_ros.tools.output_folder import check_output_folder
+from depthrefl_ros.tools.output_folder import add_overwrite_argument, check_bundle_folder
 
 if TYPE_CHECKING:
     from depthrefl_ros.conversion.converter import Converted
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help=f"draw no picture beside {OURS} and sit no travel exam",
     )
+    add_overwrite_argument(parser)
     add_json_argument(parser, "what the bundle is")
     add_meaning_options(parser)
     return parser
@@ -109,12 +111,15 @@ def _convert(args: argparse.Namespace, _: list[str]) -> int:
         return _list_presets()
     _check_arguments(args)
     from depthrefl_ros.conversion.meaning import ConversionError
-    from depthrefl_ros.engine.bundle import BundleError, is_bundle
+    from depthrefl_ros.engine.bundle import BundleError
 
-    check_output_folder(args.bundle, is_bundle)
+    def check(folder: Path) -> None:
+        check_bundle_folder(folder, "convert", is_converted, args.overwrite)
+
+    check(args.bundle)
     try:
         frames = _recorded_frames()
-        made = _from_hub(args, frames) if args.hub else _from_onnx(args, frames)
+        made = _from_hub(args, frames, check) if args.hub else _from_onnx(args, frames)
     except (ConversionError, BundleError) as error:
         raise ToolError(str(error)) from error
     except OSError as error:
@@ -194,7 +199,18 @@ def _from_onnx(args: argparse.Namespace, frames: Frames | None) -> list[Converte
     return [convert_onnx(args.onnx, meaning, args.bundle, args.size, frames)]
 
 
-def _from_hub(args: argparse.Namespace, frames: Frames | None) -> list[Converted]:
+def is_converted(description: dict[str, Any]) -> bool:
+    """Return whether a bundle came from here: training leaves an architecture in its description.
+
+    Args:
+        description: the content of ``model.yaml``.
+    """
+    return not {"architecture", "calibration"} & set(description)
+
+
+def _from_hub(
+    args: argparse.Namespace, frames: Frames | None, check: Callable[[Path], None]
+) -> list[Converted]:
     from depthrefl_ros.conversion.checkpoint_folder import stated_licence
     from depthrefl_ros.conversion.hub import fetch_checkpoint
     from depthrefl_ros.conversion.hub_converter import convert_folder, convert_original
@@ -209,10 +225,10 @@ def _from_hub(args: argparse.Namespace, frames: Frames | None) -> list[Converted
         original = find_original(folder, name or folder.absolute().name)
         licence = stated_licence(folder)
     if original is not None:
-        more = {"name": name, "kind": args.kind, "licence": licence}
+        more = {"name": name, "kind": args.kind, "licence": licence, "check": check}
         return convert_original(original, args.bundle, args.size, frames, args.weights, **more)
     return convert_folder(
-        folder, args.bundle, name, args.size, args.kind, frames, with_weights=args.weights
+        folder, args.bundle, name, args.size, args.kind, frames, args.weights, check
     )
 
 

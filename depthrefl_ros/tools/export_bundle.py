@@ -33,7 +33,7 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
-from depthrefl_ros.tools.output_folder import check_output_folder
+from depthrefl_ros.tools.output_folder import add_overwrite_argument, check_bundle_folder
 
 if TYPE_CHECKING:
     from depthrefl_ros.network.model import DepthModel, ModelConfig
@@ -71,8 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "bundle",
         type=Path,
-        help="folder to write, new, empty or a bundle to replace; its name is the model's",
+        help="folder to write, new, empty, or the bundle to write anew; its name is the model's",
     )
+    add_overwrite_argument(parser)
     parser.add_argument(
         "--golden",
         type=Path,
@@ -225,6 +226,20 @@ def load_bundle(folder: Path) -> tuple[DepthModel, dict[str, Any], np.ndarray]:
     return model, told, images
 
 
+def has_weights_of(description: dict[str, Any], told: dict[str, Any]) -> bool:
+    """Return whether a bundle has the weights of which another, or a run, tells.
+
+    Args:
+        description: the content of its ``model.yaml``.
+        told: the same, or what ``load_run`` tells.
+    """
+    digests = [
+        one["training"].get("weights_sha256") if isinstance(one.get("training"), dict) else None
+        for one in (description, told)
+    ]
+    return digests[0] is not None and digests[0] == digests[1]
+
+
 def with_planes(images: np.ndarray, config: ModelConfig) -> np.ndarray:
     """Return images as the network takes them: those without the mount's plane get some.
 
@@ -297,7 +312,6 @@ def _export(args: argparse.Namespace, _: list[str]) -> int:
     from depthrefl_ros.engine.bundle import BundleError, is_bundle
     from depthrefl_ros.engine.description import DESCRIPTION, Fields, read_range
 
-    check_output_folder(args.bundle, is_bundle)
     if is_bundle(args.run):
         model, told, images = load_bundle(args.run)
     else:
@@ -307,6 +321,12 @@ def _export(args: argparse.Namespace, _: list[str]) -> int:
         told["range_m"] = {"min": 0.4, "max": 10.0}
     if args.golden is not None:
         images = read_golden(args.golden, model.config.width, model.config.height)
+    check_bundle_folder(
+        args.bundle,
+        f"an export of {args.run}",
+        lambda there: has_weights_of(there, told) or args.bundle.resolve() == args.run.resolve(),
+        args.overwrite,
+    )
     asked = {"min": args.min_range, "max": args.max_range}
     told["range_m"] |= {name: value for name, value in asked.items() if value is not None}
     try:

@@ -17,9 +17,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from depthrefl_ros.tools.command_line import ToolError
 
@@ -50,3 +52,36 @@ def check_output_folder(path: Path, is_ours: Callable[[Path], bool]) -> None:
         raise ToolError(f"{path} cannot be made: {parent} is a file")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ToolError(f"{path} cannot be written: {parent} is not writable for this user")
+
+
+def check_bundle_folder(
+    path: Path, made_by: str, is_own: Callable[[dict[str, Any]], bool], overwrite: bool
+) -> None:
+    """Check, before the work starts, that a bundle may be written and replaces none of others.
+
+    Args:
+        path: the folder; it need not exist.
+        made_by: what makes the bundles that may be replaced, in words.
+        is_own: whether a bundle there is such a one, told by the content of its ``model.yaml``.
+        overwrite: any bundle may be replaced; what is none still stays.
+
+    Raises:
+        ToolError: it holds something else, another bundle, or cannot be written.
+    """
+    from depthrefl_ros.engine.bundle import is_bundle
+    from depthrefl_ros.engine.description import DESCRIPTION, read_fields
+
+    check_output_folder(path, is_bundle)
+    if overwrite or not is_bundle(path) or is_own(read_fields(path / DESCRIPTION).values):
+        return
+    raise ToolError(
+        f"{path} is a bundle that {made_by} did not make, and stays as it is: give another folder, "
+        "or --overwrite to replace it"
+    )
+
+
+def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --overwrite, for ``check_bundle_folder``."""
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace also a bundle that this did not make"
+    )

@@ -44,7 +44,14 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
-from depthrefl_ros.tools.recorder import STATIC_TF, Channel, Figures, Recorder, points_of
+from depthrefl_ros.tools.recorder import (
+    DIAGNOSTICS,
+    STATIC_TF,
+    Channel,
+    Figures,
+    Recorder,
+    points_of,
+)
 from depthrefl_ros.tools.recording_writer import RecordingWriter
 from depthrefl_ros.tools.recordings import base_topic
 from depthrefl_ros.tools.ros_node import ros_namespace, ros_topic, tool_node
@@ -171,14 +178,42 @@ def _channels(args: argparse.Namespace) -> list[Channel]:
     if not args.mount and (kind := _transform_kind()):
         channels.append(Channel(STATIC_TF, kind, is_needed=False))
     if args.image_topic:
-        raw_topic = base_topic(args.image_topic)
-        info_topic = raw_topic.rsplit("/", 1)[0] + "/camera_info"
-        if raw_topic == args.image_topic:
-            channels.append(Channel(raw_topic, Image, as_jpeg=jpeg, is_result=False))
-        else:
-            channels.append(Channel(args.image_topic, CompressedImage, is_result=False))
-        channels.append(Channel(info_topic, CameraInfo, is_result=False))
+        channels += _camera_channels(args.image_topic, jpeg, channels)
     return channels
+
+
+def _camera_channels(image_topic: str, jpeg: bool, of_node: list[Channel]) -> list[Channel]:
+    """Return the camera's channels.
+
+    Raises:
+        ToolError: the images' topic, or the one that they are stored on, is one of the node.
+    """
+    raw_topic = base_topic(image_topic)
+    is_raw = raw_topic == image_topic
+    images = Channel(
+        image_topic,
+        Image if is_raw else CompressedImage,
+        as_jpeg=jpeg and is_raw,
+        is_result=False,
+        option="--image-topic",
+    )
+    taken = {_full(name) for one in of_node for name in (one.topic, one.stored_topic)}
+    if (
+        taken & {_full(images.topic), _full(images.stored_topic)}
+        or _full(image_topic) == DIAGNOSTICS
+    ):
+        raise ToolError(
+            f"--image-topic {image_topic} is a topic of the node, which is recorded anyway; give "
+            "the camera's, or '' for none"
+        )
+    info_topic = raw_topic.rpartition("/")[0] + "/camera_info"
+    if _full(info_topic) in (*taken, _full(image_topic)):
+        return [images]
+    return [images, Channel(info_topic, CameraInfo, is_result=False)]
+
+
+def _full(topic: str) -> str:
+    return "/" + topic.lstrip("/")
 
 
 def _transform_kind() -> type | None:
@@ -191,8 +226,12 @@ def _transform_kind() -> type | None:
 
 
 def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
-    if Path(args.name).name != args.name:
-        raise ToolError(f"--name {args.name!r} is no file name; folders go into --output")
+    if not args.name or args.name.startswith(".") or Path(args.name).name != args.name:
+        raise ToolError(
+            f"--name {args.name!r} is no file name (no /, no dot at its beginning); folders "
+            "go into --output"
+        )
+    channels = _channels(args)
     path = args.output / f"{args.name}.mcap"
     _check_files(path, args.overwrite)
     with ExitStack() as stack:
@@ -201,7 +240,7 @@ def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
         writer = RecordingWriter(path)
         stack.callback(writer.discard)
         pictures = (args.output, args.pictures_every)
-        recorder = Recorder(node, _channels(args), writer, pictures, args.wait_for_engine)
+        recorder = Recorder(node, channels, writer, pictures, args.wait_for_engine)
         try:
             _listen(node, recorder, args, stop)
         finally:
@@ -210,6 +249,8 @@ def _run(args: argparse.Namespace, ros_args: list[str]) -> None:
                 writer.close()
         if not recorder.figures.stamps_ns:
             raise ToolError(f"{recorder.channels[0].topic}: no depth image came before the stop")
+        if missing := recorder.words_of_missing_images():
+            print(f"record: warning: {missing}", flush=True)
     figures = recorder.figures.as_dict()
     figures["not_encoded"] = writer.not_encoded
     if writer.not_encoded:

@@ -38,6 +38,7 @@ from depthrefl_ros.ros.convert.jpeg import compressed_image
 from depthrefl_ros.ros.diagnostics import percentile
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recording_writer import RecordingWriter
+from depthrefl_ros.tools.recordings import IMAGE_TYPES
 
 QUEUE_DEPTH = 50
 STATIC_TF = "/tf_static"
@@ -56,6 +57,7 @@ class Channel:
         as_jpeg: stored as CompressedImage on ``topic/compressed`` (image_transport's naming).
         is_result: published by the node, not by the camera.
         is_needed: the camera's topics wait for it.
+        option: of the command, by which the user named it; a topic of another type is then refused.
         count: messages received.
         last: the newest message, as CDR.
     """
@@ -66,6 +68,7 @@ class Channel:
     as_jpeg: bool = False
     is_result: bool = True
     is_needed: bool = True
+    option: str = ""
     count: int = 0
     last: bytes = b""
 
@@ -79,6 +82,11 @@ class Channel:
         """The message type in the file."""
         if self.as_jpeg:
             return "sensor_msgs/msg/CompressedImage"
+        return self.type_name
+
+    @property
+    def type_name(self) -> str:
+        """The message type on the topic."""
         return f"{self.kind.__module__.split('.')[0]}/msg/{self.kind.__name__}"
 
 
@@ -202,13 +210,20 @@ class Recorder:
 
         To the camera's only when all of the node's are heard: a camera that waits for its
         subscribers then sends nothing whose result would be missed.
+
+        Raises:
+            ToolError: a topic that the user named has messages of another type.
         """
         is_ready = self.is_ready
         for channel in list(self._waiting):
-            if not channel.is_result and not is_ready:
-                continue
             offered = self._node.get_publishers_info_by_topic(channel.topic)
-            if not offered:
+            kinds = sorted({item.topic_type for item in offered})
+            if channel.option and kinds and channel.type_name not in kinds:
+                raise ToolError(
+                    f"{channel.option} {channel.topic} has type {', '.join(kinds)}, not "
+                    f"{channel.type_name}{self._other_images()}"
+                )
+            if not offered or (not channel.is_result and not is_ready):
                 continue
             profiles = [item.qos_profile for item in offered]
             best_effort = any(one.reliability == ReliabilityPolicy.BEST_EFFORT for one in profiles)
@@ -227,6 +242,30 @@ class Recorder:
                 channel.kind, channel.topic, partial(self._on_message, channel), profile, raw=True
             )
             self._waiting.remove(channel)
+
+    def words_of_missing_images(self) -> str:
+        """Return that no image came on the topic that the user named, and why; else ''."""
+        for channel in self.channels:
+            if channel.option and not channel.count:
+                words = f"0 images of {channel.topic}: "
+                if self._node.count_publishers(channel.topic):
+                    return f"{words}its publisher sent none"
+                return f"{words}nobody publishes there{self._other_images()}"
+        return ""
+
+    def _other_images(self) -> str:
+        """Return the image topics that somebody publishes on, the node's left out."""
+        own = "/" + self.channels[0].topic.removesuffix("image").lstrip("/")
+        found = [
+            name
+            for name, kinds in self._node.get_topic_names_and_types()
+            if set(kinds) & set(IMAGE_TYPES)
+            and not name.startswith(own)
+            and self._node.count_publishers(name)
+        ]
+        if not found:
+            return "; no image topic exists"
+        return f"; image topics that exist: {', '.join(sorted(found))}"
 
     def write_static_transforms(self, transforms: bytes) -> None:
         """Write a TFMessage (CDR) as if it had come on /tf_static now."""

@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from depthrefl_ros.tools.command_line import ToolError, add_json_argument, make_parser, run_tool
+from depthrefl_ros.tools.output_folder import add_overwrite_argument
 from depthrefl_ros.tools.train_options import (
     STOPPED_EARLY,
     add_cap_option,
@@ -126,6 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
     finetune.add_argument(
         "--bundle", type=Path, metavar="FOLDER", help="bundle to write (default RUN/MODEL_DATA)"
     )
+    add_overwrite_argument(finetune)
     add_data_options(finetune, "images to validate and calibrate on (default the last tenth)")
     add_settings_options(finetune, FINETUNE, FINETUNE_STEPS)
     add_mount_option(finetune)

@@ -18,15 +18,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from depthrefl_ros.engine.bundle import MODEL_WEIGHTS, Bundle, is_bundle
+from depthrefl_ros.engine.bundle import MODEL_WEIGHTS, Bundle
 from depthrefl_ros.engine.export import export_bundle
 from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.export_bundle import load_run, with_planes
-from depthrefl_ros.tools.output_folder import check_output_folder
+from depthrefl_ros.tools.output_folder import check_bundle_folder
 from depthrefl_ros.tools.teacher_labels import add_labels
 from depthrefl_ros.tools.train_data import open_parts
 from depthrefl_ros.tools.train_finish import finish_checkpoint
@@ -55,9 +57,9 @@ def finetune(arguments: argparse.Namespace) -> int:
 
     Raises:
         BundleError: the bundle to start from is missing or damaged.
-        ToolError: a set is too small to hold images out, the bundle's folder holds other things, or
-            the run was started from other weights, or is complete with other data or images
-            held out.
+        ToolError: a set is too small to hold images out, the bundle's folder holds other things or
+            another bundle, or the run was started from other weights, or is complete with other
+            data or images held out.
     """
     base = Bundle.load(shipped_or_path(arguments.model))
     add_labels(arguments, arguments.run or Path("runs") / base.name)
@@ -65,7 +67,12 @@ def finetune(arguments: argparse.Namespace) -> int:
     name = f"{base.name}_{next(iter(parts))}"
     arguments.run = arguments.run or Path("runs") / name
     target = arguments.bundle or arguments.run / name
-    check_output_folder(target, is_bundle)
+    check_bundle_folder(
+        target,
+        f"training {base.name} on {', '.join(parts)}",
+        lambda there: arguments.bundle is None or is_tuned(there, base, parts),
+        arguments.overwrite,
+    )
     folder = arguments.run / STAGE
     remembered, split = {}, {}
     if not held_out:
@@ -114,6 +121,23 @@ def check_base(base: Bundle, trainer: Trainer, folder: Path) -> None:
             f"{folder} was started from {trainer.origin}, and {base.name} has other weights now "
             f"(SHA-256 {digest}); give another --run, or remove {folder} to begin anew"
         )
+
+
+def is_tuned(description: dict[str, Any], base: Bundle, names: Iterable[str]) -> bool:
+    """Return whether a bundle is one's weights trained further on sets of these names or fewer.
+
+    Args:
+        description: the content of its ``model.yaml``.
+        base: from whose weights it may have been started.
+        names: of data sets.
+    """
+    training = description.get("training")
+    if not isinstance(training, dict):
+        return False
+    sets = {one["name"] for one in training.get("data", [])}
+    return str(training.get("initial_weights")).endswith(base.files[MODEL_WEIGHTS]) and (
+        sets <= set(names)
+    )
 
 
 def load_bundle_weights(base: Bundle, model: DepthModel) -> str:
