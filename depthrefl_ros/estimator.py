@@ -103,7 +103,7 @@ class StepTimer:
 
 
 class DepthEstimator:
-    """Metric depth from images by one engine. Not thread-safe: one thread estimates.
+    """Metric depth from images by one engine. Calls from several threads take turns in it.
 
     Args:
         engine: runs the network.
