@@ -232,6 +232,20 @@ def test_even_without_numpy_it_says_what_is_wrong(tmp_path):
     assert not auto["can_run"] and "no engine: numpy is broken here" in auto["says"]
 
 
+@pytest.mark.parametrize(
+    "package, state, named",
+    [
+        ("tqdm", "warning", "a progress bar and training need tqdm: pip install tqdm"),
+        ("yaml", "error", "without PyYAML: pip install pyyaml"),
+    ],
+)
+def test_a_library_that_is_missing_is_named(tmp_path, package, state, named):
+    done, found, auto = run_doctor(tmp_path, missing=(package,))
+    assert found["libraries"]["state"] == state and named in found["libraries"]["text"]
+    assert auto["can_run"] is (state == "warning")
+    assert done.returncode == (0 if auto["can_run"] else 1)
+
+
 def test_a_tensorrt_with_a_known_fault_is_warned_about(tmp_path):
     done, found, _ = run_doctor(tmp_path, modules={"tensorrt": "__version__ = '10.3.0'\n"})
     assert done.returncode == 0
