@@ -209,6 +209,8 @@ def test_a_domain_that_cannot_be_is_an_error(tmp_path):
     done, found, auto = run_doctor(tmp_path, ROS_DOMAIN_ID="400")
     assert done.returncode == 1 and not auto["can_run"]
     assert found["ROS"]["state"] == "error"
+    assert "ROS_DOMAIN_ID is '400'; 0 to 232 are possible" in found["ROS"]["text"]
+    assert "RMW_IMPLEMENTATION" not in found["ROS"]["text"] and "\x1b" not in done.stdout
 
 
 def test_a_cv_bridge_that_crashes_takes_nothing_with_it(tmp_path):

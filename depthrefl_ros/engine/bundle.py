@@ -338,9 +338,7 @@ def _find(model: str) -> Path:
         if (folder / DESCRIPTION).is_file():
             return folder
     except (OSError, RuntimeError) as error:  # too long a name; the home of nobody
-        raise BundleError(
-            f"model is {model[:80]!r}: {getattr(error, 'strerror', error)}"
-        ) from error
+        raise BundleError(f"model is {model[:80]!r}: {error.args[-1]}") from error
     shipped = sorted(path.parent.name for path in SHIPPED.glob(f"*/{DESCRIPTION}"))
     raise BundleError(
         f"model is {model!r}; there is no {folder / DESCRIPTION}, and the shipped models are "
