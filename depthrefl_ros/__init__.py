@@ -47,14 +47,15 @@ def load(model: str = "indoor_tiny", engine: str = "auto") -> DepthEstimator:
 
     Args:
         model: name of a shipped model, or path of a bundle folder.
-        engine: ``auto``, ``tensorrt``, ``tensorrt_rtx``, ``openvino`` or ``torch``.
+        engine: ``auto``, the first that works; or ``tensorrt``, ``tensorrt_rtx``, ``openvino`` or
+            ``torch``, that one alone.
 
     Returns:
         The estimator; ``estimate(image, camera)`` or ``estimate(image, hfov_deg=60)`` gives depth.
 
     Raises:
         BundleError: the model is missing or damaged.
-        EngineError: no engine works; the message says for each why.
+        EngineError: the engine asked for does not work, or none does; the message says why.
         ValueError: the engine is unknown.
     """
     from depthrefl_ros.engine.bundle import Bundle

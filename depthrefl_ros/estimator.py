@@ -21,6 +21,7 @@ the image's size. What corrects the depth (``geometry/correction.py``) stands be
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -50,7 +51,11 @@ from depthrefl_ros.settings import check, setting
 
 OUTPUT_SIZES = ("input", "network")
 
+_MOST_CAMERAS = 64  # that are remembered as checked
 _UNKNOWN_SIGMA = 0.2  # of log depth, where neither network nor validation says how far it errs
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class StepTimer:
 
 
 class DepthEstimator:
-    """Metric depth from images by one engine. Not thread-safe: one thread estimates.
+    """Metric depth from images by one engine. Calls from several threads take turns in it.
 
     Args:
         engine: runs the network.
@@ -118,6 +123,7 @@ class DepthEstimator:
         self.settings = settings.with_range_of(bundle.min_range_m, bundle.max_range_m)
         table = bundle.sigma_table
         self._sigma_table = None if table is None else SigmaTable(*table)
+        self._checked: set[Camera] = set()
 
     def estimate(
         self,
@@ -130,6 +136,9 @@ class DepthEstimator:
         base_from_camera: Pose | None = None,
     ) -> DepthFrame:
         """Estimate the metric depth of one image.
+
+        What can hardly be true of ``camera`` (``Camera.plausibility``) is a warning in the log,
+        once for each camera.
 
         Args:
             image: (H, W, 3) uint8 RGB, (H, W) grey, or what ``channels`` says; any size.
@@ -156,10 +165,22 @@ class DepthEstimator:
         height, width = image.shape[:2]
         if camera is None:
             camera = Camera.from_horizontal_fov(width, height, math.radians(hfov_deg))
+        else:
+            self._warn_of(camera.for_image(width, height))
         usual = "mono" if image.ndim == 2 else "rgb"
         frame = Frame(image, channels or usual, camera.for_image(width, height))
         prediction = self.predict(frame, self.settings, base_from_camera=base_from_camera)
         return self.believe(prediction, prediction.depth_m, self.settings, with_colour)
+
+    def _warn_of(self, camera: Camera) -> None:
+        """Warn of a camera that can hardly be true, unless that was done before."""
+        if camera in self._checked:
+            return
+        if len(self._checked) >= _MOST_CAMERAS:
+            self._checked.clear()
+        self._checked.add(camera)
+        for doubt in camera.plausibility():
+            _log.warning("%s", doubt)
 
     def predict(
         self,

@@ -278,6 +278,23 @@ def test_a_missing_bundle_names_the_shipped_ones():
         Bundle.load("no_such_model")
 
 
+@pytest.mark.parametrize(
+    "model, reason", [("~nouser/x", "home directory"), ("x" * 5000, "File name too long")]
+)
+def test_what_is_no_path_is_no_bundle(model, reason):
+    with pytest.raises(BundleError, match=f"^model is '{model[:80]}': .*{reason}") as refused:
+        Bundle.load(model)
+    assert len(str(refused.value)) < 200
+
+
+def test_digests_count_in_any_case(copy):
+    path = copy / "model.yaml"
+    digest = Bundle.load(str(copy)).files["model.onnx"]
+    path.write_text(path.read_text().replace(digest, digest.upper()))
+    assert digest.upper() in path.read_text()
+    assert Bundle.load(str(copy)).files["model.onnx"] == digest
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "model.weights", "golden.npz"])
 def test_a_truncated_file_is_refused(copy, name):
     path = copy / name

@@ -16,6 +16,7 @@
 """The camera model: REP-104 fields checked, binning, region of interest, scaling."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -177,6 +178,31 @@ def test_what_can_hardly_be_true_is_told_with_its_values(intrinsics, named):
 )  # fmt: skip
 def test_usual_cameras_are_plausible(found):
     assert found.plausibility() == []
+
+
+@pytest.mark.parametrize(
+    "K, named",
+    [
+        ([[554, 0, 0], [0, 554, 0], [320, 240, 1]], "0, 320, 240 below its diagonal.*transposed"),
+        ([[554, 0, 320], [0, 554, 240], [0, 1e-3, 1]], "0, 0, 0.001 below its diagonal"),
+        ([[554, 50, 320], [0, 554, 240], [0, 0, 1]], "skew of 50 px"),
+        ([[554, 0, 0], [0, 554, 0], [0, 0, 1]], "principal point 0, 0 in the corner of the 640x48"),
+    ],
+)
+def test_a_matrix_that_is_transposed_skewed_or_not_filled_in_is_told(K, named):
+    (doubt,) = Camera(640, 480, np.array(K, float)).plausibility()
+    assert re.search(f"^K has .*{named}", doubt)
+
+
+def test_a_transposed_matrix_is_told_at_another_resolution_too():
+    K = np.array([[554.0, 0, 320], [0, 554, 240], [0, 0, 1]]).T
+    doubts = Camera(640, 480, K).for_image(320, 240).plausibility()
+    assert "it may be transposed" in doubts[0]
+
+
+def test_a_little_skew_is_nothing_to_tell_of():
+    K = np.array([[554.0, 1.5, 320], [0, 554, 240], [0, 0, 1]])
+    assert Camera(640, 480, K).plausibility() == []
 
 
 def test_a_projection_is_looked_at_too():

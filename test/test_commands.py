@@ -123,6 +123,18 @@ def test_the_other_commands_explain_themselves_without_ros_torch_and_blender(com
     assert done.returncode == 0 and done.stderr == ""
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["doctor", "--help"], ["predict", "--help"]])
+def test_help_needs_no_progress_bar(arguments):
+    done = run_without({"tqdm"}, *arguments)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_a_command_with_a_progress_bar_says_what_it_needs(tmp_path):
+    done = run_without({"tqdm"}, "annotate", "test/data/corridor.mcap", tmp_path / "out.mcap")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "tqdm is needed and not installed for this Python: pip install tqdm" in done.stderr
+
+
 def test_one_command_does_not_import_the_packages_of_another():
     code = (
         "import sys\nfrom depthrefl_ros.tools.commands import main\n"
@@ -139,7 +151,7 @@ def test_a_fault_of_our_own_is_no_missing_package(monkeypatch):
         main(["evaluate"])
 
 
-@pytest.mark.parametrize("module", ["tqdm", "rosbags"])  # of every command, of this one
+@pytest.mark.parametrize("module", ["difflib", "rosbags"])  # of every command, of this one
 def test_ctrl_c_while_modules_are_imported_is_one_line(tmp_path, module):
     (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt\n")
     done = subprocess.run(

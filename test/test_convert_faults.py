@@ -47,6 +47,7 @@ def test_what_the_user_can_put_right_is_one_line(tmp_path, capsys):
     out, onnx_file = str(tmp_path / "out"), ["--onnx", str(path)]
     preset = ["--preset", "da3metric"]
     for command, words in (
+        (["--hub", "~nouser/x", out], "'~nouser/x'"),
         ([out], "--onnx FILE and --hub NAME are both missing"),
         (onnx_file, "OUT is missing"),
         ([*onnx_file, out], "--meaning FILE or --preset NAME is missing"),

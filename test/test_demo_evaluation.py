@@ -31,7 +31,7 @@ from recording_files import (
 from sensor_msgs.msg import PointCloud2, PointField
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.pose import Pose, mount_rotation
 from depthrefl_ros.ros.convert.camera_info import camera_to_info
 from depthrefl_ros.tools.demo_evaluation import (
     DEPTH_INFO,
@@ -80,7 +80,7 @@ def test_marks_are_judged_by_the_first_cloud_of_a_stamp(tmp_path):
             return np.full((HEIGHT, WIDTH), 2.0, np.float32)
 
     published = [{"stamp_ns": FIRST_NS}]
-    mount = Pose.from_mount(0.0, 0.0, 0.0)
+    mount = Pose(mount_rotation(0.0, 0.0), np.zeros(3))
     assert judge_marks(path, published, Wall(), mount) == {
         "marks_per_frame": 2.0,
         "marks_wrong": 0.5,

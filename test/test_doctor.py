@@ -209,6 +209,8 @@ def test_a_domain_that_cannot_be_is_an_error(tmp_path):
     done, found, auto = run_doctor(tmp_path, ROS_DOMAIN_ID="400")
     assert done.returncode == 1 and not auto["can_run"]
     assert found["ROS"]["state"] == "error"
+    assert "ROS_DOMAIN_ID is '400'; 0 to 232 are possible" in found["ROS"]["text"]
+    assert "RMW_IMPLEMENTATION" not in found["ROS"]["text"] and "\x1b" not in done.stdout
 
 
 def test_a_cv_bridge_that_crashes_takes_nothing_with_it(tmp_path):
@@ -230,6 +232,20 @@ def test_even_without_numpy_it_says_what_is_wrong(tmp_path):
     assert found["processor"]["state"] == "ok"
     assert "numpy is broken here" in found["libraries"]["text"]
     assert not auto["can_run"] and "no engine: numpy is broken here" in auto["says"]
+
+
+@pytest.mark.parametrize(
+    "package, state, named",
+    [
+        ("tqdm", "warning", "a progress bar and training need tqdm: pip install tqdm"),
+        ("yaml", "error", "without PyYAML: pip install pyyaml"),
+    ],
+)
+def test_a_library_that_is_missing_is_named(tmp_path, package, state, named):
+    done, found, auto = run_doctor(tmp_path, missing=(package,))
+    assert found["libraries"]["state"] == state and named in found["libraries"]["text"]
+    assert auto["can_run"] is (state == "warning")
+    assert done.returncode == (0 if auto["can_run"] else 1)
 
 
 def test_a_tensorrt_with_a_known_fault_is_warned_about(tmp_path):

@@ -19,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnxruntime
@@ -120,6 +121,20 @@ def test_results_are_not_overwritten_by_the_next_frame(bundle, engines):
     kept = first.copy()
     engines["openvino"].infer(images[1:2])
     np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("name", ["openvino", "torch"])
+def test_calls_from_several_threads_take_turns(bundle, engines, name):
+    images = bundle.golden().images[:3]
+    alone = [engines[name].infer(image[None])["depth"] for image in images]
+
+    def calls(place):
+        return [engines[name].infer(images[place][None])["depth"] for _ in range(8)]
+
+    with ThreadPoolExecutor(len(images)) as pool:
+        for found, expected in zip(pool.map(calls, range(len(images))), alone, strict=True):
+            for depth in found:
+                np.testing.assert_allclose(depth, expected, rtol=1e-4)
 
 
 def test_a_bundle_of_links_runs(bundle, engines, tmp_path):

@@ -323,6 +323,28 @@ def test_estimate_takes_grey_and_named_channels_and_returns_colours(estimator, p
 
 
 @pytest.mark.parametrize(
+    "K, named",
+    [
+        ([[70, 0, 640], [0, 70, 24], [0, 0, 1]], "principal point 640, 24 outside the 64x48"),
+        ([[70, 0, 32], [0, 7, 24], [0, 0, 1]], "focal lengths 70 and 7 px"),
+        ([[70, 0, 0], [0, 70, 0], [32, 24, 1]], "it may be transposed"),
+    ],
+)
+def test_estimate_warns_once_of_a_camera_that_can_hardly_be_true(estimator, caplog, K, named):
+    image = np.zeros((48, 64, 3), np.uint8)
+    for _ in range(2):
+        estimator.estimate(image, Camera(64, 48, np.array(K, float)))
+    (record,) = (one for one in caplog.records if named in one.message)
+    assert record.levelname == "WARNING" and record.name == "depthrefl_ros.estimator"
+
+
+def test_estimate_does_not_warn_of_a_usual_camera(estimator, caplog, picture):
+    estimator.estimate(picture, CAMERA)
+    estimator.estimate(picture, hfov_deg=5.0)  # said, not calibrated
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
     "shape, arguments, named",
     [
         ((48, 64, 3), {}, "camera is None and hfov_deg None; exactly one of the two is needed"),

@@ -27,7 +27,7 @@ from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings
 from depthrefl_ros.frames import Frame, network_floor
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.floor_plane import camera_floor_depth
-from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.pose import Pose, mount_rotation
 
 SMALL = Camera.from_horizontal_fov(64, 48, 1.1)
 LONG = Camera.from_horizontal_fov(64, 48, 0.6)  # a longer lens
@@ -185,7 +185,13 @@ def test_the_plane_is_made_once_for_a_mount_and_anew_for_another(gullible):
 
 
 @pytest.mark.parametrize(
-    "mount", [None, Pose.from_mount(0.5, -1.2), Pose.from_mount(-0.1, 0.2), Pose.from_mount(0.0)]
+    "mount",
+    [
+        None,
+        Pose.from_mount(0.5, -1.2),
+        Pose(mount_rotation(0.2, 0.0), np.array([0.0, 0.0, -0.1])),
+        Pose(mount_rotation(0.0, 0.0), np.zeros(3)),
+    ],
 )
 def test_without_a_floor_in_view_it_is_told_nothing(gullible, mount):
     frame = Frame(wall(), "rgb", SMALL)

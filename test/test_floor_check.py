@@ -28,7 +28,7 @@ from room_depth import CAMERA, monocular, room_depth
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.floor_check import FloorCheck, FloorCheckSettings, mount_doubt
-from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.pose import Pose, mount_rotation
 
 sys.path.insert(0, str(ROOT / "benchmark"))
 from scale import RECORDING, read_steps  # noqa: E402
@@ -101,7 +101,7 @@ def test_a_lens_that_focuses_keeps_what_was_seen():
 def test_what_was_said_of_a_camera_below_the_floor_ends_above_it():
     check, floor = FloorCheck(), np.full((CAMERA.height, CAMERA.width), np.nan, np.float32)
     for height_m, said in ((0.0, "at z = 0"), (-0.01, "0.01 m below z = 0")):
-        pose = Pose.from_mount(height_m, 0.15)
+        pose = Pose(mount_rotation(0.15, 0.0), np.array([0.0, 0.0, height_m]))
         assert said in check.update(floor, CAMERA, pose, MODEL_ERROR, 0.0).reason
     assert check.update(floor, CAMERA, Pose.from_mount(0.02, 0.15), MODEL_ERROR, 0.1).ok
 
@@ -243,9 +243,8 @@ def test_the_floor_of_a_high_camera_is_looked_for(height_m):
 
 def test_a_camera_below_zero_needs_no_look():
     check = FloorCheck()
-    health = check.update(
-        np.full((96, 128), np.nan, np.float32), CAMERA, Pose.from_mount(-0.1), 0.16, 0.0
-    )
+    below = Pose(mount_rotation(0.0, 0.0), np.array([0.0, 0.0, -0.1]))
+    health = check.update(np.full((96, 128), np.nan, np.float32), CAMERA, below, 0.16, 0.0)
     assert not health.ok and "0.10 m below z = 0" in health.reason
 
 

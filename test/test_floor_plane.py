@@ -32,7 +32,7 @@ from depthrefl_ros.geometry.floor_plane import (
     encoded_floor,
     floor_depth,
 )
-from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.pose import Pose, mount_rotation
 from depthrefl_ros.geometry.rays import image_rays
 
 CAMERA = Camera.pinhole(64, 48, 60.0, 58.0, 30.0, 22.0)
@@ -86,7 +86,8 @@ def test_the_length_of_the_rays_does_not_matter():
 
 @pytest.mark.parametrize("height_m", [0.0, -0.3])
 def test_a_camera_that_is_not_above_the_floor_has_no_plane(height_m):
-    assert not camera_floor_depth(CAMERA, Pose.from_mount(height_m, 0.3)).any()
+    pose = Pose(mount_rotation(0.3, 0.0), np.array([0.0, 0.0, height_m]))
+    assert not camera_floor_depth(CAMERA, pose).any()
 
 
 def test_bytes_keep_depth_to_half_a_step():

@@ -131,6 +131,21 @@ def test_the_range_of_colours_holds_what_is_seen_and_changes_seldom():
     assert colours.follow(np.full((240, 320), np.nan, np.float32)) == (near_m, far_m)
 
 
+def test_a_scene_far_away_has_colours_too():
+    for distance_m in (85.0, 130.0, 5000.0):
+        depth_m = np.full((240, 320), distance_m, np.float32)
+        near_m, far_m = ColourRange().follow(depth_m)
+        assert near_m < far_m
+        assert decoded(depth_jpeg(depth_m, near_m, far_m)).shape == (240, 320, 3)
+
+
+def test_a_picture_of_one_row_keeps_it():
+    message = image_message(0)
+    message.encoding, message.height, message.width, message.step = "mono8", 1, 7000, 7000
+    message.data = bytes(7000)
+    assert decoded(picture_jpeg(message, "image")).shape[:2] == (1, 640)
+
+
 def test_the_legend_begins_near_and_ends_far():
     colours = legend_colours()
     ends = [f"#{r:02x}{g:02x}{b:02x}" for b, g, r in colour_depth(np.float32([[1, 10]]), 1, 10)[0]]

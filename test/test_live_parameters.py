@@ -15,6 +15,7 @@
 
 """The live parameters as controls: which there are, and what they accept."""
 
+import math
 import time
 
 import pytest
@@ -81,6 +82,11 @@ def test_values_become_parameters(name, value, kind):
         ("min_confidence", float("nan"), "of type float|between"),
         ("min_confidence", True, "of type float"),
         ("cloud_stride", 1.5, "of type int"),
+        ("cloud_stride", math.nan, "finite, of type int"),
+        ("cloud_stride", math.inf, "finite, of type int"),
+        ("cloud_stride", 10**400, "finite, of type int"),
+        ("max_range", -math.inf, "finite, of type float"),
+        ("max_range", 10**400, "finite, of type float"),
         ("median_filter", 1, "of type bool"),
         ("aspect_fit", "squash", "one of"),
         ("aspect_fit", None, "of type str"),

@@ -26,7 +26,7 @@ from tornado.httpclient import HTTPClientError
 
 from depthrefl_ros.tools import live_hub
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.live_server import machine_names, may_ask, serve
+from depthrefl_ros.tools.live_server import Tunnel, machine_names, may_ask, serve
 
 LOCAL = frozenset()
 OPEN = frozenset({"0.0.0.0", "robot", "robot.local"})
@@ -40,7 +40,10 @@ OPEN = frozenset({"0.0.0.0", "robot", "robot.local"})
         ("127.0.0.1:8642", LOCAL, True),
         ("[::1]:8642", LOCAL, True),
         ("LOCALHOST.", LOCAL, True),
+        ("127.0.0.2:8642", LOCAL, True),
         ("", LOCAL, False),
+        ("[", LOCAL, False),
+        ("[::1", OPEN, False),
         ("evil.example", LOCAL, False),
         ("localhost.evil.example", LOCAL, False),
         ("127.0.0.1.evil.example", LOCAL, False),
@@ -56,7 +59,8 @@ def test_only_names_of_this_machine_may_be_asked_for(host, names, is_right):
 
 
 def test_names_count_only_where_the_page_was_opened_to_others():
-    assert machine_names("127.0.0.1") == machine_names("localhost") == frozenset()
+    for host in ("127.0.0.1", "127.0.0.2", "127.255.0.9", "localhost", "::1"):
+        assert machine_names(host) == frozenset(), host
     assert "10.0.0.5" in machine_names("10.0.0.5")
 
 
@@ -87,6 +91,8 @@ async def test_a_foreign_host_is_refused_everywhere(bench, _):
     for path in ("/", "/live_page.js", "/live", "/nothing"):
         status, _, body = await bench.get(path, Host="evil.example")
         assert status == 403 and b"evil" not in body
+    for host in ("[", "[::1", "a]b"):
+        assert (await bench.get("/", Host=host))[0] == 403, host
     with pytest.raises(HTTPClientError) as refused:
         await bench.connect(Host="evil.example", Origin="http://evil.example")
     assert refused.value.code == 403 and bench.watched == []
@@ -99,6 +105,7 @@ async def test_another_sites_script_is_refused(bench, _):
         "http://evil.example",
         "null",
         "http://localhost:1",
+        "http://[",
         f"http://{own}.evil.example",
     ):
         with pytest.raises(HTTPClientError) as refused:
@@ -120,11 +127,12 @@ async def test_only_the_address_asked_for_is_listened_at(bench, _):
 @in_loop
 async def test_nonsense_ends_that_connection_only(bench, _):
     viewer = await bench.connect()
-    for nonsense in ("[1]", "{", "x" * 5000):
+    for nonsense, code in (("[1]", 1003), ("{", 1003), ("[" * 2000, 1003), ("x" * 5000, 1009)):
         other = await bench.connect()
         other.write_message(nonsense)
         assert (await heard(other))["kind"] == "hello"
         assert await heard(other) is None
+        assert other.close_code == code
     await heard(viewer)
     bench.hub.take_frame(b"1")
     assert await heard(viewer) == b"1"
@@ -147,3 +155,8 @@ async def test_a_port_that_is_taken_is_named(bench, _):
         serve(bench.hub, "127.0.0.1", bench.port)
     with pytest.raises(ToolError, match="no.such.host"):
         serve(bench.hub, "no.such.host.invalid", 0)
+
+
+def test_a_malformed_origin_is_not_foxgloves():
+    assert not Tunnel.check_origin(None, "http://[")
+    assert Tunnel.check_origin(None, "https://app.foxglove.dev")

@@ -16,12 +16,13 @@
 """What a middleware and cv_bridge can do here."""
 
 import os
+import subprocess
 
 import numpy as np
 import pytest
 
 from depthrefl_ros.ros import middleware
-from depthrefl_ros.tools import machine, machine_ros
+from depthrefl_ros.tools import machine, machine_ros, ros_probes
 
 
 @pytest.fixture
@@ -144,3 +145,28 @@ def test_cv_bridges_faults_are_found_by_trying():
         assert found.state == "warning" and expected <= set(found.facts["faults"])
         # Removed from numpy in 2.3; this cv_bridge calls it.
         assert hasattr(np.ndarray, "tostring") or "writing messages" in found.facts["faults"]
+
+
+@pytest.mark.parametrize("rmw", ["", "rmw_nobodys_cpp"])
+def test_a_probe_that_dies_is_told_without_colours(monkeypatch, rmw):
+    monkeypatch.setenv("RMW_IMPLEMENTATION", rmw)
+    died = subprocess.CompletedProcess([], -6, "", "\x1b[37;1mbad \x1b[31;1mport\x1b[m\n")
+    monkeypatch.setattr(machine_ros.subprocess, "run", lambda *_, **__: died)
+    text = machine_ros.probed("ROS").text
+    assert "is killed by SIGABRT: bad port" in text and "\x1b" not in text
+    assert ("RMW_IMPLEMENTATION" in text) is bool(rmw)
+
+
+@pytest.mark.parametrize(
+    "domain, rmw, is_possible",
+    [
+        ("", "rmw_fastrtps_cpp", True),
+        ("232", "rmw_fastrtps_cpp", True),
+        ("233", "rmw_fastrtps_cpp", False),
+        ("one", "rmw_cyclonedds_cpp", False),
+        ("999", "rmw_zenoh_cpp", True),
+    ],
+)
+def test_a_domain_above_232_has_no_ports(domain, rmw, is_possible):
+    problem = ros_probes._domain_problem(domain, rmw)
+    assert ("0 to 232 are possible" not in problem) is is_possible

@@ -66,6 +66,7 @@ def test_a_mount_is_found_whichever_way_the_camera_looks(pitch, roll):
         ("a: {height_m: 0, pitch_rad: 0, roll_rad: 0}", "image 'a' .* a height above 0 and angles"),
         ("a: {height_m: nan, pitch_rad: 0, roll_rad: 0}", "image 'a' .* a height above 0"),
         ("a: {height_m: 1, pitch_rad: 12, roll_rad: 0}", "image 'a' .* angles within pi"),
+        ("a: {height_m: 1, pitch_rad: 3, roll_rad: 0}", "image 'a' .*pitch_rad is 3.0; radians"),
         ("a: 3", "image 'a' has 3"),
         ("[1, 2]", "entries NAME: {height_m, pitch_rad, roll_rad} are needed"),
         ("a: {", "no YAML"),

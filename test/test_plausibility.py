@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 from depthrefl_ros.conversion.meaning import ConversionError, Meaning
-from depthrefl_ros.conversion.plausibility import check_weights
+from depthrefl_ros.conversion.plausibility import Frames, agreement, check_weights
 from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.geometry.camera import Camera
 
 METRIC = Meaning(kind="metric", licence="MIT", range_m=(0.3, 20.0), maximum=20.0)
 RELATIVE = Meaning(kind="inverse_relative", licence="MIT", range_m=(0.3, 20.0))
@@ -60,3 +61,17 @@ def test_metres_before_their_sigmoid_under_a_relu_are_refused(rooms_m):
 
 def test_a_network_that_knows_no_ceiling_is_not_held_to_one(rooms_m):
     check_weights(15.0 + rooms_m, Meaning(**{**vars(METRIC), "maximum": None}))
+
+
+@pytest.mark.parametrize("transform, other", [("identity", "inverse"), ("inverse", "identity")])
+@pytest.mark.parametrize("kind", ["metric", "inverse_relative"])
+def test_an_order_that_is_upside_down_advises_another_transform(transform, other, kind):
+    rng = np.random.default_rng(0)
+    depth_m = rng.uniform(1.0, 5.0, (2, 48, 64)).astype(np.float32)
+    frames = Frames(np.zeros((2, 48, 64, 3), np.uint8), depth_m, Camera.pinhole(64, 48, *4 * (32,)))
+    plane = (1.0 / depth_m if kind == "metric" else depth_m)[:, None]
+    meaning = Meaning(kind=kind, licence="MIT", range_m=(0.3, 20.0), transform=transform)
+    with pytest.raises(ConversionError, match="upside down") as refused:
+        agreement(plane, frames, meaning)
+    assert f"transform {other}" in str(refused.value)
+    assert f"transform {transform}" not in str(refused.value)

@@ -139,3 +139,25 @@ def test_what_is_no_rigid_motion_is_refused(rotation, translation, named):
 def test_a_quaternion_of_another_length_than_one_is_refused(quaternion):
     with pytest.raises(ValueError, match="length 1"):
         Pose.from_quaternion(*quaternion)
+
+
+@pytest.mark.parametrize(
+    ("mount", "named"),
+    [
+        ({"height_m": 0.0}, "height_m is 0.0; metres above the floor are needed"),
+        ({"height_m": -0.5}, "height_m is -0.5"),
+        ({"height_m": math.nan}, "height_m is nan"),
+        ({"height_m": 0.5, "pitch_rad": 4.0}, "pitch_rad is 4.0; radians from -pi / 2 to pi / 2"),
+        ({"height_m": 0.5, "pitch_rad": -90.0}, "pitch_rad is -90.0; radians"),
+        ({"height_m": 0.5, "pitch_rad": math.nan}, "pitch_rad is nan"),
+        ({"height_m": 0.5, "roll_rad": 180.0}, "roll_rad is 180.0; radians from -pi to pi"),
+    ],
+)
+def test_a_mount_in_degrees_or_below_the_floor_is_refused(mount, named):
+    with pytest.raises(ValueError, match=named):
+        Pose.from_mount(**mount)
+
+
+def test_the_steepest_mounts_may_be_rounded():
+    straight_down = Pose.from_mount(0.5, 1.5708, 3.1416)
+    assert np.allclose(straight_down.rotation @ FORWARD, (0, 0, -1), atol=1e-4)

@@ -282,7 +282,7 @@ def test_up_is_where_an_imu_at_rest_pushes_against_gravity(bench):
     assert found.up == pytest.approx(up, abs=1e-6)
     assert not found.problems
     bench.robot.forget_messages()
-    by_parameters = Pose.from_mount(0.0, math.radians(10.0)).up_in_source
+    by_parameters = Pose.from_mount(1.0, math.radians(10.0)).up_in_source
     assert bench.at(camera_pitch=10.0, scale_correction="ground").up == pytest.approx(by_parameters)
 
 
@@ -322,7 +322,7 @@ def test_an_imu_says_nothing_where_tf_says_how_the_camera_stands(bench):
 def test_an_imu_that_cannot_tell_leaves_it_to_the_mount_parameters(bench, message, complaint):
     bench.robot.take("imu", message)
     found = bench.at(camera_roll=5.0, scale_correction="ground")
-    assert found.up == pytest.approx(Pose.from_mount(0.0, 0.0, math.radians(5.0)).up_in_source)
+    assert found.up == pytest.approx(Pose.from_mount(1.0, 0.0, math.radians(5.0)).up_in_source)
     assert re.search(complaint, found.problems["imu"])
 
 

@@ -155,7 +155,15 @@ def test_auto_falls_back_where_openvino_is_missing(bundle, monkeypatch):
 
 def test_when_nothing_works_every_reason_is_given(bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(EngineError, match="no engine works for model indoor_tiny.*pip install"):
+        open_engine(bundle, EngineChoice("openvino", falls_back=True))
+
+
+def test_an_engine_that_alone_was_asked_for_is_named_with_what_else_there_is(bundle, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    words = "engine openvino does not work for model indoor_tiny: .*pip install.*; installed here:"
+    with pytest.raises(EngineError, match=f"^{words} .*torch; engine auto takes the first"):
         open_engine(bundle, "openvino")
 
 
@@ -259,7 +267,7 @@ def test_a_rung_that_failed_is_skipped_and_the_next_one_taken(bundle):
 
 
 def test_where_every_rung_failed_that_is_said(bundle):
-    with pytest.raises(EngineError, match="no engine works.*openvino: not tried again"):
+    with pytest.raises(EngineError, match="openvino does not work.*openvino: not tried again"):
         open_engine(bundle, "openvino", skip=frozenset({"openvino"}))
 
 

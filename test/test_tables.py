@@ -25,7 +25,7 @@ import pytest
 
 from depthrefl_ros.geometry.camera import Camera, RegionOfInterest
 from depthrefl_ros.geometry.gates import GateSettings
-from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.pose import Pose, mount_rotation
 from depthrefl_ros.geometry.rectification import rectification
 from depthrefl_ros.geometry.tables import TABLES, Value, frozen, table
 
@@ -43,7 +43,7 @@ def test_equal_cameras_are_one_key_and_every_field_counts():
         {"height": 481},
         {"K": K + 1e-9 * np.eye(3)},
         {"D": [0.1, 0, 0, 0, 1e-9]},
-        {"R": Pose.from_mount(0.0).rotation},
+        {"R": mount_rotation(0.0, 0.0)},
         {"P": np.hstack([K, [[0], [0], [1e-9]]])},
         {"distortion_model": "rational_polynomial", "D": np.zeros(8)},
         {"binning_x": 2},
@@ -93,7 +93,7 @@ def test_a_table_is_made_once_for_equal_values_and_few_are_kept():
 
     assert [ask(0.5) for _ in range(3)] == [1, 1, 1]
     for index in range(3 * TABLES):
-        ask(float(index))
+        ask(1.0 + index)
     assert rays.cache_info().currsize == TABLES
     assert ask(0.5) > 1, "the oldest was given up"
 

@@ -31,7 +31,7 @@ from sensor_msgs.msg import PointCloud2
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.gates import GateSettings
-from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.pose import Pose, mount_rotation
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.truth_clouds import FIELDS, TruthClouds, main, quaternion
 
@@ -108,7 +108,7 @@ def test_a_distorted_camera_is_refused():
 
 @pytest.mark.parametrize("angles", [(0, 0), (0.3, -0.2), (math.pi / 2, 0.1), (math.pi, 0)])
 def test_the_quaternion_turns_as_the_matrix_does(angles):
-    rotation = Pose.from_mount(0.0, *angles).rotation
+    rotation = mount_rotation(*angles)
     back = Pose.from_quaternion(*quaternion(rotation))
     np.testing.assert_allclose(back.rotation, rotation, atol=1e-9)
 

@@ -44,6 +44,7 @@ from sensor_msgs.msg import CompressedImage, PointCloud2
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
+from depthrefl_ros.tools import view
 from depthrefl_ros.tools.live_frame import unpacked
 from depthrefl_ros.tools.live_hub import LINGER_S
 
@@ -153,6 +154,18 @@ class Page:
 
 def listeners(harness, topic=DEPTH):
     return harness.node.get_subscriptions_info_by_topic(topic)
+
+
+@pytest.mark.parametrize(
+    "host, address, is_open",
+    [("127.0.0.1", "localhost", False), ("127.0.0.2", "127.0.0.2", False),
+     ("0.0.0.0", "localhost", True), ("10.0.0.5", "10.0.0.5", True)],
+)  # fmt: skip
+def test_only_an_address_that_others_reach_is_said_to_be_open(capsys, host, address, is_open):
+    view._tell_address(view._parser().parse_args(["--host", host]), 8642)
+    told = capsys.readouterr().out
+    assert f"{view.SHOWING}{address}:8642/\n" in told
+    assert ("everybody who can reach this machine may watch" in told) is is_open
 
 
 def test_nothing_is_subscribed_to_while_nobody_looks(running, harness):

@@ -182,10 +182,11 @@ def agreement(plane: np.ndarray, frames: Frames, meaning: Meaning) -> Agreement:
         scales.append(float(np.median(found * ratio / true)))
     order = float(np.median(orders))
     if order < WRONG_ORDER:
+        transform = "identity" if meaning.transform == "inverse" else "inverse"
         if meaning.plane == "relative":
-            hint = "larger is farther here: use transform inverse, or kind metric or canonical"
+            hint = f"larger is farther here: use transform {transform}, or kind metric or canonical"
         else:
-            hint = "larger is nearer here: use kind inverse_relative, or transform inverse"
+            hint = f"larger is nearer here: use kind inverse_relative, or transform {transform}"
         raise ConversionError(
             f"the order is upside down on the shipped recording (rank correlation {order:.2f} with "
             f"what kind {meaning.kind} means): {hint}"

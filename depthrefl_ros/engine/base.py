@@ -17,7 +17,9 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +37,7 @@ class BuildStoppedError(Exception):
 
 
 class Engine(ABC):
-    """A network compiled for one runtime.
+    """A network compiled for one runtime. Calls of ``infer`` from several threads take turns.
 
     Attributes:
         name: ``openvino``, ``torch``...
@@ -52,6 +54,12 @@ class Engine(ABC):
     height: int
     width: int
     channels: int
+
+    def __new__(cls, *_: Any, **__: Any) -> Engine:
+        """Make the engine with its lock, which no subclass has to think of."""
+        engine = super().__new__(cls)
+        engine._turn = threading.Lock()
+        return engine
 
     def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Run the network.
@@ -73,7 +81,9 @@ class Engine(ABC):
         if images.ndim != 4 or images.shape[1:] != expected or images.dtype != np.uint8:
             needed = f"(N, {', '.join(map(str, expected))}) uint8"
             raise ValueError(f"images are {images.shape} {images.dtype}; {needed} is needed")
-        return self._run(np.ascontiguousarray(images))
+        # Each runtime has one request or one set of buffers, whose results are copied meanwhile.
+        with self._turn:
+            return self._run(np.ascontiguousarray(images))
 
     @abstractmethod
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:

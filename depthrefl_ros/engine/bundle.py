@@ -330,12 +330,15 @@ def is_bundle(folder: Path) -> bool:
 
 
 def _find(model: str) -> Path:
-    folder = Path(model).expanduser()
-    # A bare name means a shipped model even where a folder of that name happens to lie around.
-    if folder.name == model and (SHIPPED / model / DESCRIPTION).is_file():
-        return SHIPPED / model
-    if (folder / DESCRIPTION).is_file():
-        return folder
+    try:
+        folder = Path(model).expanduser()
+        # A bare name means a shipped model even where a folder of that name lies around.
+        if folder.name == model and (SHIPPED / model / DESCRIPTION).is_file():
+            return SHIPPED / model
+        if (folder / DESCRIPTION).is_file():
+            return folder
+    except (OSError, RuntimeError) as error:  # too long a name; the home of nobody
+        raise BundleError(f"model is {model[:80]!r}: {error.args[-1]}") from error
     shipped = sorted(path.parent.name for path in SHIPPED.glob(f"*/{DESCRIPTION}"))
     raise BundleError(
         f"model is {model!r}; there is no {folder / DESCRIPTION}, and the shipped models are "

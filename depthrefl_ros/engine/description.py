@@ -103,7 +103,7 @@ class Fields:
         return tuple(one for one in known if one in value)
 
     def digests(self, name: str, default: Any = _NEEDED) -> dict[str, str]:
-        """Return SHA-256 by file name, hexadecimal."""
+        """Return SHA-256 by file name, hexadecimal in lower case."""
         values = self._get(name, default)
         if not isinstance(values, dict):
             raise self.error(name, values, "a mapping of file names to SHA-256 is needed")
@@ -112,7 +112,7 @@ class Fields:
                 raise self.error(f"{name}.{file}", digest, "a SHA-256 in hexadecimal is needed")
             if not isinstance(file, str) or Path(file).name != file:
                 raise self.error(name, file, "names of files in the bundle are needed")
-        return dict(values)
+        return {file: digest.lower() for file, digest in values.items()}
 
     def numbers(self, name: str, low: float, high: float) -> np.ndarray:
         """Return a list of finite numbers in [low, high], (n,) float64."""

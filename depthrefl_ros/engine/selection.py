@@ -144,7 +144,7 @@ def open_engine(
 
     Raises:
         ValueError: the kind is unknown.
-        EngineError: none works; the message says for each why.
+        EngineError: the one asked for does not work, or none does; the message says for each why.
         BundleError: the golden outputs cannot be read.
         BuildStoppedError: ``plans.stop`` was called.
     """
@@ -154,7 +154,18 @@ def open_engine(
         opened = walk.try_rung(rung) if rung.name not in skip else walk.skip_rung(rung)
         if opened is not None:
             return opened
-    raise EngineError(f"no engine works for model {bundle.name}: " + "; ".join(walk.steps))
+    steps = "; ".join(walk.steps)
+    if choice.kind == "auto" or choice.falls_back:
+        raise EngineError(f"no engine works for model {bundle.name}: {steps}")
+    does_not = f"engine {choice.kind} does not work for model {bundle.name}"
+    raise EngineError(f"{does_not}: {steps}{_others_words(choice.kind)}")
+
+
+def _others_words(kind: str) -> str:
+    """Return what may be asked for instead of an engine."""
+    others = [one for one in ENGINES if one not in ("auto", kind) and importlib.util.find_spec(one)]
+    installed = f"; installed here: {', '.join(others)}" if others else ""
+    return f"{installed}; engine auto takes the first that works"
 
 
 class _Walk:

@@ -42,6 +42,7 @@ _OTHER_NAMES = {"radtan": "plumb_bob", "fisheye": "equidistant", "equi": "equidi
 # What can hardly be true of a camera that a robot drives by.
 _FIELDS_OF_VIEW_DEG = (20.0, 175.0)
 _MAX_FOCAL_RATIO = 1.5
+_MAX_SKEW = 0.02  # of the focal length
 _ROTATION_TOLERANCE = 1e-2  # of R's rows as unit vectors: calibration files round
 _LARGEST_SIDE = 32767  # pixels: OpenCV's maps count in int16
 _FOCUSING = 0.01  # ln of the focal length: by so much a lens changes it as it focuses
@@ -291,6 +292,22 @@ class Camera(Value):
             matrices["P"] = self.P
         for name, matrix in matrices.items():
             fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
+            below = (matrix[1, 0], matrix[2, 0], matrix[2, 1])
+            if any(below):
+                listed = ", ".join(f"{value:g}" for value in below)
+                doubts.append(
+                    f"{name} has {listed} below its diagonal where zeros are needed: "
+                    "it may be transposed"
+                )
+            elif cx == cy == 0.0:
+                doubts.append(
+                    f"{name} has the principal point 0, 0 in the corner of the {size}: "
+                    "it may not be filled in"
+                )
+            if abs(matrix[0, 1]) > _MAX_SKEW * fx:
+                doubts.append(
+                    f"{name} has a skew of {matrix[0, 1]:g} px, which no usual camera has: {remedy}"
+                )
             if not (0.0 <= cx <= self.width and 0.0 <= cy <= self.height):
                 doubts.append(
                     f"{name} has the principal point {cx:.0f}, {cy:.0f} outside the {size}: "

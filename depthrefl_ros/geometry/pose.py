@@ -31,6 +31,8 @@ from depthrefl_ros.geometry.tables import Value, frozen
 BASE_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 _ORTHONORMAL_TOLERANCE = 1e-3  # tf2 takes quaternions whose length is off by as much
 _UNIT_TOLERANCE = 1e-2
+_LARGEST_ANGLES = {"pi / 2": math.pi / 2, "pi": math.pi}
+_ANGLE_TOLERANCE = 1e-3  # rad: files round
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,24 +81,28 @@ class Pose(Value):
     ) -> Pose:
         """Return the base frame from the optical frame of a camera that looks ahead.
 
-        The angles are REP-103 rotations of the camera's body, roll about x (forward) first, then
-        pitch about y (left).
-
         Args:
-            height_m: of the lens above the base frame's origin, metres.
-            pitch_rad: more than 0 looks down.
-            roll_rad: more than 0 tilts the camera clockwise as seen from behind.
+            height_m: of the lens above the floor, which the base frame's origin lies on, metres.
+            pitch_rad: more than 0 looks down; within pi / 2.
+            roll_rad: more than 0 tilts the camera clockwise as seen from behind; within pi.
             x_m: of the lens ahead of the base frame's origin, metres.
             y_m: of the lens to the left of it, metres.
 
         Returns:
             base_from_camera.
+
+        Raises:
+            ValueError: no camera stands so: it is not above the floor, or an angle is in degrees.
         """
-        cos_p, sin_p = math.cos(pitch_rad), math.sin(pitch_rad)
-        cos_r, sin_r = math.cos(roll_rad), math.sin(roll_rad)
-        pitch = np.array([[cos_p, 0.0, sin_p], [0.0, 1.0, 0.0], [-sin_p, 0.0, cos_p]])
-        roll = np.array([[1.0, 0.0, 0.0], [0.0, cos_r, -sin_r], [0.0, sin_r, cos_r]])
-        return cls(pitch @ roll @ BASE_FROM_OPTICAL, np.array([x_m, y_m, height_m]))
+        if not 0.0 < height_m < math.inf:
+            raise ValueError(f"height_m is {height_m}; metres above the floor are needed")
+        angles = ("pitch_rad", pitch_rad, "pi / 2"), ("roll_rad", roll_rad, "pi")
+        for name, angle, limit in angles:
+            if not abs(angle) <= _LARGEST_ANGLES[limit] + _ANGLE_TOLERANCE:
+                raise ValueError(
+                    f"{name} is {angle}; radians from -{limit} to {limit} are needed, no degrees"
+                )
+        return cls(mount_rotation(pitch_rad, roll_rad), np.array([x_m, y_m, height_m]))
 
     @classmethod
     def over_floor(cls, height_m: float, up: np.ndarray) -> Pose:
@@ -191,3 +197,16 @@ class Pose(Value):
     def up_in_source(self) -> np.ndarray:
         """(3,) float64: the target frame's z axis written in the source frame, of length 1."""
         return self.rotation[2].copy()
+
+
+def mount_rotation(pitch_rad: float, roll_rad: float) -> np.ndarray:
+    """Return the rotation (3, 3) to the base frame of a camera that looks ahead, then is turned.
+
+    The angles are REP-103 rotations of the camera's body, roll about x (forward) first, then
+    pitch about y (left).
+    """
+    cos_p, sin_p = math.cos(pitch_rad), math.sin(pitch_rad)
+    cos_r, sin_r = math.cos(roll_rad), math.sin(roll_rad)
+    pitch = np.array([[cos_p, 0.0, sin_p], [0.0, 1.0, 0.0], [-sin_p, 0.0, cos_p]])
+    roll = np.array([[1.0, 0.0, 0.0], [0.0, cos_r, -sin_r], [0.0, sin_r, cos_r]])
+    return pitch @ roll @ BASE_FROM_OPTICAL

@@ -33,7 +33,7 @@ from std_msgs.msg import Header
 
 from depthrefl_ros.geometry.anchors import RangeReading
 from depthrefl_ros.geometry.ground import up_from_acceleration
-from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.pose import Pose, mount_rotation
 from depthrefl_ros.geometry.scale import RANGE, REFERENCE_POINTS
 from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.ros.convert.encodings import MessageError
@@ -339,9 +339,6 @@ class _Look:
 
 @lru_cache(maxsize=4)
 def mount_pose(mount: MountSettings) -> Pose:
-    """Return base_from_camera as the mount parameters have it."""
-    return Pose.from_mount(
-        mount.camera_height_m,
-        math.radians(mount.camera_pitch_deg),
-        math.radians(mount.camera_roll_deg),
-    )
+    """Return base_from_camera as the mount parameters have it; height 0 is unknown."""
+    angles = mount.camera_pitch_deg, mount.camera_roll_deg
+    return Pose(mount_rotation(*map(math.radians, angles)), np.array([0, 0, mount.camera_height_m]))

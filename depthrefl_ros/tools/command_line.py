@@ -28,9 +28,10 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 HELP_WIDTH = 80
 EXIT_USER_ERROR = 2  # what argparse exits with as well
@@ -249,6 +250,8 @@ def _finite(value: Any) -> Any:
 
 def progress(total: float | None, description: str, unit: str) -> tqdm:
     """Return a progress bar on stderr; silent where stderr is no terminal."""
+    from tqdm import tqdm  # not above: --help and doctor answer without it
+
     return tqdm(total=total, desc=description, unit=f" {unit}", disable=not sys.stderr.isatty())
 
 

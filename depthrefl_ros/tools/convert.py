@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.image_files import home_expanded
 from depthrefl_ros.tools.command_line import (
     ToolError,
     add_json_argument,
@@ -134,7 +135,7 @@ def _convert(args: argparse.Namespace, _: list[str]) -> int:
 def _words_of_full_disk(args: argparse.Namespace) -> str:
     """Return in words which folder is short of space; the system does not say it."""
     folders = {"OUT": args.bundle.absolute().parent, "TMPDIR": Path(tempfile.gettempdir())}
-    if args.hub and not Path(args.hub).expanduser().exists():
+    if args.hub and not home_expanded(args.hub).exists():
         from huggingface_hub import constants
 
         folders["HF_HOME"] = Path(constants.HF_HUB_CACHE)
@@ -216,7 +217,7 @@ def _from_hub(
     from depthrefl_ros.conversion.hub_converter import convert_folder, convert_original
     from depthrefl_ros.conversion.original_names import find_original
 
-    folder, name, licence = Path(args.hub).expanduser(), "", ""
+    folder, name, licence = home_expanded(args.hub), "", ""
     if not folder.exists():
         name, folder = args.hub, fetch_checkpoint(args.hub, kind=args.kind)
     if folder.is_file():

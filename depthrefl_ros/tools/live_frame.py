@@ -69,7 +69,7 @@ def picture_jpeg(
     else:
         pixels, channels = image_to_array(message, topic, bits)
     if pixels.shape[1] > MAX_WIDTH:
-        height = round(pixels.shape[0] * MAX_WIDTH / pixels.shape[1])
+        height = max(1, round(pixels.shape[0] * MAX_WIDTH / pixels.shape[1]))
         pixels = cv2.resize(pixels, (MAX_WIDTH, height), interpolation=cv2.INTER_AREA)
     if channels in ("rgb", "rgba"):
         code = cv2.COLOR_RGB2BGR if channels == "rgb" else cv2.COLOR_RGBA2BGR
@@ -130,7 +130,9 @@ class ColourRange:
         if known.size >= _FEWEST:
             near, far = (float(value) for value in np.percentile(known, (2, 98)))
             if near < self.near_m or near > _HOLD * _next(self.near_m):
-                self.near_m = _STEPS_M[max(0, bisect.bisect_right(_STEPS_M, near) - 1)]
+                # Not the last one: whatever lies beyond it has the colour of what is farthest.
+                place = min(max(0, bisect.bisect_right(_STEPS_M, near) - 1), len(_STEPS_M) - 2)
+                self.near_m = _STEPS_M[place]
             if far > self.far_m or far * _HOLD < _previous(self.far_m):
                 place = bisect.bisect_left(_STEPS_M, far)
                 self.far_m = _STEPS_M[min(place, len(_STEPS_M) - 1)]

@@ -82,7 +82,9 @@ class Control:
         """
         kind = type(self.default)
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if kind is float and is_number and math.isfinite(value):
+        if is_number and not _is_finite(value):
+            raise SettingError(f"{self.name} is {value!r}; it must be finite, of type {self.kind}")
+        if kind is float and is_number:
             value = float(value)
         elif kind is int and is_number and value == round(value):
             value = int(value)
@@ -92,6 +94,14 @@ class Control:
         Setting(self.name, "", self.unit, limits, self.choices).check(value)
         number, field = _FIELDS[kind]
         return Parameter(name=self.name, value=ParameterValue(type=number, **{field: value}))
+
+
+def _is_finite(value: int | float) -> bool:
+    """Tell whether a number of JSON, which has whole ones of any length, fits a real one."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def live_controls() -> dict[str, Control]:

@@ -29,7 +29,7 @@ import socket
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import tornado
 from tornado.httpserver import HTTPServer
@@ -75,19 +75,36 @@ def may_ask(host: str, names: frozenset[str]) -> bool:
         host: the header.
         names: by which this machine may be asked for, lower case; empty allows loopback only.
     """
-    name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    if name == "localhost":
+    parts = _parts(f"//{host}")
+    name = "" if parts is None else (parts.hostname or "").rstrip(".")
+    if is_loopback(name):
         return True
     try:
-        address = ipaddress.ip_address(name)
+        ipaddress.ip_address(name)
     except ValueError:
         return name in names
-    return address.is_loopback or bool(names)
+    return bool(names)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine and nobody else: ``localhost``, 127.0.0.0/8 or ::1."""
+    try:
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
+
+
+def _parts(address: str) -> SplitResult | None:
+    """Return the parts of an address that a stranger has sent; None where it is malformed."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return None
 
 
 def machine_names(host: str) -> frozenset[str]:
     """Return the names by which this machine may be asked for when bound to ``host``."""
-    if host in (LOOPBACK, "localhost", "::1"):
+    if is_loopback(host):
         return frozenset()
     own = socket.gethostname().lower()
     return frozenset({host.lower(), own, f"{own}.local", socket.getfqdn().lower()}) - {""}
@@ -101,13 +118,16 @@ class _Guarded(RequestHandler):
             self.set_header(name, value)
 
     def check_host(self) -> None:
-        """Refuse a foreign Host.
+        """Refuse a foreign Host, and an Origin that is no address, which Tornado cannot read.
 
         Raises:
             HTTPError: 403.
         """
         if not may_ask(self.request.host, self.application.settings["names"]):
             raise HTTPError(403, "foreign host %r", self.request.host)
+        for name in ("Origin", "Sec-Websocket-Origin"):
+            if _parts(self.request.headers.get(name, "")) is None:
+                raise HTTPError(403, "malformed origin")
 
     def write_error(self, status_code: int, **_: Any) -> None:
         self.set_header("Content-Type", "text/plain; charset=utf-8")
@@ -151,7 +171,8 @@ class Viewer(_Guarded, WebSocketHandler):
 
     def check_origin(self, origin: str) -> bool:
         """Tell whether a browser's page may connect: only one that came from here."""
-        return urlsplit(origin).netloc.lower() == self.request.host.lower()
+        parts = _parts(origin)
+        return parts is not None and parts.netloc.lower() == self.request.host.lower()
 
     async def get(self, *arguments: Any, **named: Any) -> None:
         """Open the connection.
@@ -173,7 +194,7 @@ class Viewer(_Guarded, WebSocketHandler):
         """Hand on what the page asks for."""
         try:
             asked = json.loads(message)
-        except ValueError:
+        except (ValueError, RecursionError):
             asked = None
         if not isinstance(asked, dict):
             self.close(1003, "JSON objects are understood")
@@ -216,7 +237,9 @@ class Tunnel(_Guarded, WebSocketHandler):
 
     def check_origin(self, origin: str) -> bool:
         """Tell whether an app may connect: Foxglove's, in the browser or as a program."""
-        parts = urlsplit(origin)
+        parts = _parts(origin)
+        if parts is None:
+            return False
         is_foxglove = parts.hostname is not None and (
             parts.hostname == FOXGLOVE or parts.hostname.endswith(f".{FOXGLOVE}")
         )

@@ -116,11 +116,18 @@ def _libraries() -> Finding:
     import cv2
     import numpy
 
+    if importlib.util.find_spec("yaml") is None:
+        text = "no model and no parameter file can be read without PyYAML: pip install pyyaml"
+        return Finding("libraries", "error", text)
     facts = {"numpy": numpy.__version__, "opencv": cv2.__version__}
     text = f"numpy {numpy.__version__}, OpenCV {cv2.__version__}"
+    hints = []
     if int(cv2.__version__.split(".")[0]) >= 5:
-        hint = 'cv_bridge fails on colour images with it: pip install "opencv-python-headless<5"'
-        return Finding("libraries", "warning", f"{text}; {hint}", facts)
+        hints = ['cv_bridge fails on colour images with it: pip install "opencv-python-headless<5"']
+    if importlib.util.find_spec("tqdm") is None:
+        hints.append("commands with a progress bar and training need tqdm: pip install tqdm")
+    if hints:
+        return Finding("libraries", "warning", "; ".join([text, *hints]), facts)
     return Finding("libraries", "ok", text, facts)
 
 

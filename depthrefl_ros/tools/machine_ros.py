@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ _CYCLONE_BUFFER_BYTES = 10 << 20
 _CYCLONE_ADVICE = "docs.ros.org, DDS tuning"
 _RECEIVE_BUFFER_LIMIT = Path("/proc/sys/net/core/rmem_max")
 _IMPORT_FOLDER = Path(__file__).resolve().parents[2]
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal, in what a middleware says
 _PROBE_S = 60  # an import from a slow card takes seconds
 _MENDS = {
     "ROS": "install the middleware that RMW_IMPLEMENTATION names, or unset the variable",
@@ -79,7 +81,9 @@ def probed(name: str) -> Finding:
         how, said = "gives no answer", [str(error)]
     rmw = os.environ.get("RMW_IMPLEMENTATION", "")
     chosen = f" with RMW_IMPLEMENTATION={rmw}" if rmw else ""
-    text = f"the process that imports it{chosen} {': '.join([how, *said])} ({_MENDS[name]})"
+    mend = f" ({_MENDS[name]})" if rmw or name != "ROS" else ""
+    words = _COLOUR.sub("", ": ".join([how, *said]))
+    text = f"the process that imports it{chosen} {words}{mend}"
     return Finding(name, "error", text, {"rmw": rmw})
 
 

@@ -35,6 +35,8 @@ from typing import Any
 from depthrefl_ros.ros import middleware
 from depthrefl_ros.tools.machine import Finding, guarded, package_version
 
+_LAST_DOMAIN = 232  # a higher one has no UDP ports
+
 
 def _ros() -> Finding:
     wheel = next(filter(None, map(_distribution_of, distributions())), "")
@@ -54,6 +56,8 @@ def _ros() -> Finding:
         chosen = f" with RMW_IMPLEMENTATION={facts['rmw']}" if facts["rmw"] else ""
         hint = "source one ROS 2 workspace that was built for this Python and has the middleware"
         return Finding("ROS", "error", f"the node cannot run{chosen} ({error}): {hint}", facts)
+    if problem := _domain_problem(facts["domain"], facts["rmw"]):
+        return Finding("ROS", "error", f"no node can start: {problem}", facts)
     try:
         facts["notes"] = middleware.prepare_environment()
         rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
@@ -68,6 +72,15 @@ def _ros() -> Finding:
     # What the transport lacks is told with the large clouds.
     told = [note for note in facts["notes"] if note != middleware.large_message_transport().problem]
     return Finding("ROS", "warning" if told else "ok", "; ".join([text, *told]), facts)
+
+
+def _domain_problem(domain: str, rmw: str) -> str:
+    """Return what is wrong with ``ROS_DOMAIN_ID``, at which DDS ends the process; or nothing."""
+    try:
+        is_possible = "zenoh" in rmw or int(domain or 0) <= _LAST_DOMAIN
+    except ValueError:
+        is_possible = False
+    return "" if is_possible else f"ROS_DOMAIN_ID is {domain!r}; 0 to {_LAST_DOMAIN} are possible"
 
 
 def _first_line(error: Exception) -> str:

@@ -154,7 +154,8 @@ def greeting(read_only: bool) -> dict:
 
 def _tell_address(args: argparse.Namespace, port: int) -> None:
     everywhere = args.host in ("0.0.0.0", "::", "")
-    name = "localhost" if everywhere or not machine_names(args.host) else args.host
+    is_usual = args.host in (LOOPBACK, "::1")  # others of 127.0.0.0/8 have no name
+    name = "localhost" if everywhere or is_usual else args.host
     address = f"http://{f'[{name}]' if ':' in name else name}:{port}/"
     print(f"{SHOWING}{address.removeprefix('http://')}", flush=True)
     if args.foxglove:

@@ -70,8 +70,10 @@ def _pose(path: Path, name: str, entry: Any) -> Pose:
             f"{path}: image '{name}' has {entry}; {', '.join(_FIELDS)} are needed, all numbers"
         ) from error
     height, *angles = values
-    if not (0.0 < height < math.inf and all(abs(angle) <= math.pi for angle in angles)):
+    try:
+        return Pose.from_mount(height, *angles)
+    except ValueError as error:
         raise DatasetError(
-            f"{path}: image '{name}' has {entry}; a height above 0 and angles within pi are needed"
-        )
-    return Pose.from_mount(height, *angles)
+            f"{path}: image '{name}' has {entry}; a height above 0 and angles within pi are needed "
+            f"({error})"
+        ) from error
