@@ -18,7 +18,7 @@
 Nav2's 2-D obstacle layer knows no heights when it clears: a ray that passes over an obstacle erases
 it. So rays are compared as the costmap sees them, from above: by their bearing around the camera,
 which is an image column only while the camera is level. At each bearing the nearest thing within
-the height band ends all clearing, whether it was believed or not.
+the height band ends all clearing, whether it was believed or not, and so does the floor's end.
 
 A network's depth of an upright surface varies from row to row, and would mark it many cells thick,
 most of them wrong. Within one bearing, returns closer together in range than the range resolution
@@ -36,6 +36,7 @@ import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.cloud import voxel_thin
+from depthrefl_ros.geometry.drop_offs import drop_offs
 from depthrefl_ros.geometry.gates import GateSettings, nearest_possible
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rays import image_rays
@@ -203,8 +204,23 @@ def obstacle_clouds(
     with np.errstate(invalid="ignore"):  # the sky is infinitely far, along a level ray too
         may_be = _crosses(view.height_m(nearest), view.height_m(ungated_m), settings)
     blocks = obstacle | (~believed & ~beyond & may_be)
+    holes = drop_offs(
+        depth_m,
+        ungated_m,
+        sigma,
+        height,
+        view.to_floor,
+        view.rise,
+        over_floor,
+        settings.min_height_m,
+    )
+    ends = ((np.flatnonzero(blocks), nearest[blocks]), (holes, view.to_floor.ravel()[holes]))
+    pixels, ends_m = (np.concatenate(part) for part in zip(*ends, strict=True))
     limit_m = _limits(
-        bearing[blocks], nearest[blocks] * over_floor[blocks], settings.voxel_size_m, view.bearings
+        bearing.ravel()[pixels],
+        ends_m * over_floor.ravel()[pixels],
+        settings.voxel_size_m,
+        view.bearings,
     )[bearing]
 
     free_m = np.maximum(limit_m - _STOP_BEFORE_M, 0.0)  # over the floor
