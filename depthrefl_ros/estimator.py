@@ -303,10 +303,23 @@ class DepthEstimator:
             colour_bgra=colour,
             network_depth_m=gated.depth_m,
             network_camera=prediction.camera,
-            ungated_m=depth_m,
+            ungated_m=_answered(depth_m, view.unseen),
             sigma=sigma,
             gate_counts=gated.counts,
             _relative=prediction.relative,
             _rectification=view.rectification,
             _bundle=self.bundle,
         )
+
+
+def _answered(depth_m: np.ndarray, unseen: np.ndarray | None) -> np.ndarray:
+    """Return depth (h, w) with 0 where something was seen and the network gave no number for it.
+
+    All NaN is depth that is not metric yet.
+    """
+    unanswered = np.isnan(depth_m)
+    if unseen is not None:
+        unanswered &= ~unseen
+    if not unanswered.any() or not np.isfinite(depth_m).any():
+        return depth_m
+    return np.where(unanswered, np.float32(0.0), depth_m)
