@@ -42,7 +42,7 @@ from depthrefl_ros.frames import (
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.fill import MEASURED_SIGMA
 from depthrefl_ros.geometry.floor_plane import with_floor
-from depthrefl_ros.geometry.gates import GateSettings, apply_gates, apply_range, apply_sky
+from depthrefl_ros.geometry.gates import GateSettings, apply_gates, apply_range, apply_sky, steps
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rectification import ASPECT_FITS
 from depthrefl_ros.geometry.sigma_table import SigmaTable
@@ -280,7 +280,8 @@ class DepthEstimator:
         with timer.step("upsample"):
             depth, camera = gated.depth_m, prediction.camera
             if settings.output_size == "input":
-                depth = view.rectification.from_network(gated.depth_m, gated.edges)
+                edges = gated.edges if gated.edges is not None else steps(gated.smoothed_m)
+                depth = view.rectification.from_network(gated.depth_m, edges)
                 camera = view.rectification.camera
                 if measured_m is not None:
                     measured_m = view.rectification.rectify_depth(measured_m)

@@ -76,6 +76,14 @@ def depth_edges(depth: np.ndarray, ratio: float) -> np.ndarray:
     return farthest * np.float32(1.0 / ratio) > nearest
 
 
+def steps(depth: np.ndarray) -> np.ndarray:
+    """Return pixels of a depth (h, w) float32 across which an upsampling would mix surfaces.
+
+    Next to NaN there is nothing to mix; what is beside it is one of them.
+    """
+    return depth_edges(np.nan_to_num(depth, nan=0.0, posinf=np.inf), _STEP_RATIO)
+
+
 def apply_range(depth: np.ndarray, min_range_m: float, max_range_m: float) -> None:
     """Mark in place what is out of range: +Inf beyond, -Inf nearer (REP-117).
 
@@ -192,8 +200,8 @@ class Gated:
         depth_m: (h, w) float32 metres; NaN unknown, +Inf beyond range, -Inf nearer than range.
         smoothed_m: (h, w) float32 metres: after the median, before the gates; NaN where nothing
             was seen.
-        edges: (h, w) bool, pixels beside a step of depth, for an upsampling that must not mix
-            surfaces; None when edges are not looked for.
+        edges: (h, w) bool, ``steps``, which were found together with the floating pixels; None
+            where these are not looked for.
         counts: pixels that each of ``GATES`` found. One pixel may be found by several.
     """
 
