@@ -99,7 +99,7 @@ def steps(camera: Camera) -> dict[str, Callable[[], object]]:
         "edge": lambda: floating(inverse, settings.edge_ratio),
         "steps (for upsampling)": lambda: depth_edges(depth, 1.2),
         "grazing": lambda: grazing(inverse, camera, angle),
-        "confidence": lambda: sigma > limit,
+        "confidence": lambda: ~(sigma <= limit),
         "range": lambda: apply_range(depth.copy(), settings.min_range_m, settings.max_range_m),
         "all together": lambda: apply_gates(depth, sigma, camera, limit, settings),
     }

@@ -43,7 +43,7 @@ from depthrefl_ros.frames import (
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.fill import MEASURED_SIGMA
 from depthrefl_ros.geometry.floor_plane import with_floor
-from depthrefl_ros.geometry.gates import GateSettings, apply_gates, apply_range, apply_sky
+from depthrefl_ros.geometry.gates import GateSettings, apply_gates, apply_range, apply_sky, steps
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rectification import ASPECT_FITS
 from depthrefl_ros.geometry.sigma_table import SigmaTable
@@ -301,7 +301,8 @@ class DepthEstimator:
         with timer.step("upsample"):
             depth, camera = gated.depth_m, prediction.camera
             if settings.output_size == "input":
-                depth = view.rectification.from_network(gated.depth_m, gated.edges)
+                edges = gated.edges if gated.edges is not None else steps(gated.smoothed_m)
+                depth = view.rectification.from_network(gated.depth_m, edges)
                 camera = view.rectification.camera
                 if measured_m is not None:
                     measured_m = view.rectification.rectify_depth(measured_m)
@@ -324,10 +325,23 @@ class DepthEstimator:
             colour_bgra=colour,
             network_depth_m=gated.depth_m,
             network_camera=prediction.camera,
-            ungated_m=depth_m,
+            ungated_m=_answered(depth_m, view.unseen),
             sigma=sigma,
             gate_counts=gated.counts,
             _relative=prediction.relative,
             _rectification=view.rectification,
             _bundle=self.bundle,
         )
+
+
+def _answered(depth_m: np.ndarray, unseen: np.ndarray | None) -> np.ndarray:
+    """Return depth (h, w) with 0 where something was seen and the network gave no number for it.
+
+    All NaN is depth that is not metric yet.
+    """
+    unanswered = np.isnan(depth_m)
+    if unseen is not None:
+        unanswered &= ~unseen
+    if not unanswered.any() or not np.isfinite(depth_m).any():
+        return depth_m
+    return np.where(unanswered, np.float32(0.0), depth_m)

@@ -223,7 +223,7 @@ class DepthFrame:
         network_depth_m: (h, w) float32 as ``depth_m``.
         network_camera: rectified pinhole camera of the planes at the network's size.
         ungated_m: (h, w) float32 metres before the gates; NaN only where no image was seen, +Inf
-            where the network sees the sky.
+            where the network sees the sky, 0 where its answer was no number.
         sigma: (h, w) float32 standard deviation of log depth.
         gate_counts: pixels (of h w) that each gate found; a pixel may be found by several.
     """

@@ -205,6 +205,14 @@ def test_a_little_skew_is_nothing_to_tell_of():
     assert Camera(640, 480, K).plausibility() == []
 
 
+@pytest.mark.parametrize("D", [np.zeros(4), np.zeros(0)])
+def test_a_fisheye_of_zeros_is_told(D):
+    found = camera(D=D, distortion_model="fisheye")
+    (doubt,) = found.for_image(320, 240).plausibility()[:1]
+    assert "equidistant (fisheye) and D is all zero" in doubt
+    assert found.plausibility(is_rectified=True) == found.rectified().plausibility() == []
+
+
 def test_a_projection_is_looked_at_too():
     P = np.array([500.0, 0, 3000, 0, 0, 510, 240, 0, 0, 0, 1, 0])
     (doubt,) = camera(P=P).plausibility()

@@ -59,6 +59,31 @@ def test_canonical_depth_grows_with_the_focal_length_and_metric_depth_does_not(t
     assert found["canonical"] == pytest.approx([2.0, 2.0 * LONG.fx / SMALL.fx], rel=1e-3)
 
 
+def test_an_answer_that_is_no_number_is_told_from_what_nobody_saw(foreign):
+    estimator, wide = foreign(), Camera.from_horizontal_fov(64, 36, 1.1)  # padded above and below
+    frame = Frame(np.zeros((36, 64, 3), np.uint8), "rgb", wide)
+    prediction = estimator.predict(frame, estimator.settings)
+    answer = prediction.depth_m.copy()
+    answer[20:24, 30:40] = np.nan
+    found = estimator.believe(prediction, answer, estimator.settings)
+    assert (found.ungated_m[20:24, 30:40] == 0.0).all()
+    assert np.isnan(found.network_depth_m[20:24, 30:40]).all()
+    np.testing.assert_array_equal(np.isnan(found.ungated_m), np.isnan(prediction.depth_m))
+
+
+@pytest.mark.parametrize("edge_ratio", [1.12, 0.0])
+def test_surfaces_do_not_mix_on_the_way_to_the_images_size(foreign, edge_ratio):
+    estimator, large = foreign(), Camera.from_horizontal_fov(480, 360, 1.1)
+    frame = Frame(np.zeros((360, 480, 3), np.uint8), "rgb", large)
+    prediction = estimator.predict(frame, estimator.settings)
+    depth = np.full((48, 64), 1.0, np.float32)
+    depth[:, 32:], depth[:5, :5] = 5.0, np.nan
+    settings = EstimatorSettings(edge_ratio=edge_ratio)
+    found = estimator.believe(prediction, depth, settings).depth_m
+    assert found.shape == (360, 480)
+    assert set(np.unique(found[np.isfinite(found)])) == {1.0, 5.0}
+
+
 def test_sky_is_infinitely_far(foreign):
     image = wall()
     image[:20, :, 2] = 255

@@ -33,6 +33,7 @@ from depthrefl_ros.geometry.gates import (
     depth_edges,
     floating,
     grazing,
+    lost,
     smooth,
 )
 from depthrefl_ros.geometry.pose import Pose
@@ -145,6 +146,21 @@ def test_every_gate_counts_its_pixels_and_can_be_turned_off():
     kept = apply_gates(truth, sigma, CAMERA, np.inf, off)
     np.testing.assert_array_equal(kept.depth_m, truth)
     assert not any(kept.counts.values()) and kept.edges is None
+
+
+@pytest.mark.parametrize("limit", [0.1, np.inf])
+def test_a_sigma_that_is_no_number_is_not_believed(limit):
+    sigma = np.full((40, 60), 0.05, np.float32)
+    sigma[:, 20:30] = np.nan
+    made = apply_gates(np.full((40, 60), 2.0, np.float32), sigma, CAMERA, limit, GateSettings())
+    np.testing.assert_array_equal(np.isnan(made.depth_m), np.isnan(sigma))
+    assert made.counts["confidence"] == 400
+
+
+def test_only_what_the_median_puts_far_behind_its_place_is_lost():
+    raw = np.array([1.0, 1.0, 1.0, 11.0, 1.0, np.nan, np.inf, 9.0], np.float32)
+    gated_m = np.array([1.1, 1.3, np.inf, np.inf, np.nan, 2.0, np.inf, np.inf], np.float32)
+    assert lost(gated_m, raw, 10.0).tolist() == [False, True, True, *[False] * 5]
 
 
 def test_beside_what_nobody_saw_a_surface_stays():

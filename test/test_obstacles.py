@@ -50,7 +50,7 @@ WALL = ((4.0, -5.0, 0.0), (4.2, 5.0, 2.5))
 def clouds(gated, truth=None, sigma=0.02, mount=MOUNT, settings=SETTINGS, gates=GATES):
     """Both clouds in the base frame, (N, 3) each."""
     truth = gated if truth is None else truth
-    sigma = np.full(gated.shape, sigma, np.float32)
+    sigma = np.broadcast_to(np.float32(sigma), gated.shape)
     confidence = np.full(gated.shape, 0.9, np.float32)
     made = obstacle_clouds(gated, truth, sigma, confidence, CAMERA, mount, settings, gates)
     return tuple(mount.apply(cloud[:, :3]) for cloud in (made.marking, made.clearing))
@@ -244,6 +244,33 @@ def test_pixels_that_saw_nothing_are_no_obstacle():
     gated[:24], ungated[:24] = np.nan, np.nan  # padding
     _, clearing = clouds(gated, ungated)
     assert len(ahead_of(clearing, 2.5, 0.2)) > 20
+
+
+@pytest.mark.parametrize("height_m, pitch", [(0.5, 0.2), (2.2, 0.6)])  # in the band, above it
+@pytest.mark.parametrize("sigma, answer", [(np.nan, None), (0.02, 0.0), (0.02, -1.0)])
+def test_nothing_is_cleared_where_the_network_gave_no_number(height_m, pitch, sigma, answer):
+    mount = Pose.from_mount(height_m, pitch)
+    truth = true_depth(CAMERA, mount, [BOX, WALL])
+    on_it = truth < true_depth(CAMERA, mount, [WALL]) - 1e-4
+    gated, ungated = ranged(truth), truth.copy()
+    gated[on_it] = np.nan
+    if answer is not None:
+        ungated[on_it] = answer
+    _, clearing = clouds(gated, ungated, np.where(on_it, sigma, 0.02), mount)
+    assert not len(ahead_of(clearing, 2.0, 0.2)) and len(ahead_of(clearing, 2.5, 5.0))
+
+
+@pytest.mark.parametrize("behind", [[WALL], []])
+def test_nothing_is_cleared_behind_a_pole_that_the_median_loses(behind):
+    pole = ((2.0, -0.002, 0.0), (2.02, 0.008, 1.2))
+    truth = true_depth(CAMERA, MOUNT, [pole, *behind])
+    lost = truth < true_depth(CAMERA, MOUNT, behind) - 0.05
+    assert 50 < np.count_nonzero(lost) and np.count_nonzero(lost.any(0)) == 1
+    gated = apply_gates(truth, np.full_like(truth, 0.02), CAMERA, np.inf, GATES).depth_m
+    marking, clearing = clouds(gated, truth)
+    assert not len(ahead_of(clearing, 2.0, 0.02))
+    assert len(ahead_of(clearing, 2.0, 0.2)) > 20, "beside it rays go on"
+    assert not len(marking) or marking[:, 0].min() > 3.9, "what may be noise is not marked"
 
 
 @pytest.mark.parametrize("roll", [0.3, np.pi])

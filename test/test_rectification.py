@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.rays import image_rays
 from depthrefl_ros.geometry.rectification import (
     PADDING_GREY,
     Rectification,
@@ -271,3 +272,18 @@ def test_holes_of_measured_depth_stay_holes():
     seen = way.depth_to_network(depth)
     assert np.isnan(seen[6:9, 6:14]).all() and np.isfinite(seen[12:]).all()
     assert set(np.unique(seen[np.isfinite(seen)])) == {2.0}
+
+
+@pytest.mark.parametrize("axis", [(0.0, 0.09, 0.0), (0.05, -0.03, 0.02)])
+def test_measured_depth_turns_with_the_cameras_axis(axis):
+    """A depth camera that looks straight at a wall; the rectified camera sees it at a slant."""
+    R = cv2.Rodrigues(np.array(axis))[0]
+    way = Rectification(Camera(640, 480, K, np.zeros(5), R), False, NETWORK)
+    for found, camera in (
+        (way.rectify_depth(np.full((480, 640), 2.0, np.float32)), way.camera),
+        (way.depth_to_network(np.full((480, 640), 2.0, np.float32)), way.network_camera),
+    ):
+        true = 2.0 / (image_rays(camera) @ R[:, 2])
+        known = np.isfinite(found)
+        assert found.dtype == np.float32 and known.mean() > 0.7 and np.ptp(true[known]) > 0.1
+        np.testing.assert_allclose(found[known], true[known], rtol=2e-3)

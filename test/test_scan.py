@@ -302,3 +302,20 @@ def test_a_scan_takes_no_time_to_speak_of():
         scan_ranges(depth, ungated, SIGMA, CAMERA, pose, pose, chosen, GATES)
         times.append(time.thread_time() - start)
     assert min(times) < 2e-3, f"{min(times) * 1e3:.1f} ms"
+
+
+def test_a_beam_that_may_meet_anything_is_not_free():
+    """No number came of the network, or the median has lost a pole as thin as a pixel."""
+    free = np.full((192, 256), np.inf, np.float32)
+    assert np.isposinf(scan_of(free)[0]).sum() > 60
+    thin = np.full((192, 256), 20.0, np.float32)
+    thin[:, 128] = 2.0
+    cases = [(free, thin, SIGMA)]
+    for answer, sigma in ((0.0, 0.05), (20.0, np.nan)):
+        gated, ungated, sigmas = free.copy(), np.full_like(free, 20.0), SIGMA.copy()
+        gated[:, 128], ungated[:, 128], sigmas[:, 128] = np.nan, answer, sigma
+        cases.append((gated, ungated, sigmas))
+    for gated, ungated, sigmas in cases:
+        ranges, angles = scan_of(gated, ungated=ungated, sigma=sigmas)
+        met = np.isclose(angles, INCREMENT)  # seen from the base frame's origin, at 2 m
+        assert met.sum() == 1 and np.isnan(ranges[met]).all() and np.isposinf(ranges).sum() > 60

@@ -276,10 +276,13 @@ class Camera(Value):
             self, K=P[:, :3], P=P, D=np.zeros(5), R=np.eye(3), distortion_model="plumb_bob"
         )
 
-    def plausibility(self) -> list[str]:
+    def plausibility(self, is_rectified: bool = False) -> list[str]:
         """Say what can hardly be true of this camera; wrong intrinsics make every distance wrong.
 
         To be asked of the camera of an image (``for_image``).
+
+        Args:
+            is_rectified: the image is rectified already, and the lens has no say any more.
 
         Returns:
             Sentences that name the matrix and the values; none where all is well.
@@ -287,6 +290,12 @@ class Camera(Value):
         size = f"{self.width}x{self.height} image"
         remedy = "the calibration may be of another resolution or unit"
         doubts: list[str] = []
+        if self.distortion_model == "equidistant" and not self.D.any() and not is_rectified:
+            doubts.append(
+                "distortion_model is equidistant (fisheye) and D is all zero, which is read as no "
+                "distortion, as image_geometry does: of a fisheye lens all but the middle of the "
+                "image would be wrong; calibrate it, or name it plumb_bob if it has no distortion"
+            )
         matrices = {"K": self.K}
         if not np.array_equal(self.P[:, :3], self.K):
             matrices["P"] = self.P

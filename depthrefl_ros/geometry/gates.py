@@ -49,6 +49,8 @@ _STEEP_SHARE = 0.25
 _FAR_M = np.float32(100.0)  # any number will do where nothing is seen far and wide
 # Depth beside a step as large as this is not interpolated across it.
 _STEP_RATIO = 1.2
+# What the median puts so much farther than it was is lost rather than smoothed.
+_LOST_RATIO = np.float32(1.2)
 
 
 def smooth(depth: np.ndarray) -> np.ndarray:
@@ -72,6 +74,14 @@ def depth_edges(depth: np.ndarray, ratio: float) -> np.ndarray:
     farthest = cv2.dilate(depth, _NEIGHBOURHOOD)
     nearest = cv2.erode(depth, _NEIGHBOURHOOD)
     return farthest * np.float32(1.0 / ratio) > nearest
+
+
+def steps(depth: np.ndarray) -> np.ndarray:
+    """Return pixels of a depth (h, w) float32 across which an upsampling would mix surfaces.
+
+    Next to NaN there is nothing to mix; what is beside it is one of them.
+    """
+    return depth_edges(np.nan_to_num(depth, nan=0.0, posinf=np.inf), _STEP_RATIO)
 
 
 def apply_range(depth: np.ndarray, min_range_m: float, max_range_m: float) -> None:
@@ -105,6 +115,19 @@ def nearest_possible(depth_m: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         sigma: of the same shape, standard deviation of log depth.
     """
     return depth_m * np.exp(-2.0 * sigma)
+
+
+def lost(depth_m: np.ndarray, ungated_m: np.ndarray, max_range_m: float) -> np.ndarray:
+    """Return pixels of which the median made something much farther: a pole as thin as a pixel.
+
+    Args:
+        depth_m: metres after the gates, of any shape; NaN, +Inf and -Inf by REP-117.
+        ungated_m: of the same shape, metres before the gates.
+        max_range_m: of the gates.
+    """
+    found = ungated_m < depth_m * (1 / _LOST_RATIO)
+    found &= ungated_m < max_range_m / _LOST_RATIO  # what is beyond is +Inf in one and not in both
+    return found
 
 
 @dataclass(frozen=True)
@@ -177,8 +200,8 @@ class Gated:
         depth_m: (h, w) float32 metres; NaN unknown, +Inf beyond range, -Inf nearer than range.
         smoothed_m: (h, w) float32 metres: after the median, before the gates; NaN where nothing
             was seen.
-        edges: (h, w) bool, pixels beside a step of depth, for an upsampling that must not mix
-            surfaces; None when edges are not looked for.
+        edges: (h, w) bool, ``steps``, which were found together with the floating pixels; None
+            where these are not looked for.
         counts: pixels that each of ``GATES`` found. One pixel may be found by several.
     """
 
@@ -211,7 +234,7 @@ def apply_gates(
     if not is_all_seen:
         depth_m = _filled(depth_m, unseen)
     smoothed = smooth(depth_m) if settings.median_filter else depth_m.copy()
-    found, edges = {"confidence": sigma > sigma_limit}, None
+    found, edges = {"confidence": ~(sigma <= sigma_limit)}, None  # also where it is no number
     inverse = np.reciprocal(smoothed)
     if settings.edge_ratio:
         found["edge"] = floating(inverse, settings.edge_ratio)

@@ -18,7 +18,7 @@
 Nav2's 2-D obstacle layer knows no heights when it clears: a ray that passes over an obstacle erases
 it. So rays are compared as the costmap sees them, from above: by their bearing around the camera,
 which is an image column only while the camera is level. At each bearing the nearest thing within
-the height band ends all clearing, whether it was believed or not.
+the height band ends all clearing, whether it was believed or not, and so does the floor's end.
 
 A network's depth of an upright surface varies from row to row, and would mark it many cells thick,
 most of them wrong. Within one bearing, returns closer together in range than the range resolution
@@ -36,7 +36,8 @@ import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.cloud import voxel_thin
-from depthrefl_ros.geometry.gates import GateSettings, nearest_possible
+from depthrefl_ros.geometry.drop_offs import drop_offs
+from depthrefl_ros.geometry.gates import GateSettings, lost, nearest_possible
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rays import image_rays
 from depthrefl_ros.geometry.tables import frozen, table
@@ -179,7 +180,7 @@ def obstacle_clouds(
     Args:
         depth_m: (h, w) float32 metres after the gates; NaN, +Inf and -Inf by REP-117.
         ungated_m: (h, w) float32 metres before the gates; NaN where the camera saw nothing, +Inf
-            where it saw the sky.
+            where it saw the sky, 0 where the network's answer was no number.
         sigma: (h, w) float32 standard deviation of log depth.
         confidence: (h, w) float32, goes into the clouds.
         camera: the rectified pinhole camera of all four.
@@ -203,8 +204,24 @@ def obstacle_clouds(
     with np.errstate(invalid="ignore"):  # the sky is infinitely far, along a level ray too
         may_be = _crosses(view.height_m(nearest), view.height_m(ungated_m), settings)
     blocks = obstacle | (~believed & ~beyond & may_be)
+    doubts, doubts_m = _doubts(depth_m, ungated_m, sigma, nearest, max_range_m, view, settings)
+    holes = drop_offs(
+        depth_m,
+        ungated_m,
+        sigma,
+        height,
+        view.to_floor,
+        view.rise,
+        over_floor,
+        settings.min_height_m,
+    )
+    pixels = np.concatenate([np.flatnonzero(blocks), doubts, holes])
+    ends_m = np.concatenate([nearest[blocks], doubts_m, view.to_floor.ravel()[holes]])
     limit_m = _limits(
-        bearing[blocks], nearest[blocks] * over_floor[blocks], settings.voxel_size_m, view.bearings
+        bearing.ravel()[pixels],
+        ends_m * over_floor.ravel()[pixels],
+        settings.voxel_size_m,
+        view.bearings,
     )[bearing]
 
     free_m = np.maximum(limit_m - _STOP_BEFORE_M, 0.0)  # over the floor
@@ -233,6 +250,41 @@ def obstacle_clouds(
         _cloud(marks, confidence[marked], settings.voxel_size_m),
         _cloud(view.rays[cleared] * end[cleared, None], confidence[cleared], settings.voxel_size_m),
     )
+
+
+def _doubts(
+    depth_m: np.ndarray,
+    ungated_m: np.ndarray,
+    sigma: np.ndarray,
+    nearest: np.ndarray,
+    max_range_m: float,
+    view: _View,
+    settings: ObstacleSettings,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels, flat indices (n,) int64, that block at a depth (n,) nearer than they say.
+
+    A pole as thin as a pixel is a speck to the median, which puts what is behind it in its place;
+    and where the network's answer is no number, anything may stand anywhere.
+
+    Args:
+        depth_m: (h, w) metres after the gates.
+        ungated_m: (h, w) metres before the gates.
+        sigma: (h, w) standard deviation of log depth.
+        nearest: (h, w) metres, ``nearest_possible`` where depth is not believed.
+        max_range_m: of the gates.
+        view: rays.
+        settings: height band.
+    """
+    anywhere = np.flatnonzero(~(nearest > 0))
+    is_asked = ~np.isnan(ungated_m.ravel()[anywhere]) & ~(depth_m.ravel()[anywhere] > 0)
+    anywhere = anywhere[is_asked]
+    thin = np.flatnonzero(lost(depth_m, ungated_m, max_range_m))
+    own_m = ungated_m.ravel()[thin]
+    near_m, rise = nearest_possible(own_m, sigma.ravel()[thin]), view.rise.ravel()[thin]
+    height_m = (view.camera_height_m + end_m * rise for end_m in (near_m, own_m))
+    may_be = _crosses(*height_m, settings)
+    pixels = np.concatenate([anywhere, thin[may_be]])
+    return pixels, np.concatenate([np.zeros(len(anywhere), np.float32), near_m[may_be]])
 
 
 def _too_near(

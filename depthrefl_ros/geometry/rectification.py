@@ -29,6 +29,7 @@ import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.lens import undistortion_maps
+from depthrefl_ros.geometry.rays import image_rays
 from depthrefl_ros.geometry.tables import table
 
 ASPECT_FITS = ("pad", "crop")
@@ -119,6 +120,7 @@ class Rectification:
         )
         self._is_warped = camera.is_distorted and not is_rectified
         self._unseen: np.ndarray | None = None
+        self._turn: np.ndarray | None = None
         if self._is_warped:
             self._prepare_maps(camera)
 
@@ -146,6 +148,12 @@ class Rectification:
         x, y = undistortion_maps(camera, self.camera.K, self._size)
         self._unseen = (x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)
         self._image_maps = cv2.convertMaps(x, y, cv2.CV_16SC2)
+        if not np.array_equal(camera.R, np.eye(3)):
+            # What is at depth 1 along the raw axis is at this depth along the rectified one.
+            along_raw = image_rays(self.camera) @ camera.R[:, 2]
+            ahead = along_raw > 0.0
+            self._turn = np.where(ahead, 1.0 / np.where(ahead, along_raw, 1.0), np.nan)
+            self._turn = self._turn.astype(np.float32)
 
     def to_network(self, image: np.ndarray) -> np.ndarray:
         """Resample (H, W[, C]) uint8 to (h, w[, C]) at the network's size, padding in mid-grey."""
@@ -181,12 +189,16 @@ class Rectification:
         return canvas
 
     def rectify_depth(self, depth: np.ndarray) -> np.ndarray:
-        """Return a raw depth (H, W) float32 as the rectified camera sees it; NaN where unseen."""
+        """Return a raw depth (H, W) float32 as the rectified camera sees it; NaN where unseen.
+
+        R turns the optical axis, and depth is counted along it.
+        """
         if not self._is_warped:
             return depth
-        return cv2.remap(
+        depth = cv2.remap(
             depth, *self._image_maps, cv2.INTER_NEAREST, None, cv2.BORDER_CONSTANT, (np.nan,)
         )
+        return depth if self._turn is None else depth * self._turn
 
     def _padded(self, content: np.ndarray) -> np.ndarray:
         if content.shape[:2] == (self._network[1], self._network[0]):

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.gates import GateSettings, nearest_possible
+from depthrefl_ros.geometry.gates import GateSettings, lost, nearest_possible
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rays import image_rays
 from depthrefl_ros.geometry.tables import frozen, table
@@ -151,7 +151,7 @@ def scan_ranges(
     Args:
         depth_m: (h, w) float32 metres after the gates, with NaN and infinities.
         ungated_m: (h, w) float32 metres before the gates; NaN where no pixel looks, +Inf where the
-            sky is.
+            sky is, 0 where the network's answer was no number.
         sigma: (h, w) float32 standard deviation of log depth.
         camera: the rectified pinhole camera of all three.
         base_from_camera: optical frame to the frame whose z is height above the floor.
@@ -258,9 +258,13 @@ class _Mount:
             ungated: (pixels,) metres before the gates.
             sigma: (pixels,) of log depth.
         """
-        pixels = np.flatnonzero(np.isnan(depth) & ~np.isnan(ungated))
+        # What the median lost, a pole as thin as a pixel, is in doubt, too.
+        is_unsure = np.isnan(depth) & ~np.isnan(ungated)
+        pixels = np.flatnonzero(is_unsure | lost(depth, ungated, self._range_max))
         far = ungated[pixels]
         near = nearest_possible(far, sigma[pixels])
+        anywhere = ~(near > 0)  # no number came of the network
+        near[anywhere], far[anywhere] = 0.0, 2.0 * self._range_max
         with np.errstate(invalid="ignore"):  # the sky is infinitely far, along a level ray too
             ends = self._height_at(pixels, near), self._height_at(pixels, far)
         may = np.maximum(*ends) >= self._settings.min_height_m

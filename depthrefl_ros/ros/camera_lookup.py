@@ -103,7 +103,7 @@ class CameraLookup:
         """
         try:
             if calibration is not None:
-                return self._from_file(calibration, width, height)
+                return self._from_file(calibration, width, height, is_rectified)
             frames = (header.frame_id, optical_frame_id)
             return self._from_info(header.stamp, frames, width, height, is_rectified)
         except MessageError as error:
@@ -111,11 +111,15 @@ class CameraLookup:
                 raise
             return self._assumed(width, height, assumed_fov_deg, error)
 
-    def _from_file(self, calibration: Camera, width: int, height: int) -> FoundCamera:
+    def _from_file(
+        self, calibration: Camera, width: int, height: int, is_rectified: bool
+    ) -> FoundCamera:
         try:
             return self._remember(
-                ("file", calibration, width, height),
-                lambda: _described(calibration.for_image(width, height), "camera_info_url"),
+                ("file", calibration, width, height, is_rectified),
+                lambda: _described(
+                    calibration.for_image(width, height), "camera_info_url", is_rectified
+                ),
             )
         except CameraError as error:
             raise MessageError(f"camera_info_url: {error}") from error
@@ -141,6 +145,7 @@ class CameraLookup:
                 lambda: _described(
                     camera_from_info(info, self.topic, is_rectified).for_image(width, height),
                     self.topic,
+                    is_rectified,
                 ),
             )
         except CameraError as error:
@@ -200,9 +205,9 @@ def _frame_doubt(topic: str, described: str, frames: tuple[str, str]) -> str:
     )
 
 
-def _described(camera: Camera, source: str) -> FoundCamera:
+def _described(camera: Camera, source: str, is_rectified: bool) -> FoundCamera:
     """Return a camera with where it comes from and what is doubtful about it."""
-    doubts = [f"{source}: {doubt}" for doubt in camera.plausibility()]
+    doubts = [f"{source}: {doubt}" for doubt in camera.plausibility(is_rectified)]
     if camera.rescaled_from is not None:
         described = "x".join(map(str, camera.rescaled_from))
         source += f", scaled from {described} to the image's {camera.width}x{camera.height}"
