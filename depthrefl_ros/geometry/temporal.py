@@ -54,6 +54,8 @@ _FLOW = {
 _STILL_PX = 0.5  # a picture that moves by more from frame to frame is of a camera that moves
 _FITS = 6
 _RIDGE = 0.01
+# The constant of the fit must be known to this, ln; a network's noise of 5 % makes 0.02.
+_MAX_CONSTANT_ERROR = 0.05
 _SMALLEST_CHANGE = 1e-3  # of log depth: what differs by less weighs the same
 # A longer silence than this many time constants says nothing about the next frame.
 _MEMORY = 5.0
@@ -119,6 +121,8 @@ class DepthStabiliser:
             self._scale = self._new_filter()
         else:
             correction = self._scale.update(change, elapsed_s)
+            if abs(correction) > _CUT_SCALE:  # no jitter
+                self._scale, correction = self._new_filter(), 0.0
         if is_moving:  # no picture will stand still against this one
             self._reference = None
         elif moved is None:
@@ -189,7 +193,8 @@ def _change_along_the_way(
     small angles, log depth changes by -t / z and by shares that are linear in the pixel's column
     and row. A least absolute deviation fit (iteratively reweighted) of all of it and a constant
     leaves the constant. Where all is equally far away constant and approach look the same; a
-    ridge gives it to the constant.
+    ridge gives it to the constant. The constant is that of the picture's middle at infinity: where
+    no thing is far, or none is but at the picture's rim, it may be anything, and is not used.
 
     Args:
         last_grey: (h, w) uint8, the picture before.
@@ -198,8 +203,8 @@ def _change_along_the_way(
         depth_m: (h, w) float32 metres of the picture.
 
     Returns:
-        The constant, and by how many pixels the picture has moved (median); None and 0 where too
-        little corresponds.
+        The constant, None where what corresponds does not tell it; and by how many pixels the
+        picture has moved (median), 0 where too little corresponds.
     """
     height, width = grey.shape
     half = (width // 2, height // 2)  # half the size tells as much and takes a third of the time
@@ -230,7 +235,15 @@ def _change_along_the_way(
         fit = np.linalg.lstsq(
             weighted @ terms + weight.sum() * ridge, weighted @ change, rcond=None
         )[0]
-    return float(fit[0]), shift_px
+    constant = float(fit[0])
+    scatter = float(np.median(np.abs(change - terms @ fit)))
+    leverage = np.linalg.inv(terms.T @ terms + count * ridge)[0, 0]
+    is_told = (
+        abs(constant) <= _CUT_SCALE
+        and abs(constant - np.median(change)) <= _CUT_SCALE
+        and scatter * math.sqrt(leverage) <= _MAX_CONSTANT_ERROR
+    )
+    return (constant if is_told else None), shift_px
 
 
 def _sampled(plane: np.ndarray, at: np.ndarray) -> np.ndarray:
