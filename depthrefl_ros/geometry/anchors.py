@@ -53,10 +53,12 @@ _READINGS = 30  # kept of a ranger
 _JUMP = math.log(1.25)  # readings whose ratios differ by more contradict one another
 _JUMP_S, _JUMP_READINGS = 1.0, 3  # for so long, and so many of them, until they are believed
 # The surface that a ranger answers to fills more than this share of the cone.
-_LEAST_OF_CONE = 0.03
-_UPPER_DEVIATIONS = 1.88  # by which 3 % of a normal distribution exceed its middle
+_LEAST_OF_CONE = 0.02
+_UPPER_DEVIATIONS = 2.05  # by which 2 % of a normal distribution exceed its middle
 _MAD_TO_DEVIATION = 1.48
-_SURFACE_LOG_DEPTH = 0.2  # what differs by more is another surface
+# What differs by more deviations of the noise, within these limits of ln, is another surface.
+_SURFACE_DEVIATIONS = 4.0
+_SURFACE_LOG_DEPTH = (0.05, 0.2)
 _MIN_HALF_CONE_RAD = math.radians(1.0)  # drivers of laser rangers often leave field_of_view 0
 
 
@@ -145,7 +147,7 @@ def range_anchor(
     there. The point at that distance from the sensor on the ray of pixel i is t_i from the camera,
     and the prediction puts a surface at d_i: the scale is the largest t_i / d_i. Of a network's
     depth the largest is its noise, or one wrong pixel. So the nearest surface is looked for that
-    fills 3 % of the cone, and what its scatter adds to its upper end is taken off.
+    fills 2 % of the cone, and what its scatter adds to its upper end is taken off.
 
     Args:
         depth_m: (h, w) float32 metres, uncorrected; what is not finite is unknown.
@@ -170,21 +172,22 @@ def range_anchor(
 def _upper_end(log_ratios: np.ndarray, places: np.ndarray) -> float:
     """Return the largest log ratio (n,) of the nearest surface, less what its noise adds.
 
-    The surface is what lies about as far as the nearest 3 % of all pixels; its noise is what
+    The surface is what lies about as far as the nearest 2 % of all pixels; its noise is what
     deviates from a quadratic function of their places (n, 2) in the image.
     """
-    near = np.abs(log_ratios - upper_quantile(log_ratios)) < _SURFACE_LOG_DEPTH
-    log_ratios, places = log_ratios[near], places[near]
-    middle = float(np.median(log_ratios))
-    x, y = (places - places.mean(axis=0)).T
-    terms = np.column_stack([np.ones_like(x), x, y, x * x, x * y, y * y])
-    left = log_ratios - terms @ np.linalg.lstsq(terms, log_ratios, rcond=None)[0]
-    scatter = _MAD_TO_DEVIATION * float(np.median(np.abs(left)))
-    return max(middle, upper_quantile(log_ratios) - _UPPER_DEVIATIONS * scatter)
+    start, reach = upper_quantile(log_ratios), _SURFACE_LOG_DEPTH[1]
+    for _ in range(2):  # less noise lets surfaces be told apart that are closer together
+        near = np.abs(log_ratios - start) < reach
+        surface, (x, y) = log_ratios[near], (places[near] - places[near].mean(axis=0)).T
+        terms = np.column_stack([np.ones_like(x), x, y, x * x, x * y, y * y])
+        left = surface - terms @ np.linalg.lstsq(terms, surface, rcond=None)[0]
+        scatter = _MAD_TO_DEVIATION * float(np.median(np.abs(left)))
+        reach = float(np.clip(_SURFACE_DEVIATIONS * scatter, *_SURFACE_LOG_DEPTH))
+    return max(float(np.median(surface)), upper_quantile(surface) - _UPPER_DEVIATIONS * scatter)
 
 
 def upper_quantile(values: np.ndarray) -> float:
-    """Return the value (n,) that 3 % exceed, of few the second largest."""
+    """Return the value (n,) that 2 % exceed, of few the second largest."""
     return float(np.quantile(values, 1.0 - _LEAST_OF_CONE, method="lower"))
 
 
