@@ -42,6 +42,11 @@ _CUT_STRUCTURE = 0.30
 # A region whose log depth differs by more than this from its average has changed.
 _CHANGED_LOG_DEPTH = 0.12
 _CHANGE_WINDOW = 15  # pixels
+# So has one that differs by more than this, to the same side in so many frames: what comes nearer
+# shows so, while flicker changes sides.
+_DRIFTED_LOG_DEPTH = 0.03
+_DRIFT_FRAMES = 4
+_DRIFT_WINDOW = 7
 # Places whose way from picture to picture is looked for, across and down, and how many are enough.
 _POINTS = (16, 12)
 _MIN_CORRESPONDING = 24
@@ -147,6 +152,8 @@ class DepthStabiliser:
         self._reference = _Reference(grey, _is_known(depth_m))
         self._average = _log(depth_m) + np.float32(correction)
         self._frames = np.ones(depth_m.shape, np.float32)
+        # For how many frames the depth has been farther (positive) or nearer than its average.
+        self._aside = np.zeros(depth_m.shape, np.float32)
 
     def _average_in(self, log_depth: np.ndarray, moved: np.ndarray, least_weight: float) -> None:
         """Take a frame into the average, but for pixels whose picture or depth has changed."""
@@ -155,12 +162,22 @@ class DepthStabiliser:
         innovation[unseen] = 0.0
         window = (_CHANGE_WINDOW, _CHANGE_WINDOW)
         moved |= unseen | (np.abs(cv2.blur(innovation, window)) > _CHANGED_LOG_DEPTH)
+        moved |= self._has_drifted(innovation)
         self._frames += 1.0
         self._frames[moved] = 1.0
         # The mean of all frames at first, the exponential average once that is the quicker one.
         weight = np.maximum(1.0 / self._frames, np.float32(least_weight))
         average = self._average + weight * innovation
         self._average = np.where(moved, log_depth, average)
+
+    def _has_drifted(self, innovation: np.ndarray) -> np.ndarray:
+        """Return (h, w) bool of pixels that have left their average to one side for some frames."""
+        mean = cv2.blur(innovation, (_DRIFT_WINDOW, _DRIFT_WINDOW))
+        side = np.sign(mean) * (np.abs(mean) > _DRIFTED_LOG_DEPTH)
+        self._aside = np.where(side * self._aside >= 0.0, self._aside, 0.0) * np.abs(side) + side
+        drifted = np.abs(self._aside) >= _DRIFT_FRAMES
+        self._aside[drifted] = 0.0
+        return drifted
 
 
 def _is_known(depth_m: np.ndarray) -> np.ndarray:
