@@ -17,6 +17,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 from room_depth import CAMERA, monocular, room_depth
@@ -122,6 +123,53 @@ def test_a_sonar_does_not_take_the_middle_of_its_cone_for_the_nearest():
     assert ratios == pytest.approx([-math.log(1.3)], abs=0.01)
 
 
+AHEAD = Pose(BASE_FROM_OPTICAL.T, np.zeros(3))  # a sensor at the camera's own place
+
+
+def wall(range_m=2.0) -> np.ndarray:
+    return np.full((CAMERA.height, CAMERA.width), range_m, np.float32)
+
+
+@pytest.mark.parametrize("blur_px", [0, 3])
+def test_a_sonar_is_not_biased_by_the_noise_of_a_networks_depth(blur_px):
+    rng, ratios = np.random.default_rng(0), []
+    for _ in range(40):
+        noise = rng.normal(0, 1, wall().shape)
+        if blur_px:
+            noise = cv2.GaussianBlur(noise, (0, 0), blur_px)
+        depth = (wall() * np.exp(0.05 * noise / noise.std())).astype(np.float32)
+        ratios.append(range_anchor(depth, CAMERA, sonar(2.0, 30), AHEAD)[0])
+    assert np.median(ratios) == pytest.approx(0.0, abs=0.02)
+
+
+@pytest.mark.parametrize("field_of_view_deg", [0.0, 15.0, 30.0])
+def test_one_wrong_pixel_is_not_what_a_ranger_answers_to(field_of_view_deg):
+    depth = wall()
+    depth[CAMERA.height // 2, CAMERA.width // 2] = 1.2
+    ratios = range_anchor(depth, CAMERA, sonar(2.0, field_of_view_deg), AHEAD)
+    assert ratios == pytest.approx([0.0], abs=0.005)
+
+
+def test_a_ranger_answers_to_a_thing_that_fills_a_twentieth_of_its_cone():
+    half_px = CAMERA.fx * math.tan(math.radians(15)) * math.sqrt(math.pi / 20) / 2
+    rows, columns = np.mgrid[: CAMERA.height, : CAMERA.width]
+    middle = max(abs(rows - CAMERA.cy).min(), 0.5)
+    depth = wall()
+    depth[np.maximum(abs(rows - CAMERA.cy), abs(columns - CAMERA.cx)) < half_px + middle] = 1.2
+    ratios = range_anchor(depth, CAMERA, sonar(1.2, 30), AHEAD)
+    assert ratios == pytest.approx([0.0], abs=0.01)
+
+
+@pytest.mark.parametrize("field_of_view_deg", [15.0, 30.0])
+def test_a_ranger_answers_to_the_near_end_of_a_slanting_wall(field_of_view_deg):
+    columns = (np.arange(CAMERA.width) - CAMERA.cx) / CAMERA.fx
+    depth = np.broadcast_to(2.0 / (1.0 - columns), wall().shape).astype(np.float32)
+    edge = math.tan(math.radians(field_of_view_deg / 2))
+    nearest_m = 2.0 / (1.0 + edge) * math.hypot(1.0, edge)
+    ratios = range_anchor(depth, CAMERA, sonar(nearest_m, field_of_view_deg), AHEAD)
+    assert ratios == pytest.approx([0.0], abs=0.04)
+
+
 def test_a_laser_ranger_without_a_field_of_view_looks_along_its_axis():
     depth = room_depth(LEVEL, [BOX])
     ratios = range_anchor(depth, CAMERA, sonar(1.48, field_of_view_deg=0), SENSOR)
@@ -161,6 +209,32 @@ def test_readings_are_kept_for_a_while():
     window.add(np.array([0.5]), 20.0)
     window.add(np.array([0.6]), 3.0)  # the clock jumped back
     assert window.log_ratios(3.1) == pytest.approx([0.6])
+
+
+@pytest.mark.parametrize("rate_hz", [2, 5, 10])
+def test_readings_that_agree_on_another_scale_take_the_older_ones_along(rate_hz):
+    window, rng = ReadingWindow(), np.random.default_rng(0)
+    for number in range(30):
+        window.add(rng.normal(0.0, 0.01, 1), number / rate_hz)
+    start_s = 30 / rate_hz
+    for number in range(rate_hz + 2):
+        window.add(rng.normal(0.3, 0.01, 1), start_s + number / rate_hz)
+    kept = window.log_ratios(start_s + 1.0 + 1 / rate_hz)
+    assert len(kept) >= 20  # still a measurement
+    assert robust_median(kept) == pytest.approx(0.3, abs=0.02)
+
+
+def test_a_few_readings_do_not_move_a_rangers_window():
+    window = ReadingWindow()
+    for number in range(30):
+        window.add(np.zeros(1), number / 20)
+    for number in range(5):  # a leg, for a quarter of a second
+        window.add(np.array([-0.8]), 1.5 + number / 20)
+    assert robust_median(window.log_ratios(1.75)) == 0.0
+    for number in range(12):  # readings that contradict one another
+        window.add(np.array([-0.8 if number % 2 else 0.8]), 1.75 + number / 10)
+    kept = window.log_ratios(3.0)
+    assert len(kept) == 30 and np.count_nonzero(kept == 0.0) == 13
 
 
 @pytest.mark.parametrize("factor", FACTORS)

@@ -100,6 +100,31 @@ def reading(metres=WALL_M) -> Surround:
     return unmounted(reading=RangeReading(metres, 0.1, 5.0, 0.1), camera_from_ranger=AHEAD)
 
 
+def test_a_dead_ranger_is_told_from_one_with_nothing_in_range(bench):
+    how = settings("range")
+
+    def after(seconds: float, surround: Surround):
+        bench.time_s = 100.0 + seconds
+        return bench.apply(wall(1.5), surround, how).scale
+
+    for count in range(30):
+        assert after(count / 10, reading()).ok
+    for second in range(4, 100):
+        assert after(float(second), reading(math.inf)).ok
+    assert after(120.0, unmounted()).ok
+    dead = after(140.0, unmounted())
+    assert not dead.ok and "nothing has come of range" in dead.reason
+
+
+def test_dead_points_are_told_from_points_that_nothing_shows(bench):
+    how = settings("reference_points")
+    bench.apply(wall(1.5), unmounted(points=points_at(WALL_M)), how)
+    nothing = np.zeros((0, 3))
+    for time_s, points, ok in ((99.0, nothing, True), (120.0, None, True), (140.0, None, False)):
+        bench.time_s = time_s
+        assert bench.apply(wall(1.5), unmounted(points=points), how).scale.ok is ok
+
+
 def test_twenty_readings_of_a_ranger_correct_the_scale(bench):
     how = settings("range")
     for _ in range(19):

@@ -123,6 +123,13 @@ def test_a_range_is_of_the_nearest_surface_in_its_cone():
     assert not len(range_pair(np.full_like(RELATIVE, np.nan), CAMERA, reading, AHEAD).relative)
 
 
+def test_one_wrong_pixel_is_no_nearest_surface():
+    relative = np.full_like(RELATIVE, 50.0)
+    relative[48, 64] = 200.0
+    pair = range_pair(relative, CAMERA, RangeReading(2.0, 0.1, 5.0, 0.3), AHEAD)
+    assert pair.relative == pytest.approx([50.0])
+
+
 def test_readings_of_a_drive_tell_both_numbers_and_readings_of_a_stop_do_not():
     window, standing = PairWindow(), PairWindow()
     for count in range(40):

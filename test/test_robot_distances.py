@@ -94,6 +94,15 @@ def test_points_are_brought_into_the_cameras_frame(bench):
     assert not found.problems
 
 
+def test_the_cloud_nearest_in_time_is_taken(bench):
+    for seconds, metres in ((-0.2, 1.0), (0.0, 2.0), (0.1, 3.0), (0.25, 4.0)):
+        bench.robot.take("reference_points", cloud([[0, 0, metres]], seconds=NOW_S + seconds))
+    for ahead_s, metres in ((0.0, 2.0), (0.12, 3.0), (-0.19, 1.0), (0.4, 4.0)):
+        found = bench.at(NOW_S + ahead_s, scale_correction="reference_points")
+        assert found.points[:, 2] == pytest.approx([metres])
+        assert not found.problems
+
+
 def test_points_in_the_robots_frame_are_placed_by_the_mount(bench):
     bench.robot.take("reference_points", cloud([[WALL_M, 0.3, 0.5]], FOOTPRINT))
     found = bench.at(scale_correction="reference_points", camera_height=0.5)

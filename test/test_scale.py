@@ -26,6 +26,7 @@ from room_depth import CAMERA, monocular, room_depth
 from depthrefl_ros.geometry.anchors import ground_anchor
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.scale import (
+    SENSOR_HELD_S,
     ScaleCorrection,
     ScaleSettings,
     robust_median,
@@ -117,6 +118,41 @@ def test_the_factor_is_held_without_a_measurement():
     factors = play(correction, frames)
     assert factors == [factors[0]] * 10 and factors[0] == pytest.approx(1.4, rel=0.01)
     assert correction.health.ok and "held for 0.9 s" in correction.health.reason
+
+
+@pytest.mark.parametrize("sensor", ["reference_depth", "reference_points", "range"])
+def test_a_factor_outlives_its_sensor_by_half_a_minute(sensor):
+    correction = ScaleCorrection()
+    play(correction, [{sensor: ratios(1.6)}] * 10)
+    factor = correction.update({}, 0.9 + SENSOR_HELD_S)
+    assert correction.health.ok
+    assert correction.update({}, 1.5 + SENSOR_HELD_S) == factor
+    assert not correction.health.ok
+    said = "held for 30.6 s and no longer believed: nothing has come of " + sensor
+    assert said in correction.health.reason
+    play(correction, [{sensor: np.zeros(0)}], 50.0)
+    assert not correction.health.ok and "for 30 s" in correction.health.reason
+    play(correction, [{sensor: ratios(1.6)}] * 2, 60.0)
+    assert not correction.health.ok
+    play(correction, [{sensor: ratios(1.6)}], 60.2)
+    assert correction.health.ok
+
+
+def test_a_sensor_that_is_heard_and_a_floor_out_of_sight_hold_the_factor():
+    for name, frame in (("range", {"range": np.zeros(0)}), ("ground", {})):
+        correction = ScaleCorrection()
+        play(correction, [{name: ratios(1.6)}] * 10)
+        for second in range(1, 100):
+            correction.update(frame, float(second))
+            assert correction.health.ok
+
+
+def test_a_dead_sensors_factor_is_believed_while_another_anchor_judges_it():
+    correction = ScaleCorrection(ScaleSettings(correct_with=("range",)))
+    play(correction, [{"range": ratios(1.3)}] * 10)
+    for second in range(1, 100):
+        correction.update({"ground": ratios(1.35)} if second % 10 else {}, float(second))
+        assert correction.health.ok
 
 
 def test_a_bad_scale_says_why_while_nothing_measures():

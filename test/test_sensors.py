@@ -47,6 +47,17 @@ def test_the_acceleration_is_the_mean_of_the_last_fifty_readings(sensors):
     assert (newest.frame_id, mean.tolist(), doubt) == (FRAME, [0.0, -9.5, 0.5], "")
 
 
+def test_readings_of_long_ago_are_not_averaged(sensors):
+    for index in range(50):
+        sensors.take("imu", imu_message((9.0, 0.0, 0.0), FRAME, NOW_S - 99.0 + 0.02 * index))
+    for index in range(11):
+        sensors.take("imu", imu_message((0.0, -9.0, 0.0), FRAME, NOW_S + 0.02 * index))
+    assert sensors.acceleration()[1].tolist() == [0.0, -9.0, 0.0]
+    for index in range(30):  # a slow IMU: ten readings of the last second
+        sensors.take("imu", imu_message((0.0, -9.0, float(index)), FRAME, NOW_S + 1.0 + index / 10))
+    assert sensors.acceleration()[1].tolist() == pytest.approx([0.0, -9.0, 24.0], abs=0.6)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_reading_that_is_not_finite_is_left_out_and_told_while_it_is_kept(sensors, bad):
     take_imu(sensors, (0.0, -9.0, 0.0), (bad, -9.0, 0.0), (0.0, -10.0, 0.0))

@@ -337,6 +337,36 @@ def test_a_plain_picture_cannot_tell_of_motion_so_nothing_is_averaged():
     assert np.median(np.abs(found / depth - 1)) < 0.06
 
 
+def errors_as_a_plain_thing_comes(speed: float, width_m: float, aside_m=0.0, until_m=0.7):
+    """Log error of its depth in each frame, from where it stands 3 m away for 1.5 s."""
+    grain = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    room = cv2.resize(grain, SHAPE[::-1], interpolation=cv2.INTER_CUBIC)
+    stabiliser, errors, true_m = DepthStabiliser(0.5), [], 3.0
+    while true_m > until_m:
+        half, middle = 100 * width_m / true_m, 128 + 200 * aside_m / true_m
+        left, right = max(0, round(middle - half)), min(SHAPE[1], round(middle + half))
+        image, depth = room.copy(), np.full(SHAPE, 4.5, np.float32)
+        thing = np.s_[max(0, round(96 - 1.6 * half)) :, left:right]
+        image[thing], depth[thing] = 120, true_m
+        found = stabiliser.update(depth, image, len(errors) * FRAME_S)
+        errors.append(np.log(np.median(found[thing]) / true_m))
+        true_m = 3.0 - max(0, len(errors) - 15) * FRAME_S * speed
+    return errors
+
+
+@pytest.mark.parametrize(("speed", "width_m", "aside_m"), [(1.0, 1.2, 0.0), (1.5, 2.0, 0.5)])
+def test_a_plain_thing_that_fills_the_view_multiplies_no_frame(speed, width_m, aside_m):
+    """What corresponds is then at the picture's rim, and tells nothing of the scale in between."""
+    errors = errors_as_a_plain_thing_comes(speed, width_m, aside_m)
+    assert len(errors) > 25 and np.max(np.abs(errors)) < 0.16
+
+
+@pytest.mark.parametrize(("speed", "width_m"), [(1.0, 0.06), (0.3, 0.1), (0.3, 0.9)])
+def test_a_plain_thing_that_comes_nearer_is_not_lagged_far(speed, width_m):
+    errors = errors_as_a_plain_thing_comes(speed, width_m, until_m=1.5)
+    assert np.max(errors) < 0.1 and np.mean(errors[15:]) < 0.04
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
 def test_a_time_constant_that_cannot_be_is_named(value):
     with pytest.raises(ValueError, match=f"time_constant_s is {value}"):

@@ -49,6 +49,8 @@ class AnchorRatios:
     ) -> dict[str, np.ndarray]:
         """Return ln(true / predicted), (n,) float64, by each anchor that can measure.
 
+        A ranger or a cloud that tells nothing gives an empty array, one that is not heard none.
+
         Args:
             depth_m: (h, w) float32 metres, uncorrected.
             camera: the rectified pinhole camera of ``depth_m``.
@@ -68,10 +70,14 @@ class AnchorRatios:
             if name not in anchors and name != GROUND:
                 continue
             try:
-                found[name] = measure(depth_m, camera, surround)
+                ratios = measure(depth_m, camera, surround)
+                if ratios is not None:
+                    found[name] = ratios
             except ValueError as error:
                 if name in anchors:
                     problems[name] = f"{name} cannot measure the scale: {error}"
+                if name == RANGE:  # with nothing in range it is heard all the same
+                    found[name] = np.zeros(0)
         return found
 
     def _ground(self, depth_m: np.ndarray, camera: Camera, surround: Surround) -> np.ndarray:
@@ -80,7 +86,7 @@ class AnchorRatios:
         height_m = float(surround.base_from_camera.translation[2])
         return ground_anchor(depth_m, camera, surround.up, height_m)
 
-    def _range(self, depth_m: np.ndarray, camera: Camera, surround: Surround) -> np.ndarray:
+    def _range(self, depth_m: np.ndarray, camera: Camera, surround: Surround) -> np.ndarray | None:
         reading = surround.reading
         if reading is not None:
             if not reading.is_distance:
@@ -90,16 +96,17 @@ class AnchorRatios:
                 )
             found = range_anchor(depth_m, camera, reading, surround.camera_from_ranger)
             self._readings.add(found, surround.time_s)
-        return self._readings.log_ratios(surround.time_s)
+        ratios = self._readings.log_ratios(surround.time_s)
+        return None if reading is None and not len(ratios) else ratios
 
     @staticmethod
-    def _points(depth_m: np.ndarray, camera: Camera, surround: Surround) -> np.ndarray:
+    def _points(depth_m: np.ndarray, camera: Camera, surround: Surround) -> np.ndarray | None:
         if surround.points is None:
-            return np.zeros(0)
+            return None
         return points_anchor(depth_m, camera, surround.points)
 
     @staticmethod
-    def _depth(depth_m: np.ndarray, _camera: Camera, surround: Surround) -> np.ndarray:
+    def _depth(depth_m: np.ndarray, _camera: Camera, surround: Surround) -> np.ndarray | None:
         if surround.reference_m is None:
-            return np.zeros(0)
+            return None
         return depth_anchor(depth_m, surround.reference_m)

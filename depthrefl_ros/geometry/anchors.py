@@ -50,6 +50,15 @@ POINTS = 5000  # of a larger cloud are used
 _EDGE_RATIO = 1.15
 NEIGHBOURHOOD = np.ones((5, 5), np.uint8)
 _READINGS = 30  # kept of a ranger
+_JUMP = math.log(1.25)  # readings whose ratios differ by more contradict one another
+_JUMP_S, _JUMP_READINGS = 1.0, 3  # for so long, and so many of them, until they are believed
+# The surface that a ranger answers to fills more than this share of the cone.
+_LEAST_OF_CONE = 0.02
+_UPPER_DEVIATIONS = 2.05  # by which 2 % of a normal distribution exceed its middle
+_MAD_TO_DEVIATION = 1.48
+# What differs by more deviations of the noise, within these limits of ln, is another surface.
+_SURFACE_DEVIATIONS = 4.0
+_SURFACE_LOG_DEPTH = (0.05, 0.2)
 _MIN_HALF_CONE_RAD = math.radians(1.0)  # drivers of laser rangers often leave field_of_view 0
 
 
@@ -136,8 +145,9 @@ def range_anchor(
 
     The reading says that nothing within the cone is nearer than ``range_m`` and something is just
     there. The point at that distance from the sensor on the ray of pixel i is t_i from the camera,
-    and the prediction puts a surface at d_i: the scale must be at least t_i / d_i in every pixel
-    and exactly that in one, so it is the largest of them.
+    and the prediction puts a surface at d_i: the scale is the largest t_i / d_i. Of a network's
+    depth the largest is its noise, or one wrong pixel. So the nearest surface is looked for that
+    fills 2 % of the cone, and what its scatter adds to its upper end is taken off.
 
     Args:
         depth_m: (h, w) float32 metres, uncorrected; what is not finite is unknown.
@@ -152,14 +162,38 @@ def range_anchor(
     seen = look_in_cone(depth_m, camera, reading, camera_from_sensor)
     if seen is None:
         return _NOTHING
-    depth, true_m = seen
+    depth, true_m, places = seen
     known = np.isfinite(depth) & (depth > 0)
-    return np.log(true_m[known] / depth[known]).max(keepdims=True) if known.any() else _NOTHING
+    if not known.any():
+        return _NOTHING
+    return np.array([_upper_end(np.log(true_m[known] / depth[known]), places[known])])
+
+
+def _upper_end(log_ratios: np.ndarray, places: np.ndarray) -> float:
+    """Return the largest log ratio (n,) of the nearest surface, less what its noise adds.
+
+    The surface is what lies about as far as the nearest 2 % of all pixels; its noise is what
+    deviates from a quadratic function of their places (n, 2) in the image.
+    """
+    start, reach = upper_quantile(log_ratios), _SURFACE_LOG_DEPTH[1]
+    for _ in range(2):  # less noise lets surfaces be told apart that are closer together
+        near = np.abs(log_ratios - start) < reach
+        surface, (x, y) = log_ratios[near], (places[near] - places[near].mean(axis=0)).T
+        terms = np.column_stack([np.ones_like(x), x, y, x * x, x * y, y * y])
+        left = surface - terms @ np.linalg.lstsq(terms, surface, rcond=None)[0]
+        scatter = _MAD_TO_DEVIATION * float(np.median(np.abs(left)))
+        reach = float(np.clip(_SURFACE_DEVIATIONS * scatter, *_SURFACE_LOG_DEPTH))
+    return max(float(np.median(surface)), upper_quantile(surface) - _UPPER_DEVIATIONS * scatter)
+
+
+def upper_quantile(values: np.ndarray) -> float:
+    """Return the value (n,) that 2 % exceed, of few the second largest."""
+    return float(np.quantile(values, 1.0 - _LEAST_OF_CONE, method="lower"))
 
 
 def look_in_cone(
     plane: np.ndarray, camera: Camera, reading: RangeReading, camera_from_sensor: Pose
-) -> tuple[np.ndarray, np.ndarray] | None:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return what an image has in a ranger's cone, and how far its surface would be there.
 
     Args:
@@ -169,9 +203,9 @@ def look_in_cone(
         camera_from_sensor: the sensor's frame, x ahead, in the camera's optical frame.
 
     Returns:
-        Values of the plane, (n,) float64, and along the optical axis the distance of a surface
-        that the reading may be of, (n,) float64 metres; None when the reading is no distance or
-        the cone is not wholly in the image.
+        Values of the plane, (n,) float64; along the optical axis the distance of a surface that
+        the reading may be of, (n,) float64 metres; and their columns and rows, (n, 2). None when
+        the reading is no distance or the cone is not wholly in the image.
     """
     if not reading.is_distance:
         return None
@@ -190,7 +224,8 @@ def look_in_cone(
     true = along + np.sqrt(np.maximum(square, 0.0))
     cosine = (true[:, None] * rays - origin) @ axis / reading.range_m
     inside = (square > 0) & (true > 0) & (cosine >= math.cos(half_angle))
-    return plane[rows, columns][inside].astype(np.float64), (true / lengths)[inside]
+    places = np.column_stack([columns, rows])[inside]
+    return plane[rows, columns][inside].astype(np.float64), (true / lengths)[inside], places
 
 
 def _cone_pixels(
@@ -216,6 +251,10 @@ def _cone_pixels(
 class ReadingWindow:
     """The ratios of a ranger's last 30 readings: each gives one, a measurement needs 20.
 
+    Where the model's scale jumps, the readings of a slow ranger would speak for the old one for
+    seconds. So when all of the last second, three at least, agree with one another and contradict
+    those before, these are moved to where the new ones are.
+
     Args:
         seconds: readings older than this are forgotten; sensors and nodes of 2 Hz give enough.
     """
@@ -229,6 +268,19 @@ class ReadingWindow:
         if self._kept and stamp_s < self._kept[-1][0]:
             self._kept.clear()  # the clock jumped back
         self._kept.extend((stamp_s, float(value)) for value in log_ratios)
+        self._follow_jump()
+
+    def _follow_jump(self) -> None:
+        stamps, values = np.array(self._kept).reshape(-1, 2).T
+        # The reading that is a second old is among the newest, so that slow rangers have three.
+        newest = int(np.searchsorted(stamps, stamps[-1:].sum() - _JUMP_S, side="right")) - 1
+        newest = min(newest, len(values) - _JUMP_READINGS)
+        if newest < 1 or np.ptp(values[newest:]) > _JUMP:
+            return
+        before, after = np.median(values[:newest]), np.median(values[newest:])
+        if abs(after - before) > _JUMP:
+            values[:newest] += after - before
+            self._kept.extend(zip(stamps.tolist(), values.tolist(), strict=True))
 
     def log_ratios(self, now_s: float) -> np.ndarray:
         """Return (n,) float64 of the readings within the window that ends now."""

@@ -40,6 +40,7 @@ from depthrefl_ros.geometry.anchors import (
     is_level,
     look_in_cone,
     project,
+    upper_quantile,
 )
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.pose import Pose
@@ -191,8 +192,10 @@ def range_pair(
     seen = look_in_cone(relative, camera, reading, camera_from_sensor)
     if seen is None or not np.isfinite(seen[0]).any():
         return NO_PAIRS
-    nearest = np.nanargmax(seen[0])
-    return Pairs(*(part[nearest : nearest + 1] for part in seen))
+    values, true_m, _ = seen
+    # One wrong pixel is no surface: the nearest is the one that a few are nearer than.
+    nearest = int(np.nanargmin(np.abs(values - upper_quantile(values[np.isfinite(values)]))))
+    return Pairs(values[nearest : nearest + 1], true_m[nearest : nearest + 1])
 
 
 class PairWindow:

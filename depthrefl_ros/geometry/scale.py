@@ -37,6 +37,8 @@ RANGE, GROUND = "range", "ground"
 ANCHORS = (REFERENCE_DEPTH, REFERENCE_POINTS, RANGE, GROUND)
 MIN_INLIERS = 20
 CLAMP = (0.5, 2.0)
+# Seconds by which a factor outlives its sensor. A floor may be out of sight for longer.
+SENSOR_HELD_S = 30.0
 _REJECT_MAD = 3.0
 _SMALLEST_MAD = 1e-4  # ln; equal ratios have none, and rounding must not reject them
 _REJECTIONS = 20
@@ -127,7 +129,9 @@ class ScaleCorrection:
 
     The first measurement is taken over at once, further ones are averaged. A measurement that
     leaves the average by more than ``max_error`` is a jump: it does not enter the average, and
-    depth is not believed meanwhile; when ``JUMP_UPDATES`` in a row agree, the average starts anew
+    depth is not believed meanwhile; when ``JUMP_UPDATES`` in a row agree, the average starts anew.
+    Without a measurement the factor is held, and believed for as long as the sensor that told it
+    is heard, and ``SENSOR_HELD_S`` longer.
 
     Attributes:
         settings: may be set between updates.
@@ -152,7 +156,7 @@ class ScaleCorrection:
         self._average: float | None = None
         self._count = 0
         self._name: str | None = None
-        self._updated_s = self._measured_s = -math.inf
+        self._updated_s = self._measured_s = self._heard_s = -math.inf
         self._jumps: deque[float] = deque(maxlen=self.JUMP_UPDATES)
         self._good = self.RECOVERY_UPDATES
         self._verdict = ""  # of the last measurement, in words
@@ -162,7 +166,8 @@ class ScaleCorrection:
 
         Args:
             log_ratios: (n,) ln(true / predicted) by the anchor's name, of uncorrected depth;
-                anchors that did not measure may be missing or empty.
+                empty of a sensor that was heard but tells nothing, as of a ranger with nothing
+                in range; missing where nothing was heard.
             now_s: the frame's time, seconds; a time before the last one's resets.
 
         Returns:
@@ -183,6 +188,8 @@ class ScaleCorrection:
             value = robust_median(log_ratios.get(name, ()))
             if value is not None:
                 measured[name] = value
+        if measured or self._name in log_ratios:
+            self._heard_s = now_s
         corrector = self._corrector(measured)
         if corrector is not None:
             self._take(corrector, measured[corrector], now_s)
@@ -229,6 +236,13 @@ class ScaleCorrection:
             if self._name is not None:
                 seconds = self._updated_s - self._measured_s
                 held = f"no anchor measures; factor {self.factor:.3f} held for {seconds:.1f} s"
+            silent_s = self._updated_s - self._heard_s
+            if self._name not in (None, GROUND) and silent_s > SENSOR_HELD_S:
+                self._good = 0
+                self._verdict = f"nothing had come of {self._name} for {SENSOR_HELD_S:.0f} s"
+                held += f" and no longer believed: nothing has come of {self._name}"
+                self.health = ScaleHealth(False, held, math.nan, self._name, None)
+                return
             if not self.health.ok:
                 held += f"; at the last measurement {self._verdict}"
             self.health = ScaleHealth(self.health.ok, held, math.nan, self._name, None)

@@ -42,6 +42,11 @@ _CUT_STRUCTURE = 0.30
 # A region whose log depth differs by more than this from its average has changed.
 _CHANGED_LOG_DEPTH = 0.12
 _CHANGE_WINDOW = 15  # pixels
+# So has one that differs by more than this, to the same side in so many frames: what comes nearer
+# shows so, while flicker changes sides.
+_DRIFTED_LOG_DEPTH = 0.03
+_DRIFT_FRAMES = 4
+_DRIFT_WINDOW = 7
 # Places whose way from picture to picture is looked for, across and down, and how many are enough.
 _POINTS = (16, 12)
 _MIN_CORRESPONDING = 24
@@ -54,6 +59,8 @@ _FLOW = {
 _STILL_PX = 0.5  # a picture that moves by more from frame to frame is of a camera that moves
 _FITS = 6
 _RIDGE = 0.01
+# The constant of the fit must be known to this, ln; a network's noise of 5 % makes 0.02.
+_MAX_CONSTANT_ERROR = 0.05
 _SMALLEST_CHANGE = 1e-3  # of log depth: what differs by less weighs the same
 # A longer silence than this many time constants says nothing about the next frame.
 _MEMORY = 5.0
@@ -119,6 +126,8 @@ class DepthStabiliser:
             self._scale = self._new_filter()
         else:
             correction = self._scale.update(change, elapsed_s)
+            if abs(correction) > _CUT_SCALE:  # no jitter
+                self._scale, correction = self._new_filter(), 0.0
         if is_moving:  # no picture will stand still against this one
             self._reference = None
         elif moved is None:
@@ -143,6 +152,8 @@ class DepthStabiliser:
         self._reference = _Reference(grey, _is_known(depth_m))
         self._average = _log(depth_m) + np.float32(correction)
         self._frames = np.ones(depth_m.shape, np.float32)
+        # For how many frames the depth has been farther (positive) or nearer than its average.
+        self._aside = np.zeros(depth_m.shape, np.float32)
 
     def _average_in(self, log_depth: np.ndarray, moved: np.ndarray, least_weight: float) -> None:
         """Take a frame into the average, but for pixels whose picture or depth has changed."""
@@ -151,12 +162,22 @@ class DepthStabiliser:
         innovation[unseen] = 0.0
         window = (_CHANGE_WINDOW, _CHANGE_WINDOW)
         moved |= unseen | (np.abs(cv2.blur(innovation, window)) > _CHANGED_LOG_DEPTH)
+        moved |= self._has_drifted(innovation)
         self._frames += 1.0
         self._frames[moved] = 1.0
         # The mean of all frames at first, the exponential average once that is the quicker one.
         weight = np.maximum(1.0 / self._frames, np.float32(least_weight))
         average = self._average + weight * innovation
         self._average = np.where(moved, log_depth, average)
+
+    def _has_drifted(self, innovation: np.ndarray) -> np.ndarray:
+        """Return (h, w) bool of pixels that have left their average to one side for some frames."""
+        mean = cv2.blur(innovation, (_DRIFT_WINDOW, _DRIFT_WINDOW))
+        side = np.sign(mean) * (np.abs(mean) > _DRIFTED_LOG_DEPTH)
+        self._aside = np.where(side * self._aside >= 0.0, self._aside, 0.0) * np.abs(side) + side
+        drifted = np.abs(self._aside) >= _DRIFT_FRAMES
+        self._aside[drifted] = 0.0
+        return drifted
 
 
 def _is_known(depth_m: np.ndarray) -> np.ndarray:
@@ -189,7 +210,8 @@ def _change_along_the_way(
     small angles, log depth changes by -t / z and by shares that are linear in the pixel's column
     and row. A least absolute deviation fit (iteratively reweighted) of all of it and a constant
     leaves the constant. Where all is equally far away constant and approach look the same; a
-    ridge gives it to the constant.
+    ridge gives it to the constant. The constant is that of the picture's middle at infinity: where
+    no thing is far, or none is but at the picture's rim, it may be anything, and is not used.
 
     Args:
         last_grey: (h, w) uint8, the picture before.
@@ -198,8 +220,8 @@ def _change_along_the_way(
         depth_m: (h, w) float32 metres of the picture.
 
     Returns:
-        The constant, and by how many pixels the picture has moved (median); None and 0 where too
-        little corresponds.
+        The constant, None where what corresponds does not tell it; and by how many pixels the
+        picture has moved (median), 0 where too little corresponds.
     """
     height, width = grey.shape
     half = (width // 2, height // 2)  # half the size tells as much and takes a third of the time
@@ -230,7 +252,15 @@ def _change_along_the_way(
         fit = np.linalg.lstsq(
             weighted @ terms + weight.sum() * ridge, weighted @ change, rcond=None
         )[0]
-    return float(fit[0]), shift_px
+    constant = float(fit[0])
+    scatter = float(np.median(np.abs(change - terms @ fit)))
+    leverage = np.linalg.inv(terms.T @ terms + count * ridge)[0, 0]
+    is_told = (
+        abs(constant) <= _CUT_SCALE
+        and abs(constant - np.median(change)) <= _CUT_SCALE
+        and scatter * math.sqrt(leverage) <= _MAX_CONSTANT_ERROR
+    )
+    return (constant if is_told else None), shift_px
 
 
 def _sampled(plane: np.ndarray, at: np.ndarray) -> np.ndarray:

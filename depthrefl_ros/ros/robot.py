@@ -308,7 +308,7 @@ class _Look:
 
     def _reference_points(self) -> np.ndarray | None:
         sensors = self._robot._sensors
-        cloud = sensors.cloud
+        cloud = sensors.cloud(self._header.stamp)
         if cloud is None or not self._is_of_moment(REFERENCE_POINTS, cloud.header):
             return None
         pose = self._sensor_pose(REFERENCE_POINTS, cloud.header)

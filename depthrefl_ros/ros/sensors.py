@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time as Stamp
@@ -38,7 +39,9 @@ SENSOR_TYPES = {
     REFERENCE_DEPTH: Image,
 }
 _DEPTHS = 5  # depth images kept, to find the one of the image's stamp
+_CLOUDS = 5  # likewise
 _IMU_READINGS = 50  # kept to be averaged: vibration cancels
+_IMU_S = 1.0  # readings that are further from the newest tell how the camera leaned once
 
 
 def seconds_of(stamp: Stamp) -> float:
@@ -54,6 +57,16 @@ def needed_sensors(anchors: Sequence[str]) -> frozenset[str]:
 def told(error: Exception) -> str:
     """Return an error that nobody expected, for people."""
     return f"{type(error).__name__}: {error}"
+
+
+def _nearest(messages: Sequence[Any], stamp: Stamp) -> Any:
+    """Return the message with a header that is nearest to a time, of several as near the newest."""
+    wanted_s = seconds_of(stamp)
+    return min(
+        reversed(messages),
+        key=lambda one: abs(seconds_of(one.header.stamp) - wanted_s),
+        default=None,
+    )
 
 
 class Sensors:
@@ -76,7 +89,7 @@ class Sensors:
         if RANGE not in topics:
             self._range: Range | None = None
         if REFERENCE_POINTS not in topics:
-            self._cloud: PointCloud2 | None = None
+            self._clouds: deque[PointCloud2] = deque(maxlen=_CLOUDS)
             self._points: tuple[PointCloud2 | None, np.ndarray] = (None, np.zeros((0, 3)))
         if REFERENCE_DEPTH not in topics:
             self._depths: deque[Image] = deque(maxlen=_DEPTHS)
@@ -95,10 +108,10 @@ class Sensors:
         elif topic == REFERENCE_DEPTH:
             self._depths.append(message)
         else:
-            self._cloud = message
+            self._clouds.append(message)
 
     def acceleration(self) -> tuple[Header | None, np.ndarray, str]:
-        """Return the mean of the newest readings of the IMU that are finite and of one frame.
+        """Return the mean of the IMU's readings of the last second, finite and of one frame.
 
         Returns:
             The newest of their headers, or None where there are none; the mean (3,), m/s2; and a
@@ -114,7 +127,9 @@ class Sensors:
         if not finite:
             return None, np.zeros(3), doubt
         newest = finite[-1][0]
-        of_frame = [reading for header, reading in finite if header.frame_id == newest.frame_id]
+        newest_s = seconds_of(newest.stamp)
+        recent = [one for one in finite if abs(seconds_of(one[0].stamp) - newest_s) <= _IMU_S]
+        of_frame = [reading for header, reading in recent if header.frame_id == newest.frame_id]
         return newest, np.mean(of_frame, axis=0), doubt
 
     def pop_range(self) -> Range | None:
@@ -122,10 +137,9 @@ class Sensors:
         message, self._range = self._range, None
         return message
 
-    @property
-    def cloud(self) -> PointCloud2 | None:
-        """The newest cloud of reference points, or None."""
-        return self._cloud
+    def cloud(self, stamp: Stamp) -> PointCloud2 | None:
+        """Return the cloud of reference points that is nearest to a time, or None."""
+        return _nearest(list(self._clouds), stamp)
 
     def points_of(self, cloud: PointCloud2) -> np.ndarray:
         """Return the (n, 3) metres of a cloud in its own frame, read once.
@@ -160,12 +174,9 @@ class Sensors:
         depths = list(self._depths)
         if not depths:
             return None
-        wanted_s = seconds_of(header.stamp)
         tolerance_s = parameters.inputs.reference_depth_tolerance_s
-        ahead_s, message = min(  # of several as near the newest
-            ((seconds_of(one.header.stamp) - wanted_s, one) for one in reversed(depths)),
-            key=lambda pair: abs(pair[0]),
-        )
+        message = _nearest(depths, header.stamp)
+        ahead_s = seconds_of(message.header.stamp) - seconds_of(header.stamp)
         if abs(ahead_s) > tolerance_s:
             raise MessageError(
                 f"{REFERENCE_DEPTH} is {abs(ahead_s):.2f} s {'newer' if ahead_s > 0 else 'older'} "
