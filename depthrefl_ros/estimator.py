@@ -41,6 +41,7 @@ from depthrefl_ros.frames import (
     network_view,
 )
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.camera_doubts import doubts_of
 from depthrefl_ros.geometry.fill import MEASURED_SIGMA
 from depthrefl_ros.geometry.floor_plane import with_floor
 from depthrefl_ros.geometry.gates import GateSettings, apply_gates, apply_range, apply_sky, steps
@@ -137,7 +138,7 @@ class DepthEstimator:
     ) -> DepthFrame:
         """Estimate the metric depth of one image.
 
-        What can hardly be true of ``camera`` (``Camera.plausibility``) is a warning in the log,
+        What can hardly be true of ``camera`` (``geometry.camera_doubts``) is a warning in the log,
         once for each camera.
 
         Args:
@@ -179,7 +180,7 @@ class DepthEstimator:
         if len(self._checked) >= _MOST_CAMERAS:
             self._checked.clear()
         self._checked.add(camera)
-        for doubt in camera.plausibility():
+        for doubt in doubts_of(camera):
             _log.warning("%s", doubt)
 
     def predict(

@@ -16,7 +16,6 @@
 """The camera model: REP-104 fields checked, binning, region of interest, scaling."""
 
 import math
-import re
 
 import numpy as np
 import pytest
@@ -143,80 +142,6 @@ def test_what_was_binned_already_is_not_binned_again():
     """The driver sends the binned picture's size and K, and its binning as well."""
     found = camera(binning_x=2, binning_y=2).for_image(640, 480)
     assert (found.fx, found.cx) == (500.0, 320.5) and found.rescaled_from == (320, 240)
-
-
-@pytest.mark.parametrize(
-    "intrinsics, named",
-    [
-        ((3372.5, 3372.0, 2862.0, 1569.1), ["principal point 2862, 1569 outside the 640x480",
-                                             "3372.5 px, a horizontal field of view of 11"]),
-        ((500.0, 500.0, -1.0, 240.0), ["principal point -1, 240"]),
-        ((500.0, 500.0, 320.0, 481.0), ["principal point 320, 481"]),
-        ((0.8, 1.06, 0.5, 0.5), ["0.8 px, a horizontal field of view of 180"]),
-        ((772.0, 1.0, 319.0, 239.0), ["1 px, a vertical field", "focal lengths 772 and 1 px"]),
-        ((3000.0, 3000.0, 320.0, 240.0), ["3000 px, a horizontal field of view of 12 degrees"]),
-        ((600.0, 350.0, 320.0, 240.0), ["focal lengths 600 and 350 px"]),
-    ],
-)  # fmt: skip
-def test_what_can_hardly_be_true_is_told_with_its_values(intrinsics, named):
-    doubts = Camera.pinhole(640, 480, *intrinsics).plausibility()
-    assert len(doubts) == len(named)
-    for doubt, words in zip(doubts, named, strict=True):
-        assert words in doubt and doubt.startswith("K has")
-
-
-@pytest.mark.parametrize(
-    "found",
-    [
-        Camera.from_horizontal_fov(640, 480, math.radians(21)),
-        Camera.from_horizontal_fov(640, 480, math.radians(170)),
-        Camera.from_horizontal_fov(1280, 400, math.radians(40)),
-        Camera.pinhole(640, 480, 600.0, 450.0, 10.0, 470.0),
-        camera(K=np.array([200.0, 0, 320, 0, 200, 240, 0, 0, 1]), D=np.array([0.1, 0, 0, 0]),
-               distortion_model="equidistant"),
-    ],
-)  # fmt: skip
-def test_usual_cameras_are_plausible(found):
-    assert found.plausibility() == []
-
-
-@pytest.mark.parametrize(
-    "K, named",
-    [
-        ([[554, 0, 0], [0, 554, 0], [320, 240, 1]], "0, 320, 240 below its diagonal.*transposed"),
-        ([[554, 0, 320], [0, 554, 240], [0, 1e-3, 1]], "0, 0, 0.001 below its diagonal"),
-        ([[554, 50, 320], [0, 554, 240], [0, 0, 1]], "skew of 50 px"),
-        ([[554, 0, 0], [0, 554, 0], [0, 0, 1]], "principal point 0, 0 in the corner of the 640x48"),
-    ],
-)
-def test_a_matrix_that_is_transposed_skewed_or_not_filled_in_is_told(K, named):
-    (doubt,) = Camera(640, 480, np.array(K, float)).plausibility()
-    assert re.search(f"^K has .*{named}", doubt)
-
-
-def test_a_transposed_matrix_is_told_at_another_resolution_too():
-    K = np.array([[554.0, 0, 320], [0, 554, 240], [0, 0, 1]]).T
-    doubts = Camera(640, 480, K).for_image(320, 240).plausibility()
-    assert "it may be transposed" in doubts[0]
-
-
-def test_a_little_skew_is_nothing_to_tell_of():
-    K = np.array([[554.0, 1.5, 320], [0, 554, 240], [0, 0, 1]])
-    assert Camera(640, 480, K).plausibility() == []
-
-
-@pytest.mark.parametrize("D", [np.zeros(4), np.zeros(0)])
-def test_a_fisheye_of_zeros_is_told(D):
-    found = camera(D=D, distortion_model="fisheye")
-    (doubt,) = found.for_image(320, 240).plausibility()[:1]
-    assert "equidistant (fisheye) and D is all zero" in doubt
-    assert found.plausibility(is_rectified=True) == found.rectified().plausibility() == []
-
-
-def test_a_projection_is_looked_at_too():
-    P = np.array([500.0, 0, 3000, 0, 0, 510, 240, 0, 0, 0, 1, 0])
-    (doubt,) = camera(P=P).plausibility()
-    assert doubt.startswith("P has the principal point 3000, 240")
 
 
 def test_horizontal_field_of_view():

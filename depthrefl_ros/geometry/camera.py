@@ -40,9 +40,6 @@ _FEWEST_COEFFICIENTS = 4  # k1, k2, p1, p2, or the four of a fisheye
 # What drivers and calibrators call the same models, in lower case.
 _OTHER_NAMES = {"radtan": "plumb_bob", "fisheye": "equidistant", "equi": "equidistant"}
 # What can hardly be true of a camera that a robot drives by.
-_FIELDS_OF_VIEW_DEG = (20.0, 175.0)
-_MAX_FOCAL_RATIO = 1.5
-_MAX_SKEW = 0.02  # of the focal length
 _ROTATION_TOLERANCE = 1e-2  # of R's rows as unit vectors: calibration files round
 _LARGEST_SIDE = 32767  # pixels: OpenCV's maps count in int16
 _FOCUSING = 0.01  # ln of the focal length: by so much a lens changes it as it focuses
@@ -275,75 +272,6 @@ class Camera(Value):
         return replace(
             self, K=P[:, :3], P=P, D=np.zeros(5), R=np.eye(3), distortion_model="plumb_bob"
         )
-
-    def plausibility(self, is_rectified: bool = False) -> list[str]:
-        """Say what can hardly be true of this camera; wrong intrinsics make every distance wrong.
-
-        To be asked of the camera of an image (``for_image``).
-
-        Args:
-            is_rectified: the image is rectified already, and the lens has no say any more.
-
-        Returns:
-            Sentences that name the matrix and the values; none where all is well.
-        """
-        size = f"{self.width}x{self.height} image"
-        remedy = "the calibration may be of another resolution or unit"
-        doubts: list[str] = []
-        if self.distortion_model == "equidistant" and not self.D.any() and not is_rectified:
-            doubts.append(
-                "distortion_model is equidistant (fisheye) and D is all zero, which is read as no "
-                "distortion, as image_geometry does: of a fisheye lens all but the middle of the "
-                "image would be wrong; calibrate it, or name it plumb_bob if it has no distortion"
-            )
-        matrices = {"K": self.K}
-        if not np.array_equal(self.P[:, :3], self.K):
-            matrices["P"] = self.P
-        for name, matrix in matrices.items():
-            fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
-            below = (matrix[1, 0], matrix[2, 0], matrix[2, 1])
-            if any(below):
-                listed = ", ".join(f"{value:g}" for value in below)
-                doubts.append(
-                    f"{name} has {listed} below its diagonal where zeros are needed: "
-                    "it may be transposed"
-                )
-            elif cx == cy == 0.0:
-                doubts.append(
-                    f"{name} has the principal point 0, 0 in the corner of the {size}: "
-                    "it may not be filled in"
-                )
-            if abs(matrix[0, 1]) > _MAX_SKEW * fx:
-                doubts.append(
-                    f"{name} has a skew of {matrix[0, 1]:g} px, which no usual camera has: {remedy}"
-                )
-            if not (0.0 <= cx <= self.width and 0.0 <= cy <= self.height):
-                doubts.append(
-                    f"{name} has the principal point {cx:.0f}, {cy:.0f} outside the {size}: "
-                    f"{remedy}"
-                )
-            angles = {"horizontal": (self.width, fx), "vertical": (self.height, fy)}
-            for direction, (pixels, focal) in angles.items():
-                angle = math.degrees(self._angle(name, pixels / focal))
-                least = _FIELDS_OF_VIEW_DEG[0] * min(1.0, pixels / self.width)
-                if not least <= angle <= _FIELDS_OF_VIEW_DEG[1]:
-                    doubts.append(
-                        f"{name} has a focal length of {focal:g} px, a {direction} field of view "
-                        f"of {angle:.0f} degrees in the {size}: {remedy}"
-                    )
-                    break
-            if not 1 / _MAX_FOCAL_RATIO <= fx / fy <= _MAX_FOCAL_RATIO:
-                doubts.append(
-                    f"{name} has the focal lengths {fx:g} and {fy:g} px, which differ more than "
-                    f"pixels do: {remedy}"
-                )
-        return doubts
-
-    def _angle(self, name: str, extent: float) -> float:
-        """Return the field of view (rad) of so many focal lengths; a fisheye grows with it."""
-        if name == "K" and self.distortion_model == "equidistant" and self.D.any():
-            return min(extent, math.radians(_FIELDS_OF_VIEW_DEG[1]))  # fisheyes see even farther
-        return 2.0 * math.atan(extent / 2.0)
 
     def strided(self, stride: int) -> Camera:
         """Return the pinhole camera of every ``stride``-th row and column: the same rays, fewer."""

@@ -27,6 +27,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from depthrefl_ros.geometry.camera import Camera, CameraError
+from depthrefl_ros.geometry.camera_doubts import doubts_of
 from depthrefl_ros.ros.convert.camera_info import camera_from_info, info_key
 from depthrefl_ros.ros.convert.images import MessageError
 
@@ -207,7 +208,7 @@ def _frame_doubt(topic: str, described: str, frames: tuple[str, str]) -> str:
 
 def _described(camera: Camera, source: str, is_rectified: bool) -> FoundCamera:
     """Return a camera with where it comes from and what is doubtful about it."""
-    doubts = [f"{source}: {doubt}" for doubt in camera.plausibility(is_rectified)]
+    doubts = [f"{source}: {doubt}" for doubt in doubts_of(camera, is_rectified)]
     if camera.rescaled_from is not None:
         described = "x".join(map(str, camera.rescaled_from))
         source += f", scaled from {described} to the image's {camera.width}x{camera.height}"
