@@ -49,6 +49,7 @@ class Ablation:
         val_data: images to measure on; rates and heads are chosen by the first set.
         batch: views or images a step.
         key: of backbone, training images and views.
+        measured_on: fingerprints of the validation sets, in their order.
     """
 
     run: Path
@@ -57,6 +58,7 @@ class Ablation:
     val_data: tuple[str, ...]
     batch: int
     key: str
+    measured_on: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,12 @@ def read_result(ablation: Ablation, unit: Unit) -> dict[str, Any] | None:
 
 def shared_settings(ablation: Ablation) -> dict[str, Any]:
     """Return what a unit's result depends on besides the unit."""
-    return {"key": ablation.key, "val_data": list(ablation.val_data), "batch": ablation.batch}
+    return {
+        "key": ablation.key,
+        "val_data": list(ablation.val_data),
+        "val_data_sha256": list(ablation.measured_on),
+        "batch": ablation.batch,
+    }
 
 
 def run_unit(ablation: Ablation, unit: Unit) -> None:
