@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,21 +36,25 @@ from depthrefl_ros.training.augment import Augmenter
 from depthrefl_ros.training.averaging import average_weights, renew_statistics
 from depthrefl_ros.training.batches import StepBatches
 from depthrefl_ros.training.trainer import keep_only, latest_checkpoint
+from depthrefl_ros.training.whole_files import write_whole
 
 AVERAGE = "average"  # folder in the run, beside stage1 and stage2
+DATA = "data.json"  # beside the checkpoints: what was trained on
 BATCH = 32  # views that the statistics are taken from at once
-_STAGES = (AVERAGE, "stage2")
+_STAGES = (AVERAGE, "stage2", "finetune")
 
 
 def average(arguments: argparse.Namespace) -> int:
     """Write ``RUN/average/checkpoint-STEPS``; return the exit code.
 
     Raises:
-        ToolError: a member is neither a run with a checkpoint nor a bundle, or its record is
-            damaged.
+        ToolError: a member is neither a run with a checkpoint nor a bundle, is the run that the
+            mean goes to, or its record is damaged.
+        OSError: the mean cannot be written; an earlier one still is there.
         ValueError: two members differ in architecture by more than the mount, or a share is no
             positive number.
     """
+    check_apart(arguments.run, arguments.runs)
     members = [read_member(text) for text in arguments.runs]
     shares = [member.share for member in members]
     records = [member.record for member in members]
@@ -57,8 +62,6 @@ def average(arguments: argparse.Namespace) -> int:
     source = renew_from_data(arguments, model)
     steps = sum(record["step"] for record in records)
     folder = arguments.run / AVERAGE / f"checkpoint-{steps:08d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    save_weights(folder / "ema.safetensors", model)
     total = sum(shares)
     is_even = len(set(shares)) == 1
     names = ", ".join(
@@ -71,10 +74,16 @@ def average(arguments: argparse.Namespace) -> int:
         "settings": records[0]["settings"],
         "model": model.config.to_dict(),
     }
-    (folder / "state.json").write_text(json.dumps(state, indent=1))
+    history = json.dumps([leg for member in members for leg in member.legs], indent=1)
+
+    def write(aside: Path) -> None:
+        save_weights(aside / "ema.safetensors", model)
+        (aside / "state.json").write_text(json.dumps(state, indent=1))
+        (aside / DATA).write_text(history)
+
+    write_whole(folder, write)
+    os.replace(folder / DATA, folder.parent / DATA)
     keep_only(folder)  # an earlier mean, of other members, would be taken for this one
-    history = [leg for member in members for leg in member.legs]
-    (folder.parent / "data.json").write_text(json.dumps(history, indent=1))
     print(f"wrote {folder / 'ema.safetensors'}: {state['origin']}")
     return 0
 
@@ -124,14 +133,30 @@ class Member(NamedTuple):
     legs: list[dict[str, Any]]
 
 
+def place_of(text: str) -> str:
+    """Return RUN of ``RUN[,weight=W]``."""
+    return text.rpartition(",weight=")[0] or text
+
+
+def check_apart(run: Path, members: list[str]) -> None:
+    """Check that no member of a mean is the run that the mean is written into.
+
+    Raises:
+        ToolError: one is; the mean would be a member of itself when the command is given again.
+    """
+    for text in members:
+        if Path(place_of(text)).resolve() == run.resolve():
+            raise ToolError(f"--run {run} is one of those to average; give a folder of its own")
+
+
 def read_member(text: str) -> Member:
     """Read ``RUN[,weight=W]``, where RUN is a run's folder, a bundle's, or a shipped model's name.
 
     Raises:
         ToolError: it is none of these, the weight is no number, or a record is damaged.
     """
-    place, mark, written = text.rpartition(",weight=")
-    place = place if mark else text
+    place, written = place_of(text), text.rpartition(",weight=")[2]
+    mark = place != text
     try:
         share = float(written) if mark else 1.0
     except ValueError as error:
@@ -153,7 +178,7 @@ def read_member(text: str) -> Member:
 
 
 def newest_of(run: Path) -> Path:
-    """Return the newest checkpoint of a run: of its average, or else of its stage 2.
+    """Return the newest checkpoint of a run: of its average, stage 2 or fine-tuning, in this order.
 
     Raises:
         ToolError: it has none.
@@ -163,7 +188,8 @@ def newest_of(run: Path) -> Path:
         if checkpoint is not None:
             return checkpoint
     raise ToolError(
-        f"{run} holds no checkpoint in {' or '.join(_STAGES)} and is no bundle; run stage2 first"
+        f"{run} holds no checkpoint in {', '.join(_STAGES[:-1])} or {_STAGES[-1]} and is no "
+        "bundle; run stage2 first"
     )
 
 
@@ -186,7 +212,7 @@ def load_member(checkpoint: Path) -> tuple[DepthModel, dict[str, Any]]:
 def legs_of(checkpoint: Path) -> list[dict[str, Any]]:
     """Return what a checkpoint was trained on, each leg with its weights' hash and origin."""
     record = json.loads((checkpoint / "state.json").read_text())
-    history = json.loads((checkpoint.parent / "data.json").read_text())
+    history = json.loads((checkpoint.parent / DATA).read_text())
     if checkpoint.parent.name == AVERAGE:
         return history
     digest = hashlib.sha256((checkpoint / "ema.safetensors").read_bytes()).hexdigest()
