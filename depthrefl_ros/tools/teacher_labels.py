@@ -43,6 +43,7 @@ from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import StopRequest, ToolError, positive_float, progress
 from depthrefl_ros.tools.frame_sources import open_source
 from depthrefl_ros.tools.predict import estimate, open_estimator
+from depthrefl_ros.tools.weight_terms import note_terms
 from depthrefl_ros.training.datasets.mounts import MOUNTS_FILE, mount_of, read_mounts
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 
@@ -56,7 +57,8 @@ def add_labels(arguments: argparse.Namespace, run: Path) -> None:
 
     Args:
         arguments: of ``train``; ``data`` gets the labelled folders, and of ``teacher`` the bundles
-            are replaced by the weights in them, or taken out where they have labelled.
+            are replaced by the weights in them, or taken out where they have labelled;
+            ``labelled_by`` names the one that has, and is empty without.
         run: the run's folder, in which the labelled folders are made, once.
 
     Raises:
@@ -65,6 +67,7 @@ def add_labels(arguments: argparse.Namespace, run: Path) -> None:
     """
     bundles = [path for path in arguments.teacher if _is_model(path)]
     others = [path for path in arguments.teacher if path not in bundles]
+    arguments.labelled_by = ""
     if not arguments.unlabelled:
         if not arguments.data:
             raise ToolError("train needs --data, or --unlabelled with --teacher BUNDLE")
@@ -76,6 +79,8 @@ def add_labels(arguments: argparse.Namespace, run: Path) -> None:
             f"{len(arguments.teacher)} are"
         )
     arguments.teacher = others
+    teacher = Bundle.load(str(bundles[0]))
+    arguments.labelled_by = f"{teacher.name} ({teacher.licence})"
     run.mkdir(parents=True, exist_ok=True)
     with FileLock(run / f".{LABELLED}.lock"):  # of several processes that train together
         for text in arguments.unlabelled:
@@ -146,6 +151,7 @@ def _labelled(option: _Option, model: str, folder: Path) -> Path:
         target.claim({"labelled_by": teacher.name, "network": digest, **recipe})
     except FolderError as error:
         raise ToolError(str(error)) from error
+    note_terms(target.root, teacher)
     kept = left = 0
     estimator = open_estimator(model, "auto")
     with StopRequest() as stop, progress(source.count, "labelling", "images") as bar:

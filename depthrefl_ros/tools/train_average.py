@@ -32,6 +32,7 @@ from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.train_data import open_parts, preload, trained_legs
 from depthrefl_ros.tools.train_options import augment_config_of
+from depthrefl_ros.tools.weight_terms import Terms, distinct, terms_of_bundle, terms_of_weights
 from depthrefl_ros.training.augment import Augmenter
 from depthrefl_ros.training.averaging import average_weights, renew_statistics
 from depthrefl_ros.training.batches import StepBatches
@@ -73,6 +74,7 @@ def average(arguments: argparse.Namespace) -> int:
         "origin": f"the mean of {names}{source}",
         "settings": records[0]["settings"],
         "model": model.config.to_dict(),
+        "terms": distinct(terms for member in members for terms in member.terms),
     }
     history = json.dumps([leg for member in members for leg in member.legs], indent=1)
 
@@ -124,6 +126,7 @@ class Member(NamedTuple):
         model: its weights.
         record: ``step``, ``settings`` and ``model`` as in a checkpoint's ``state.json``.
         legs: what it was trained on.
+        terms: under which it may be used.
     """
 
     name: str
@@ -131,6 +134,7 @@ class Member(NamedTuple):
     model: DepthModel
     record: dict[str, Any]
     legs: list[dict[str, Any]]
+    terms: list[Terms]
 
 
 def place_of(text: str) -> str:
@@ -165,7 +169,8 @@ def read_member(text: str) -> Member:
     if not (is_bundle(folder) or is_bundle(SHIPPED / place)):
         checkpoint = newest_of(folder)
         model, record = load_member(checkpoint)
-        return Member(str(checkpoint), share, model, record, legs_of(checkpoint))
+        terms = terms_of_weights(checkpoint / "ema.safetensors")
+        return Member(str(checkpoint), share, model, record, legs_of(checkpoint), terms)
     bundle = Bundle.load(place)
     told = bundle.description.get("training", {})
     if "architecture" not in bundle.description or "settings" not in told:
@@ -174,7 +179,7 @@ def read_member(text: str) -> Member:
     model = create_model(ModelConfig.from_dict(architecture))
     load_weights(bundle.path(MODEL_WEIGHTS), model)
     record = {"step": told["steps"], "settings": told["settings"], "model": architecture}
-    return Member(bundle.name, share, model, record, told["history"])
+    return Member(bundle.name, share, model, record, told["history"], [terms_of_bundle(bundle)])
 
 
 def newest_of(run: Path) -> Path:

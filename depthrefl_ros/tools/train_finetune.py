@@ -59,7 +59,8 @@ def finetune(arguments: argparse.Namespace) -> int:
             the run was started from other weights, or is complete with other data or images
             held out.
     """
-    base = Bundle.load(shipped_or_path(arguments.model))
+    arguments.model = shipped_or_path(arguments.model)
+    base = Bundle.load(arguments.model)
     add_labels(arguments, arguments.run or Path("runs") / base.name)
     parts, held_out = open_parts(arguments.data), open_parts(arguments.val_data)
     name = f"{base.name}_{next(iter(parts))}"
@@ -126,16 +127,10 @@ def load_bundle_weights(base: Bundle, model: DepthModel) -> str:
 def write_bundle(run: Path, base: Bundle, target: Path) -> None:
     """Write the bundle of a finished run, with range and self-test images of ``base``.
 
-    The terms of the weights are those of the weights that they come from.
+    The terms of the weights are those of the weights that they come from, and of their teachers.
     """
     model, told = load_run(run)
-    description = {
-        **told,
-        "licence": base.licence,
-        "licence_details": base.description.get("licence_details", ""),
-        "commercial": base.commercial,
-        "range_m": {"min": base.min_range_m, "max": base.max_range_m},
-    }
+    description = {**told, "range_m": {"min": base.min_range_m, "max": base.max_range_m}}
     images = with_planes(base.golden().images[:3], model.config)
     export_bundle(model, target, description, images)
     print(f"wrote the bundle {target}; run it with model:={target.resolve()}")

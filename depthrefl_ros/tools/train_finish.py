@@ -30,6 +30,7 @@ from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError, write_json
 from depthrefl_ros.tools.train_average import AVERAGE, load_member, newest_of
 from depthrefl_ros.tools.train_data import Part, describe, open_parts, trained_legs
+from depthrefl_ros.tools.weight_terms import terms_of_legs
 from depthrefl_ros.training.calibrate import fit_calibration
 from depthrefl_ros.training.evaluation import evaluate_model
 from depthrefl_ros.training.loop import format_figures
@@ -172,6 +173,7 @@ def write_report(
         "steps": state["step"],
         "settings": state["settings"],
         "model": state["model"],
+        "terms": terms_of_legs(history, state.get("terms")),
     }
 
     def write(aside: Path) -> None:

@@ -55,6 +55,7 @@ from depthrefl_ros.tools.train_options import (
     settings_of,
     weights_to_train,
 )
+from depthrefl_ros.tools.weight_terms import terms_of_leg
 from depthrefl_ros.training.augment import AugmentConfig, Augmenter
 from depthrefl_ros.training.batches import StepBatches
 from depthrefl_ros.training.datasets import ImageFolder
@@ -111,6 +112,8 @@ def make_trainer(
     origin = "" if checkpoint else start(model)
     if origin and arguments.teacher:
         origin += f"; taught by {', '.join(map(str, arguments.teacher))}"
+    if origin and arguments.labelled_by:
+        origin += f"; images labelled by {arguments.labelled_by}"
     teacher = load_teacher(arguments.teacher, model.config.focal_px)
     trainer = Trainer(model, settings, processes, teacher, origin)
     if checkpoint:
@@ -257,7 +260,8 @@ def run_leg(
     if processes.is_main:
         changes = augment_changes(arguments.augment)
         sets = describe_parts(parts, config.mount)
-        record_data(folder / "data.json", trainer.step, sets, changes)
+        terms = terms_of_leg(arguments, parts)
+        record_data(folder / "data.json", trainer.step, sets, changes, terms)
     validation = next((part.dataset for part in held_out.values()), None)
     protocol = Protocol(cap_m=arguments.cap)
 
