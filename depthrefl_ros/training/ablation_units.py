@@ -23,6 +23,9 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -86,16 +89,42 @@ def run_units(ablation: Ablation, units: list[Unit], jobs: int) -> list[dict[str
         for unit in missing:
             run_unit(ablation, unit)
     elif missing:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(jobs, len(missing)), context) as pool:
-            running = [pool.submit(run_unit, ablation, unit) for unit in missing]
-            try:
-                for future in as_completed(running):
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        _run_at_once(ablation, missing, jobs)
     return [read_result(ablation, unit) for unit in units]
+
+
+def _run_at_once(ablation: Ablation, units: list[Unit], jobs: int) -> None:
+    """Train units in processes of their own, which end when this one is stopped or killed."""
+    context = multiprocessing.get_context("spawn")
+    others = multiprocessing.active_children()
+    with ProcessPoolExecutor(min(jobs, len(units)), context, _end_with_parent) as pool:
+        # Ctrl-C reaches all processes of a terminal; inherited, this leaves it to this one.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            running = [pool.submit(run_unit, ablation, unit) for unit in units]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            for future in as_completed(running):
+                future.result()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                for process in multiprocessing.active_children():
+                    if process not in others:
+                        process.terminate()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _end_with_parent() -> None:
+    """End this process once its parent is gone, also where that was killed."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def read_result(ablation: Ablation, unit: Unit) -> dict[str, Any] | None:
