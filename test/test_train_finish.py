@@ -54,3 +54,24 @@ def test_a_full_disk_leaves_what_was_finished_before(tmp_path, rooms, monkeypatc
     assert files_of(run) == before and {path.name for path in run.iterdir()} == {
         "stage2", *(path.name for path in before)
     }  # fmt: skip
+
+
+def test_data_of_the_training_is_not_held_out(tmp_path, rooms, capsys):
+    run = tmp_path / "run"
+    other = write_plain_folder(tmp_path / "other", count=3)
+    assert tool.main(leg(run, rooms)) == 0
+    capsys.readouterr()
+    finish = ["finish", "--run", str(run), "--val-data", str(other)]
+    assert tool.main(finish) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert tool.main([*finish, "--val-data", str(rooms)]) == 0
+    assert "warning: --val-data rooms was trained on" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_modules_frozen_that_were(tmp_path, rooms, capsys):
+    run = tmp_path / "run"
+    assert tool.main(leg(run, rooms)) == 0
+    more = ["--freeze", "backbone.encoder", "--steps", "2"]
+    assert tool.main(leg(run, rooms, *more)) == 2
+    said = capsys.readouterr().err
+    assert "was trained with --freeze nothing, and the options say backbone.encoder" in said

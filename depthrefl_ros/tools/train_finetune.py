@@ -27,7 +27,7 @@ from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.export_bundle import load_run, with_planes
 from depthrefl_ros.tools.output_folder import check_output_folder
-from depthrefl_ros.tools.teacher_labels import add_labels
+from depthrefl_ros.tools.teacher_labels import add_labels, first_set
 from depthrefl_ros.tools.train_data import open_parts
 from depthrefl_ros.tools.train_finish import finish_checkpoint
 from depthrefl_ros.tools.train_held_out import (
@@ -61,10 +61,10 @@ def finetune(arguments: argparse.Namespace) -> int:
     """
     arguments.model = shipped_or_path(arguments.model)
     base = Bundle.load(arguments.model)
-    add_labels(arguments, arguments.run or Path("runs") / base.name)
-    parts, held_out = open_parts(arguments.data), open_parts(arguments.val_data)
-    name = f"{base.name}_{next(iter(parts))}"
+    name = f"{base.name}_{first_set(arguments)}"
     arguments.run = arguments.run or Path("runs") / name
+    add_labels(arguments, arguments.run)
+    parts, held_out = open_parts(arguments.data), open_parts(arguments.val_data)
     target = arguments.bundle or arguments.run / name
     check_output_folder(target, is_bundle)
     folder = arguments.run / STAGE

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,11 @@ def finish_checkpoint(
     if not held_out:
         raise ToolError("--val-data is needed: images that were not trained on")
     model, state = load_member(checkpoint)
+    for name in trained_on(checkpoint, held_out):
+        print(
+            f"warning: --val-data {name} was trained on: accuracy and calibration will be too good",
+            file=sys.stderr,
+        )
     names_mounts = any(part.dataset.mounts for part in held_out.values())
     ways = (True, False) if model.config.mount and names_mounts else (True,)
     evaluations = [
@@ -108,6 +114,13 @@ def finish_checkpoint(
         },
     }
     return write_report(run, checkpoint, model, state, measured, calibration)
+
+
+def trained_on(checkpoint: Path, held_out: dict[str, Part]) -> list[str]:
+    """Return the names of those held-out sets that a checkpoint was trained on, file by file."""
+    legs = json.loads((checkpoint.parent / "data.json").read_text())
+    seen = {told.get("sha256") for leg in legs for told in leg["sets"].values()}
+    return [name for name, part in held_out.items() if part.dataset.fingerprint() in seen]
 
 
 def finish_by(run: Path, checkpoint: Path, measured_run: Path) -> dict[str, Any]:

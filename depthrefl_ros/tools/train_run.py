@@ -179,10 +179,12 @@ def restore(trainer: Trainer, checkpoint: Path) -> None:
     """Continue from a checkpoint.
 
     Raises:
-        ToolError: it is of another network than the options describe, or its record is damaged.
+        ToolError: it is of another network than the options describe, other modules were frozen,
+            or its record is damaged.
     """
     try:
-        stored = json.loads((checkpoint / "state.json").read_text())["model"]
+        record = json.loads((checkpoint / "state.json").read_text())
+        stored, frozen = record["model"], record["settings"].get("freeze", [])
     except (ValueError, KeyError) as error:
         raise ToolError(f"{checkpoint / 'state.json'} is damaged: {error!r}") from error
     wanted = trainer.model.config.to_dict()
@@ -195,6 +197,13 @@ def restore(trainer: Trainer, checkpoint: Path) -> None:
                 f"{checkpoint} has another network: {name} is {said}, and the options say {told}; "
                 "use another --run"
             )
+    asked = trainer.settings.freeze
+    if sorted(frozen) != sorted(asked):
+        said, told = (" ".join(names) or "nothing" for names in (frozen, asked))
+        raise ToolError(
+            f"{checkpoint} was trained with --freeze {said}, and the options say {told}; give the "
+            f"same, or another --run with --start-from {checkpoint / 'ema.safetensors'}"
+        )
     trainer.restore(checkpoint)
 
 
