@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -331,3 +332,22 @@ def test_a_loss_that_is_not_finite_stops_and_is_named(inputs):
     with pytest.raises(TrainError, match="log_regression, seed 1, step [12]: loss is"):
         run_ablation(arguments)
     assert not list((inputs / "diverges" / "units").glob("*.json"))
+
+
+def test_results_of_data_that_has_changed_since_are_not_taken(inputs, tmp_path):
+    data = {name: write_plain_folder(tmp_path / name, count=2) for name in ("train", "val")}
+    small = {"heads": "log_regression", "seeds": 1, "steps": 1, "data": data["train"],
+             "val-data": data["val"]}  # fmt: skip
+    run = tmp_path / "run"
+    run_ablation(options(inputs, run, **small))
+    before = errors_of(run)
+    for path in (data["val"] / "depth").iterdir():
+        depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), depth // 2)
+    run_ablation(options(inputs, run, **small))
+    assert errors_of(run) != before
+
+
+def errors_of(run):
+    report = json.loads((run / "ablation.json").read_text())
+    return report["features"]["val"]["log_regression"]["figures"]["abs_rel"]["by_seed"]

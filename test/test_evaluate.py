@@ -94,7 +94,12 @@ def test_two_evaluations_are_compared_image_by_image(rooms, tmp_path, capsys):
     ) == 0  # fmt: skip
     found = json.loads(report.read_text())["against"]["differences"]
     assert found["abs_rel"]["mean"] < 0.0
-    assert f"difference to {images}" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"difference to {images}" in shown and "another --align: 0000" in shown
+    assert evaluate("--data", rooms, "--cap", "2", "--against", images, "--json", report) == 0
+    warning = json.loads(report.read_text())["against"]["warning"]
+    assert "not measured on the same truth" in warning and "of 0000" in warning
+    assert f"warning: {warning}" in capsys.readouterr().out
 
 
 def test_a_list_chooses_images_and_nyu_is_not_cropped_twice(tmp_path, capsys):

@@ -31,6 +31,7 @@ from depthrefl_ros.tools.evaluation_report import (
     differences,
     differences_table,
     make_report,
+    other_truth,
     read_blocks,
     read_per_image,
     table,
@@ -190,3 +191,20 @@ def test_blocks_are_what_a_table_says(tmp_path):
     path.write_text("image,scene\n0001,a\n")
     with pytest.raises(ToolError, match="no table of blocks.*image and block as columns"):
         read_blocks(path)
+
+
+def test_another_truth_under_the_same_names_is_told(tmp_path):
+    evaluation, path = made_evaluation(), tmp_path / "images.csv"
+    write_per_image(path, evaluation)
+    assert other_truth(evaluation, read_per_image(path), path) is None
+    for figure, value, told in (
+        ("median_truth_m", 2.5, "the median of 0003 2.5 m there, 4 m here"),
+        ("pixels", 9, "the pixels of 0003 9 there, 10 here"),
+        ("align_scale", 1.2, "another --align: 0003 is aligned in only one"),
+    ):
+        other = read_per_image(path)
+        other["0003"][figure] = value
+        assert told in other_truth(evaluation, other, path)
+    # A table with fewer columns, and names without zeros.
+    bare = {str(int(name)): {"abs_rel": 0.1} for name in evaluation.names}
+    assert other_truth(evaluation, bare, path) is None

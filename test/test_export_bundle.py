@@ -24,13 +24,13 @@ import numpy as np
 import pytest
 from bundle_copies import copy_bundle
 
-from depthrefl_ros.engine.bundle import Bundle
+from depthrefl_ros.engine.bundle import Bundle, file_digest
 from depthrefl_ros.engine.selection import open_engine
 from depthrefl_ros.network.checkpoints import save_weights
 from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.network.reflector import ReflectorConfig
-from depthrefl_ros.tools.export_bundle import main, with_planes
+from depthrefl_ros.tools.export_bundle import main, warn_of_later_weights, with_planes
 
 CONFIG = ModelConfig(
     backbone=EfficientNetLiteConfig(
@@ -61,7 +61,7 @@ def run(tmp_path_factory):
         "steps": 12,
         "settings": {"seed": 1},
         "model": CONFIG.to_dict(),
-        "weights_sha256": "ef" * 32,
+        "weights_sha256": file_digest(folder / "final.safetensors"),
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
@@ -106,6 +106,39 @@ def test_an_unfinished_run_is_named(tmp_path, images, capsys):
     assert "metrics.json cannot be read" in capsys.readouterr().err
 
 
+def test_weights_that_are_not_those_that_were_finished_are_refused(run, images, tmp_path, capsys):
+    other = shutil.copytree(run, tmp_path / "other")
+    save_weights(other / "final.safetensors", create_model(CONFIG))
+    assert main([str(other), str(tmp_path / "out"), "--golden", *images]) == 2
+    assert "final.safetensors are other weights than" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_has_gone_on_since_it_was_finished_says_so(run, tmp_path, capsys):
+    gone_on = shutil.copytree(run, tmp_path / "gone_on")
+    finished = file_digest(gone_on / "final.safetensors")
+    checkpoint = gone_on / "stage2" / "checkpoint-00000013"
+    checkpoint.mkdir(parents=True)
+    shutil.copy(gone_on / "final.safetensors", checkpoint / "ema.safetensors")
+    warn_of_later_weights(gone_on, finished)
+    assert capsys.readouterr().err == ""
+    save_weights(checkpoint / "ema.safetensors", create_model(CONFIG))
+    warn_of_later_weights(gone_on, finished)
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: {checkpoint} is not what was finished")
+
+
+def test_terms_of_ones_own_take_the_place_of_what_is_known(exported, tmp_path, capsys):
+    folder = shutil.copytree(exported[0], tmp_path / "mine")
+    terms = ["--licence", "CC0-1.0, trained on photos of mine", "--commercial", "yes"]
+    assert main([str(folder), str(folder), *terms]) == 0
+    bundle = Bundle.load(str(folder))
+    assert (bundle.licence, bundle.commercial) == (terms[1], "yes")
+    assert bundle.description["licence_details"] == ""
+    assert main([str(folder), str(folder), "--commercial", "yes"]) == 2
+    assert "give both" in capsys.readouterr().err
+
+
 def test_a_golden_file_that_is_no_image_is_named(run, images, tmp_path, capsys):
     wrong = tmp_path / "a.png"
     wrong.write_text("no image")
@@ -137,7 +170,8 @@ def test_a_bundle_is_written_anew_in_its_own_place(exported, tmp_path):
     assert main([str(folder), str(folder), "--max-range", "6"]) == 0
     new = Bundle.load(str(folder))
     assert (new.name, new.max_range_m, new.min_range_m) == ("second", 6.0, old.min_range_m)
-    assert (new.commercial, new.sources) == ("no", {"final.safetensors": "ef" * 32})
+    assert (new.commercial, new.sources) == ("no", old.sources)
+    assert list(old.sources) == ["final.safetensors"]
     assert new.description["training"] == old.description["training"]
     assert (folder / "notes.txt").read_text() == "mine"
     # The weights were half precision already: nothing changes any more.

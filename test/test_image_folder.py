@@ -58,6 +58,12 @@ def test_large_sets_are_told_by_names_and_sizes(tmp_path, monkeypatch):
     assert PlainFolder(root).fingerprint() != first
 
 
+def test_an_image_that_a_list_names_twice_is_there_once(tmp_path):
+    root = write_plain_folder(tmp_path / "plain")
+    (tmp_path / "list.txt").write_text("0001\nrgb/0001.jpg\n0000 0001\n")
+    assert PlainFolder(root, tmp_path / "list.txt").names == ["0001", "0000"]
+
+
 def test_a_subset_has_the_named_images_only(tmp_path):
     dataset = PlainFolder(write_plain_folder(tmp_path / "plain"))
     part = dataset.subset(["0002", "0001"])

@@ -163,7 +163,8 @@ def test_labelling_that_was_stopped_goes_on_and_loses_no_image(tmp_path, monkeyp
     run = tmp_path / "run"
     asked = iter([False, False, True])
     monkeypatch.setattr(StopRequest, "__bool__", lambda self: next(asked))
-    assert "stopped; the same command goes on" in error_of(capsys, run, *some)
+    assert train(run, *some) == 3
+    assert "stopped; the same command goes on" in capsys.readouterr().err
     monkeypatch.undo()
     labelled = run / "labelled" / "photos"
     assert RenderedFolder(labelled).known() == ["photo_0", "photo_1"]
@@ -248,3 +249,24 @@ def test_a_teacher_that_takes_the_mount_is_told_it(tmp_path):
     assert np.median(untold.depth_m) == pytest.approx(3.1, abs=0.02)
     # The floor lies about 0.5 m away along the axis.
     assert 1.6 < np.median(told.depth_m) < 2.0
+
+
+def test_labels_of_photographs_that_are_gone_are_not_trained_on(tmp_path, capsys):
+    photos, run = write_photos(tmp_path / "photos", 3), tmp_path / "run"
+    some = ["--unlabelled", f"{photos},hfov=60", "--teacher", exact_bundle(tmp_path / "t", CAMERA)]
+    assert train(run, *some, stage="stage1") == 0
+    (photos / "photo_1.png").unlink()
+    said = error_of(capsys, run, *some)
+    assert f"{run / 'labelled' / 'photos'} holds 1 images that {photos} has no more" in said
+    assert "photo_1" in said
+
+
+def test_finetuning_labels_into_the_folder_of_its_run(tmp_path, monkeypatch):
+    write_photos(tmp_path / "photos", 3)
+    monkeypatch.chdir(tmp_path)
+    command = ["--finetune", "indoor_nano", "--teacher", "indoor_nano", "--batch", "2",
+               "--unlabelled", "photos,hfov=60", "--steps", "1", "--workers", "0", "--threads", "1",
+               "--minutes", "0"]  # fmt: skip
+    assert tool.main(command) == 3
+    assert [path.name for path in Path("runs").iterdir()] == ["indoor_nano_photos"]
+    assert Path("runs/indoor_nano_photos/labelled/photos").is_dir()

@@ -27,6 +27,7 @@ from test_train import SMALL, leg
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.tools import train as tool
+from depthrefl_ros.tools import train_average
 from depthrefl_ros.training.trainer import latest_checkpoint
 
 
@@ -168,7 +169,7 @@ def test_runs_that_cannot_be_averaged_are_named(tmp_path, rooms, branches, capsy
     mean = ["average", "--run", str(tmp_path / "mean"), str(branches[0])]
     assert tool.main([*mean, str(tmp_path / "none")]) == 2
     error = capsys.readouterr().err
-    assert "none holds no checkpoint in average or stage2 and is no bundle" in error
+    assert "none holds no checkpoint in average, stage2 or finetune and is no bundle" in error
     narrow = [*SMALL[:4], "--bins", "9", *SMALL[6:]]
     other = ["stage2", "--run", str(tmp_path / "other"), "--data", str(rooms), "--steps", "1"]
     assert tool.main([*other, "--batch", "2", *narrow]) == 0
@@ -178,3 +179,42 @@ def test_runs_that_cannot_be_averaged_are_named(tmp_path, rooms, branches, capsy
     state.write_text("{")
     assert tool.main(mean) == 2
     assert f"{state} is damaged" in capsys.readouterr().err
+
+
+def test_what_finetuning_left_is_a_member_and_can_be_finished(tmp_path, rooms):
+    run = tmp_path / "tuned"
+    options = ["--batch", "2", "--steps", "1", "--workers", "0", "--threads", "1"]
+    command = ["--finetune", "indoor_nano", "--data", str(rooms), "--run", str(run), *options]
+    assert tool.main(command) == 0
+    mean = tmp_path / "mean"
+    assert tool.main(["average", "--run", str(mean), "indoor_nano", f"{run},weight=0.5"]) == 0
+    checkpoint = latest_checkpoint(mean / "average")
+    origin = json.loads((checkpoint / "state.json").read_text())["origin"]
+    assert origin.startswith("the mean of 0.667 indoor_nano, 0.333 ") and "tuned/finetune" in origin
+    assert tool.main(["finish", "--run", str(run), "--val-data", str(rooms)]) == 0
+
+
+def test_a_run_is_no_member_of_its_own_mean(tmp_path, branches, capsys):
+    one, two = map(str, branches)
+    assert tool.main(["average", "--run", one, two, f"{one}/,weight=2"]) == 2
+    assert f"--run {one} is one of those to average" in capsys.readouterr().err
+    assert not (branches[0] / "average").exists()
+
+
+def test_a_full_disk_leaves_the_earlier_mean(tmp_path, branches, monkeypatch, capsys):
+    mean = tmp_path / "mean"
+    assert tool.main(["average", "--run", str(mean), str(branches[0])]) == 0
+    before = {path: path.read_bytes() for path in mean.rglob("*") if path.is_file()}
+
+    def full(path, model):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(train_average, "save_weights", full)
+    assert tool.main(["average", "--run", str(mean), *map(str, branches)]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in mean.rglob("*") if path.is_file()} == before
+    assert len(list((mean / "average").iterdir())) == 2  # checkpoint and data.json
+    first = tmp_path / "first"
+    assert tool.main(["average", "--run", str(first), *map(str, branches)]) == 2
+    assert not list((first / "average").iterdir())

@@ -237,8 +237,11 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     if other is not None:
         changes = evaluation_report.differences(evaluation, other, arguments.against, blocks)
         said.append(evaluation_report.differences_table(changes, arguments.against))
+        doubt = evaluation_report.other_truth(evaluation, other, arguments.against)
+        said += [f"warning: {doubt}"] if doubt else []
         report["against"] = {
             "file": str(arguments.against),
+            "warning": doubt,
             "differences": {name: interval._asdict() for name, interval in changes.items()},
         }
     if arguments.sheet:

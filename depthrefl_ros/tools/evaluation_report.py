@@ -59,6 +59,9 @@ FIGURES = {
     "tau_depth_relative": ("tau depth, relative", 4, ""),
 }
 COVERAGES = tuple(f"coverage_{100 * share:g}" for share in SHARES)
+# The same in two evaluations of the same images: heading, unit.
+_OF_TRUTH = {"median_truth_m": ("the median", " m"), "pixels": ("the pixels", "")}
+_ROUNDED = 1e-3  # share by which they may differ, as by a spreadsheet
 IMAGE = "image"  # the column of names
 
 
@@ -276,8 +279,7 @@ def read_per_image(path: Path) -> dict[str, dict[str, float]]:
 def _read_table(path: Path, columns: tuple[str, ...], foreign: str) -> list[dict[str, str]]:
     """Return the rows of a CSV file by column, whatever editor saved it.
 
-    Raises:
-        ToolError: the file cannot be read, or lacks a column; begins with ``foreign``.
+    Raises ToolError where it cannot be read or lacks a column, beginning with ``foreign``.
     """
     try:
         lines = read_text(path).splitlines()
@@ -304,7 +306,7 @@ def differences(
     Args:
         evaluation: this one.
         other: figures by image; figures that only one of the two has are left out.
-        path: of the other, for messages.
+        path: of the other.
         block_names: as for ``make_report``.
 
     Raises:
@@ -328,6 +330,30 @@ def differences(
     if not result:
         raise ToolError(f"{path}: has none of the figures {', '.join(FIGURES)}")
     return result
+
+
+def other_truth(
+    evaluation: Evaluation, other: dict[str, dict[str, float]], path: Path
+) -> str | None:
+    """Return in one line where another evaluation has another truth or alignment, or None.
+
+    Args:
+        evaluation: this one.
+        other: its figures by image; names may lack leading zeros.
+        path: of the other.
+    """
+    if not set(evaluation.names) & other.keys():
+        other = _by_number(evaluation.names, other)
+    for name, mine in zip(evaluation.names, evaluation.figures, strict=True):
+        for figure, (heading, unit) in _OF_TRUTH.items():
+            here, there = mine[figure], other[name].get(figure, mine[figure])
+            if abs(here - there) > _ROUNDED * max(abs(here), abs(there)):
+                values = f"{heading} of {name} {there:.6g}{unit} there, {here:.6g}{unit} here"
+                why = "other images, --cap or --crop, or a model that sees another part of them"
+                return f"{path} was not measured on the same truth: {values} ({why})"
+        if ("align_scale" in mine) != ("align_scale" in other[name]):
+            return f"{path} was measured with another --align: {name} is aligned in only one"
+    return None
 
 
 def read_blocks(path: Path) -> dict[str, str]:

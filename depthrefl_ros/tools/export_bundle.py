@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from depthrefl_ros.engine.bundle import file_digest
 from depthrefl_ros.tools.command_line import (
     ToolError,
     add_json_argument,
@@ -34,6 +35,7 @@ from depthrefl_ros.tools.command_line import (
     write_json,
 )
 from depthrefl_ros.tools.output_folder import add_overwrite_argument, check_bundle_folder
+from depthrefl_ros.tools.weight_terms import COMMERCIAL, IMAGENET, LICENCE, stated, terms_of_run
 
 if TYPE_CHECKING:
     from depthrefl_ros.network.model import DepthModel, ModelConfig
@@ -42,12 +44,6 @@ EXAMPLES = """
 depthrefl export_bundle runs/tiny models/indoor_tiny --golden a.jpg b.jpg c.jpg
 depthrefl export_bundle old_bundle new_bundle --int8 photos_of_my_rooms
 """
-# The weights are the one part of the package that is not Apache-2.0: said wherever they load.
-LICENCE = "weights for research use only (trained on NYU Depth v2); code Apache-2.0"
-LICENCE_DETAILS = (
-    "NYU Depth v2 is for research use, and so are weights trained on it (cite Silberman et al., "
-    "ECCV 2012). They start from ImageNet weights of EfficientNet-Lite (Apache-2.0)."
-)
 NYU = "Silberman et al., Indoor Segmentation and Support Inference, ECCV 2012"
 CITATIONS = {
     "nyu": NYU,
@@ -57,7 +53,6 @@ CITATIONS = {
 }
 # Height in metres, pitch and roll in radians: a low robot's, a tall one's, one that looks up.
 _PLAUSIBLE_MOUNTS = ((0.3, 0.1, 0.0), (1.2, 0.35, 0.03), (0.6, -0.05, -0.02), (0.9, 0.6, 0.0))
-IMAGENET = "ImageNet, EfficientNet-Lite (Apache-2.0)"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,6 +89,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-range", type=float, help="metres (default 10, or what the bundle says)"
     )
+    parser.add_argument(
+        "--licence",
+        metavar="TEXT",
+        help="terms of the weights, one's own (default: what is known of the data, of the weights "
+        "that the run began from and of its teachers; or what the bundle says)",
+    )
+    parser.add_argument(
+        "--commercial",
+        choices=COMMERCIAL,
+        help="whether --licence allows commercial use (default unknown)",
+    )
     add_json_argument(parser, "the bundle's file sizes in bytes")
     return parser
 
@@ -129,9 +135,7 @@ def describe(metrics: dict[str, Any], calibration: dict[str, list[float]]) -> di
             + metrics["figures_of"]["weights_sha256"]
         )
     return {
-        "licence": LICENCE,
-        "licence_details": LICENCE_DETAILS,
-        "commercial": "no",
+        **terms_of_run(metrics),
         "source": "trained by depthrefl_ros",
         "sources": {"final.safetensors": metrics["weights_sha256"]},
         "accuracy": accuracy,
@@ -176,7 +180,8 @@ def load_run(run: Path) -> tuple[DepthModel, dict[str, Any]]:
     """Return the network of a finished run, and what ``describe`` tells of it.
 
     Raises:
-        ToolError: the run is not finished, or its weights do not fit.
+        ToolError: the run is not finished, or its weights do not fit or are others than those
+            that were finished.
     """
     try:
         from depthrefl_ros.network.checkpoints import CheckpointError, load_weights
@@ -188,12 +193,34 @@ def load_run(run: Path) -> tuple[DepthModel, dict[str, Any]]:
 
     metrics = _read_json(run / "metrics.json")
     calibration = _read_json(run / "calibration.json")
+    weights = run / "final.safetensors"
     model = create_model(ModelConfig.from_dict(metrics["model"]))
     try:
-        load_weights(run / "final.safetensors", model)
+        load_weights(weights, model)
     except CheckpointError as error:
         raise ToolError(str(error)) from error
+    if file_digest(weights) != metrics["weights_sha256"]:
+        raise ToolError(
+            f"{weights} are other weights than {run / 'metrics.json'} tells of; call `depthrefl "
+            "train finish` again"
+        )
     return model, describe(metrics, calibration)
+
+
+def warn_of_later_weights(run: Path, finished_sha256: str) -> None:
+    """Say on stderr where a run has gone on since it was finished."""
+    from depthrefl_ros.tools.train_average import newest_of
+
+    try:
+        newest = newest_of(run)
+    except ToolError:  # checkpoints were removed: nothing is newer
+        return
+    if file_digest(newest / "ema.safetensors") != finished_sha256:
+        print(
+            f"warning: {newest} is not what was finished in {run}; to export it, call `depthrefl "
+            "train finish` first",
+            file=sys.stderr,
+        )
 
 
 def load_bundle(folder: Path) -> tuple[DepthModel, dict[str, Any], np.ndarray]:
@@ -318,7 +345,9 @@ def _export(args: argparse.Namespace, _: list[str]) -> int:
         if args.golden is None:
             raise ToolError("--golden is missing: a run has no images for the self-test")
         model, told = load_run(args.run)
+        warn_of_later_weights(args.run, told["training"]["weights_sha256"])
         told["range_m"] = {"min": 0.4, "max": 10.0}
+    told |= stated(args.licence, args.commercial)
     if args.golden is not None:
         images = read_golden(args.golden, model.config.width, model.config.height)
     check_bundle_folder(

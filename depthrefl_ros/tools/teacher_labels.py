@@ -43,6 +43,8 @@ from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import StopRequest, ToolError, positive_float, progress
 from depthrefl_ros.tools.frame_sources import open_source
 from depthrefl_ros.tools.predict import estimate, open_estimator
+from depthrefl_ros.tools.weight_terms import note_terms
+from depthrefl_ros.training.datasets import parse_data_options
 from depthrefl_ros.training.datasets.mounts import MOUNTS_FILE, mount_of, read_mounts
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 
@@ -51,20 +53,27 @@ _FEWEST_KNOWN = 0.02  # share of an image; with less it teaches nothing
 _JPEG_QUALITY, _PNG_LEVEL, _FLUSH_EVERY = 95, 3, 50
 
 
+class LabellingStopped(Exception):
+    """SIGINT or SIGTERM came while a teacher labelled; what it has labelled is kept."""
+
+
 def add_labels(arguments: argparse.Namespace, run: Path) -> None:
     """Let the teacher label ``--unlabelled``; add what comes of it to ``--data``.
 
     Args:
         arguments: of ``train``; ``data`` gets the labelled folders, and of ``teacher`` the bundles
-            are replaced by the weights in them, or taken out where they have labelled.
+            are replaced by the weights in them, or taken out where they have labelled;
+            ``labelled_by`` names the one that has, and is empty without.
         run: the run's folder, in which the labelled folders are made, once.
 
     Raises:
         ToolError: there is no data at all, not exactly one teacher is a bundle, the teacher knows
-            no metres, or a source cannot be read.
+            no metres, a source cannot be read, or has lost images that were labelled.
+        LabellingStopped: a signal said so.
     """
     bundles = [path for path in arguments.teacher if _is_model(path)]
     others = [path for path in arguments.teacher if path not in bundles]
+    arguments.labelled_by = ""
     if not arguments.unlabelled:
         if not arguments.data:
             raise ToolError("train needs --data, or --unlabelled with --teacher BUNDLE")
@@ -76,12 +85,21 @@ def add_labels(arguments: argparse.Namespace, run: Path) -> None:
             f"{len(arguments.teacher)} are"
         )
     arguments.teacher = others
+    teacher = Bundle.load(str(bundles[0]))
+    arguments.labelled_by = f"{teacher.name} ({teacher.licence})"
     run.mkdir(parents=True, exist_ok=True)
     with FileLock(run / f".{LABELLED}.lock"):  # of several processes that train together
         for text in arguments.unlabelled:
             option = _parse_option(text)
             folder = _labelled(option, str(bundles[0]), run / LABELLED)
             arguments.data.append(f"{folder},weight={option.weight:g}")
+
+
+def first_set(arguments: argparse.Namespace) -> str | None:
+    """Return the name of the first set that ``add_labels`` leaves in ``--data``; None for none."""
+    if arguments.data:
+        return next(iter(parse_data_options(arguments.data)))
+    return Path(_parse_option(arguments.unlabelled[0]).path).stem if arguments.unlabelled else None
 
 
 class _Option(NamedTuple):
@@ -146,14 +164,17 @@ def _labelled(option: _Option, model: str, folder: Path) -> Path:
         target.claim({"labelled_by": teacher.name, "network": digest, **recipe})
     except FolderError as error:
         raise ToolError(str(error)) from error
+    note_terms(target.root, teacher)
     kept = left = 0
+    seen = set()
     estimator = open_estimator(model, "auto")
     with StopRequest() as stop, progress(source.count, "labelling", "images") as bar:
         for frame in source.frames():
             bar.update()
             if stop:
                 target.flush()
-                raise ToolError(f"stopped; the same command goes on in {target.root}")
+                raise LabellingStopped(f"stopped; the same command goes on in {target.root}")
+            seen.add(frame.name)
             if frame.name in target:
                 kept += 1
                 continue
@@ -170,6 +191,12 @@ def _labelled(option: _Option, model: str, folder: Path) -> Path:
             target.add(frame.name, image, depth_m, result.camera, numbers)
             kept += 1
     target.flush()
+    gone = [name for name in target.names() if name not in seen]
+    if gone:
+        raise ToolError(
+            f"{target.root} holds {len(gone)} images that {option.path} has no more, for example "
+            f"{gone[0]}; remove that folder to label anew"
+        )
     if not kept:
         raise ToolError(f"{option.path}: {model} believes no depth in any of {left} images")
     print(

@@ -155,6 +155,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     """Run the chosen command; bad input becomes a ToolError."""
     from depthrefl_ros.engine.bundle import BundleError
     from depthrefl_ros.network.checkpoints import CheckpointError
+    from depthrefl_ros.tools.teacher_labels import LabellingStopped
     from depthrefl_ros.training.loop import TrainError
 
     augment_changes(getattr(arguments, "augment", []))  # before anything is loaded
@@ -163,6 +164,9 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     except TrainError as error:
         print(f"depthrefl train: error: {error}", file=sys.stderr)
         return TRAINING_STOPPED
+    except LabellingStopped as stopped:
+        print(f"depthrefl train: {stopped}", file=sys.stderr)
+        return STOPPED_EARLY
     except KeyboardInterrupt:
         # While data is looked at, or the result is measured; the steps end in order by themselves.
         if arguments.command not in _CONTINUED:

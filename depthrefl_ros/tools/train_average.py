@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,25 +32,30 @@ from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.train_data import open_parts, preload, trained_legs
 from depthrefl_ros.tools.train_options import augment_config_of
+from depthrefl_ros.tools.weight_terms import Terms, distinct, terms_of_bundle, terms_of_weights
 from depthrefl_ros.training.augment import Augmenter
 from depthrefl_ros.training.averaging import average_weights, renew_statistics
 from depthrefl_ros.training.batches import StepBatches
 from depthrefl_ros.training.trainer import keep_only, latest_checkpoint
+from depthrefl_ros.training.whole_files import write_whole
 
 AVERAGE = "average"  # folder in the run, beside stage1 and stage2
+DATA = "data.json"  # beside the checkpoints: what was trained on
 BATCH = 32  # views that the statistics are taken from at once
-_STAGES = (AVERAGE, "stage2")
+_STAGES = (AVERAGE, "stage2", "finetune")
 
 
 def average(arguments: argparse.Namespace) -> int:
     """Write ``RUN/average/checkpoint-STEPS``; return the exit code.
 
     Raises:
-        ToolError: a member is neither a run with a checkpoint nor a bundle, or its record is
-            damaged.
+        ToolError: a member is neither a run with a checkpoint nor a bundle, is the run that the
+            mean goes to, or its record is damaged.
+        OSError: the mean cannot be written; an earlier one still is there.
         ValueError: two members differ in architecture by more than the mount, or a share is no
             positive number.
     """
+    check_apart(arguments.run, arguments.runs)
     members = [read_member(text) for text in arguments.runs]
     shares = [member.share for member in members]
     records = [member.record for member in members]
@@ -57,8 +63,6 @@ def average(arguments: argparse.Namespace) -> int:
     source = renew_from_data(arguments, model)
     steps = sum(record["step"] for record in records)
     folder = arguments.run / AVERAGE / f"checkpoint-{steps:08d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    save_weights(folder / "ema.safetensors", model)
     total = sum(shares)
     is_even = len(set(shares)) == 1
     names = ", ".join(
@@ -70,11 +74,18 @@ def average(arguments: argparse.Namespace) -> int:
         "origin": f"the mean of {names}{source}",
         "settings": records[0]["settings"],
         "model": model.config.to_dict(),
+        "terms": distinct(terms for member in members for terms in member.terms),
     }
-    (folder / "state.json").write_text(json.dumps(state, indent=1))
+    history = json.dumps([leg for member in members for leg in member.legs], indent=1)
+
+    def write(aside: Path) -> None:
+        save_weights(aside / "ema.safetensors", model)
+        (aside / "state.json").write_text(json.dumps(state, indent=1))
+        (aside / DATA).write_text(history)
+
+    write_whole(folder, write)
+    os.replace(folder / DATA, folder.parent / DATA)
     keep_only(folder)  # an earlier mean, of other members, would be taken for this one
-    history = [leg for member in members for leg in member.legs]
-    (folder.parent / "data.json").write_text(json.dumps(history, indent=1))
     print(f"wrote {folder / 'ema.safetensors'}: {state['origin']}")
     return 0
 
@@ -115,6 +126,7 @@ class Member(NamedTuple):
         model: its weights.
         record: ``step``, ``settings`` and ``model`` as in a checkpoint's ``state.json``.
         legs: what it was trained on.
+        terms: under which it may be used.
     """
 
     name: str
@@ -122,6 +134,23 @@ class Member(NamedTuple):
     model: DepthModel
     record: dict[str, Any]
     legs: list[dict[str, Any]]
+    terms: list[Terms]
+
+
+def place_of(text: str) -> str:
+    """Return RUN of ``RUN[,weight=W]``."""
+    return text.rpartition(",weight=")[0] or text
+
+
+def check_apart(run: Path, members: list[str]) -> None:
+    """Check that no member of a mean is the run that the mean is written into.
+
+    Raises:
+        ToolError: one is; the mean would be a member of itself when the command is given again.
+    """
+    for text in members:
+        if Path(place_of(text)).resolve() == run.resolve():
+            raise ToolError(f"--run {run} is one of those to average; give a folder of its own")
 
 
 def read_member(text: str) -> Member:
@@ -130,8 +159,8 @@ def read_member(text: str) -> Member:
     Raises:
         ToolError: it is none of these, the weight is no number, or a record is damaged.
     """
-    place, mark, written = text.rpartition(",weight=")
-    place = place if mark else text
+    place, written = place_of(text), text.rpartition(",weight=")[2]
+    mark = place != text
     try:
         share = float(written) if mark else 1.0
     except ValueError as error:
@@ -140,7 +169,8 @@ def read_member(text: str) -> Member:
     if not (is_bundle(folder) or is_bundle(SHIPPED / place)):
         checkpoint = newest_of(folder)
         model, record = load_member(checkpoint)
-        return Member(str(checkpoint), share, model, record, legs_of(checkpoint))
+        terms = terms_of_weights(checkpoint / "ema.safetensors")
+        return Member(str(checkpoint), share, model, record, legs_of(checkpoint), terms)
     bundle = Bundle.load(place)
     told = bundle.description.get("training", {})
     if "architecture" not in bundle.description or "settings" not in told:
@@ -149,11 +179,11 @@ def read_member(text: str) -> Member:
     model = create_model(ModelConfig.from_dict(architecture))
     load_weights(bundle.path(MODEL_WEIGHTS), model)
     record = {"step": told["steps"], "settings": told["settings"], "model": architecture}
-    return Member(bundle.name, share, model, record, told["history"])
+    return Member(bundle.name, share, model, record, told["history"], [terms_of_bundle(bundle)])
 
 
 def newest_of(run: Path) -> Path:
-    """Return the newest checkpoint of a run: of its average, or else of its stage 2.
+    """Return the newest checkpoint of a run: of its average, stage 2 or fine-tuning, in this order.
 
     Raises:
         ToolError: it has none.
@@ -163,7 +193,8 @@ def newest_of(run: Path) -> Path:
         if checkpoint is not None:
             return checkpoint
     raise ToolError(
-        f"{run} holds no checkpoint in {' or '.join(_STAGES)} and is no bundle; run stage2 first"
+        f"{run} holds no checkpoint in {', '.join(_STAGES[:-1])} or {_STAGES[-1]} and is no "
+        "bundle; run stage2 first"
     )
 
 
@@ -186,7 +217,7 @@ def load_member(checkpoint: Path) -> tuple[DepthModel, dict[str, Any]]:
 def legs_of(checkpoint: Path) -> list[dict[str, Any]]:
     """Return what a checkpoint was trained on, each leg with its weights' hash and origin."""
     record = json.loads((checkpoint / "state.json").read_text())
-    history = json.loads((checkpoint.parent / "data.json").read_text())
+    history = json.loads((checkpoint.parent / DATA).read_text())
     if checkpoint.parent.name == AVERAGE:
         return history
     digest = hashlib.sha256((checkpoint / "ema.safetensors").read_bytes()).hexdigest()

@@ -147,7 +147,11 @@ def trained_legs(history: list[dict[str, Any]], step: int) -> list[dict[str, Any
 
 
 def record_data(
-    path: Path, step: int, sets: dict[str, dict[str, Any]], augment: dict[str, Any]
+    path: Path,
+    step: int,
+    sets: dict[str, dict[str, Any]],
+    augment: dict[str, Any],
+    terms: list[dict[str, str]] | None = None,
 ) -> None:
     """Note in a JSON list from which step on which data is trained on; unchanged data adds none.
 
@@ -156,17 +160,22 @@ def record_data(
         step: that comes next.
         sets: the training sets as ``describe_parts`` tells them.
         augment: fields of the augmentation that differ from its defaults.
+        terms: of the weights that the leg begins from and of its teachers; None to note none.
     """
     history = trained_legs(read_history(path), step)
     used = {"sets": sets, "augment": augment}
     if history and {key: history[-1].get(key) for key in used} == used:
         legs = history
+        if terms is not None:
+            before = legs[-1].get("terms", [])
+            legs[-1]["terms"] = before + [one for one in terms if one not in before]
     else:
         if history:
             print(
                 f"the data has changed since step {history[-1]['from_step']}: no exact continuation"
             )
-        legs = [*history, {"from_step": step, **used}]
+        noted = {} if terms is None else {"terms": terms}
+        legs = [*history, {"from_step": step, **used, **noted}]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}")  # whole at once, also on a full disk
     temporary.write_text(json.dumps(legs, indent=1))

@@ -29,7 +29,7 @@ from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.export_bundle import load_run, with_planes
 from depthrefl_ros.tools.output_folder import check_bundle_folder
-from depthrefl_ros.tools.teacher_labels import add_labels
+from depthrefl_ros.tools.teacher_labels import add_labels, first_set
 from depthrefl_ros.tools.train_data import open_parts
 from depthrefl_ros.tools.train_finish import finish_checkpoint
 from depthrefl_ros.tools.train_held_out import (
@@ -61,11 +61,12 @@ def finetune(arguments: argparse.Namespace) -> int:
             another bundle, or the run was started from other weights, or is complete with other
             data or images held out.
     """
-    base = Bundle.load(shipped_or_path(arguments.model))
-    add_labels(arguments, arguments.run or Path("runs") / base.name)
-    parts, held_out = open_parts(arguments.data), open_parts(arguments.val_data)
-    name = f"{base.name}_{next(iter(parts))}"
+    arguments.model = shipped_or_path(arguments.model)
+    base = Bundle.load(arguments.model)
+    name = f"{base.name}_{first_set(arguments)}"
     arguments.run = arguments.run or Path("runs") / name
+    add_labels(arguments, arguments.run)
+    parts, held_out = open_parts(arguments.data), open_parts(arguments.val_data)
     target = arguments.bundle or arguments.run / name
     check_bundle_folder(
         target,
@@ -150,16 +151,10 @@ def load_bundle_weights(base: Bundle, model: DepthModel) -> str:
 def write_bundle(run: Path, base: Bundle, target: Path) -> None:
     """Write the bundle of a finished run, with range and self-test images of ``base``.
 
-    The terms of the weights are those of the weights that they come from.
+    The terms of the weights are those of the weights that they come from, and of their teachers.
     """
     model, told = load_run(run)
-    description = {
-        **told,
-        "licence": base.licence,
-        "licence_details": base.description.get("licence_details", ""),
-        "commercial": base.commercial,
-        "range_m": {"min": base.min_range_m, "max": base.max_range_m},
-    }
+    description = {**told, "range_m": {"min": base.min_range_m, "max": base.max_range_m}}
     images = with_planes(base.golden().images[:3], model.config)
     export_bundle(model, target, description, images)
     print(f"wrote the bundle {target}; run it with model:={target.resolve()}")

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,12 @@ from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError, write_json
 from depthrefl_ros.tools.train_average import AVERAGE, load_member, newest_of
 from depthrefl_ros.tools.train_data import Part, describe, open_parts, trained_legs
+from depthrefl_ros.tools.weight_terms import terms_of_legs
 from depthrefl_ros.training.calibrate import fit_calibration
 from depthrefl_ros.training.evaluation import evaluate_model
 from depthrefl_ros.training.loop import format_figures
 from depthrefl_ros.training.protocol import Protocol
+from depthrefl_ros.training.whole_files import write_together
 
 _MEASURED = (
     "validation", "validation_untold", "validation_protocol", "validation_data", "calibration_data"
@@ -41,10 +44,10 @@ _MEASURED = (
 
 
 def finish(arguments: argparse.Namespace) -> int:
-    """Finish the run's average, or else its stage 2.
+    """Finish the newest checkpoint of the run (see ``newest_of``).
 
     Raises:
-        ToolError: it has neither; or what --figures-of names cannot stand for it.
+        ToolError: it has none; or what --figures-of names cannot stand for it.
     """
     held_out, run = open_parts(arguments.val_data), arguments.run
     if arguments.figures_of is None:
@@ -78,6 +81,11 @@ def finish_checkpoint(
     if not held_out:
         raise ToolError("--val-data is needed: images that were not trained on")
     model, state = load_member(checkpoint)
+    for name in trained_on(checkpoint, held_out):
+        print(
+            f"warning: --val-data {name} was trained on: accuracy and calibration will be too good",
+            file=sys.stderr,
+        )
     names_mounts = any(part.dataset.mounts for part in held_out.values())
     ways = (True, False) if model.config.mount and names_mounts else (True,)
     evaluations = [
@@ -94,7 +102,6 @@ def finish_checkpoint(
         ],
         [part.weight for part in held_out.values()],
     )
-    (run / "calibration.json").write_text(json.dumps(calibration, indent=1))
     described = {name: describe(part.dataset) for name, part in held_out.items()}
     name = next(iter(described))
     measured = {
@@ -106,7 +113,14 @@ def finish_checkpoint(
             name: {**described[name], "weight": part.weight} for name, part in held_out.items()
         },
     }
-    return write_report(run, checkpoint, model, state, measured)
+    return write_report(run, checkpoint, model, state, measured, calibration)
+
+
+def trained_on(checkpoint: Path, held_out: dict[str, Part]) -> list[str]:
+    """Return the names of those held-out sets that a checkpoint was trained on, file by file."""
+    legs = json.loads((checkpoint.parent / "data.json").read_text())
+    seen = {told.get("sha256") for leg in legs for told in leg["sets"].values()}
+    return [name for name, part in held_out.items() if part.dataset.fingerprint() in seen]
 
 
 def finish_by(run: Path, checkpoint: Path, measured_run: Path) -> dict[str, Any]:
@@ -126,13 +140,12 @@ def finish_by(run: Path, checkpoint: Path, measured_run: Path) -> dict[str, Any]
     model, state = load_member(checkpoint)
     if ModelConfig.from_dict(report["model"]) != model.config:
         raise ToolError(f"{measured_run} has another architecture than {run}")
-    (run / "calibration.json").write_text(json.dumps(calibration, indent=1))
     taken = {name: report[name] for name in _MEASURED if name in report}
     taken["figures_of"] = {
         "weights_sha256": report["weights_sha256"],
         "training_data": report["training_data"],
     }
-    return write_report(run, checkpoint, model, state, taken)
+    return write_report(run, checkpoint, model, state, taken, calibration)
 
 
 def write_report(
@@ -141,8 +154,11 @@ def write_report(
     model: DepthModel,
     state: dict[str, Any],
     measured: dict[str, Any],
+    calibration: dict[str, list[float]],
 ) -> dict[str, Any]:
-    """Write ``final.safetensors`` and ``metrics.json``; return the latter.
+    """Write ``final.safetensors``, ``calibration.json`` and ``metrics.json``; return the last.
+
+    All three or, on a full disk, none.
 
     Args:
         run: the run's folder.
@@ -150,9 +166,11 @@ def write_report(
         model: with these weights.
         state: the checkpoint's record.
         measured: figures and the data that they are from.
+        calibration: of sigma.
+
+    Raises:
+        OSError: they cannot be written; those of before are as they were.
     """
-    weights = run / "final.safetensors"
-    save_weights(weights, model)
     history = json.loads((checkpoint.parent / "data.json").read_text())
     if checkpoint.parent.name == AVERAGE:
         legs = history  # a mean is of everything that any of its members was trained on
@@ -168,8 +186,16 @@ def write_report(
         "steps": state["step"],
         "settings": state["settings"],
         "model": state["model"],
-        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "terms": terms_of_legs(history, state.get("terms")),
     }
-    write_json(run / "metrics.json", report)
+
+    def write(aside: Path) -> None:
+        weights = aside / "final.safetensors"
+        save_weights(weights, model)
+        report["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+        (aside / "calibration.json").write_text(json.dumps(calibration, indent=1))
+        write_json(aside / "metrics.json", report)
+
+    write_together(run, write)
     print(f"wrote final.safetensors, calibration.json and metrics.json in {run}")
     return report

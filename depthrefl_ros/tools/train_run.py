@@ -55,6 +55,7 @@ from depthrefl_ros.tools.train_options import (
     settings_of,
     weights_to_train,
 )
+from depthrefl_ros.tools.weight_terms import terms_of_leg
 from depthrefl_ros.training.augment import AugmentConfig, Augmenter
 from depthrefl_ros.training.batches import StepBatches
 from depthrefl_ros.training.datasets import ImageFolder
@@ -111,6 +112,8 @@ def make_trainer(
     origin = "" if checkpoint else start(model)
     if origin and arguments.teacher:
         origin += f"; taught by {', '.join(map(str, arguments.teacher))}"
+    if origin and arguments.labelled_by:
+        origin += f"; images labelled by {arguments.labelled_by}"
     teacher = load_teacher(arguments.teacher, model.config.focal_px)
     trainer = Trainer(model, settings, processes, teacher, origin)
     if checkpoint:
@@ -176,10 +179,12 @@ def restore(trainer: Trainer, checkpoint: Path) -> None:
     """Continue from a checkpoint.
 
     Raises:
-        ToolError: it is of another network than the options describe, or its record is damaged.
+        ToolError: it is of another network than the options describe, other modules were frozen,
+            or its record is damaged.
     """
     try:
-        stored = json.loads((checkpoint / "state.json").read_text())["model"]
+        record = json.loads((checkpoint / "state.json").read_text())
+        stored, frozen = record["model"], record["settings"].get("freeze", [])
     except (ValueError, KeyError) as error:
         raise ToolError(f"{checkpoint / 'state.json'} is damaged: {error!r}") from error
     wanted = trainer.model.config.to_dict()
@@ -192,6 +197,13 @@ def restore(trainer: Trainer, checkpoint: Path) -> None:
                 f"{checkpoint} has another network: {name} is {said}, and the options say {told}; "
                 "use another --run"
             )
+    asked = trainer.settings.freeze
+    if sorted(frozen) != sorted(asked):
+        said, told = (" ".join(names) or "nothing" for names in (frozen, asked))
+        raise ToolError(
+            f"{checkpoint} was trained with --freeze {said}, and the options say {told}; give the "
+            f"same, or another --run with --start-from {checkpoint / 'ema.safetensors'}"
+        )
     trainer.restore(checkpoint)
 
 
@@ -257,7 +269,8 @@ def run_leg(
     if processes.is_main:
         changes = augment_changes(arguments.augment)
         sets = describe_parts(parts, config.mount)
-        record_data(folder / "data.json", trainer.step, sets, changes)
+        terms = terms_of_leg(arguments, parts)
+        record_data(folder / "data.json", trainer.step, sets, changes, terms)
     validation = next((part.dataset for part in held_out.values()), None)
     protocol = Protocol(cap_m=arguments.cap)
 

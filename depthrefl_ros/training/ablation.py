@@ -172,6 +172,7 @@ def prepare(arguments: argparse.Namespace) -> Ablation:
     return Ablation(
         arguments.run, arguments.backbone, tuple(arguments.data), tuple(arguments.val_data),
         arguments.batch, hashlib.sha256("\n".join(keys).encode()).hexdigest(),
+        tuple(measured.fingerprint() for measured, _ in held_out.values()),
     )  # fmt: skip
 
 

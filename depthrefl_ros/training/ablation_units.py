@@ -23,6 +23,9 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -49,6 +52,7 @@ class Ablation:
         val_data: images to measure on; rates and heads are chosen by the first set.
         batch: views or images a step.
         key: of backbone, training images and views.
+        measured_on: fingerprints of the validation sets, in their order.
     """
 
     run: Path
@@ -57,6 +61,7 @@ class Ablation:
     val_data: tuple[str, ...]
     batch: int
     key: str
+    measured_on: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -84,16 +89,42 @@ def run_units(ablation: Ablation, units: list[Unit], jobs: int) -> list[dict[str
         for unit in missing:
             run_unit(ablation, unit)
     elif missing:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(jobs, len(missing)), context) as pool:
-            running = [pool.submit(run_unit, ablation, unit) for unit in missing]
-            try:
-                for future in as_completed(running):
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        _run_at_once(ablation, missing, jobs)
     return [read_result(ablation, unit) for unit in units]
+
+
+def _run_at_once(ablation: Ablation, units: list[Unit], jobs: int) -> None:
+    """Train units in processes of their own, which end when this one is stopped or killed."""
+    context = multiprocessing.get_context("spawn")
+    others = multiprocessing.active_children()
+    with ProcessPoolExecutor(min(jobs, len(units)), context, _end_with_parent) as pool:
+        # Ctrl-C reaches all processes of a terminal; inherited, this leaves it to this one.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            running = [pool.submit(run_unit, ablation, unit) for unit in units]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            for future in as_completed(running):
+                future.result()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                for process in multiprocessing.active_children():
+                    if process not in others:
+                        process.terminate()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _end_with_parent() -> None:
+    """End this process once its parent is gone, also where that was killed."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def read_result(ablation: Ablation, unit: Unit) -> dict[str, Any] | None:
@@ -107,7 +138,12 @@ def read_result(ablation: Ablation, unit: Unit) -> dict[str, Any] | None:
 
 def shared_settings(ablation: Ablation) -> dict[str, Any]:
     """Return what a unit's result depends on besides the unit."""
-    return {"key": ablation.key, "val_data": list(ablation.val_data), "batch": ablation.batch}
+    return {
+        "key": ablation.key,
+        "val_data": list(ablation.val_data),
+        "val_data_sha256": list(ablation.measured_on),
+        "batch": ablation.batch,
+    }
 
 
 def run_unit(ablation: Ablation, unit: Unit) -> None:

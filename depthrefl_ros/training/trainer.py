@@ -28,7 +28,6 @@ import io
 import json
 import logging
 import math
-import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -46,6 +45,7 @@ from depthrefl_ros.training.distillation import Teacher, mix_images
 from depthrefl_ros.training.distributed import Processes
 from depthrefl_ros.training.replay import GradientReplay
 from depthrefl_ros.training.train_settings import TrainSettings, rate_at
+from depthrefl_ros.training.whole_files import write_whole
 
 _log = logging.getLogger(__name__)
 
@@ -270,21 +270,12 @@ class Trainer:
             if not torch.isfinite(tensor).all():
                 raise FloatingPointError(f"step {self.step}: not finite: weight {name}")
         path = folder / f"checkpoint-{self.step:08d}"
-        temporary = folder / "writing"
-        shutil.rmtree(temporary, ignore_errors=True)
-        try:
-            temporary.mkdir(parents=True)
-            self._write(temporary)
-        except OSError:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.rename(path)
+        write_whole(path, self._write)
         keep_only(path)
         return path
 
     def _write(self, folder: Path) -> None:
-        """Write the files of a checkpoint, down to the disk."""
+        """Write the files of a checkpoint."""
         save_weights(folder / "model.safetensors", self.model)
         save_weights(folder / "ema.safetensors", self.ema)
         state = {"optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state()}
@@ -298,9 +289,6 @@ class Trainer:
             "model": self.model.config.to_dict(),
         }
         (folder / "state.json").write_text(json.dumps(record, indent=1))
-        for path in folder.iterdir():
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
 
     def restore(self, path: Path) -> None:
         """Continue from a checkpoint folder that ``save`` wrote."""

@@ -87,7 +87,7 @@ class ImageFolder(Sequence):
 
     def __init__(self, root: str | Path, names: list[str]):
         self.root = Path(root)
-        self.names = names
+        self.names = list(dict.fromkeys(names))  # a list may name an image twice
         self._samples: dict[int, Sample] = {}
         self._fits_memory: bool | None = None
         if not names:
