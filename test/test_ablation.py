@@ -297,7 +297,13 @@ def test_results_of_another_batch_size_are_not_taken(inputs):
     unit = inputs / "batches" / "units" / "features-log_regression-steps1-rate0.002-seed1.json"
     assert json.loads(unit.read_text())["shared"]["batch"] == 2
     run_ablation(options(inputs, "batches", **small, **{"batch": 3}))
-    assert json.loads(unit.read_text())["shared"]["batch"] == 3
+    result = json.loads(unit.read_text())
+    assert result["shared"]["batch"] == 3
+    # A result that older versions wrote is kept.
+    del result["shared"]["val_data_sha256"]
+    unit.write_text(json.dumps({**result, "mark": 1}))
+    run_ablation(options(inputs, "batches", **small, **{"batch": 3}))
+    assert json.loads(unit.read_text())["mark"] == 1
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import yaml
 from authors_files import V2, write_depth_anything
 from bundle_copies import copy_bundle
 from foreign_networks import SIZE, foreign_network
@@ -33,7 +34,7 @@ from depthrefl_ros.conversion.converter import convert_onnx
 from depthrefl_ros.conversion.hub_converter import convert_original
 from depthrefl_ros.conversion.meaning import ConversionError, Meaning
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.tools.convert import main
+from depthrefl_ros.tools.convert import is_converted, main
 
 PLAIN = Meaning(kind="metric", licence="MIT", range_m=(0.3, 10.0))
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
@@ -116,6 +117,8 @@ def test_a_trained_bundle_is_not_replaced_by_a_converted_one(tmp_path, capsys):
     assert main([*command, "--overwrite"]) == 0
     assert Bundle.load(str(keep)).sources.keys() == {"n.onnx"}
     assert main(command) == 0  # its own result
+    description = yaml.safe_load((keep / "model.yaml").read_text())
+    assert is_converted({**description, "calibration": {"x": [0, 1], "p": [0, 1]}})
 
 
 class RunsCode:

@@ -30,7 +30,7 @@ from depthrefl_ros.network.checkpoints import save_weights
 from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.network.reflector import ReflectorConfig
-from depthrefl_ros.tools.export_bundle import main, warn_of_later_weights, with_planes
+from depthrefl_ros.tools.export_bundle import is_export_of, main, warn_of_later_weights, with_planes
 
 CONFIG = ModelConfig(
     backbone=EfficientNetLiteConfig(
@@ -191,6 +191,17 @@ def test_a_bundle_with_other_weights_stays(exported, run, images, tmp_path, caps
     assert main([str(exported[0]), str(keep), "--overwrite"]) == 0
     assert Bundle.load(str(keep)).sources == {"final.safetensors": "ef" * 32}
     assert main([str(run), str(keep), "--golden", *images]) == 0  # the same weights
+
+
+def test_another_state_of_the_same_run_replaces_the_earlier_one(exported):
+    described = Bundle.load(str(exported[0])).description
+    training = described["training"]
+    later = {**described, "training": {**training, "weights_sha256": "0" * 64}}
+    assert is_export_of(described, later)
+    assert not is_export_of(described, {**later, "architecture": {}})
+    others = {**later["training"], "data": [{"name": "other rooms"}]}
+    assert not is_export_of(described, {**later, "training": others})
+    assert not is_export_of({**described, "training": "somebody else's"}, later)
 
 
 def test_a_range_that_is_none_is_refused_before_anything_is_written(exported, tmp_path, capsys):

@@ -193,6 +193,9 @@ def test_a_bundle_of_other_weights_is_kept_and_told_before_training(tuned, tmp_p
     assert tool.main([*command, "--overwrite"]) == 3  # replaced when it is done
     assert (keep / "model.yaml").read_bytes() == before
     described = Bundle.load(str(tuned.run / "indoor_tiny_my_folder")).description
+    training = described["training"]
+    taught = {**training, "initial_weights": f"{training['initial_weights']}; taught by large"}
+    assert is_tuned({**described, "training": taught}, Bundle.load("indoor_tiny"), ["my_folder"])
     base = Bundle.load("indoor_tiny")
     assert is_tuned(described, base, ["my_folder", "rooms"])
     assert not is_tuned(described, base, ["rooms"])

@@ -23,6 +23,7 @@ import pytest
 
 from depthrefl_ros.tools.render import parser
 from depthrefl_ros.tools.render_recipe import files_digest, listing_digest, recipe_of
+from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 
 
 def recipe(*words):
@@ -80,3 +81,11 @@ def test_a_world_is_noted_by_what_its_files_hold(tmp_path):
     assert first["world"] == "a.world" and first["world_digest"] == files_digest(files)
     (tmp_path / "a.world").write_text("two")
     assert recipe_of(args, files)["world_digest"] != first["world_digest"]
+
+
+def test_a_folder_that_older_versions_began_goes_on(tmp_path):
+    noted = {"command": "drive", "seed": 5}
+    RenderedFolder(tmp_path / "drive").claim(noted)
+    RenderedFolder(tmp_path / "drive").claim({**noted, "count": 20, "world_digest": "0"})
+    with pytest.raises(FolderError, match="lacks kinds"):
+        RenderedFolder(tmp_path / "drive").claim({**noted, "kinds": ["bathroom"]})

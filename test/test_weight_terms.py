@@ -22,7 +22,8 @@ import json
 import cv2
 import numpy as np
 import pytest
-from dataset_folders import write_plain_folder
+import yaml
+from dataset_folders import write_nyu_folder, write_plain_folder
 from exact_bundle import exact_bundle
 from test_teacher_labels import CAMERA, train, write_photos
 from test_train import leg
@@ -32,10 +33,13 @@ from depthrefl_ros.tools import export_bundle
 from depthrefl_ros.tools import train as tool
 from depthrefl_ros.tools.weight_terms import (
     LICENCE,
+    keep_terms,
     terms_of_bundle,
+    terms_of_folder,
     terms_of_legs,
     terms_of_run,
 )
+from depthrefl_ros.training.datasets import open_dataset
 from depthrefl_ros.training.trainer import latest_checkpoint
 
 
@@ -122,5 +126,27 @@ def test_the_strictest_terms_count(noted, kind, commercial):
 
 
 def test_a_run_that_noted_no_terms_is_not_called_free():
-    assert terms_of_legs([{"sets": {"rooms": {"kind": "plain"}}}])[0]["commercial"] == "unknown"
+    (told,) = terms_of_legs([{"sets": {"rooms": {"kind": "plain"}}}])
+    assert told["commercial"] == "no" and "not known" in told["licence"]
     assert terms_of_legs([{"sets": {"nyu": {"images": 9}}}])[0]["licence"] == LICENCE
+
+
+def test_what_is_made_of_photographs_keeps_their_terms(tmp_path):
+    nyu, closer = tmp_path / "nyu", tmp_path / "closer"
+    write_nyu_folder(nyu, count=2)
+    closer.mkdir()
+    recording = tmp_path / "packed.mcap"
+    for made in (closer, recording):
+        keep_terms(open_dataset(nyu), made)
+        assert [one["licence"] for one in terms_of_folder(made)] == [LICENCE]
+    again = write_plain_folder(tmp_path / "again", count=1)
+    (again / "terms.yaml").write_bytes((closer / "terms.yaml").read_bytes())
+    keep_terms(open_dataset(again), tmp_path / "third.mcap")
+    assert [one["licence"] for one in terms_of_folder(tmp_path / "third.mcap")] == [LICENCE]
+
+
+def test_data_of_ones_own_has_no_terms_and_old_closer_views_have_unknown_ones(tmp_path, rooms):
+    keep_terms(open_dataset(rooms), tmp_path / "rooms.mcap")
+    assert terms_of_folder(tmp_path / "rooms.mcap") == terms_of_folder(rooms) == []
+    (rooms / "recipe.yaml").write_text(yaml.safe_dump({"command": "closer", "seed": 1}))
+    assert [one["commercial"] for one in terms_of_folder(rooms)] == ["unknown"]

@@ -206,7 +206,7 @@ def is_converted(description: dict[str, Any]) -> bool:
     Args:
         description: the content of ``model.yaml``.
     """
-    return not {"architecture", "calibration"} & set(description)
+    return not ("architecture" in description or isinstance(description.get("training"), dict))
 
 
 def _from_hub(

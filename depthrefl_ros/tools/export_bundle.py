@@ -253,18 +253,24 @@ def load_bundle(folder: Path) -> tuple[DepthModel, dict[str, Any], np.ndarray]:
     return model, told, images
 
 
-def has_weights_of(description: dict[str, Any], told: dict[str, Any]) -> bool:
-    """Return whether a bundle has the weights of which another, or a run, tells.
+def is_export_of(description: dict[str, Any], told: dict[str, Any]) -> bool:
+    """Return whether a bundle has the weights of which another tells, or others of the same run.
+
+    Runs are the same by their architecture and the names of their training sets.
 
     Args:
         description: the content of its ``model.yaml``.
         told: the same, or what ``load_run`` tells.
     """
-    digests = [
-        one["training"].get("weights_sha256") if isinstance(one.get("training"), dict) else None
+    here, there = (
+        one["training"] if isinstance(one.get("training"), dict) else {}
         for one in (description, told)
-    ]
-    return digests[0] is not None and digests[0] == digests[1]
+    )
+    if here.get("weights_sha256") and here["weights_sha256"] == there.get("weights_sha256"):
+        return True
+    sets = [{one["name"] for one in training.get("data", [])} for training in (here, there)]
+    is_same_network = description.get("architecture") == told.get("architecture")
+    return is_same_network and bool(sets[0]) and sets[0] == sets[1]
 
 
 def with_planes(images: np.ndarray, config: ModelConfig) -> np.ndarray:
@@ -353,7 +359,10 @@ def _export(args: argparse.Namespace, _: list[str]) -> int:
     check_bundle_folder(
         args.bundle,
         f"an export of {args.run}",
-        lambda there: has_weights_of(there, told) or args.bundle.resolve() == args.run.resolve(),
+        lambda there: (
+            is_export_of(there, told | {"architecture": model.config.to_dict()})
+            or args.bundle.resolve() == args.run.resolve()
+        ),
         args.overwrite,
     )
     asked = {"min": args.min_range, "max": args.max_range}

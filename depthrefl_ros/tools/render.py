@@ -42,6 +42,7 @@ from depthrefl_ros.tools.command_line import (
 )
 from depthrefl_ros.tools.render_pack import SUFFIX, check_recording, pack
 from depthrefl_ros.tools.render_recipe import recipe_of
+from depthrefl_ros.tools.weight_terms import keep_terms
 from depthrefl_ros.training.closer import FROM_M, closer_views
 from depthrefl_ros.training.datasets import DatasetError, Sample, parse_data_option
 from depthrefl_ros.training.datasets.mounts import mount_of
@@ -268,6 +269,7 @@ def _closer(args: argparse.Namespace) -> dict:
         if folder.names():
             raise ToolError(f"{args.out} holds images already; choose a new folder")
         folder.claim({"command": "closer", "seed": args.seed})
+        keep_terms(samples, args.out)
     except (FolderError, DatasetError) as error:
         raise ToolError(str(error)) from error
     start = time.monotonic()

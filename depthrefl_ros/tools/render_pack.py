@@ -28,6 +28,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.image_files import ImageFileError
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.left_out import incomplete, left_out_lines
+from depthrefl_ros.tools.weight_terms import keep_terms
 from depthrefl_ros.training.datasets import (
     DatasetError,
     ImageFolder,
@@ -64,6 +65,7 @@ def pack(root: Path, out: Path, rate_hz: float) -> dict:
         for line in left_out_lines(incomplete(samples)):
             print(f"{root}: {line}", file=sys.stderr)
         frames = write_recording(out, frames_of(samples), rate_hz)
+        keep_terms(samples, out)
     except (DatasetError, OSError) as error:
         raise ToolError(str(error)) from error
     size_mb = out.stat().st_size / 1e6

@@ -136,9 +136,8 @@ def is_tuned(description: dict[str, Any], base: Bundle, names: Iterable[str]) ->
     if not isinstance(training, dict):
         return False
     sets = {one["name"] for one in training.get("data", [])}
-    return str(training.get("initial_weights")).endswith(base.files[MODEL_WEIGHTS]) and (
-        sets <= set(names)
-    )
+    # A teacher is named after the weights.
+    return base.files[MODEL_WEIGHTS] in str(training.get("initial_weights")) and sets <= set(names)
 
 
 def load_bundle_weights(base: Bundle, model: DepthModel) -> str:

@@ -34,6 +34,7 @@ from depthrefl_ros.tools.command_line import ToolError
 
 if TYPE_CHECKING:
     from depthrefl_ros.tools.train_data import Part
+    from depthrefl_ros.training.datasets import ImageFolder
 
 # The weights are the one part of the package that is not Apache-2.0: said wherever they load.
 LICENCE = "weights for research use only (trained on NYU Depth v2); code Apache-2.0"
@@ -104,10 +105,30 @@ def terms_of_leg(arguments: argparse.Namespace, parts: dict[str, Part]) -> list[
     for teacher in arguments.teacher:
         terms += terms_of_weights(teacher)
     for part in parts.values():
-        labelled = Path(part.dataset.root) / TERMS_FILE
-        if labelled.is_file():
-            terms.append(yaml.safe_load(labelled.read_text()))
+        terms += terms_of_folder(Path(part.dataset.root))
     return distinct(terms)
+
+
+def keep_terms(source: ImageFolder, made: Path) -> None:
+    """Write the terms of a data set beside a folder or a recording that is made of it, if any."""
+    terms = [_NYU] if source.kind in _NYU_KINDS else terms_of_folder(Path(source.root))
+    if terms:
+        terms_file(made).write_text(yaml.safe_dump(terms[0], sort_keys=False))
+
+
+def terms_file(place: Path) -> Path:
+    """Return where the terms of a data folder are noted, or of a recording."""
+    return place / TERMS_FILE if place.is_dir() else place.with_suffix(f".{TERMS_FILE}")
+
+
+def terms_of_folder(place: Path) -> list[Terms]:
+    """Return the terms that are noted of a data folder or a recording, at most one."""
+    noted, recipe = terms_file(place), place / "recipe.yaml"
+    if noted.is_file():
+        return [yaml.safe_load(noted.read_text())]
+    if recipe.is_file() and (yaml.safe_load(recipe.read_text()) or {}).get("command") == "closer":
+        return [_unknown(place.name)]  # photographs whose terms older versions did not note
+    return []
 
 
 def terms_of_weights(path: Path) -> list[Terms]:
@@ -139,7 +160,8 @@ def terms_of_legs(
     if any(told.get("kind", name) in _NYU_KINDS for name, told in sets):
         terms.append(_NYU)
     elif others is None and not (legs and all("terms" in leg for leg in legs)):
-        terms.append(_unknown("a run that noted none"))
+        # As strict as exports were when no run noted its terms.
+        terms.append(_unknown("a run that noted none") | {"commercial": "no"})
     return distinct(terms)
 
 

@@ -133,7 +133,10 @@ def read_result(ablation: Ablation, unit: Unit) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     result = json.loads(path.read_text())
-    return result if result["shared"] == shared_settings(ablation) else None
+    shared = shared_settings(ablation)
+    if "val_data_sha256" not in result["shared"]:  # older versions did not note it
+        del shared["val_data_sha256"]
+    return result if result["shared"] == shared else None
 
 
 def shared_settings(ablation: Ablation) -> dict[str, Any]:
