@@ -124,7 +124,7 @@ class DepthEstimator:
         self.settings = settings.with_range_of(bundle.min_range_m, bundle.max_range_m)
         table = bundle.sigma_table
         self._sigma_table = None if table is None else SigmaTable(*table)
-        self._checked: set[Camera] = set()
+        self._checked: set[tuple[Camera, bool]] = set()
 
     def estimate(
         self,
@@ -175,12 +175,13 @@ class DepthEstimator:
 
     def _warn_of(self, camera: Camera) -> None:
         """Warn of a camera that can hardly be true, unless that was done before."""
-        if camera in self._checked:
+        checked = (camera, self.settings.image_is_rectified)
+        if checked in self._checked:
             return
         if len(self._checked) >= _MOST_CAMERAS:
             self._checked.clear()
-        self._checked.add(camera)
-        for doubt in doubts_of(camera):
+        self._checked.add(checked)
+        for doubt in doubts_of(camera, self.settings.image_is_rectified):
             _log.warning("%s", doubt)
 
     def predict(

@@ -217,11 +217,22 @@ def test_readings_that_agree_on_another_scale_take_the_older_ones_along(rate_hz)
     for number in range(30):
         window.add(rng.normal(0.0, 0.01, 1), number / rate_hz)
     start_s = 30 / rate_hz
-    for number in range(rate_hz + 2):
+    for number in range(4 * rate_hz + 2):
         window.add(rng.normal(0.3, 0.01, 1), start_s + number / rate_hz)
-    kept = window.log_ratios(start_s + 1.0 + 1 / rate_hz)
+    kept = window.log_ratios(start_s + 4.0 + 1 / rate_hz)
     assert len(kept) >= 20  # still a measurement
     assert robust_median(kept) == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize("rate_hz, glass_s", [(2, 3.0), (4, 2.0), (10, 1.2)])
+def test_a_pane_of_glass_that_is_passed_does_not_set_the_scale(rate_hz, glass_s):
+    window = ReadingWindow()
+    for number in range(30):
+        window.add(np.zeros(1), number / rate_hz)
+    for number in range(round(glass_s * rate_hz)):
+        window.add(np.array([math.log(0.5)]), (30 + number) / rate_hz)
+    kept = window.log_ratios((30 + glass_s * rate_hz) / rate_hz)
+    assert robust_median(kept) in (0.0, None)  # of two halves there is no middle
 
 
 def test_a_few_readings_do_not_move_a_rangers_window():

@@ -81,6 +81,11 @@ def test_a_transposed_matrix_is_told_at_another_resolution_too():
     assert "it may be transposed" in doubts[0]
 
 
+def test_what_products_of_matrices_leave_below_the_diagonal_is_nothing():
+    K = np.array([[554.0, 0, 320], [1e-13, 554, 240], [0, -2e-16, 1]])
+    assert Camera(640, 480, K).plausibility() == []
+
+
 def test_a_little_skew_is_nothing_to_tell_of():
     K = np.array([[554.0, 1.5, 320], [0, 554, 240], [0, 0, 1]])
     assert doubts_of(Camera(640, 480, K)) == []

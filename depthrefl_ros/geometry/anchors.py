@@ -51,7 +51,9 @@ _EDGE_RATIO = 1.15
 NEIGHBOURHOOD = np.ones((5, 5), np.uint8)
 _READINGS = 30  # kept of a ranger
 _JUMP = math.log(1.25)  # readings whose ratios differ by more contradict one another
-_JUMP_S, _JUMP_READINGS = 1.0, 3  # for so long, and so many of them, until they are believed
+# For so long, and so many of them, until they are believed: a robot that passes a pane of glass,
+# which a sonar sees and the network does not, must not take its scale from it.
+_JUMP_S, _JUMP_READINGS = 4.0, 8
 # The surface that a ranger answers to fills more than this share of the cone.
 _LEAST_OF_CONE = 0.02
 _UPPER_DEVIATIONS = 2.05  # by which 2 % of a normal distribution exceed its middle
@@ -188,7 +190,8 @@ def _upper_end(log_ratios: np.ndarray, places: np.ndarray) -> float:
 
 def upper_quantile(values: np.ndarray) -> float:
     """Return the value (n,) that 2 % exceed, of few the second largest."""
-    return float(np.quantile(values, 1.0 - _LEAST_OF_CONE, method="lower"))
+    place = int((1.0 - _LEAST_OF_CONE) * (len(values) - 1))
+    return float(np.partition(values, place)[place])
 
 
 def look_in_cone(
@@ -252,8 +255,8 @@ class ReadingWindow:
     """The ratios of a ranger's last 30 readings: each gives one, a measurement needs 20.
 
     Where the model's scale jumps, the readings of a slow ranger would speak for the old one for
-    seconds. So when all of the last second, three at least, agree with one another and contradict
-    those before, these are moved to where the new ones are.
+    long. So when all of the last four seconds, eight at least, agree with one another and
+    contradict those before, these are moved to where the new ones are.
 
     Args:
         seconds: readings older than this are forgotten; sensors and nodes of 2 Hz give enough.
@@ -272,7 +275,7 @@ class ReadingWindow:
 
     def _follow_jump(self) -> None:
         stamps, values = np.array(self._kept).reshape(-1, 2).T
-        # The reading that is a second old is among the newest, so that slow rangers have three.
+        # The reading that is just so old is among the newest, so that slow rangers have enough.
         newest = int(np.searchsorted(stamps, stamps[-1:].sum() - _JUMP_S, side="right")) - 1
         newest = min(newest, len(values) - _JUMP_READINGS)
         if newest < 1 or np.ptp(values[newest:]) > _JUMP:

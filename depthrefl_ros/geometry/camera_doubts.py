@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _FIELDS_OF_VIEW_DEG = (20.0, 175.0)
 _MAX_FOCAL_RATIO = 1.5
 _MAX_SKEW = 0.02  # of the focal length
+_ROUNDING = 1e-6  # of the focal length: what products of matrices leave where zeros belong
 
 
 def doubts_of(camera: Camera, is_rectified: bool = False) -> list[str]:
@@ -57,7 +58,7 @@ def doubts_of(camera: Camera, is_rectified: bool = False) -> list[str]:
     for name, matrix in matrices.items():
         fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
         below = (matrix[1, 0], matrix[2, 0], matrix[2, 1])
-        if any(below):
+        if max(map(abs, below)) > _ROUNDING * fx:
             listed = ", ".join(f"{value:g}" for value in below)
             doubts.append(
                 f"{name} has {listed} below its diagonal where zeros are needed: "

@@ -16,9 +16,9 @@
 """Where the floor ends: rays that pass through its plane and go on, as over a stair or a kerb.
 
 A ray that ends below the floor says nothing of what is beyond the place where it passes through the
-floor's plane. It is a drop-off only where neither the depth's own uncertainty, nor an uneven floor,
-nor a mount that is a little wrong explains it. Where all the floor seems too far, the scale is in
-doubt rather than the floor; the floor check (floor_check.py) judges that.
+floor's plane. It is a drop-off only where none of these explains it: the depth's own uncertainty,
+an uneven floor, a ramp, a mount that is a little wrong. Where all the floor seems too far, the
+scale is in doubt rather than the floor; the floor check (floor_check.py) judges that.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from depthrefl_ros.geometry.gates import nearest_possible
 
 UNEVEN_M = 0.1  # so far below z = 0 the floor may be at the robot
 _SLOPE = 0.026  # and so much more for each metre away: tan of 1.5 degrees
+_RAMP, _RAMP_M = 0.14, 0.5  # a ramp may fall by 8 degrees, its tangent, and by half a metre
 _SCALE = 2.0  # no scale that the network may err by makes its depth this much too large
 _STRIDE = 4  # in rows and columns: floor that stands for anything has an area
 
@@ -68,6 +69,8 @@ def drop_offs(
     # (nearest - to_floor) fall > uneven + slope nearest over_floor, also where nearest is infinite.
     with np.errstate(invalid="ignore"):
         is_low = nearest_m * (fall - _SLOPE * over_floor_here) > uneven_m + to_floor_m * fall
+        ramp_m = np.minimum(_RAMP * nearest_m * over_floor_here, _RAMP_M)
+        is_low &= (nearest_m - to_floor_m) * fall > uneven_m + ramp_m
     is_known = (nearest_m > _SCALE * to_floor_m) | (
         reach_m > _nearest_floor_m(depth_m, height_m, over_floor, uneven_m, min_height_m)
     )

@@ -61,10 +61,6 @@ _INTERVAL_S = 0.5  # between measurements, once there are enough to tell
 _COSTLY_TRIES = 24
 _COSTLY_INTERVAL_S = 1.0
 _NEVER_S = -math.inf
-# A floor that leans by less is told by nobody; by more where that is so many times what the looks
-# differ by, and what a floor as uneven as that may lean by itself.
-_MIN_LEAN_DEG = 3.0
-_SURE_LEAN = 3.0
 _JUMP_M = 0.05  # of the camera's height between two frames: a correction, or another frame
 
 
@@ -112,19 +108,10 @@ class FloorHealth:
 
 @dataclass(frozen=True)
 class _Measurement:
-    """One look at the floor.
-
-    Attributes:
-        offset_m: metres above z = 0.
-        explained_m: distance that the depth's own error explains.
-        lean_deg: (2,) by which the floor leans along x and y of the base frame.
-        uneven_deg: by which an even floor may seem to lean, of a depth that scatters so.
-    """
+    """One look at the floor; metres, and the distance that the depth's own error explains."""
 
     offset_m: float
     explained_m: float
-    lean_deg: np.ndarray
-    uneven_deg: float
 
 
 class FloorCheck:
@@ -263,13 +250,7 @@ class FloorCheck:
         where = f"{abs(offset_m):.2f} m {'above' if offset_m > 0 else 'below'} z = 0"
         if not (below or above):
             reason = f"the floor is seen {where}, {allowed_m:.2f} m are allowed"
-            lean_deg = self._lean_deg()
-            if lean_deg:
-                reason += (
-                    f"; it leans {lean_deg:.1f} degrees against what the camera's pose says: check "
-                    "its pitch and roll, unless the ground slopes there"
-                )
-            self.health = FloorHealth(True, reason, offset_m, is_doubtful=lean_deg > 0.0)
+            self.health = FloorHealth(True, reason, offset_m)
             return
         ratio = 1.0 - offset_m / height_m
         self.health = FloorHealth(
@@ -280,18 +261,6 @@ class FloorCheck:
             offset_m,
             is_doubtful=True,
         )
-
-    def _lean_deg(self) -> float:
-        """Return by how much the floor leans, over all looks, or 0 where that is not certain."""
-        if len(self._looks) < _ABOVE_COUNT:
-            return 0.0
-        leans = np.array([look.lean_deg for look in self._looks])
-        middle = np.median(leans, axis=0)
-        spread_deg = 1.4826 * float(np.median(np.hypot(*(leans - middle).T)))
-        uneven_deg = float(np.median([look.uneven_deg for look in self._looks]))
-        lean_deg = float(np.hypot(*middle))
-        least_deg = max(_MIN_LEAN_DEG, _SURE_LEAN * max(spread_deg, uneven_deg))
-        return lean_deg if lean_deg > least_deg else 0.0
 
     def _middle(self, looks: list[_Measurement] | deque[_Measurement]) -> tuple[float, float]:
         """Return median offset, and what of it is allowed, metres."""
@@ -312,9 +281,7 @@ def _measured(
     height_m = float(base_from_camera.translation[2])
     unevenness = floor.scatter + math.radians(floor.tilt_deg)
     error = min(scale_error, _ERROR_PER_UNEVENNESS * unevenness)
-    lean_deg = np.degrees(np.arcsin((base_from_camera.rotation @ floor.normal)[:2]))
-    uneven_deg = math.degrees(floor.scatter)
-    return _Measurement(height_m - seen_m, error * height_m, lean_deg, uneven_deg)
+    return _Measurement(height_m - seen_m, error * height_m)
 
 
 def mount_doubt(base_from_camera: Pose) -> str | None:
