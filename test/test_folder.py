@@ -80,7 +80,7 @@ def test_a_folder_is_only_gone_on_with_in_the_same_way(tmp_path):
         ({"kinds": ["corridor"]}, {}, r"has kinds \(--kind\): \['corridor'\], which was not asked"),
         ({"photographs": True}, {}, "has photographs: True, which was not asked for"),
         ({"photographs": "2 files"}, {"photographs": "3 files"}, "has photographs: 2 files; 3 fil"),
-        ({}, {"count": 4}, "lacks count; 4 was asked for"),
+        ({}, {"views": 4}, "lacks views; 4 was asked for"),
         ({"furniture": True}, {"furniture": False}, "has furniture: True; False was asked for"),
     ],
 )
