@@ -30,7 +30,8 @@ from depthrefl_ros.network.checkpoints import save_weights
 from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.network.reflector import ReflectorConfig
-from depthrefl_ros.tools.export_bundle import is_export_of, main, warn_of_later_weights, with_planes
+from depthrefl_ros.tools.export_bundle import main, warn_of_later_weights, with_planes
+from depthrefl_ros.tools.output_folder import is_export_of
 
 CONFIG = ModelConfig(
     backbone=EfficientNetLiteConfig(

@@ -34,7 +34,11 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
-from depthrefl_ros.tools.output_folder import add_overwrite_argument, check_bundle_folder
+from depthrefl_ros.tools.output_folder import (
+    add_overwrite_argument,
+    check_bundle_folder,
+    is_export_of,
+)
 from depthrefl_ros.tools.weight_terms import COMMERCIAL, IMAGENET, LICENCE, stated, terms_of_run
 
 if TYPE_CHECKING:
@@ -251,26 +255,6 @@ def load_bundle(folder: Path) -> tuple[DepthModel, dict[str, Any], np.ndarray]:
         "sources": bundle.sources or {"model.safetensors": bundle.files["model.safetensors"]},
     }
     return model, told, images
-
-
-def is_export_of(description: dict[str, Any], told: dict[str, Any]) -> bool:
-    """Return whether a bundle has the weights of which another tells, or others of the same run.
-
-    Runs are the same by their architecture and the names of their training sets.
-
-    Args:
-        description: the content of its ``model.yaml``.
-        told: the same, or what ``load_run`` tells.
-    """
-    here, there = (
-        one["training"] if isinstance(one.get("training"), dict) else {}
-        for one in (description, told)
-    )
-    if here.get("weights_sha256") and here["weights_sha256"] == there.get("weights_sha256"):
-        return True
-    sets = [{one["name"] for one in training.get("data", [])} for training in (here, there)]
-    is_same_network = description.get("architecture") == told.get("architecture")
-    return is_same_network and bool(sets[0]) and sets[0] == sets[1]
 
 
 def with_planes(images: np.ndarray, config: ModelConfig) -> np.ndarray:

@@ -80,6 +80,34 @@ def check_bundle_folder(
     )
 
 
+def is_export_of(description: dict[str, Any], told: dict[str, Any]) -> bool:
+    """Return whether a bundle has the weights of which another tells, or others of the same run.
+
+    Runs are the same by their architecture and the names of their training sets.
+
+    Args:
+        description: the content of its ``model.yaml``.
+        told: the same, or what ``load_run`` tells.
+    """
+    here, there = training_of(description), training_of(told)
+    if here.get("weights_sha256") and here["weights_sha256"] == there.get("weights_sha256"):
+        return True
+    sets = set_names(here), set_names(there)
+    is_same_network = description.get("architecture") == told.get("architecture")
+    return is_same_network and bool(sets[0]) and sets[0] == sets[1]
+
+
+def training_of(description: dict[str, Any]) -> dict[str, Any]:
+    """Return what a ``model.yaml`` tells of our training; empty for others' networks."""
+    training = description.get("training")
+    return training if isinstance(training, dict) else {}
+
+
+def set_names(training: dict[str, Any]) -> set[str]:
+    """Return the names of the sets that ``training_of`` tells of."""
+    return {one["name"] for one in training.get("data", [])}
+
+
 def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
     """Add --overwrite, for ``check_bundle_folder``."""
     parser.add_argument(

@@ -28,7 +28,7 @@ from depthrefl_ros.engine.export import export_bundle
 from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.export_bundle import load_run, with_planes
-from depthrefl_ros.tools.output_folder import check_bundle_folder
+from depthrefl_ros.tools.output_folder import check_bundle_folder, set_names, training_of
 from depthrefl_ros.tools.teacher_labels import add_labels, first_set
 from depthrefl_ros.tools.train_data import open_parts
 from depthrefl_ros.tools.train_finish import finish_checkpoint
@@ -132,12 +132,10 @@ def is_tuned(description: dict[str, Any], base: Bundle, names: Iterable[str]) ->
         base: from whose weights it may have been started.
         names: of data sets.
     """
-    training = description.get("training")
-    if not isinstance(training, dict):
-        return False
-    sets = {one["name"] for one in training.get("data", [])}
+    training = training_of(description)
     # A teacher is named after the weights.
-    return base.files[MODEL_WEIGHTS] in str(training.get("initial_weights")) and sets <= set(names)
+    is_from_base = base.files[MODEL_WEIGHTS] in str(training.get("initial_weights"))
+    return is_from_base and set_names(training) <= set(names)
 
 
 def load_bundle_weights(base: Bundle, model: DepthModel) -> str:
