@@ -167,9 +167,10 @@ class DepthEstimator:
         if camera is None:
             camera = Camera.from_horizontal_fov(width, height, math.radians(hfov_deg))
         else:
-            self._warn_of(camera.for_image(width, height))
+            camera = camera.for_image(width, height)
+            self._warn_of(camera)
         usual = "mono" if image.ndim == 2 else "rgb"
-        frame = Frame(image, channels or usual, camera.for_image(width, height))
+        frame = Frame(image, channels or usual, camera)
         prediction = self.predict(frame, self.settings, base_from_camera=base_from_camera)
         return self.believe(prediction, prediction.depth_m, self.settings, with_colour)
 
