@@ -18,20 +18,14 @@
 import importlib.util
 import json
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
+from module_files import load_benchmark
 
 
 @pytest.fixture(scope="module")
 def acceptance():
-    path = ROOT / "benchmark" / "gpu_acceptance.py"
-    spec = importlib.util.spec_from_file_location("gpu_acceptance", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("gpu_acceptance")
 
 
 def test_a_dry_run_measures_what_a_cpu_has_and_says_what_it_has_not(acceptance, tmp_path, capsys):

@@ -15,22 +15,15 @@
 
 """The timing of training steps, run through on a CPU."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
+from module_files import load_benchmark
 
 
 @pytest.fixture(scope="module")
 def training_step():
-    path = ROOT / "benchmark" / "training_step.py"
-    spec = importlib.util.spec_from_file_location("training_step", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("training_step")
 
 
 def test_a_dry_run_times_what_a_cpu_can(training_step, tmp_path, capsys):
