@@ -21,7 +21,7 @@ import errno
 import importlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -115,7 +115,11 @@ def _fold_scales(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tens
 
 
 def load_weights(
-    path: str | Path, model: nn.Module, but: str = "", optional: str = "", left: str = ""
+    path: str | Path,
+    model: nn.Module,
+    but: str = "",
+    optional: str = "",
+    left: Collection[str] = (),
 ) -> None:
     """Read safetensors into the model; every tensor must be there and fit.
 
@@ -124,7 +128,7 @@ def load_weights(
         model: takes the tensors.
         but: a module of the model, such as ``reflector.distribution``, that keeps its own.
         optional: a module that keeps its own where the file has nothing of it.
-        left: a module of the file that is not taken.
+        left: modules of the file that are not taken.
 
     Raises:
         CheckpointError: the file is missing, truncated, or of another architecture, or there is
@@ -139,8 +143,8 @@ def load_weights(
         if not kept:
             raise CheckpointError(f"the network has no module {but!r} to leave as it is")
         tensors = {n: v for n, v in tensors.items() if not n.startswith(f"{but}.")} | kept
-    if left:
-        tensors = {n: v for n, v in tensors.items() if not n.startswith(f"{left}.")}
+    for module in left:
+        tensors = {n: v for n, v in tensors.items() if not n.startswith(f"{module}.")}
     if optional and not _tensors_of(optional, tensors):
         tensors |= _tensors_of(optional, model.state_dict())
     reason = _misfit(tensors, model)

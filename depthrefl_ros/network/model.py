@@ -17,7 +17,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -25,11 +25,13 @@ from torch import Tensor, nn
 from depthrefl_ros.network.backbone import NO_HINTS, Backbone, BackboneFeatures
 from depthrefl_ros.network.dinov2 import DinoV2Backbone, DinoV2Config
 from depthrefl_ros.network.efficientnet import EfficientNetLiteBackbone, EfficientNetLiteConfig
+from depthrefl_ros.network.error_head import ErrorHead
 from depthrefl_ros.network.mount import Hints, MountHints
 from depthrefl_ros.network.ops import enlarge
 from depthrefl_ros.network.reflector import Reflector, ReflectorConfig
 
 _BACKBONES = {EfficientNetLiteConfig: EfficientNetLiteBackbone, DinoV2Config: DinoV2Backbone}
+_SWITCHES = ("mount", "error_head")  # of ``ModelConfig``
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class ModelConfig:
         z_max_m: farthest canonical depth, metres: cap * f_c / f_min over the training cameras.
         mount: whether the network is told where the camera stands, by a fourth plane of its input
             (``geometry.floor_plane``).
+        error_head: whether sigma is scaled by what was learnt of errors on unseen images.
 
     Raises:
         ValueError: a size or a range that no network can have.
@@ -62,6 +65,7 @@ class ModelConfig:
     z_min_m: float = 0.15
     z_max_m: float = 24.0
     mount: bool = False
+    error_head: bool = False
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
@@ -74,8 +78,9 @@ class ModelConfig:
             raise ValueError(f"focal_px is {self.focal_px}; it must be positive")
         if not 0 < self.z_min_m < self.z_max_m:
             raise ValueError(f"need 0 < z_min_m < z_max_m, got {self.z_min_m} and {self.z_max_m}")
-        if not isinstance(self.mount, bool):
-            raise ValueError(f"mount is {self.mount!r}; true or false is needed")
+        for name in _SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; true or false is needed")
         if self.mount and not self.backbone.takes_hints:
             raise ValueError(
                 f"mount is True; encoder {self.backbone.encoder} cannot be told it, an "
@@ -88,10 +93,11 @@ class ModelConfig:
         return 4 if self.mount else 3
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values only, fit for YAML; ``mount`` is told only where it is taken."""
+        """Return plain values only, fit for YAML; switches are told only where they are on."""
         plain = asdict(self)
-        if not self.mount:  # as files are that were written before there was a mount
-            del plain["mount"]
+        for name in _SWITCHES:
+            if not plain[name]:  # as files are that were written before there was one
+                del plain[name]
         for part in (plain["backbone"], plain["reflector"]):
             part.update({name: list(v) for name, v in part.items() if isinstance(v, tuple)})
         return plain
@@ -136,7 +142,7 @@ class DepthOutput(NamedTuple):
 
 
 class DepthModel(nn.Module):
-    """Backbone and reflector, and what tells them the mount."""
+    """Backbone and reflector, what tells them the mount, and what knows their errors."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -155,6 +161,21 @@ class DepthModel(nn.Module):
             self.mount = MountHints(
                 channels, config.reflector.embedding, self.reflector.condition_channels
             )
+        self.error_head: ErrorHead | None = None
+        if config.error_head:
+            self.add_error_head()
+
+    def add_error_head(self) -> None:
+        """Give the network an error head that changes nothing yet, in place of any it has."""
+        self.config = replace(self.config, error_head=True)
+        self.error_head = ErrorHead(
+            self.reflector.condition_channels, self.backbone.bottleneck_channels
+        )
+
+    def remove_error_head(self) -> None:
+        """Take the error head away: sigma is the bins' again."""
+        self.config = replace(self.config, error_head=False)
+        self.error_head = None
 
     def forward(self, image: Tensor) -> DepthOutput:
         """Map an image to ``DepthOutput`` in float32.
@@ -184,6 +205,8 @@ class DepthModel(nn.Module):
         depth, sigma = metric.depth * self.config.z_max_m, metric.sigma
         if hints is not None:
             depth, sigma = self.mount.floor(metric.condition, depth, sigma, hints)
+        if self.error_head is not None:
+            sigma = self.error_head(metric.condition, features.bottleneck, depth, sigma)
         return DepthOutput(
             depth=enlarge(depth, like),
             sigma=enlarge(sigma, like),

@@ -13,7 +13,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Train a depth network: two stages, average, finish (calibrate, evaluate), finetune, ablation."""
+"""Train a depth network: two stages, average, sigma, finish, finetune, ablation."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from depthrefl_ros.tools.train_options import (
     add_run_option,
     add_settings_options,
     add_statistics_options,
+    add_unseen_options,
     augment_changes,
 )
 from depthrefl_ros.training.ablation import add_ablation_options
@@ -48,6 +49,7 @@ depthrefl train stage2 --run runs/tiny --data nyu,list=nyu/train.txt --data room
 depthrefl train average --run runs/mean runs/tiny_seed1 runs/tiny_seed2
 depthrefl train average --run runs/half indoor_tiny runs/indoor_tiny_my_folder,weight=0.5
 depthrefl train average --run runs/mean runs/tiny_seed1 runs/large_rate --data nyu --data rooms
+depthrefl train sigma --run runs/mean runs/mean --data unseen_rooms
 depthrefl train finish --run runs/tiny --val-data nyu,list=nyu/val.txt
 depthrefl train --finetune models/indoor_tiny --data my_folder
 depthrefl train --finetune models/indoor_tiny --mount --data folder_with_mounts
@@ -105,6 +107,13 @@ def build_parser() -> argparse.ArgumentParser:
         "the mean (default 1)",
     )  # fmt: skip
     add_statistics_options(average)
+
+    sigma = command("sigma", "learn how far depth errs, from images that were not trained on")
+    add_run_option(sigma)
+    sigma.add_argument(
+        "weights", metavar="RUN", help="folder of a run or a bundle, or a shipped model's name"
+    )
+    add_unseen_options(sigma)
 
     finish = command("finish", "write final.safetensors, calibration.json and metrics.json")
     add_run_option(finish)
@@ -185,6 +194,10 @@ def command_of(name: str) -> Callable[[argparse.Namespace], int]:
         from depthrefl_ros.tools.train_average import average
 
         return average
+    if name == "sigma":
+        from depthrefl_ros.tools.train_sigma import fit_sigma
+
+        return fit_sigma
     if name == "finish":
         from depthrefl_ros.tools.train_finish import finish
 

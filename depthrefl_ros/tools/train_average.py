@@ -21,6 +21,7 @@ import argparse
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ from depthrefl_ros.engine.bundle import MODEL_WEIGHTS, SHIPPED, Bundle, is_bundl
 from depthrefl_ros.network.checkpoints import load_weights, save_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig, create_model
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.train_data import open_parts, preload, trained_legs
+from depthrefl_ros.tools.train_data import Part, open_parts, preload, trained_legs
 from depthrefl_ros.tools.train_options import augment_config_of
 from depthrefl_ros.tools.weight_terms import Terms, distinct, terms_of_bundle, terms_of_weights
 from depthrefl_ros.training.augment import Augmenter
@@ -41,8 +42,10 @@ from depthrefl_ros.training.whole_files import write_whole
 
 AVERAGE = "average"  # folder in the run, beside stage1 and stage2
 DATA = "data.json"  # beside the checkpoints: what was trained on
-BATCH = 32  # views that the statistics are taken from at once
+SIGMA = "sigma"  # folder of weights with an error head (train_sigma)
+BATCH = 32  # views that go through the network at once
 _STAGES = (AVERAGE, "stage2", "finetune")
+OF_SEVERAL = (SIGMA, AVERAGE)  # whose data.json has everything that any of them learnt from
 
 
 def average(arguments: argparse.Namespace) -> int:
@@ -76,18 +79,34 @@ def average(arguments: argparse.Namespace) -> int:
         "model": model.config.to_dict(),
         "terms": distinct(terms for member in members for terms in member.terms),
     }
-    history = json.dumps([leg for member in members for leg in member.legs], indent=1)
+    write_made(folder, model, state, [leg for member in members for leg in member.legs])
+    return 0
+
+
+def write_made(
+    folder: Path, model: DepthModel, state: dict[str, Any], legs: list[dict[str, Any]]
+) -> None:
+    """Write weights that were made of others as a checkpoint, and say so.
+
+    Args:
+        folder: of the checkpoint; others beside it are removed.
+        model: its weights.
+        state: its record.
+        legs: everything that they learnt from.
+
+    Raises:
+        OSError: they cannot be written; those of before still are there.
+    """
 
     def write(aside: Path) -> None:
         save_weights(aside / "ema.safetensors", model)
         (aside / "state.json").write_text(json.dumps(state, indent=1))
-        (aside / DATA).write_text(history)
+        (aside / DATA).write_text(json.dumps(legs, indent=1))
 
     write_whole(folder, write)
     os.replace(folder / DATA, folder.parent / DATA)
-    keep_only(folder)  # an earlier mean, of other members, would be taken for this one
+    keep_only(folder)  # an earlier one, of other weights, would be taken for this one
     print(f"wrote {folder / 'ema.safetensors'}: {state['origin']}")
-    return 0
 
 
 def renew_from_data(arguments: argparse.Namespace, model: DepthModel) -> str:
@@ -101,7 +120,19 @@ def renew_from_data(arguments: argparse.Namespace, model: DepthModel) -> str:
     if not parts:
         return ""
     torch.set_num_threads(arguments.threads)
-    config = model.config
+    batches = views_of(parts, arguments, model.config)
+    renew_statistics(model, (batches[step]["image"] for step in range(len(batches))))
+    return f", statistics of {views_in_words(batches, parts)}"
+
+
+def views_of(
+    parts: dict[str, Part], arguments: argparse.Namespace, config: ModelConfig
+) -> StepBatches:
+    """Return random views of data sets, as the options of ``add_view_options`` ask for them.
+
+    Raises:
+        ToolError: a recording is too large.
+    """
     augmenter = Augmenter(
         config.height,
         config.width,
@@ -111,10 +142,12 @@ def renew_from_data(arguments: argparse.Namespace, model: DepthModel) -> str:
     mixture = [pair for part in parts.values() for pair in part.in_bins()]
     preload(mixture)
     count = min(BATCH, arguments.images)
-    steps = arguments.images // count
-    batches = StepBatches(mixture, augmenter, arguments.seed, steps, count)
-    renew_statistics(model, (batches[step]["image"] for step in range(steps)))
-    return f", statistics of {steps * count} views of {', '.join(parts)} (seed {arguments.seed})"
+    return StepBatches(mixture, augmenter, arguments.seed, arguments.images // count, count)
+
+
+def views_in_words(batches: StepBatches, names: Iterable[str]) -> str:
+    """Return how many views of which sets there are, and by which seed."""
+    return f"{len(batches) * batches.batch} views of {', '.join(names)} (seed {batches.seed})"
 
 
 class Member(NamedTuple):
@@ -183,15 +216,20 @@ def read_member(text: str) -> Member:
 
 
 def newest_of(run: Path) -> Path:
-    """Return the newest checkpoint of a run: of its average, stage 2 or fine-tuning, in this order.
+    """Return the newest checkpoint of a run.
+
+    Of its average, stage 2 or fine-tuning, in this order; with its sigma, if that was fitted to
+    these weights or to another run's.
 
     Raises:
         ToolError: it has none.
     """
-    for stage in _STAGES:
-        checkpoint = latest_checkpoint(run / stage)
-        if checkpoint is not None:
-            return checkpoint
+    found = (latest_checkpoint(run / stage) for stage in _STAGES)
+    trained, fitted = next(filter(None, found), None), latest_checkpoint(run / SIGMA)
+    if fitted is not None and (trained is None or trained.name == fitted.name):
+        return fitted
+    if trained is not None:
+        return trained
     raise ToolError(
         f"{run} holds no checkpoint in {', '.join(_STAGES[:-1])} or {_STAGES[-1]} and is no "
         "bundle; run stage2 first"
@@ -218,7 +256,7 @@ def legs_of(checkpoint: Path) -> list[dict[str, Any]]:
     """Return what a checkpoint was trained on, each leg with its weights' hash and origin."""
     record = json.loads((checkpoint / "state.json").read_text())
     history = json.loads((checkpoint.parent / DATA).read_text())
-    if checkpoint.parent.name == AVERAGE:
+    if checkpoint.parent.name in OF_SEVERAL:
         return history
     digest = hashlib.sha256((checkpoint / "ema.safetensors").read_bytes()).hexdigest()
     told = {

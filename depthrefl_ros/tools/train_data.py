@@ -146,6 +146,12 @@ def trained_legs(history: list[dict[str, Any]], step: int) -> list[dict[str, Any
     return [leg for leg, end in zip(history, ends, strict=False) if end > leg["from_step"]]
 
 
+def trained_on(legs: list[dict[str, Any]], parts: dict[str, Part]) -> list[str]:
+    """Return the names of those sets that weights learnt from in any leg, file by file."""
+    seen = {told.get("sha256") for leg in legs for told in leg["sets"].values()}
+    return [name for name, part in parts.items() if part.dataset.fingerprint() in seen]
+
+
 def record_data(
     path: Path,
     step: int,

@@ -29,8 +29,14 @@ import numpy as np
 from depthrefl_ros.network.checkpoints import save_weights
 from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError, write_json
-from depthrefl_ros.tools.train_average import AVERAGE, load_member, newest_of
-from depthrefl_ros.tools.train_data import Part, describe, open_parts, trained_legs
+from depthrefl_ros.tools.train_average import OF_SEVERAL, load_member, newest_of
+from depthrefl_ros.tools.train_data import (
+    Part,
+    describe,
+    open_parts,
+    trained_legs,
+    trained_on,
+)
 from depthrefl_ros.tools.weight_terms import terms_of_legs
 from depthrefl_ros.training.calibrate import fit_calibration
 from depthrefl_ros.training.evaluation import evaluate_model
@@ -81,7 +87,8 @@ def finish_checkpoint(
     if not held_out:
         raise ToolError("--val-data is needed: images that were not trained on")
     model, state = load_member(checkpoint)
-    for name in trained_on(checkpoint, held_out):
+    legs = json.loads((checkpoint.parent / "data.json").read_text())
+    for name in trained_on(legs, held_out):
         print(
             f"warning: --val-data {name} was trained on: accuracy and calibration will be too good",
             file=sys.stderr,
@@ -114,13 +121,6 @@ def finish_checkpoint(
         },
     }
     return write_report(run, checkpoint, model, state, measured, calibration)
-
-
-def trained_on(checkpoint: Path, held_out: dict[str, Part]) -> list[str]:
-    """Return the names of those held-out sets that a checkpoint was trained on, file by file."""
-    legs = json.loads((checkpoint.parent / "data.json").read_text())
-    seen = {told.get("sha256") for leg in legs for told in leg["sets"].values()}
-    return [name for name, part in held_out.items() if part.dataset.fingerprint() in seen]
 
 
 def finish_by(run: Path, checkpoint: Path, measured_run: Path) -> dict[str, Any]:
@@ -172,8 +172,8 @@ def write_report(
         OSError: they cannot be written; those of before are as they were.
     """
     history = json.loads((checkpoint.parent / "data.json").read_text())
-    if checkpoint.parent.name == AVERAGE:
-        legs = history  # a mean is of everything that any of its members was trained on
+    if checkpoint.parent.name in OF_SEVERAL:
+        legs = history
     else:
         history = trained_legs(history, state["step"])
         legs = history[-1:]

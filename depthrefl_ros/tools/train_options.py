@@ -83,8 +83,23 @@ def add_statistics_options(parser: argparse.ArgumentParser) -> None:
         "images of the training (as for stage2), from views of which the statistics are taken "
         "anew; without any they are averaged, which is worse the farther the runs are apart",
     )
+    add_view_options(group, 1600)
+
+
+def add_unseen_options(parser: argparse.ArgumentParser) -> None:
+    """Add the images on which the errors of weights are looked at."""
+    group = parser.add_argument_group("images that the weights have not seen")
+    text = "a set with depth, of scenes that were not trained on (as for stage2); may be repeated"
+    add_training_images(group, text)
+    add_view_options(group, 3200)
+
+
+def add_view_options(group: argparse._ActionsContainer, images: int) -> None:
+    """Add which views of the data go through the network; ``images`` is how many by default."""
     add = group.add_argument
-    add("--images", type=positive_int, default=1600, metavar="N", help="views (default 1600)")
+    add(
+        "--images", type=positive_int, default=images, metavar="N", help=f"views (default {images})"
+    )
     add("--seed", type=_count, default=1, metavar="X", help="decides which (default 1)")
     add("--threads", type=positive_int, default=2, help="CPU threads (default 2)")
 

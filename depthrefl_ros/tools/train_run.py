@@ -130,7 +130,8 @@ def load_start(arguments: argparse.Namespace, settings: TrainSettings, model: De
             raise ToolError("--backbone and --start-from exclude each other")
         bundle = Bundle.load(arguments.backbone)
         # What a reflector was told of the mount means nothing to another one.
-        load_weights(weights_to_train(bundle), model, "reflector", optional="mount", left="mount")
+        left = ("mount", "error_head")
+        load_weights(weights_to_train(bundle), model, "reflector", optional="mount", left=left)
         return f"the backbone of {bundle.name} ({bundle.licence})"
     if arguments.start_from is not None:
         load_known(arguments.start_from, model, but=arguments.renew)
@@ -146,6 +147,9 @@ def load_start(arguments: argparse.Namespace, settings: TrainSettings, model: De
 def load_known(path: Path, model: DepthModel, but: str = "") -> None:
     """Load weights that a network begins with; what it does not know of the mount stays new.
 
+    An error head knows the errors of the weights that it was fitted to: where the network has none,
+    the file's is left out.
+
     Args:
         path: of the weights.
         model: takes them.
@@ -155,7 +159,8 @@ def load_known(path: Path, model: DepthModel, but: str = "") -> None:
         CheckpointError: they do not fit; says so where the network takes no mount and they do.
     """
     try:
-        load_weights(path, model, but, optional="mount")
+        left = () if model.error_head else ("error_head",)
+        load_weights(path, model, but, optional="mount", left=left)
     except CheckpointError as error:
         hint = "" if model.mount or "mount." not in str(error) else "; it takes the mount: --mount"
         raise CheckpointError(f"{error}{hint}") from error

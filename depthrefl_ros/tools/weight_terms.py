@@ -104,9 +104,12 @@ def terms_of_leg(arguments: argparse.Namespace, parts: dict[str, Part]) -> list[
         terms += terms_of_legs(_read(stage1 / "data.json", []))
     for teacher in arguments.teacher:
         terms += terms_of_weights(teacher)
-    for part in parts.values():
-        terms += terms_of_folder(Path(part.dataset.root))
-    return distinct(terms)
+    return distinct([*terms, *terms_of_parts(parts)])
+
+
+def terms_of_parts(parts: dict[str, Part]) -> list[Terms]:
+    """Return the terms that are noted of data sets."""
+    return [one for part in parts.values() for one in terms_of_folder(Path(part.dataset.root))]
 
 
 def keep_terms(source: ImageFolder, made: Path) -> None:

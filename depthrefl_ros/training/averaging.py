@@ -43,10 +43,11 @@ def average_weights(
     Sums are taken in float64. BatchNorm's statistics are averaged like weights; of runs that are
     far apart they are not those of the mean (see ``renew_statistics``). Whole numbers (counters)
     are the first model's. Where some are told the mount and some are not, the first that is told
-    is returned, and what it is told by is the mean of those that have it.
+    is returned, and what it is told by is the mean of those that have it. An error head is left out
+    unless all have one: it knows the errors of other weights than the mean's.
 
     Args:
-        models: at least one, all of one architecture but for the mount.
+        models: at least one, all of one architecture but for mount and error head.
         shares: of each model in the mean, relative to the others'; None for equal ones.
 
     Raises:
@@ -56,6 +57,9 @@ def average_weights(
     if not models:
         raise ValueError("no models to average; at least one is needed")
     first = next((model for model in models if model.config.mount), models[0])
+    if not all(model.error_head for model in models):
+        for model in models:
+            model.remove_error_head()
     for index, model in enumerate(models):
         if replace(model.config, mount=first.config.mount) != first.config:
             raise ValueError(

@@ -1,0 +1,206 @@
+# Copyright 2026 depthrefl_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The error head fitted to errors on images that the weights have not seen.
+
+Everything but the head stays as it is, so what the head reads is computed once, and the head is
+fitted to places of it in a minute. Sigma becomes the scale of a Laplace distribution of the log
+error, whose likelihood minds a few large errors less than a normal distribution's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from depthrefl_ros.network.error_head import ErrorHead
+from depthrefl_ros.network.model import DepthModel
+from depthrefl_ros.training.losses import at_stride, canonical_truth
+
+PLACES = 250  # of a view, whose errors are looked at
+LEAST_PLACES = 50  # with truth; a view with fewer is left out
+STEPS = 1000
+_BATCH = 8192  # places a step
+_RATE = 2e-3
+_DECAY = 0.05
+# Of standardised features: what the head reads of another camera is not quite what it learnt from.
+_NOISE = 0.05
+_LEAST_SPREAD = 1e-3  # of a feature that says anything
+
+
+class PlaceErrors(NamedTuple):
+    """Places of views, what an error head reads of them, and how far depth errs there.
+
+    Attributes:
+        condition: (n, C) float32.
+        said: (n, 2) float32, logarithms of depth and sigma.
+        picture: (views, P) float32, one row a view.
+        view: (n,) int64, the view of each place.
+        error: (n,) float32, abs(log depth - log truth).
+    """
+
+    condition: Tensor
+    said: Tensor
+    picture: Tensor
+    view: Tensor
+    error: Tensor
+
+
+@torch.inference_mode()
+def collect_errors(
+    model: DepthModel, batches: Iterable[dict[str, Any]], seed: int, places: int = PLACES
+) -> PlaceErrors:
+    """Run a network and keep what its error head reads, at random places whose truth is known.
+
+    Args:
+        model: in evaluation mode, with an error head, whatever that says.
+        batches: ``image``, ``depth_m`` and ``focal_px`` as ``StepBatches`` gives them.
+        seed: decides the places.
+        places: of each view.
+
+    Raises:
+        ValueError: no view has enough truth.
+    """
+    read: list[tuple[Tensor, ...]] = []
+    hook = model.error_head.register_forward_pre_hook(lambda _, given: read.append(given))
+    generator = torch.Generator().manual_seed(seed)
+    config, rows, pictures = model.config, [], []
+    try:
+        for batch in batches:
+            model(batch["image"].float())
+            condition, bottleneck, depth, sigma = read.pop()
+            said, picture = ErrorHead.told(condition, bottleneck, depth, sigma)
+            truth, valid = canonical_truth(
+                batch["depth_m"], batch["focal_px"], config.focal_px, config.z_min_m, config.z_max_m
+            )
+            truth, known = at_stride(truth, valid, depth.shape[2:])
+            errors = torch.log(depth / truth).abs()
+            for index in range(len(depth)):
+                there = known[index].flatten().nonzero().flatten()
+                if len(there) < LEAST_PLACES:
+                    continue
+                chosen = there[torch.randperm(len(there), generator=generator)[:places]]
+                planes = (
+                    plane[index].flatten(1)[:, chosen].T for plane in (condition, said, errors)
+                )
+                rows.append((*planes, torch.full((len(chosen),), len(pictures))))
+                pictures.append(picture[index].flatten())
+    finally:
+        hook.remove()
+    if not rows:
+        raise ValueError(f"no view has {LEAST_PLACES} places with true depth; others are needed")
+    condition, said, error, view = (torch.cat(planes) for planes in zip(*rows, strict=True))
+    return PlaceErrors(condition, said, torch.stack(pictures), view, error.flatten())
+
+
+def fit_error_head(
+    head: ErrorHead, found: PlaceErrors, seed: int, steps: int = STEPS
+) -> tuple[float, float]:
+    """Set an error head's weights so that sigma is the scale of the errors that were found.
+
+    It minimises log s + error / s, the negative log-likelihood of a Laplace distribution of scale
+    s = sigma but for a constant, in which all views count alike. Features are standardised; the
+    weights have that in them in the end.
+
+    Args:
+        head: its weights are drawn anew.
+        found: of ``collect_errors``.
+        seed: decides weights and batches.
+        steps: of ``AdamW``, with a cosine to 0.
+
+    Returns:
+        The mean loss over all places by the sigma of before, at the one scale that suits it best,
+        and by the head.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    log_sigma = found.said[:, 1]
+    weight = 1.0 / found.view.bincount(minlength=len(found.picture))[found.view]
+    weight = weight / weight.mean()
+    scale = float((weight * found.error / log_sigma.exp()).mean())
+    pictures = _Standard.of(found.picture)
+    parts = (_Standard.of(found.condition), _Standard.of(found.said), pictures)
+    sizes = [len(part.mean) for part in parts]
+    layers = _perceptron(sum(sizes), head.factor.in_channels, scale, generator)
+    features = torch.cat([parts[0](found.condition), parts[1](found.said)], dim=1)
+    rows = pictures(found.picture)
+    optimizer = torch.optim.AdamW(layers.parameters(), _RATE, weight_decay=_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+
+    def losses(chosen: Tensor, noise: float) -> Tensor:
+        seen = torch.cat([features[chosen], rows[found.view[chosen]]], dim=1)
+        if noise:
+            seen = seen + noise * torch.randn(seen.shape, generator=generator)
+        log_scale = log_sigma[chosen] + layers(seen).squeeze(1)
+        return weight[chosen] * (log_scale + found.error[chosen] * torch.exp(-log_scale))
+
+    for _ in range(steps):
+        chosen = torch.randint(len(features), (_BATCH,), generator=generator)
+        optimizer.zero_grad()
+        losses(chosen, _NOISE).mean().backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        everywhere = torch.arange(len(features)).split(_BATCH)
+        after = sum(float(losses(chosen, 0.0).sum()) for chosen in everywhere) / len(features)
+        before = float((weight * (log_sigma + torch.log(torch.tensor(scale)))).mean()) + 1.0
+        _fold(head, layers, parts)
+    return before, after
+
+
+class _Standard(NamedTuple):
+    """Mean and spread of features, (C,) each; a feature that is always the same counts as 0."""
+
+    mean: Tensor
+    spread: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> _Standard:
+        spread = features.std(dim=0)
+        return cls(features.mean(dim=0), spread.where(spread > _LEAST_SPREAD, torch.inf))
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.spread
+
+
+def _perceptron(
+    inputs: int, hidden: int, scale: float, generator: torch.Generator
+) -> nn.Sequential:
+    """Return the head as it is fitted, which at first multiplies sigma by ``scale`` everywhere."""
+    layers = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+    bound = inputs**-0.5
+    with torch.no_grad():
+        for value in layers[0].parameters():
+            value.uniform_(-bound, bound, generator=generator)
+        layers[2].weight.zero_()
+        layers[2].bias.fill_(scale).log_()
+    return layers
+
+
+def _fold(head: ErrorHead, layers: nn.Sequential, parts: tuple[_Standard, ...]) -> None:
+    """Give the head the weights of the layers, of features as they are."""
+    first, _, last = layers
+    mean, spread = (torch.cat(values) for values in zip(*parts, strict=True))
+    weight = first.weight / spread
+    sizes = [len(part.mean) for part in parts]
+    for conv, part in zip(
+        (head.place, head.said, head.picture), weight.split(sizes, 1), strict=True
+    ):
+        conv.weight.copy_(part[..., None, None])
+    head.place.bias.copy_(first.bias - weight @ mean)
+    head.factor.weight.copy_(last.weight[..., None, None])
+    head.factor.bias.copy_(last.bias)
