@@ -210,7 +210,7 @@ def test_a_module_that_a_file_does_not_know_may_keep_its_own(tmp_path):
     # A new reflector takes nothing of what another one was told.
     load_weights(path, create_model(CONFIG), but="reflector", left=("mount", "error_head"))
     third = told_network(seed=3)
-    load_weights(path, third, but="reflector", optional="mount", left="mount")
+    load_weights(path, third, but="reflector", optional="mount", left=("mount",))
     assert torch.equal(third.mount.deep[0][2].weight, told_network(seed=3).mount.deep[0][2].weight)
     bottleneck = third.backbone.context.whole.weight
     assert torch.equal(bottleneck, other.backbone.context.whole.weight)
