@@ -16,12 +16,13 @@
 """The error head fitted to errors on images that the weights have not seen.
 
 Everything but the head stays as it is, so what the head reads is computed once, and the head is
-fitted to places of it in a minute. Sigma becomes the scale of a Laplace distribution of the log
-error, whose likelihood minds a few large errors less than a normal distribution's.
+fitted to places of it in a minute. Sigma becomes the standard deviation of a Laplace distribution
+of the log error, whose likelihood minds a few large errors less than a normal distribution's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -111,11 +112,11 @@ def collect_errors(
 def fit_error_head(
     head: ErrorHead, found: PlaceErrors, seed: int, steps: int = STEPS
 ) -> tuple[float, float]:
-    """Set an error head's weights so that sigma is the scale of the errors that were found.
+    """Set an error head's weights so that sigma is the deviation of the errors that were found.
 
-    It minimises log s + error / s, the negative log-likelihood of a Laplace distribution of scale
-    s = sigma but for a constant, in which all views count alike. Features are standardised; the
-    weights have that in them in the end.
+    It minimises log s + error / s, s = sigma / sqrt 2, but for a constant the negative
+    log-likelihood of a Laplace distribution whose standard deviation is sigma. All views count
+    alike. Features are standardised; the weights have that in them in the end.
 
     Args:
         head: its weights are drawn anew.
@@ -128,10 +129,10 @@ def fit_error_head(
         and by the head.
     """
     generator = torch.Generator().manual_seed(seed)
-    log_sigma = found.said[:, 1]
+    log_scale = found.said[:, 1]  # of a sigma that is taken for the scale s
     weight = 1.0 / found.view.bincount(minlength=len(found.picture))[found.view]
     weight = weight / weight.mean()
-    scale = float((weight * found.error / log_sigma.exp()).mean())
+    scale = float((weight * found.error / log_scale.exp()).mean())
     pictures = _Standard.of(found.picture)
     parts = (_Standard.of(found.condition), _Standard.of(found.said), pictures)
     sizes = [len(part.mean) for part in parts]
@@ -145,8 +146,8 @@ def fit_error_head(
         seen = torch.cat([features[chosen], rows[found.view[chosen]]], dim=1)
         if noise:
             seen = seen + noise * torch.randn(seen.shape, generator=generator)
-        log_scale = log_sigma[chosen] + layers(seen).squeeze(1)
-        return weight[chosen] * (log_scale + found.error[chosen] * torch.exp(-log_scale))
+        fitted = log_scale[chosen] + layers(seen).squeeze(1)
+        return weight[chosen] * (fitted + found.error[chosen] * torch.exp(-fitted))
 
     for _ in range(steps):
         chosen = torch.randint(len(features), (_BATCH,), generator=generator)
@@ -157,7 +158,7 @@ def fit_error_head(
     with torch.no_grad():
         everywhere = torch.arange(len(features)).split(_BATCH)
         after = sum(float(losses(chosen, 0.0).sum()) for chosen in everywhere) / len(features)
-        before = float((weight * (log_sigma + torch.log(torch.tensor(scale)))).mean()) + 1.0
+        before = float((weight * log_scale).mean()) + math.log(scale) + 1.0
         _fold(head, layers, parts)
     return before, after
 
@@ -180,7 +181,7 @@ class _Standard(NamedTuple):
 def _perceptron(
     inputs: int, hidden: int, scale: float, generator: torch.Generator
 ) -> nn.Sequential:
-    """Return the head as it is fitted, which at first multiplies sigma by ``scale`` everywhere."""
+    """Return the head as it is fitted, which at first gives ``scale`` times sigma everywhere."""
     layers = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 1))
     bound = inputs**-0.5
     with torch.no_grad():
@@ -192,7 +193,7 @@ def _perceptron(
 
 
 def _fold(head: ErrorHead, layers: nn.Sequential, parts: tuple[_Standard, ...]) -> None:
-    """Give the head the weights of the layers, of features as they are."""
+    """Give the head the layers' weights, of features as they are and for sigma = sqrt 2 s."""
     first, _, last = layers
     mean, spread = (torch.cat(values) for values in zip(*parts, strict=True))
     weight = first.weight / spread
@@ -203,4 +204,4 @@ def _fold(head: ErrorHead, layers: nn.Sequential, parts: tuple[_Standard, ...]) 
         conv.weight.copy_(part[..., None, None])
     head.place.bias.copy_(first.bias - weight @ mean)
     head.factor.weight.copy_(last.weight[..., None, None])
-    head.factor.bias.copy_(last.bias)
+    head.factor.bias.copy_(last.bias + math.log(2.0) / 2)
