@@ -80,10 +80,10 @@ def test_an_error_head_is_kept_only_where_all_have_one():
     models = [told_network(seed=seed) for seed in (1, 2, 3)]
     for model in models[:2]:
         model.add_error_head()
-        torch.nn.init.normal_(model.error_head.factor.weight)
-    weights = [model.error_head.factor.weight.clone() for model in models[:2]]
+        torch.nn.init.normal_(model.error_head.log_sigma.weight)
+    weights = [model.error_head.log_sigma.weight.clone() for model in models[:2]]
     mean = average_weights(copy.deepcopy(models[:2]))
-    torch.testing.assert_close(mean.error_head.factor.weight, sum(weights) / 2)
+    torch.testing.assert_close(mean.error_head.log_sigma.weight, sum(weights) / 2)
     mixed = average_weights(models)
     assert mixed.error_head is None and not mixed.config.error_head
     assert not any("error_head" in name for name in mixed.state_dict())

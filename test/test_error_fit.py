@@ -26,26 +26,24 @@ from depthrefl_ros.training.error_fit import PlaceErrors, collect_errors, fit_er
 
 
 def made_up(views: int = 60, places: int = 200) -> tuple[PlaceErrors, torch.Tensor]:
-    """Return places with errors that depend on a feature, depth and picture, and the log scale."""
+    """Return places with errors that depend on a feature and the picture, and the log scale."""
     generator = torch.Generator().manual_seed(0)
     view = torch.arange(views).repeat_interleave(places)
     condition = torch.randn(len(view), 6, generator=generator) * 3 + 5
     condition[:, 4] = 0.25  # says nothing
-    said = torch.randn(len(view), 2, generator=generator) * 0.3 - 2
     picture = torch.randn(views, 4, generator=generator)
-    log_scale = said[:, 1] + 0.2 * condition[:, 0] - said[:, 0] + 0.7 * picture[view, 2] - 2.0
+    log_scale = 0.2 * condition[:, 0] + 0.7 * picture[view, 2] - 2.0
     uniform = torch.rand(len(view), generator=generator)
     error = -torch.log(uniform) * log_scale.exp()  # the size of a Laplace distribution's
-    return PlaceErrors(condition, said, picture, view, error), log_scale
+    return PlaceErrors(condition, picture, view, error), log_scale
 
 
 def applied(head: ErrorHead, found: PlaceErrors) -> torch.Tensor:
     """Return log sigma of the head at the places, by its own layers."""
     with torch.no_grad():
-        parts = ((head.place, found.condition), (head.said, found.said))
-        hidden = sum(layer(seen[..., None, None]) for layer, seen in parts)
+        hidden = head.place(found.condition[..., None, None])
         hidden = hidden + head.picture(found.picture[..., None, None])[found.view]
-        return found.said[:, 1] + head.factor(hidden.relu()).flatten()
+        return head.log_sigma(hidden.relu()).flatten()
 
 
 def test_it_finds_what_the_errors_depend_on():
@@ -61,14 +59,10 @@ def test_it_finds_what_the_errors_depend_on():
     assert not head.place.weight[:, 4].any()  # what says nothing has no part
 
 
-def test_the_loss_of_before_is_that_of_one_scale():
+def test_the_loss_of_before_is_that_of_one_sigma():
     found, _ = made_up()
     before, _ = fit_error_head(ErrorHead(6, -2), found, seed=1, steps=1)
-    sigma = found.said[:, 1].exp()
-    losses = [
-        float((torch.log(s * sigma) + found.error / (s * sigma)).mean())
-        for s in torch.linspace(0.3, 30, 3000)
-    ]
+    losses = [float((torch.log(s) + found.error / s).mean()) for s in torch.linspace(0.1, 3, 3000)]
     assert before == pytest.approx(min(losses), abs=1e-3)
 
 
@@ -98,9 +92,13 @@ def test_errors_are_those_of_canonical_depth_where_truth_is_known():
     found = collect_errors(model, [given], seed=1, places=80)
     assert found.view.bincount().tolist() == [80, 80]
     assert found.picture.shape == (2, model.error_head.picture.in_channels)
-    # abs(log z - log t), t = 2 m times f_c / f: 240 / 60 and 240 / 120. Unknown truth would be 1.
-    truth = torch.tensor([math.log(8.0), math.log(4.0)])[found.view]
-    torch.testing.assert_close(found.error, (found.said[:, 0] - truth).abs())
+    # abs(log z - log t), t = 2 m times f_c / f: 240 / 60 and 240 / 120.
+    with torch.no_grad():
+        log_depth = torch.log(model(given["image"].float()).depth)
+    for view, (canonical_m, rows) in enumerate(((8.0, 64), (4.0, 24))):
+        there = (log_depth[view, 0, 2:rows:4, 2::4] - math.log(canonical_m)).abs().flatten()
+        apart = (found.error[found.view == view][:, None] - there).abs()
+        assert apart.min(dim=1).values.max() < 1e-5
 
 
 def test_a_view_without_enough_truth_is_left_out():

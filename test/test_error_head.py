@@ -29,8 +29,7 @@ def with_head(std: float) -> DepthModel:
     model = told_network()
     model.add_error_head()
     torch.manual_seed(1)
-    for module in (model.error_head.factor, model.error_head.picture):
-        torch.nn.init.normal_(module.weight, std=std)
+    torch.nn.init.normal_(model.error_head.log_sigma.weight, std=std)
     return model.eval()
 
 
@@ -40,45 +39,35 @@ def images():
     return images.float()
 
 
-def test_a_new_head_changes_nothing(images):
+def test_it_says_sigma_and_nothing_else(images):
     with torch.no_grad():
-        before, after = told_network()(images), with_head(0.0)(images)
-    torch.testing.assert_close(after.sigma, before.sigma)
+        before, unfitted, after = (
+            model(images) for model in (told_network(), with_head(0.0), with_head(0.5))
+        )
+    torch.testing.assert_close(unfitted.sigma, torch.full_like(before.sigma, 0.2))
+    assert (after.sigma / unfitted.sigma).log().abs().mean() > 0.05
     for name in ("depth", "relative", "log_q"):
         assert torch.equal(getattr(before, name), getattr(after, name)), name
-
-
-def test_it_moves_sigma_alone(images):
-    with torch.no_grad():
-        before, after = told_network()(images), with_head(0.5)(images)
-    assert (after.sigma / before.sigma).log().abs().mean() > 0.05
-    assert torch.equal(before.depth, after.depth)
 
 
 def test_sigma_is_that_of_the_formula():
     torch.manual_seed(0)
     head = ErrorHead(5, 3)
-    torch.nn.init.normal_(head.factor.weight, std=0.2)
-    generator = torch.Generator().manual_seed(2)
-    condition, bottleneck = (torch.randn(1, n, 4, 4, generator=generator) for n in (5, 3))
-    depth, sigma = (0.1 + torch.rand(1, 1, 4, 4, generator=generator) for _ in range(2))
+    torch.nn.init.normal_(head.log_sigma.weight, std=0.2)
+    condition, bottleneck = torch.randn(1, 5, 4, 4), torch.randn(1, 3, 2, 2)
     with torch.no_grad():
-        found = head(condition, bottleneck, depth, sigma)[0, 0, 2, 1]
-        weights = [module.weight.flatten(1) for module in (head.place, head.said, head.picture)]
-        seen = (
-            condition[0, :, 2, 1],
-            torch.stack([depth[0, 0, 2, 1].log(), sigma[0, 0, 2, 1].log()]),
-            torch.cat([condition[0].mean(dim=(1, 2)), bottleneck[0].mean(dim=(1, 2))]),
-        )
-        hidden = head.place.bias + sum(w @ x for w, x in zip(weights, seen, strict=True))
-        factor = head.factor.weight.flatten() @ hidden.relu() + head.factor.bias
-    assert found == pytest.approx(float(sigma[0, 0, 2, 1] * factor.exp()), rel=1e-5)
+        found = head(condition, bottleneck)[0, 0, 2, 1]
+        means = torch.cat([condition[0].mean(dim=(1, 2)), bottleneck[0].mean(dim=(1, 2))])
+        place, picture = (module.weight.flatten(1) for module in (head.place, head.picture))
+        hidden = head.place.bias + place @ condition[0, :, 2, 1] + picture @ means
+        log_sigma = head.log_sigma.weight.flatten() @ hidden.relu() + head.log_sigma.bias
+    assert found == pytest.approx(float(log_sigma.exp()), rel=1e-5)
 
 
-@pytest.mark.parametrize(("factor", "limit"), [(-9.0, MINIMUM_SIGMA), (9.0, MAXIMUM_SIGMA)])
-def test_sigma_stays_within_what_it_can_be(images, factor, limit):
+@pytest.mark.parametrize(("log_sigma", "limit"), [(-9.0, MINIMUM_SIGMA), (9.0, MAXIMUM_SIGMA)])
+def test_sigma_stays_within_what_it_can_be(images, log_sigma, limit):
     model = with_head(0.0)
-    model.error_head.factor.bias.data.fill_(factor)
+    model.error_head.log_sigma.bias.data.fill_(log_sigma)
     with torch.no_grad():
         sigma = model(images).sigma
     torch.testing.assert_close(sigma, torch.full_like(sigma, limit))

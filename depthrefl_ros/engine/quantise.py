@@ -39,8 +39,8 @@ from depthrefl_ros.engine.description import change_description
 # Convolutions that stay in floating point. The first two of the encoder and the bins' regressor
 # make three fifths of the difference that all make. The rest of the reflector, a twelfth of the
 # arithmetic, makes sigma jump at edges: at the 99th percentile of the golden images by 37 % in
-# int8, by 16 % without it. The mount's branches and the error head read logarithms of metres, finer
-# than a byte.
+# int8, by 16 % without it; the error head reads what it reads. The mount's branches begin with
+# logarithms of metres, finer than a byte.
 _KEPT = (
     "encoder._conv_stem", "encoder._blocks.0._depthwise_conv", "reflector", ".mount.", "error_head",
 )  # fmt: skip

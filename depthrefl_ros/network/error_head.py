@@ -22,6 +22,8 @@ afterwards, to all else as it is (``training.error_fit``). Depth stays what it w
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -30,15 +32,17 @@ from depthrefl_ros.network.ops import full_precision
 from depthrefl_ros.network.reflector import MINIMUM_SIGMA
 
 MAXIMUM_SIGMA = 2.0  # of log depth: seven times too near or too far
-_HIDDEN = 32
+_HIDDEN = 16
+_AT_FIRST = 0.2
 
 
 class ErrorHead(nn.Module):
-    """A factor on sigma at every place, from what the place and the picture as a whole look like.
+    """Sigma at every place, from what the place and the picture as a whole look like.
 
-    log sigma' = log sigma + f(condition, means over the picture, log depth, log sigma), f a
-    perceptron with one hidden layer. The means tell pictures unlike those of the training, in
-    which all places err together. It begins with f = 0.
+    log sigma = f(condition, means of condition and bottleneck over the picture), f a perceptron
+    with one hidden layer. The means tell pictures unlike those of the training, in which all
+    places err together. What the bins say of sigma adds nothing to it. Before it is fitted it
+    says 0.2.
 
     Args:
         condition: channels of what the bins' distribution is read from.
@@ -47,54 +51,31 @@ class ErrorHead(nn.Module):
 
     def __init__(self, condition: int, bottleneck: int):
         super().__init__()
-        # Apart, though they are added: CPU engines would change the layout of all to join them.
         self.place = nn.Conv2d(condition, _HIDDEN, 1)
-        self.said = nn.Conv2d(2, _HIDDEN, 1, bias=False)
         self.picture = nn.Conv2d(condition + bottleneck, _HIDDEN, 1, bias=False)
-        self.factor = nn.Conv2d(_HIDDEN, 1, 1)
-        nn.init.zeros_(self.factor.weight)
-        nn.init.zeros_(self.factor.bias)
+        self.log_sigma = nn.Conv2d(_HIDDEN, 1, 1)
+        nn.init.zeros_(self.log_sigma.weight)
+        nn.init.constant_(self.log_sigma.bias, math.log(_AT_FIRST))
 
-    def forward(
-        self, condition: Tensor, bottleneck: Tensor, depth: Tensor, sigma: Tensor
-    ) -> Tensor:
+    def forward(self, condition: Tensor, bottleneck: Tensor) -> Tensor:
         """Return sigma as errors on unseen images have it.
 
         Args:
             condition: (N, C, h, w) of ``ReflectorOutput``.
             bottleneck: (N, B, ., .) of the backbone.
-            depth: (N, 1, h, w) float32, canonical metres.
-            sigma: (N, 1, h, w) float32, standard deviation of log depth by the bins.
 
         Returns:
-            (N, 1, h, w) float32, 0.02 to 2.
+            (N, 1, h, w) float32 standard deviation of log depth, 0.02 to 2.
         """
-        said, picture = self.told(condition, bottleneck, depth, sigma)
-        hidden = self.place(condition) + self.said(said) + self.picture(picture)
-        factor = self.factor(functional.relu(hidden))
+        means = picture_means(condition, bottleneck)
+        hidden = functional.relu(self.place(condition) + self.picture(means))
+        log_sigma = self.log_sigma(hidden)
         with full_precision(condition):
-            scaled = torch.log(sigma) + factor.float()
-            return torch.exp(scaled).clamp(MINIMUM_SIGMA, MAXIMUM_SIGMA)
+            return torch.exp(log_sigma.float()).clamp(MINIMUM_SIGMA, MAXIMUM_SIGMA)
 
-    @staticmethod
-    def told(
-        condition: Tensor, bottleneck: Tensor, depth: Tensor, sigma: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return what f reads beside the condition.
 
-        Args:
-            condition: as for ``forward``, as are the others.
-            bottleneck: of the backbone.
-            depth: canonical metres.
-            sigma: by the bins.
-
-        Returns:
-            (N, 2, h, w) logarithms of depth and sigma; and (N, C + B, 1, 1) means of condition and
-            bottleneck over the picture.
-        """
-        with full_precision(condition):
-            said = torch.log(torch.cat([depth, sigma], dim=1)).to(condition.dtype)
-            means = [
-                part.float().mean(dim=(2, 3), keepdim=True) for part in (condition, bottleneck)
-            ]
-            return said, torch.cat(means, dim=1).to(condition.dtype)
+def picture_means(condition: Tensor, bottleneck: Tensor) -> Tensor:
+    """Return the means (N, C + B, 1, 1) over the picture of (N, C, h, w) and (N, B, ., .)."""
+    with full_precision(condition):
+        means = [x.float().mean(dim=(2, 3), keepdim=True) for x in (condition, bottleneck)]
+        return torch.cat(means, dim=1).to(condition.dtype)

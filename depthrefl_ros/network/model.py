@@ -51,7 +51,7 @@ class ModelConfig:
         z_max_m: farthest canonical depth, metres: cap * f_c / f_min over the training cameras.
         mount: whether the network is told where the camera stands, by a fourth plane of its input
             (``geometry.floor_plane``).
-        error_head: whether sigma is scaled by what was learnt of errors on unseen images.
+        error_head: whether sigma is what was learnt of errors on unseen images, not the bins'.
 
     Raises:
         ValueError: a size or a range that no network can have.
@@ -166,7 +166,7 @@ class DepthModel(nn.Module):
             self.add_error_head()
 
     def add_error_head(self) -> None:
-        """Give the network an error head that changes nothing yet, in place of any it has."""
+        """Give the network an error head, yet to be fitted, in place of any it has."""
         self.config = replace(self.config, error_head=True)
         self.error_head = ErrorHead(
             self.reflector.condition_channels, self.backbone.bottleneck_channels
@@ -206,7 +206,7 @@ class DepthModel(nn.Module):
         if hints is not None:
             depth, sigma = self.mount.floor(metric.condition, depth, sigma, hints)
         if self.error_head is not None:
-            sigma = self.error_head(metric.condition, features.bottleneck, depth, sigma)
+            sigma = self.error_head(metric.condition, features.bottleneck)
         return DepthOutput(
             depth=enlarge(depth, like),
             sigma=enlarge(sigma, like),

@@ -68,7 +68,7 @@ def fit_sigma(arguments: argparse.Namespace) -> int:
     before, after = fit_error_head(model.error_head, found, arguments.seed)
     print(
         f"{len(found.error)} places of {len(found.picture)} views: negative log-likelihood "
-        f"{before:.3f} by the bins' sigma, {after:.3f} by the error head"
+        f"{before:.3f} by one sigma for all, {after:.3f} by the error head"
     )
     words = views_in_words(batches, parts)
     origin = f"{member.name}, its sigma fitted to errors on {words}"

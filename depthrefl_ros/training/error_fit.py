@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from depthrefl_ros.network.error_head import ErrorHead
+from depthrefl_ros.network.error_head import ErrorHead, picture_means
 from depthrefl_ros.network.model import DepthModel
 from depthrefl_ros.training.losses import at_stride, canonical_truth
 
@@ -49,14 +49,12 @@ class PlaceErrors(NamedTuple):
 
     Attributes:
         condition: (n, C) float32.
-        said: (n, 2) float32, logarithms of depth and sigma.
-        picture: (views, P) float32, one row a view.
+        picture: (views, P) float32, means over each view.
         view: (n,) int64, the view of each place.
         error: (n,) float32, abs(log depth - log truth).
     """
 
     condition: Tensor
-    said: Tensor
     picture: Tensor
     view: Tensor
     error: Tensor
@@ -83,30 +81,27 @@ def collect_errors(
     config, rows, pictures = model.config, [], []
     try:
         for batch in batches:
-            model(batch["image"].float())
-            condition, bottleneck, depth, sigma = read.pop()
-            said, picture = ErrorHead.told(condition, bottleneck, depth, sigma)
+            depth = model(batch["image"].float()).depth
+            condition, bottleneck = read.pop()
+            picture = picture_means(condition, bottleneck)
             truth, valid = canonical_truth(
                 batch["depth_m"], batch["focal_px"], config.focal_px, config.z_min_m, config.z_max_m
             )
-            truth, known = at_stride(truth, valid, depth.shape[2:])
-            errors = torch.log(depth / truth).abs()
+            errors, known = at_stride(torch.log(depth / truth).abs(), valid, condition.shape[2:])
             for index in range(len(depth)):
                 there = known[index].flatten().nonzero().flatten()
                 if len(there) < LEAST_PLACES:
                     continue
                 chosen = there[torch.randperm(len(there), generator=generator)[:places]]
-                planes = (
-                    plane[index].flatten(1)[:, chosen].T for plane in (condition, said, errors)
-                )
+                planes = (plane[index].flatten(1)[:, chosen].T for plane in (condition, errors))
                 rows.append((*planes, torch.full((len(chosen),), len(pictures))))
                 pictures.append(picture[index].flatten())
     finally:
         hook.remove()
     if not rows:
         raise ValueError(f"no view has {LEAST_PLACES} places with true depth; others are needed")
-    condition, said, error, view = (torch.cat(planes) for planes in zip(*rows, strict=True))
-    return PlaceErrors(condition, said, torch.stack(pictures), view, error.flatten())
+    condition, error, view = (torch.cat(planes) for planes in zip(*rows, strict=True))
+    return PlaceErrors(condition, torch.stack(pictures), view, error.flatten())
 
 
 def fit_error_head(
@@ -125,42 +120,38 @@ def fit_error_head(
         steps: of ``AdamW``, with a cosine to 0.
 
     Returns:
-        The mean loss over all places by the sigma of before, at the one scale that suits it best,
-        and by the head.
+        The mean loss over all places by one sigma for all of them, the best there is, and by the
+        head.
     """
     generator = torch.Generator().manual_seed(seed)
-    log_scale = found.said[:, 1]  # of a sigma that is taken for the scale s
     weight = 1.0 / found.view.bincount(minlength=len(found.picture))[found.view]
     weight = weight / weight.mean()
-    scale = float((weight * found.error / log_scale.exp()).mean())
-    pictures = _Standard.of(found.picture)
-    parts = (_Standard.of(found.condition), _Standard.of(found.said), pictures)
-    sizes = [len(part.mean) for part in parts]
-    layers = _perceptron(sum(sizes), head.factor.in_channels, scale, generator)
-    features = torch.cat([parts[0](found.condition), parts[1](found.said)], dim=1)
-    rows = pictures(found.picture)
+    scale = float((weight * found.error).mean())
+    parts = _Standard.of(found.condition), _Standard.of(found.picture)
+    places, pictures = parts[0](found.condition), parts[1](found.picture)
+    inputs = places.shape[1] + pictures.shape[1]
+    layers = _perceptron(inputs, head.log_sigma.in_channels, scale, generator)
     optimizer = torch.optim.AdamW(layers.parameters(), _RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
     def losses(chosen: Tensor, noise: float) -> Tensor:
-        seen = torch.cat([features[chosen], rows[found.view[chosen]]], dim=1)
+        seen = torch.cat([places[chosen], pictures[found.view[chosen]]], dim=1)
         if noise:
             seen = seen + noise * torch.randn(seen.shape, generator=generator)
-        fitted = log_scale[chosen] + layers(seen).squeeze(1)
-        return weight[chosen] * (fitted + found.error[chosen] * torch.exp(-fitted))
+        log_scale = layers(seen).squeeze(1)
+        return weight[chosen] * (log_scale + found.error[chosen] * torch.exp(-log_scale))
 
     for _ in range(steps):
-        chosen = torch.randint(len(features), (_BATCH,), generator=generator)
+        chosen = torch.randint(len(places), (_BATCH,), generator=generator)
         optimizer.zero_grad()
         losses(chosen, _NOISE).mean().backward()
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        everywhere = torch.arange(len(features)).split(_BATCH)
-        after = sum(float(losses(chosen, 0.0).sum()) for chosen in everywhere) / len(features)
-        before = float((weight * log_scale).mean()) + math.log(scale) + 1.0
+        everywhere = torch.arange(len(places)).split(_BATCH)
+        after = sum(float(losses(chosen, 0.0).sum()) for chosen in everywhere) / len(places)
         _fold(head, layers, parts)
-    return before, after
+    return math.log(scale) + 1.0, after
 
 
 class _Standard(NamedTuple):
@@ -181,7 +172,7 @@ class _Standard(NamedTuple):
 def _perceptron(
     inputs: int, hidden: int, scale: float, generator: torch.Generator
 ) -> nn.Sequential:
-    """Return the head as it is fitted, which at first gives ``scale`` times sigma everywhere."""
+    """Return the head as it is fitted, which at first says ``scale`` everywhere."""
     layers = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 1))
     bound = inputs**-0.5
     with torch.no_grad():
@@ -198,10 +189,8 @@ def _fold(head: ErrorHead, layers: nn.Sequential, parts: tuple[_Standard, ...]) 
     mean, spread = (torch.cat(values) for values in zip(*parts, strict=True))
     weight = first.weight / spread
     sizes = [len(part.mean) for part in parts]
-    for conv, part in zip(
-        (head.place, head.said, head.picture), weight.split(sizes, 1), strict=True
-    ):
+    for conv, part in zip((head.place, head.picture), weight.split(sizes, 1), strict=True):
         conv.weight.copy_(part[..., None, None])
     head.place.bias.copy_(first.bias - weight @ mean)
-    head.factor.weight.copy_(last.weight[..., None, None])
-    head.factor.bias.copy_(last.bias + math.log(2.0) / 2)
+    head.log_sigma.weight.copy_(last.weight[..., None, None])
+    head.log_sigma.bias.copy_(last.bias + math.log(2.0) / 2)
