@@ -139,6 +139,18 @@ def test_an_uncertain_pixel_counts_where_it_may_be_at_the_nearest():
     assert len(ahead_of(sure, nearest, 0.15)) and not len(ahead_of(unsure, nearest, 0.15))
 
 
+def test_a_believed_obstacle_is_marked_where_it_seems_and_frees_the_way_one_sigma_less():
+    truth = true_depth(CAMERA, MOUNT, [WALL])
+    marked, ends = [], []
+    for sigma in (0.0, 0.2):
+        marking, clearing = clouds(ranged(truth), truth, sigma=sigma)
+        marked.append(marking)
+        ends.append(clearing[np.abs(clearing[:, 1]) < 0.2, 0].max())
+    np.testing.assert_array_equal(*marked)
+    assert 3.85 < ends[0] < 3.95  # two cells before the wall at 4 m
+    assert ends[1] == pytest.approx(4.0 * np.exp(-0.2) - 0.1, abs=0.03)
+
+
 def test_a_removed_box_is_cleared_by_what_is_behind_it():
     truth = true_depth(CAMERA, MOUNT, [WALL])
     marking, clearing = clouds(ranged(truth), truth)

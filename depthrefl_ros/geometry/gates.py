@@ -107,14 +107,15 @@ def apply_sky(depth: np.ndarray, planes: Mapping[str, np.ndarray]) -> None:
         depth[planes["sky"][0, 0] > 0.5] = np.inf
 
 
-def nearest_possible(depth_m: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Return how near a surface may be that is not believed: two sigmas nearer than its estimate.
+def nearest_possible(depth_m: np.ndarray, sigma: np.ndarray, deviations: float = 2.0) -> np.ndarray:
+    """Return how near a surface may be: some sigmas nearer than its estimate.
 
     Args:
         depth_m: metres, before the gates.
         sigma: of the same shape, standard deviation of log depth.
+        deviations: how many; two for what is not believed.
     """
-    return depth_m * np.exp(-2.0 * sigma)
+    return depth_m * np.exp(-deviations * sigma)
 
 
 def lost(depth_m: np.ndarray, ungated_m: np.ndarray, max_range_m: float) -> np.ndarray:

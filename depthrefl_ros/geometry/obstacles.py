@@ -18,7 +18,9 @@
 Nav2's 2-D obstacle layer knows no heights when it clears: a ray that passes over an obstacle erases
 it. So rays are compared as the costmap sees them, from above: by their bearing around the camera,
 which is an image column only while the camera is level. At each bearing the nearest thing within
-the height band ends all clearing, whether it was believed or not, and so does the floor's end.
+the height band ends all clearing, whether it was believed or not, and so does the floor's end. What
+is believed ends it one sigma nearer than it is marked, for a depth that errs outwards would free
+the cells of the obstacle itself; what is not, two sigmas nearer than its estimate.
 
 A network's depth of an upright surface varies from row to row, and would mark it many cells thick,
 most of them wrong. Within one bearing, returns closer together in range than the range resolution
@@ -48,6 +50,7 @@ _COARSER = 1.25  # how much voxels grow while there are too many points
 _MOST_CELLS = 1 << 20  # of a polar grid that is faster than a sort
 _NEAREST_M = 0.3  # what is nearer blocks no wider than at this distance
 _STOP_BEFORE_M = 0.1  # clearing ends this far before an obstacle: two cells of a usual costmap
+_DEVIATIONS_OF_BELIEVED = 1.0  # a ray frees its way to where an obstacle probably is not yet
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,11 @@ def obstacle_clouds(
     in_band = (height >= settings.min_height_m) & (height <= settings.max_height_m)
     obstacle = believed & in_band
 
-    nearest = np.where(believed, depth, nearest_possible(ungated_m, sigma))
+    nearest = np.where(
+        believed,
+        nearest_possible(depth, sigma, _DEVIATIONS_OF_BELIEVED),
+        nearest_possible(ungated_m, sigma),
+    )
     with np.errstate(invalid="ignore"):  # the sky is infinitely far, along a level ray too
         may_be = _crosses(view.height_m(nearest), view.height_m(ungated_m), settings)
     blocks = obstacle | (~believed & ~beyond & may_be)
@@ -234,7 +241,8 @@ def obstacle_clouds(
     )
     free = (on_floor | stays_inside) & (reach_m <= free_m)
     # The nearest obstacle's own ray is free until shortly before it.
-    up_to_obstacle = obstacle & (reach_m <= limit_m + settings.voxel_size_m) & (free_m > 0)
+    is_nearest = nearest * over_floor <= limit_m + settings.voxel_size_m
+    up_to_obstacle = obstacle & is_nearest & (free_m > 0)
     end = np.where(up_to_obstacle, free_m / np.maximum(over_floor, 1e-6), depth)
     cleared = free | up_to_obstacle
     too_near, near_m = _too_near(depth_m, ungated_m, view, settings, gates)
@@ -270,7 +278,7 @@ def _doubts(
         depth_m: (h, w) metres after the gates.
         ungated_m: (h, w) metres before the gates.
         sigma: (h, w) standard deviation of log depth.
-        nearest: (h, w) metres, ``nearest_possible`` where depth is not believed.
+        nearest: (h, w) metres, ``nearest_possible``.
         max_range_m: of the gates.
         view: rays.
         settings: height band.
