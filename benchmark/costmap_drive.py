@@ -21,7 +21,8 @@ comes near. Here a map in the robot's fixed frame takes every second frame, 5 Hz
 layer does: the rays to points/clearing free their cells, then points/marking within the range marks
 its own. Then the cells ahead are counted, up to three distances from the robot. A mark is false
 when it is more than 0.15 m from all that the true depth of the whole drive shows. Recall is the
-share of the cells that the true depth of this frame shows with a mark within 0.15 m.
+share of the cells that the true depth of this frame shows with a mark within 0.15 m. Last comes
+what the rays free, and how many cells of true obstacles among it: those they would erase.
 
     python benchmark/costmap_drive.py test/data/corridor.mcap
     python benchmark/costmap_drive.py DRIVE --step 0.0883 --range 2.5 3 5
@@ -159,6 +160,24 @@ def update(
     grid[marked_cells(place.cells(marking[is_near]))] = 1
 
 
+def freed(
+    place: Place, eye: np.ndarray, clouds: tuple[np.ndarray, np.ndarray], true: np.ndarray
+) -> tuple[int, int]:
+    """Return how many cells one frame's rays free, and how many of these hold an obstacle in truth.
+
+    Cells that the same frame marks are not free after it.
+
+    Args:
+        place: of the robot.
+        eye: as for ``update``, as is the next one.
+        clouds: of the frame.
+        true: (2 HALF, 2 HALF) bool, of ``true_cells``.
+    """
+    grid = np.ones((2 * HALF, 2 * HALF), np.uint8)
+    update(grid, place, eye, clouds, math.inf)
+    return int((grid == 0).sum()), int((true & (grid == 0)).sum())
+
+
 def drive(
     scenes: list[Scene],
     places: list[Place],
@@ -246,6 +265,19 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
             for m, one in counts.items()
         )
         print(f"{range_m} m: {'; '.join(words)}")
+    counted = [
+        (*freed(place, scene.base_from_camera.translation, both, cells), int(cells.sum()))
+        for scene, place, both, cells in zip(
+            updates, places[::EVERY], clouds, true[::EVERY], strict=True
+        )
+    ]
+    free, erased, seen = map(sum, zip(*counted, strict=True))
+    area_m2 = free * CELL_M**2 / len(updates)
+    print(
+        f"points/clearing frees {area_m2:.2f} m2 an update, and with it {erased} of {seen} cells "
+        f"that hold an obstacle in truth ({_percent(erased, seen)})"
+    )
+    figures["clearing"] = {"area_m2": area_m2, "erased": erased, "true": seen}
     write_json(args.json, figures)
 
 

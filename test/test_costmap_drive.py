@@ -25,7 +25,7 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT / "benchmark"))
 
 import costmap_drive
-from costmap_drive import HALF, Counts, Place, update
+from costmap_drive import HALF, Counts, Place, freed, update
 
 EYE = np.array([0.0, 0.0, 0.5])
 NOTHING = np.zeros((0, 3))
@@ -50,6 +50,15 @@ def test_marks_stop_at_the_range_and_a_ray_clears_on_its_way_only():
     assert np.argwhere(grid).tolist() == [[HALF + 20, HALF], [HALF + 40, HALF]]
     update(grid, place, EYE, (NOTHING, np.array([[1.5, 0.01, 0.0]])), 3.0)
     assert np.argwhere(grid).tolist() == [[HALF + 40, HALF]]  # behind the ray's end
+
+
+def test_what_a_ray_frees_of_an_obstacle_is_counted_unless_it_is_marked():
+    place, ray = Place(0.0, 0.0, 0.0), np.array([[1.025, 0.01, 0.0]])
+    true = empty_map() > 0
+    true[HALF + 10, HALF] = true[HALF + 20, HALF] = true[HALF + 30, HALF] = True
+    assert freed(place, EYE, (NOTHING, ray), true) == (21, 2)
+    marks = np.array([[0.52, 0.01, 0.5]])
+    assert freed(place, EYE, (marks, ray), true) == (20, 1)
 
 
 def test_a_mark_is_false_away_from_the_truth_of_the_whole_drive():
