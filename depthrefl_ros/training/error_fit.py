@@ -35,7 +35,7 @@ from depthrefl_ros.training.losses import at_stride, canonical_truth
 
 PLACES = 250  # of a view, whose errors are looked at
 LEAST_PLACES = 50  # with truth; a view with fewer is left out
-STEPS = 1000
+STEPS = 300  # more, and it learns these images by heart: unseen ones are then ranked worse
 _BATCH = 8192  # places a step
 _RATE = 2e-3
 _DECAY = 0.05
