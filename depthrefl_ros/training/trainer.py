@@ -146,7 +146,7 @@ class Trainer:
             self.model.reflector.requires_grad_(False)
             if self.model.mount is not None:
                 self.model.mount.requires_grad_(False)
-        if self.model.error_head is not None:  # no loss asks for its sigma
+        if self.model.error_head is not None:  # it is fitted afterwards, on other images
             self.model.error_head.requires_grad_(False)
         self._frozen = frozen_modules(self.model, settings)
         for module in self._frozen:
