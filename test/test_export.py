@@ -155,7 +155,10 @@ def test_the_half_file_computes_the_bins_in_float32_and_the_backbone_does_not(bu
     made = [(node.op_type, types[node.output[0]]) for node in model.graph.node]
     # The layers of widths, attractors and the distribution; the backbone has none of them.
     for kind in ("Softplus", "Pow", "Exp", "Log", "LogSoftmax", "Sqrt", "Div"):
-        assert {t for op, t in made if op == kind} == {onnx.TensorProto.FLOAT}, kind
+        found = {t for op, t in made if op == kind}
+        # The bins' sigma is a root, which the shipped model's error head has no use for.
+        is_absent = kind == "Sqrt" and model_name == "shipped"
+        assert found == (set() if is_absent else {onnx.TensorProto.FLOAT}), kind
     halves = [t == onnx.TensorProto.FLOAT16 for op, t in made if op == "Conv"]
     assert np.mean(halves) > 0.95 and not all(halves)  # the cumulative sum is a convolution
 

@@ -240,14 +240,14 @@ def test_the_floor_in_view_stands_in_for_the_mount(node, received, setting):
     assert "no scan: no transform" in node.values()["message"]
 
 
-def test_where_everything_is_gated_the_clouds_are_empty_and_go_on(node, received, setting):
+def test_where_all_but_the_floor_is_gated_no_cloud_marks_and_all_go_on(node, received, setting):
     setting(min_confidence=0.99)
     found = [newest_common(node, received) for _ in range(3)][-1]
     assert found["points/marking"].width == 0
     assert not np.isfinite(found["scan"].ranges).any()
     values = node.fresh_values()
-    assert float(values["gated_confidence_percent"]) > 99.0
-    assert "the gate 'confidence' takes 100 % of the pixels" in values["message"]
+    # Of the floor, whose place the mount tells, the network is that certain.
+    assert float(values["gated_confidence_percent"]) > 60.0
 
 
 def test_a_bad_camera_silences_and_a_good_one_wakes(node, received):
