@@ -51,6 +51,7 @@ _FAR_M = np.float32(100.0)  # any number will do where nothing is seen far and w
 _STEP_RATIO = 1.2
 # What the median puts so much farther than it was is lost rather than smoothed.
 _LOST_RATIO = np.float32(1.2)
+DEVIATIONS = np.float32(2.0)  # that a surface which is not believed may be nearer than it seems
 
 
 def smooth(depth: np.ndarray) -> np.ndarray:
@@ -107,13 +108,15 @@ def apply_sky(depth: np.ndarray, planes: Mapping[str, np.ndarray]) -> None:
         depth[planes["sky"][0, 0] > 0.5] = np.inf
 
 
-def nearest_possible(depth_m: np.ndarray, sigma: np.ndarray, deviations: float = 2.0) -> np.ndarray:
+def nearest_possible(
+    depth_m: np.ndarray, sigma: np.ndarray, deviations: np.floating | np.ndarray = DEVIATIONS
+) -> np.ndarray:
     """Return how near a surface may be: some sigmas nearer than its estimate.
 
     Args:
         depth_m: metres, before the gates.
         sigma: of the same shape, standard deviation of log depth.
-        deviations: how many; two for what is not believed.
+        deviations: how many, one for all or of the same shape; two for what is not believed.
     """
     return depth_m * np.exp(-deviations * sigma)
 

@@ -39,7 +39,7 @@ import numpy as np
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.cloud import voxel_thin
 from depthrefl_ros.geometry.drop_offs import drop_offs
-from depthrefl_ros.geometry.gates import GateSettings, lost, nearest_possible
+from depthrefl_ros.geometry.gates import DEVIATIONS, GateSettings, lost, nearest_possible
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rays import image_rays
 from depthrefl_ros.geometry.tables import frozen, table
@@ -50,7 +50,9 @@ _COARSER = 1.25  # how much voxels grow while there are too many points
 _MOST_CELLS = 1 << 20  # of a polar grid that is faster than a sort
 _NEAREST_M = 0.3  # what is nearer blocks no wider than at this distance
 _STOP_BEFORE_M = 0.1  # clearing ends this far before an obstacle: two cells of a usual costmap
-_DEVIATIONS_OF_BELIEVED = 1.0  # a ray frees its way to where an obstacle probably is not yet
+_DEVIATIONS_OF_BELIEVED = np.float32(
+    1.0
+)  # a ray frees its way to where an obstacle probably is not yet
 
 
 @dataclass(frozen=True)
@@ -203,11 +205,8 @@ def obstacle_clouds(
     in_band = (height >= settings.min_height_m) & (height <= settings.max_height_m)
     obstacle = believed & in_band
 
-    nearest = np.where(
-        believed,
-        nearest_possible(depth, sigma, _DEVIATIONS_OF_BELIEVED),
-        nearest_possible(ungated_m, sigma),
-    )
+    deviations = np.where(believed, _DEVIATIONS_OF_BELIEVED, DEVIATIONS)
+    nearest = nearest_possible(np.where(believed, depth, ungated_m), sigma, deviations)
     with np.errstate(invalid="ignore"):  # the sky is infinitely far, along a level ray too
         may_be = _crosses(view.height_m(nearest), view.height_m(ungated_m), settings)
     blocks = obstacle | (~believed & ~beyond & may_be)
