@@ -13,7 +13,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""ROS fixtures: real nodes in processes of their own, over real DDS, in a domain of their own."""
+"""Fixtures of several files: real nodes over real DDS in a domain of their own, and data."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
 # The threads of small networks mostly wait for one another, spinning: on a busy machine of two
 # cores the training tests take four times as long with two. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def rooms(tmp_path):
+    """Return a plain folder of three images with depth."""
+    from dataset_folders import write_plain_folder  # most tests need none of what it imports
+
+    return write_plain_folder(tmp_path / "rooms", count=3)
 
 
 class RunningProcess:

@@ -22,7 +22,6 @@ import shutil
 
 import pytest
 from conftest import ROOT
-from dataset_folders import write_plain_folder
 from without_packages import run_without
 
 from depthrefl_ros.tools.command_line import ToolError
@@ -36,11 +35,6 @@ SMALL = [
     "--decoder-channels", "8", "8", "8", "8", "--workers", "0", "--threads", "1", "--device", "cpu",
     "--batch", "2", "--steps", "1",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def rooms(tmp_path):
-    return write_plain_folder(tmp_path / "rooms", count=3)
 
 
 def trained_images(run):

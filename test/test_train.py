@@ -51,11 +51,6 @@ SMALL = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def rooms(tmp_path):
-    return write_plain_folder(tmp_path / "rooms", count=3)
-
-
 def leg(run: Path, data: Path, *more: str, stage: str = "stage2", steps: int = 1) -> list[str]:
     options = ["--run", str(run), "--data", str(data), "--steps", str(steps), "--batch", "2"]
     return [stage, *options, *SMALL, *more]

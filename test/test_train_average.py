@@ -32,11 +32,6 @@ from depthrefl_ros.training.trainer import latest_checkpoint
 
 
 @pytest.fixture
-def rooms(tmp_path):
-    return write_plain_folder(tmp_path / "rooms", count=3)
-
-
-@pytest.fixture
 def branches(tmp_path, rooms):
     """Two runs of one step from the same weights, with other seeds."""
     assert tool.main(leg(tmp_path / "start", rooms)) == 0

@@ -24,7 +24,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from dataset_folders import write_plain_folder
 from exact_bundle import exact_bundle
 from safetensors.torch import load_file, save_file
 
@@ -42,11 +41,6 @@ SMALL = [
     "--bins", "8", "--embedding", "8", "--workers", "0", "--threads", "1", "--device", "cpu",
     "--batch", "2", "--steps", "1",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def rooms(tmp_path):
-    return write_plain_folder(tmp_path / "rooms", count=3)
 
 
 def train(run, *more) -> int:

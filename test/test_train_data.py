@@ -35,11 +35,6 @@ from depthrefl_ros.tools.train_data import (
 )
 
 
-@pytest.fixture
-def rooms(tmp_path):
-    return write_plain_folder(tmp_path / "rooms", count=3)
-
-
 def test_a_change_of_data_is_recorded_and_told(tmp_path, rooms, capsys):
     path = tmp_path / "run" / "data.json"
 

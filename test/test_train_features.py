@@ -45,11 +45,6 @@ SMALL = [
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
-@pytest.fixture
-def rooms(tmp_path):
-    return write_plain_folder(tmp_path / "rooms", count=3)
-
-
 def train(run, rooms, *more) -> int:
     return tool.main(["stage2", "--run", str(run), "--data", str(rooms), *SMALL, *map(str, more)])
 

@@ -31,11 +31,6 @@ VIEWS = ("--images", "4", "--seed", "5", "--threads", "1")
 
 
 @pytest.fixture
-def rooms(tmp_path):
-    return write_plain_folder(tmp_path / "rooms", count=3)
-
-
-@pytest.fixture
 def run(tmp_path, rooms):
     assert tool.main(leg(tmp_path / "run", rooms)) == 0
     return tmp_path / "run"

@@ -43,11 +43,6 @@ from depthrefl_ros.training.datasets import open_dataset
 from depthrefl_ros.training.trainer import latest_checkpoint
 
 
-@pytest.fixture
-def rooms(tmp_path):
-    return write_plain_folder(tmp_path / "rooms", count=3)
-
-
 def finished(run, rooms):
     assert tool.main(["finish", "--run", str(run), "--val-data", str(rooms)]) == 0
     return terms_of_run(json.loads((run / "metrics.json").read_text()))
