@@ -50,9 +50,8 @@ _COARSER = 1.25  # how much voxels grow while there are too many points
 _MOST_CELLS = 1 << 20  # of a polar grid that is faster than a sort
 _NEAREST_M = 0.3  # what is nearer blocks no wider than at this distance
 _STOP_BEFORE_M = 0.1  # clearing ends this far before an obstacle: two cells of a usual costmap
-_DEVIATIONS_OF_BELIEVED = np.float32(
-    1.0
-)  # a ray frees its way to where an obstacle probably is not yet
+# A ray frees its way to where a believed obstacle probably is not yet.
+_DEVIATIONS_OF_BELIEVED = np.float32(1.0)
 
 
 @dataclass(frozen=True)
