@@ -69,7 +69,7 @@ def scene(truth: np.ndarray) -> costmap.Scene:
     )
 
 
-def test_ours_cuts_false_marks_by_three_at_five_points_of_recall(tmp_path):
+def test_ours_cuts_false_marks_by_six_at_five_points_of_recall(tmp_path):
     """The shipped model on the shipped recording, as the benchmark itself compares them.
 
     Recall counts beyond chance: marks all over the floor find whatever there is.
@@ -80,13 +80,13 @@ def test_ours_cuts_false_marks_by_three_at_five_points_of_recall(tmp_path):
     rows = json.loads(figures.read_text())["all"]
     raw, ours = rows["raw depth"], rows["ours"]
     assert raw["false"] > 3000 and raw["true"] > 1000
-    assert ours["false"] * 3 <= raw["false"]
+    assert ours["false"] * 6 <= raw["false"]
     assert ours["recall"] - ours["by_chance"] >= raw["recall"] - raw["by_chance"] - 0.05
-    assert ours["recall"] > 0.83
-    assert ours["false"] < rows["raw depth, thinned"]["false"]
+    assert ours["recall"] > 0.76
+    assert ours["false"] * 3 <= rows["raw depth, thinned"]["false"]
 
 
-def test_tight_gates_cut_floating_marks_by_three_and_lose_nothing():
+def test_tight_gates_cut_floating_marks_by_six_and_lose_next_to_nothing():
     drive = (
         scene(
             true_depth(CAMERA, MOUNT, [tuple((x - way, y, z) for x, y, z in box) for box in BOXES])
@@ -96,9 +96,9 @@ def test_tight_gates_cut_floating_marks_by_three_and_lose_nothing():
     tallies = costmap.compare(drive, costmap.Rows(GateSettings(edge_ratio=1.08), math.inf))
     raw, ours = tallies["raw depth"], tallies["ours"]
     assert raw.false > 1000  # the ramps between boxes and wall
-    assert ours.false * 3 <= raw.false
-    assert ours.recall >= raw.recall - 0.01
-    assert tallies["blurred truth, ours"].false * 3 <= tallies["blurred truth"].false
+    assert ours.false * 6 <= raw.false
+    assert ours.recall >= raw.recall - 0.02
+    assert tallies["blurred truth, ours"].false * 6 <= tallies["blurred truth"].false
 
 
 def test_thinning_keeps_as_many_points_as_it_is_told():

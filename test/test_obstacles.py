@@ -25,7 +25,6 @@ import pytest
 from box_scene import true_depth
 from conftest import ROOT
 
-from depthrefl_ros.geometry import obstacles
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.cloud import voxel_thin
 from depthrefl_ros.geometry.gates import GateSettings, apply_gates
@@ -74,7 +73,7 @@ def ahead_of(points: np.ndarray, x: float, half_width: float) -> np.ndarray:
 def test_a_box_is_marked_and_the_floor_before_it_cleared():
     truth = true_depth(CAMERA, MOUNT, [BOX])
     marking, clearing = clouds(ranged(truth), truth)
-    assert len(marking) > 50
+    assert len(marking) > 30
     assert np.abs(marking[:, 0] - 2.0).min() < 0.01
     assert ((marking[:, 0] > 1.99) & (marking[:, 0] < 2.31)).all()
     assert ((marking[:, 2] >= 0.099) & (marking[:, 2] <= 0.301)).all()
@@ -141,12 +140,11 @@ def test_an_uncertain_pixel_counts_where_it_may_be_at_the_nearest():
 
 def test_a_believed_obstacle_is_marked_where_it_seems_and_frees_the_way_one_sigma_less():
     truth = true_depth(CAMERA, MOUNT, [WALL])
-    marked, ends = [], []
+    ends = []
     for sigma in (0.0, 0.2):
         marking, clearing = clouds(ranged(truth), truth, sigma=sigma)
-        marked.append(marking)
+        assert np.all(np.abs(marking[:, 0] - 4.0) < 0.01)
         ends.append(clearing[np.abs(clearing[:, 1]) < 0.2, 0].max())
-    np.testing.assert_array_equal(*marked)
     assert 3.85 < ends[0] < 3.95  # two cells before the wall at 4 m
     assert ends[1] == pytest.approx(4.0 * np.exp(-0.2) - 0.1, abs=0.03)
 
@@ -290,7 +288,7 @@ def test_a_tilted_or_upside_down_camera_marks_the_same_box(roll):
     mount = Pose.from_mount(0.5, pitch_rad=0.1, roll_rad=roll)
     truth = true_depth(CAMERA, mount, [BOX])
     marking, clearing = clouds(ranged(truth), truth, mount=mount)
-    assert len(marking) > 50
+    assert len(marking) > 30
     assert ((marking[:, 0] > 1.99) & (marking[:, 0] < 2.31)).all()
     assert not len(ahead_of(clearing, 1.95, 0.2))
 
@@ -323,33 +321,43 @@ def cells(points: np.ndarray) -> set[tuple[int, int]]:
     return set(map(tuple, np.unique(np.floor(points[:, :2] / 0.05).astype(int), axis=0)))
 
 
-def test_a_wavering_wall_is_marked_in_fewer_layers_and_from_end_to_end():
+def test_a_wavering_wall_is_marked_in_fewer_layers():
     seen = wavering(true_depth(CAMERA, MOUNT, [WALL]))
     every, _ = clouds(seen, settings=replace(SETTINGS, range_resolution_m=0.0))
     marked, _ = clouds(seen)
-    assert 2.5 * len(cells(marked)) < len(cells(every))
-    for end in (np.min, np.max):
-        assert abs(end(marked[:, 0]) - end(every[:, 0])) < 0.01
+    assert 3 * len(cells(marked)) < len(cells(every))
     assert cells(marked) <= cells(every)  # nothing is marked where no point stood
-    # No point is without a mark within half a range resolution and a voxel.
+    # No point is without a mark within a range resolution and a voxel.
     way = np.hypot(*(every[::3, None, :2] - marked[None, :, :2]).transpose(2, 0, 1)).min(axis=1)
-    assert way.max() < SETTINGS.range_resolution_m / 2 + SETTINGS.voxel_size_m
+    assert way.max() < SETTINGS.range_resolution_m + SETTINGS.voxel_size_m
     assert np.ptp(marked[:, 2]) > 0.95 * np.ptp(every[:, 2])  # heights stay
 
 
+TABLE = ((1.22, -0.5, 0.0), (1.55, 0.5, 0.12))  # seen from above, within one ring
+
+
+def test_a_surface_is_marked_at_its_median_and_where_depth_is_sure_at_its_near_end():
+    truth = true_depth(CAMERA, MOUNT, [TABLE])
+    sure, unsure = (clouds(ranged(truth), sigma=sigma)[0] for sigma in (0.01, 0.2))
+    straight_ahead = [marks[np.abs(marks[:, 1]) < 0.1, 0] for marks in (sure, unsure)]
+    assert straight_ahead[0].min() == pytest.approx(1.22, abs=0.01)
+    assert np.all(np.abs(straight_ahead[1] - 1.36) < 0.04)
+    assert np.any(np.abs(straight_ahead[0] - 1.36) < 0.04)
+
+
 def test_what_is_marked_at_another_place_keeps_its_height():
-    stairs = [((x, -0.3, 0.0), (x + 0.02, 0.3, top)) for x, top in ((3.02, 0.2), (3.08, 0.6))]
-    stairs.append(((3.2, -0.3, 0.0), (3.22, 0.3, 1.0)))
+    stairs = [((x, -0.3, 0.0), (x + 0.02, 0.3, top)) for x, top in ((2.92, 0.2), (2.98, 0.6))]
+    stairs.append(((3.1, -0.3, 0.0), (3.12, 0.3, 1.0)))
     marking, _ = clouds(ranged(true_depth(CAMERA, MOUNT, stairs)))
-    front = marking[np.abs(marking[:, 0] - 3.02) < 0.02]
-    assert front[:, 2].max() == pytest.approx(0.6, abs=0.05)
+    middle = marking[np.abs(marking[:, 0] - 2.98) < 0.02]
+    assert middle[:, 2].max() == pytest.approx(1.0, abs=0.05)
 
 
 def test_what_stands_farther_behind_is_marked_by_itself():
-    two = [((3.0, -1.0, 0.0), (3.02, 1.0, 0.3)), ((3.3, -1.0, 0.0), (3.32, 1.0, 1.0))]
-    marking, _ = clouds(ranged(true_depth(CAMERA, MOUNT, two)))
-    for front in (3.0, 3.3):
-        assert (np.abs(marking[:, 0] - front) < 0.03).sum() > 20
+    two = [((2.85, -0.4, 0.0), (2.87, 0.4, 0.3)), ((3.1, -0.4, 0.0), (3.12, 0.4, 1.0))]
+    marking, _ = clouds(ranged(true_depth(CAMERA, MOUNT, two)), sigma=0.2)
+    for front in (2.85, 3.1):  # in one ring
+        assert (np.abs(marking[:, 0] - front) < 0.03).sum() > 40
 
 
 def test_without_a_range_resolution_marks_stand_where_the_points_do():
@@ -358,14 +366,6 @@ def test_without_a_range_resolution_marks_stand_where_the_points_do():
     marking, _ = clouds(seen, settings=settings)
     depth = MOUNT.inverse().apply(marking)[:, 2]
     assert np.isin(depth.round(3), np.unique(seen[np.isfinite(seen)]).round(3)).mean() > 0.99
-
-
-def test_a_grid_of_many_cells_marks_the_same(monkeypatch):
-    seen = wavering(true_depth(CAMERA, MOUNT, [BOX, WALL]))
-    dense = clouds(seen)
-    monkeypatch.setattr(obstacles, "_MOST_CELLS", 0)
-    for one, other in zip(dense, clouds(seen), strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 def test_each_voxel_keeps_its_most_certain_point():

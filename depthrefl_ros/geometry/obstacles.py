@@ -24,7 +24,8 @@ the cells of the obstacle itself; what is not, two sigmas nearer than its estima
 
 A network's depth of an upright surface varies from row to row, and would mark it many cells thick,
 most of them wrong. Within one bearing, returns closer together in range than the range resolution
-are collapsed to their near and far ends.
+and without a gap between them are one surface, marked at its median. Where it begins more than one
+sigma before that, its near end is marked, too: that is no noise but a table top seen from above.
 
 What is nearer than the gates' range is there, if not known where: it is marked at the range's near
 end, for a collision monitor must not release its stop because somebody came closer still.
@@ -47,7 +48,7 @@ from depthrefl_ros.settings import check, check_order, setting
 
 MAX_POINTS = 12_288  # of 16 bytes: 192 KiB, two of which pass Fast DDS's default transport
 _COARSER = 1.25  # how much voxels grow while there are too many points
-_MOST_CELLS = 1 << 20  # of a polar grid that is faster than a sort
+_GAP_VOXELS = 3.0  # between two surfaces at one bearing
 _NEAREST_M = 0.3  # what is nearer blocks no wider than at this distance
 _STOP_BEFORE_M = 0.1  # clearing ends this far before an obstacle: two cells of a usual costmap
 # A ray frees its way to where a believed obstacle probably is not yet.
@@ -63,8 +64,8 @@ class ObstacleSettings:
         max_height_m: upper end.
         voxel_size_m: edge of the voxels, of which each keeps one point.
         range_resolution_m: returns within one bearing that are closer together than this, over the
-            floor, are collapsed to their near and far ends, each to the end that it is closer to;
-            0 marks each where it is.
+            floor, and have no gap of three voxels between them are marked at their median, and at
+            their near end where that is more than sigma away; 0 marks each where it is.
 
     Raises:
         SettingError: a value out of its range.
@@ -88,9 +89,9 @@ class ObstacleSettings:
         limits=(0.005, 1.0),
     )
     range_resolution_m: float = setting(
-        0.25,
-        "Within one bearing, returns closer together in range than this are collapsed to their "
-        "near and far ends. 0 marks each where it is.",
+        0.4,
+        "Within one bearing, returns closer together in range than this are one surface, marked at "
+        "its median, and at its near end where depth is sure of that. 0 marks each where it is.",
         limits=(0.0, 1.0),
     )
 
@@ -249,7 +250,8 @@ def obstacle_clouds(
     marks = view.rays[marked] * depth[marked, None]
     if settings.range_resolution_m:
         marked_m = depth[marked] * over_floor[marked]
-        way = marks[_marked_with(marked_m, view.turns[marked], settings)] - marks
+        surface = _marked_with(marked_m, view.turns[marked], sigma[marked], settings)
+        way = marks[surface] - marks
         up = base_from_camera.up_in_source.astype(np.float32)
         marks += way - np.outer(way @ up, up)  # along the floor: heights stay
     return ObstaclePoints(
@@ -339,16 +341,21 @@ def _limits(
     return limits
 
 
-def _marked_with(reach_m: np.ndarray, turns: np.ndarray, settings: ObstacleSettings) -> np.ndarray:
+def _marked_with(
+    reach_m: np.ndarray, turns: np.ndarray, sigma: np.ndarray, settings: ObstacleSettings
+) -> np.ndarray:
     """Return (N,) int64, of each point the one that stands where it is marked, itself perhaps.
 
     Points that share a cell of a polar grid over the floor, around the camera, as deep as the range
-    resolution and as wide as a voxel, are marked at the nearer or the farther end of what is in it.
+    resolution and as wide as a voxel, and have no gap between them, are one surface. It is marked
+    at its median. Where its near end lies more than sigma before that, what is closer to the near
+    end is marked there.
 
     Args:
         reach_m: (N,) float32 metres over the floor.
         turns: (N,) float32, -0.5 to 0.5 of a full turn.
-        settings: sizes of the cells.
+        sigma: (N,) float32 standard deviation of log depth.
+        settings: sizes of the cells and of the gap.
     """
     if not len(reach_m):
         return np.zeros(0, np.int64)
@@ -357,21 +364,20 @@ def _marked_with(reach_m: np.ndarray, turns: np.ndarray, settings: ObstacleSetti
     rim = np.float32(2 * np.pi * settings.range_resolution_m / settings.voxel_size_m)
     sector = np.floor((turns + np.float32(0.5)) * (rim * (ring + 1))).astype(np.int64)
     cell = ring * (int(sector.max()) + 1) + sector
-    if int(cell.max()) >= _MOST_CELLS:
-        cell = np.unique(cell, return_inverse=True)[1].ravel()
-    near, far = (_extreme(which, reach_m, cell) for which in (np.minimum, np.maximum))
-    return np.where(reach_m[far] - reach_m < reach_m - reach_m[near], far, near)
-
-
-def _extreme(which: np.ufunc, reach_m: np.ndarray, cell: np.ndarray) -> np.ndarray:
-    """Return, (N,) int64, the point of each point's cell that is nearest or farthest, by ufunc."""
-    start = np.inf if which is np.minimum else -np.inf
-    extreme_m = np.full(int(cell.max()) + 1, start, np.float32)
-    which.at(extreme_m, cell, reach_m)
-    found = np.flatnonzero(reach_m == extreme_m[cell])
-    index = np.zeros(len(extreme_m), np.int64)
-    index[cell[found]] = found
-    return index[cell]
+    # By cell, and by range within one: a single key sorts four times as fast as two.
+    order = np.argsort(cell + reach_m / (1.0 + float(reach_m.max())))
+    sorted_m, gap_m = reach_m[order], _GAP_VOXELS * settings.voxel_size_m
+    begins = (np.diff(cell[order]) != 0) | (np.diff(sorted_m) > gap_m)
+    first = np.flatnonzero(np.concatenate([[True], begins]))
+    count = np.diff(np.append(first, len(order)))
+    near, median = order[first], order[first + (count - 1) // 2]
+    is_deep = reach_m[median] - reach_m[near] > sigma[median] * reach_m[median]
+    # Of a surface that is not deep even the near end counts as closer to the median.
+    border_m = np.where(is_deep, (reach_m[near] + reach_m[median]) / 2, -np.inf)
+    is_near = sorted_m < np.repeat(border_m, count)
+    surface = np.empty(len(order), np.int64)
+    surface[order] = np.where(is_near, np.repeat(near, count), np.repeat(median, count))
+    return surface
 
 
 def _cloud(points: np.ndarray, certainty: np.ndarray, voxel_size_m: float) -> np.ndarray:
