@@ -345,6 +345,18 @@ def test_a_surface_is_marked_at_its_median_and_where_depth_is_sure_at_its_near_e
     assert np.any(np.abs(straight_ahead[0] - 1.36) < 0.04)
 
 
+def test_what_may_be_floor_is_not_marked_and_ends_clearing():
+    floor, box = true_depth(CAMERA, MOUNT, []), true_depth(CAMERA, MOUNT, [BOX])
+    columns = np.abs(np.arange(CAMERA.width) - CAMERA.cx) < 20
+    tile = (floor > 1.4) & (floor < 1.9) & columns  # a dark one, taken for nearer than it is
+    nearer = np.where(tile, floor / 1.35, floor)  # 0.13 m high
+    (sure, _), (unsure, clearing) = (clouds(ranged(nearer), sigma=sigma) for sigma in (0.05, 0.25))
+    assert len(sure) > 10 and not len(unsure)
+    assert not len(ahead_of(clearing, 1.4, 0.05))
+    marking, _ = clouds(ranged(box), sigma=0.25)
+    assert len(marking) > 30 and (marking[:, 2] > 0.14).all() and marking[:, 2].max() > 0.29
+
+
 def test_what_is_marked_at_another_place_keeps_its_height():
     stairs = [((x, -0.3, 0.0), (x + 0.02, 0.3, top)) for x, top in ((2.92, 0.2), (2.98, 0.6))]
     stairs.append(((3.1, -0.3, 0.0), (3.12, 0.3, 1.0)))

@@ -26,6 +26,7 @@ A network's depth of an upright surface varies from row to row, and would mark i
 most of them wrong. Within one bearing, returns closer together in range than the range resolution
 and without a gap between them are one surface, marked at its median. Where it begins more than one
 sigma before that, its near end is marked, too: that is no noise but a table top seen from above.
+What would be below the band if half a sigma farther away may be floor: it only ends clearing.
 
 What is nearer than the gates' range is there, if not known where: it is marked at the range's near
 end, for a collision monitor must not release its stop because somebody came closer still.
@@ -53,6 +54,7 @@ _NEAREST_M = 0.3  # what is nearer blocks no wider than at this distance
 _STOP_BEFORE_M = 0.1  # clearing ends this far before an obstacle: two cells of a usual costmap
 # A ray frees its way to where a believed obstacle probably is not yet.
 _DEVIATIONS_OF_BELIEVED = np.float32(1.0)
+_DEVIATIONS_OF_FLOOR = np.float32(0.5)  # what may be the floor, so much farther, is not marked
 
 
 @dataclass(frozen=True)
@@ -254,8 +256,10 @@ def obstacle_clouds(
         way = marks[surface] - marks
         up = base_from_camera.up_in_source.astype(np.float32)
         marks += way - np.outer(way @ up, up)  # along the floor: heights stay
+    farther_m = nearest_possible(depth, sigma, -_DEVIATIONS_OF_FLOOR)
+    stands = (too_near | (view.height_m(farther_m) >= settings.min_height_m))[marked]
     return ObstaclePoints(
-        _cloud(marks, confidence[marked], settings.voxel_size_m),
+        _cloud(marks[stands], confidence[marked][stands], settings.voxel_size_m),
         _cloud(view.rays[cleared] * end[cleared, None], confidence[cleared], settings.voxel_size_m),
     )
 
