@@ -50,13 +50,13 @@ HERE = Path(__file__).resolve().parent
 ARGUMENTS = {
     "camera": ("", f"One of {', '.join(RECIPES)}."),
     "start_driver": ("true", "Start the camera's driver, Gazebo's bridge or the bag as well."),
-    "driver_params_file": ("", "Parameters of a driver that is a node; they override ours."),
-    "video_device": ("/dev/video0", "Of v4l2_camera and usb_cam."),
+    "driver_params_file": ("", "Parameter file of a driver that is a node; overrides ours."),
+    "video_device": ("/dev/video0", "Video device, for v4l2_camera and usb_cam."),
     "camera_info_url": ("", "Calibration for the driver: file:///home/me/camera.yaml."),
     "bag": ("", "Recording that 'ros2 bag play' plays, with camera:=bag."),
     # Of depthrefl.launch.py; empty: the camera's own.
-    "image_topic": ("", "Where the images are, if not where the driver puts them by default."),
-    "camera_info_topic": ("", "The same for the CameraInfo."),
+    "image_topic": ("", "Image topic, without /compressed; empty: the driver's default."),
+    "camera_info_topic": ("", "CameraInfo topic; empty: the driver's default."),
     "image_transport": ("", "raw or compressed."),
     "image_is_rectified": ("", "true for images that are rectified."),
     "use_sim_time": ("", "true: take the time from /clock."),

@@ -36,7 +36,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "config"
 
 # name -> (default, description)
 ARGUMENTS = {
-    "image_topic": ("image", "The camera's images; compressed ones are below it."),
+    "image_topic": ("image", "The camera's image topic, without /compressed."),
     "camera_info_topic": ("camera_info", "The camera's CameraInfo."),
     "image_transport": ("", "raw or compressed; empty leaves it to params_file."),
     "image_is_rectified": ("", "true for images that are rectified; empty: params_file."),
@@ -48,7 +48,7 @@ ARGUMENTS = {
     "autostart": ("", "false under a lifecycle manager, else true; empty: params_file."),
     "use_rviz": ("false", "Start RViz."),
     "fixed_frame": ("camera_optical_frame", "RViz's Fixed Frame: the frame_id of the images."),
-    "namespace": ("", "Of the node and its results."),
+    "namespace": ("", "Namespace of the node and its topics."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
 }
 TRANSPORTS = ("raw", "compressed")

@@ -49,7 +49,7 @@ ODOMETRY = "odom"
 
 # name -> (default, description)
 ARGUMENTS = {
-    "image_topic": ("/camera/image_raw", "The camera's images; compressed ones are below it."),
+    "image_topic": ("/camera/image_raw", "The camera's image topic, without /compressed."),
     "camera_info_topic": ("/camera/camera_info", "The camera's CameraInfo."),
     "image_transport": ("", "raw or compressed; empty leaves it to params_file."),
     "params_file": (str(CONFIG / "depthrefl.yaml"), "Parameters of depthrefl."),
@@ -58,12 +58,12 @@ ARGUMENTS = {
     "base_frame": ("base_footprint", "The robot's frame on the floor: its z = 0 is the floor."),
     "camera_frame": ("camera_link", "The mount's frame: x forward, y left, z up."),
     "optical_frame": ("camera_optical_frame", "The frame_id of the images."),
-    "camera_x": ("0.0", "Metres that the camera is ahead of base_frame."),
-    "camera_height": ("0.5", "Metres that the camera is above the floor."),
-    "camera_pitch": ("0.0", "Degrees that the camera looks down."),
-    "camera_roll": ("0.0", "Degrees that the camera is tilted clockwise, seen from behind."),
+    "camera_x": ("0.0", "Distance of the camera ahead of base_frame, metres."),
+    "camera_height": ("0.5", "Height of the camera above the floor, metres."),
+    "camera_pitch": ("0.0", "Angle by which the camera looks down, degrees."),
+    "camera_roll": ("0.0", "Tilt of the camera, clockwise seen from behind, degrees."),
     "publish_mount": ("true", "Publish the mount on TF; false where the robot does."),
-    "fixed_odometry": ("false", "Publish odom -> base_frame as one that never moves."),
+    "fixed_odometry": ("false", "Publish a fixed odom -> base_frame: a robot without odometry."),
     "use_sim_time": ("", "true: take the time from /clock (simulation, bags); empty: params_file."),
     "use_rviz": ("false", "Start RViz with the costmap and both clouds."),
 }

@@ -193,7 +193,7 @@ def test_frames_are_those_of_the_node():
 
 @pytest.mark.parametrize("name", ["nav2_stvl.yaml", "nav2_collision_monitor.yaml"])
 def test_what_was_never_run_says_so_first(name):
-    assert (CONFIG / name).read_text().startswith("# NOT RUN HERE")
+    assert (CONFIG / name).read_text().startswith("# NOT TESTED")
 
 
 def test_stvl_marks_as_the_costmap_does_and_fades_only_what_is_in_range(bundle):

@@ -78,8 +78,8 @@ class FloorCheckSettings:
 
     max_error_m: float = setting(
         0.05,
-        "Distance of the floor that is seen from z = 0 of base_frame beyond which marking, "
-        "clearing and scan stop. 0 does not compare them.",
+        "Distance between the visible floor and z = 0 of base_frame beyond which marking, clearing "
+        "and scan stop; what the model's own error explains is added to it. 0 turns the check off.",
         name="max_floor_error",
         limits=(0.0, 1.0),
     )

@@ -134,19 +134,19 @@ class MountSettings:
     )
     camera_height_m: float = setting(
         0.0,
-        "Height of the lens above the floor, used only where TF never says where the camera is. "
-        "0 is unknown: then the floor in view has to do, which errs as the depth does.",
+        "Height of the lens above the floor, used only where TF never gives the camera's pose. 0 "
+        "means unknown: it is then estimated from the floor in view, with the error of the depth.",
         limits=(0.0, 100.0),
     )
     camera_pitch_deg: float = setting(
         0.0,
-        "Angle by which the camera looks down, used only where TF never says.",
+        "Angle by which the camera looks down, used only where TF never gives the camera's pose.",
         limits=(-90.0, 90.0),
     )
     camera_roll_deg: float = setting(
         0.0,
-        "Angle by which the camera is tilted clockwise, seen from behind, used only where TF "
-        "never says.",
+        "Angle by which the camera is tilted clockwise, seen from behind, used only where TF never "
+        "gives the camera's pose.",
         limits=(-180.0, 180.0),
     )
     use_mount: bool = setting(
