@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from depthrefl_ros.engine.base import Engine
+from depthrefl_ros.engine.base import Engine, EngineError
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.frames import (
     DepthFrame,
@@ -214,7 +214,7 @@ class DepthEstimator:
             floor = None if base_from_camera is None else self._floor(view, base_from_camera)
             images = self._shown(rgb, floor)
         with timer.step("engine"):
-            planes = self.engine.infer(images)
+            planes = self._inferred(images)
         depth_m, sigma, relative = self._meant(planes, view)
         return Prediction(frame, depth_m, sigma, relative, rgb, floor, view)
 
@@ -232,8 +232,17 @@ class DepthEstimator:
         """
         if prediction.floor is None:
             return prediction.depth_m
-        planes = self.engine.infer(self._shown(prediction.image, None))
+        planes = self._inferred(self._shown(prediction.image, None))
         return self._meant(planes, prediction.view)[0]
+
+    def _inferred(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the engine; whatever a runtime raises is told from what preparing a frame raises."""
+        try:
+            return self.engine.infer(images)
+        except EngineError:
+            raise
+        except Exception as error:
+            raise EngineError(f"{type(error).__name__}: {error}") from error
 
     def _floor(self, view: NetworkView, base_from_camera: Pose) -> np.ndarray | None:
         """Return what the network is told of the mount; None where it takes nothing."""

@@ -31,6 +31,7 @@ from pipeline_bench import (
 )
 from sensor_msgs.msg import Image
 
+from depthrefl_ros import estimator
 from depthrefl_ros.geometry import correction, floor_check
 from depthrefl_ros.ros import obstacle_publisher, publishers
 from depthrefl_ros.ros.diagnostics import ERROR
@@ -85,6 +86,13 @@ def test_what_fails_beside_the_engine_is_no_failure_of_the_engine(bench, monkeyp
     assert bench.process() == {"dropped_failed": 1}
     assert bench.pipeline.engine_failures == 0
     assert "a frame failed: ZeroDivisionError" in bench.status().message
+
+
+def test_an_image_that_cannot_be_prepared_is_no_failure_of_the_engine(bench, monkeypatch):
+    monkeypatch.setattr(estimator, "network_view", lambda *_: 1 / 0)
+    for number in range(1, 8):
+        assert bench.process() == {"dropped_failed": number}
+    assert bench.pipeline.engine_failures == 0
 
 
 def test_a_frame_that_nobody_wants_is_not_computed(make_bench):

@@ -287,3 +287,10 @@ def test_measured_depth_turns_with_the_cameras_axis(axis):
         known = np.isfinite(found)
         assert found.dtype == np.float32 and known.mean() > 0.7 and np.ptp(true[known]) > 0.1
         np.testing.assert_allclose(found[known], true[known], rtol=2e-3)
+
+
+@pytest.mark.parametrize("focal", [0.5, 1.0, 20.0])
+def test_a_projection_that_was_never_filled_in_is_no_error(focal):
+    """Its picture is worthless, and the camera's doubts say so: P is the identity, for one."""
+    camera = Camera(640, 480, K, BARREL, P=np.diag([focal, focal, 1.0, 0.0])[:3])
+    assert Rectification(camera, False, NETWORK).to_network(blob(640, 480, 9, 9, 3)).any()

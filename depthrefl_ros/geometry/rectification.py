@@ -137,7 +137,7 @@ class Rectification:
         # are first shrunk by a whole factor with a box filter, which sees every pixel. The lens
         # has a say in the steps: a fisheye packs the same picture into fewer pixels.
         steps = min(_middle_step(x, axis=1), _middle_step(y, axis=0))
-        self._shrink = max(1, int(steps))
+        self._shrink = max(1, min(int(steps), width, height))
         factor_x = max(1, width // self._shrink) / width
         factor_y = max(1, height // self._shrink) / height
         self._network_maps = cv2.convertMaps(

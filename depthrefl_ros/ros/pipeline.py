@@ -32,6 +32,7 @@ from rclpy.clock import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.estimator import DepthEstimator, StepTimer
 from depthrefl_ros.frames import DepthFrame, Frame, Prediction
 from depthrefl_ros.geometry.correction import Corrected, DepthCorrection, uncorrected
@@ -191,10 +192,10 @@ class Pipeline:
         """Count an engine's failures; end the frame if nobody wants to know of it any more."""
         try:
             yield
-        except Exception:
+        except Exception as error:
             if self._is_left_behind:
                 raise _LeftBehindError from None
-            self.engine_failures += 1
+            self.engine_failures += isinstance(error, EngineError)
             raise
         if self._is_left_behind:
             raise _LeftBehindError
