@@ -48,6 +48,8 @@ def _sabotage():
         folder = os.environ["SABOTAGE"]
         while os.path.exists(folder + "/hang"):
             time.sleep(0.05)
+        if os.path.exists(folder + "/slow"):
+            time.sleep(1.9)
         if os.path.exists(folder + "/fail"):
             raise RuntimeError("CUDA error: sticky")
         return run(self, images)
@@ -90,7 +92,7 @@ def start(ros, tmp_path, bundle):
         return harness
 
     yield make
-    for name in ("hang", "fail"):
+    for name in ("hang", "slow", "fail"):
         (tmp_path / name).unlink(missing_ok=True)
     for harness in started:
         harness.close()
@@ -150,6 +152,17 @@ def test_a_hanging_engine_is_an_error_and_silence_and_holds_nothing_up(start):
     node.spin_until(lambda: False, 0.3)
     values = node.fresh_values()
     assert int(values["received"]) == int(values["processed"]) + int(values["dropped"])
+
+
+def test_a_slow_network_hangs_not_and_feeds_no_costmap(start, tmp_path):
+    (tmp_path / "slow").touch()
+    node = start(sabotage=True)
+    received = node.collect_all()
+    images = node.collect(Image, "depth/image")
+    assert node.spin_until(lambda: len(images) > 1, 20, do=node.send)
+    assert not any(received.values())
+    assert "takes 1.9 s for an image: marking, clearing and scan" in node.values()["message"]
+    assert node.values()["level"] != DiagnosticStatus.ERROR
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -208,6 +208,24 @@ def test_a_fixed_link_holds_later_than_tf_has_come(listening, soon, monkeypatch)
     assert caught.value.is_known
 
 
+def test_rounding_is_no_movement_and_a_slow_drift_is(listening, soon):
+    transforms, buffer = listening({LINK: transform((0.45, 0.0, 0.37), (0.0, 0.0, 0.0, 1.0))})
+    first = transforms.find(*LINK, Stamp(sec=5))
+    for number in range(1, 100):  # as tf2 interpolates between two transforms that are the same
+        share = number / 100
+        shift = [(1.0 - share) * value + share * value for value in (0.45, 0.0, 0.37)]
+        buffer.known[LINK] = transform(shift, (0.0, 0.0, 0.0, (-1.0) ** number))
+        assert transforms.find(*LINK, Stamp(sec=5)) is first
+    buffer.last_s = 5.0
+    look_often(transforms)
+    assert transforms.find(*LINK, Stamp(sec=6)) is first
+    for number in range(1, 11):
+        buffer.known[LINK] = transform((0.45 + 3e-10 * number, 0.0, 0.37))
+        transforms.find(*LINK, Stamp(sec=5))
+    with pytest.raises(TransformError):
+        transforms.find(*LINK, Stamp(sec=6))
+
+
 def test_a_link_that_has_moved_never_counts_as_fixed(listening, soon):
     transforms, buffer = listening({LINK: transform((0.0, 0.0, 0.5))})
     buffer.last_s = 5.0

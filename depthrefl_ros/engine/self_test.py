@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,11 +46,13 @@ class SelfTestReport:
         median: of each plane's difference, by the plane's name.
         p99: 99th percentile of the same.
         repeat: largest difference between two runs on the same image, over all planes.
+        seconds: what the fastest of the images took.
     """
 
     median: dict[str, float]
     p99: dict[str, float]
     repeat: float
+    seconds: float
 
     def __str__(self) -> str:
         planes = (f"{n} {self.median[n]:.2e} (p99 {self.p99[n]:.2e})" for n in self.median)
@@ -80,7 +83,11 @@ def self_test(engine: Engine, bundle: Bundle) -> SelfTestReport:
     """
     golden = bundle.golden()
     # One at a time and in order: an engine that drifts from frame to frame shows it here.
-    outputs = [engine.infer(image[None]) for image in golden.images]
+    outputs, seconds = [], []
+    for image in golden.images:
+        begin_s = time.perf_counter()
+        outputs.append(engine.infer(image[None]))
+        seconds.append(time.perf_counter() - begin_s)
     missing = golden.planes.keys() - outputs[0].keys()
     if missing:
         raise EngineError(f"{engine.name} gives no {', '.join(sorted(missing))}")
@@ -91,7 +98,7 @@ def self_test(engine: Engine, bundle: Bundle) -> SelfTestReport:
         figures = [_summary(_difference(plane, *pair)) for pair in pairs]
         medians[plane], p99s[plane] = (max(column) for column in zip(*figures, strict=True))
         repeats.append(_difference(plane, again[plane], first[plane]).max())
-    report = SelfTestReport(medians, p99s, float(max(repeats)))
+    report = SelfTestReport(medians, p99s, float(max(repeats)), min(seconds))
     median, p99 = TOLERANCES[engine.precision]
     is_right = (
         all(figure <= median for figure in medians.values())

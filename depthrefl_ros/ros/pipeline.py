@@ -50,6 +50,7 @@ from depthrefl_ros.ros.robot import Robot
 from depthrefl_ros.ros.sensors import seconds_of
 
 NOT_TAKEN = "not taken by this model"  # what diagnostics say of the mount
+STALE_S = 1.7  # a costmap gets no depth of an older image; it is told within 2 s
 _ALL = 0.99  # share of the pixels that is as good as all
 
 
@@ -157,6 +158,9 @@ class Pipeline:
         if REFERENCE_DEPTH in settings.parameters.correction.anchors:
             with timer.step("reference"):
                 surround = self._with_reference(received, prediction, surround)
+        if time.monotonic() - received.at_s > STALE_S:
+            self._obstacles.fall_silent()
+            wanted -= OBSTACLE_TOPICS
         untold_m = self._untold(prediction, surround, settings, wanted, timer)
         with timer.step("correct"):
             corrected = self._correct(prediction, surround, settings, wanted, untold_m)

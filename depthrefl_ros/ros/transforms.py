@@ -39,6 +39,8 @@ _FIXED_AFTER_S = 2.0
 _FIXED_AFTER_LOOKS = 20
 # A link of which nothing new came for so long is not waited for.
 _SILENT_S = 3.0
+# tf2 interpolates between two transforms, which leaves rounding where both are the same.
+_ROUNDING = 1e-9  # metres, and of a unit quaternion
 
 
 class TransformError(Exception):
@@ -73,6 +75,8 @@ class _Link:
     """What is remembered of two frames: how they stood last, since when, how often looked at.
 
     Attributes:
+        numbers: quaternion and shift when they were first seen, or moved last, so that a slow drift
+            counts as well.
         newest_s: stamp of the newest transform when it was last asked for, 0 where unknown.
         came_s: when that was seen to be a new one, by ``time.monotonic``.
         held_s: how much older than the last find's time the transform was that it gave.
@@ -176,7 +180,7 @@ class Transforms:
             pose = Pose.from_quaternion(*numbers[:4], numbers[4:])
             link = self._links[target, source] = _Link(numbers, pose, time.monotonic())
             self._answered.add((target, source))
-        elif link.numbers != numbers:
+        elif not _are_same(link.numbers, numbers):
             link.pose = Pose.from_quaternion(*numbers[:4], numbers[4:])
             link.numbers, link.has_moved = numbers, True
         else:
@@ -220,3 +224,10 @@ class Transforms:
         """End the listening."""
         self._stop_listening()
         self._buffer, self._stop_listening = None, lambda: None
+
+
+def _are_same(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Tell whether two poses, x, y, z, w and the shift, differ by rounding alone; q is -q."""
+    sign = math.copysign(1.0, sum(a * b for a, b in zip(one[:4], other[:4], strict=True)))
+    other = (*(sign * value for value in other[:4]), *other[4:])
+    return all(abs(a - b) <= _ROUNDING for a, b in zip(one, other, strict=True))
