@@ -172,6 +172,23 @@ def test_an_engine_that_ran_for_long_is_opened_anew_once_more(make_model, told, 
     assert "it failed: it is opened anew" in told.values()["message"]
 
 
+def test_an_engine_that_fails_at_once_is_passed_over_however_long_it_took_to_open(
+    make_model, monkeypatch
+):
+    def slow(*arguments, **more):
+        time.sleep(1.2)
+        return OpenVinoEngine(*arguments, **more)
+
+    monkeypatch.setattr("depthrefl_ros.engine.selection.OpenVinoEngine", slow)
+    monkeypatch.setattr(loaded_model, "_FORGIVEN_AFTER_S", 1.0)
+    model = make_model()
+    for _ in range(2):
+        rung = opened_by(model).rung
+        model.replace("it failed", is_hanging=False)
+    with pytest.raises(EngineError, match=f"{rung}: not tried again"):
+        opened_by(model)
+
+
 def test_a_hanging_engine_is_left_behind_and_never_closed(make_model):
     model = make_model()
     first = opened_by(model)

@@ -124,6 +124,9 @@ def test_base_link_stands_in_for_base_footprint_and_that_is_told(bench):
         "base_frame is 'base_footprint', which TF does not know; 'base_link' stands in for it: "
         "its z = 0 must be the floor, or set base_frame"
     )
+    found = bench.at(scan_frame=FOOTPRINT)  # of which TF still knows nothing
+    assert found.scan_from_camera is None
+    assert "no transform from 'camera_optical_frame' to 'base_footprint'" in found.scan_problem
     bench.known[FOOTPRINT, FRAME] = transform((0.0, 0.0, 0.4))
     found = bench.at()
     assert (found.base_frame, found.base_from_camera.translation[2]) == (FOOTPRINT, 0.4)

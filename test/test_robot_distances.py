@@ -27,7 +27,7 @@ from depthrefl_ros.geometry.correction import CorrectionSettings
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros import robot as module
 from depthrefl_ros.ros.convert.clouds import cloud_message
-from depthrefl_ros.ros.sensors import needed_sensors
+from depthrefl_ros.ros.sensors import needed_sensors, seconds_of
 
 WALL_M = 2.0
 
@@ -101,6 +101,18 @@ def test_the_cloud_nearest_in_time_is_taken(bench):
         found = bench.at(NOW_S + ahead_s, scale_correction="reference_points")
         assert found.points[:, 2] == pytest.approx([metres])
         assert not found.problems
+
+
+def test_beside_an_image_without_a_stamp_sensors_are_of_now(bench):
+    now_s = seconds_of(bench.robot.moment(header(0)))
+    for seconds, message in ((now_s - 900, 1.0), (now_s, WALL_M), (now_s - 800, 1.0)):
+        bench.robot.take("reference_points", cloud([(0, 0, message)], seconds=seconds))
+    found = bench.at(0, scale_correction="reference_points")
+    assert not found.problems
+    assert found.points[0] == pytest.approx([0.0, 0.0, WALL_M])
+    bench.robot.take("range", range_message(seconds=now_s - 900))
+    found = bench.at(0, scale_correction="range")
+    assert found.reading is None and "range is 900" in found.problems["range"]
 
 
 def test_points_in_the_robots_frame_are_placed_by_the_mount(bench):

@@ -29,7 +29,7 @@ from depthrefl_ros.ros.engine_opening import PROBLEM, EngineOpening
 from depthrefl_ros.ros.frame_settings import FrameSettings
 from depthrefl_ros.ros.parameters import Parameters
 
-# An engine that ran this long after it was replaced is as good as new.
+# An engine that worked for so long is as good as new: how long it took to open is no merit.
 _FORGIVEN_AFTER_S = 60.0
 _MODEL = "model"  # under this kind diagnostics have what the model cannot give
 _CLOSE_S = 0.5  # longest wait for an engine that has failed to give its resources back
@@ -70,7 +70,7 @@ class Model:
         self._opened: OpenedEngine | None = None
         self._skipped: frozenset[str] = frozenset()
         self._reopened: set[str] = set()
-        self._replaced_s = 0.0
+        self._opened_s = 0.0
         terms = f"{bundle.licence} (commercial use: {bundle.commercial})"
         logger.info(f"model {bundle.name}: {terms}; {bundle.origin}")
         diagnostics.state_fact("model", bundle.name)
@@ -123,7 +123,7 @@ class Model:
         """
         if self._opening is not None and self._opening.has_ended:
             opening, self._opening = self._opening, None
-            self._opened = opening.take()
+            self._opened, self._opened_s = opening.take(), time.monotonic()
         return self._opened
 
     def replace(self, reason: str, is_hanging: bool) -> None:
@@ -136,11 +136,9 @@ class Model:
         opened, self._opened = self._opened, None
         if opened is None:
             return
-        now_s = time.monotonic()
-        if now_s - self._replaced_s > _FORGIVEN_AFTER_S:
+        if time.monotonic() - self._opened_s > _FORGIVEN_AFTER_S:
             self._reopened.clear()
             self._skipped = frozenset()
-        self._replaced_s = now_s
         if opened.rung in self._reopened:
             self._skipped |= {opened.rung}
             told = f"engine {opened.rung}: {reason} again: the next kind of engine is looked for"

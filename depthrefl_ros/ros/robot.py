@@ -27,6 +27,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time as Stamp
 from rclpy.node import Node
 from sensor_msgs.msg import Image, Imu, PointCloud2, Range
 from std_msgs.msg import Header
@@ -98,10 +99,15 @@ class Robot:
         """
         return _Look(self, header, time_s, parameters).surround()
 
+    def moment(self, header: Header) -> Stamp:
+        """Return an image's stamp; where the driver sends none, the time is now."""
+        return header.stamp if seconds_of(header.stamp) else self._node.get_clock().now().to_msg()
+
     def reference_depth(
         self, header: Header, size: tuple[int, int], parameters: Parameters
     ) -> np.ndarray | None:
         """Return what a depth camera saw beside an image; see ``Sensors.reference_depth``."""
+        header = Header(stamp=self.moment(header), frame_id=header.frame_id)
         return self._sensors.reference_depth(header, size, parameters)
 
 
@@ -111,6 +117,7 @@ class _Look:
     def __init__(self, robot: Robot, header: Header, time_s: float, parameters: Parameters):
         self._robot, self._header, self._time_s = robot, header, time_s
         self._parameters, self._mount = parameters, parameters.mount
+        self._moment = robot.moment(header)
         self._base_frame = self._mount.base_frame
         # One for all frames that are looked up: depth waits for the whole look.
         self._deadline_s = time.monotonic() + self._mount.transform_timeout_s
@@ -234,7 +241,7 @@ class _Look:
         """
         if frame_id == self._header.frame_id:
             return Pose.identity()
-        if frame_id in (self._base_frame, self._mount.base_frame):
+        if frame_id == self._base_frame:  # not what another one stands in for: TF lacks it
             if self._base_from_camera is None:
                 raise TransformError(self._pose_problem)
             return self._base_from_camera
@@ -308,7 +315,7 @@ class _Look:
 
     def _reference_points(self) -> np.ndarray | None:
         sensors = self._robot._sensors
-        cloud = sensors.cloud(self._header.stamp)
+        cloud = sensors.cloud(self._moment)
         if cloud is None or not self._is_of_moment(REFERENCE_POINTS, cloud.header):
             return None
         pose = self._sensor_pose(REFERENCE_POINTS, cloud.header)
@@ -329,7 +336,7 @@ class _Look:
         return pose.inverse()
 
     def _is_of_moment(self, topic: str, theirs: Header) -> bool:
-        ahead_s = seconds_of(theirs.stamp) - seconds_of(self._header.stamp)
+        ahead_s = seconds_of(theirs.stamp) - seconds_of(self._moment)
         if abs(ahead_s) <= _SAME_MOMENT_S:
             return True
         side = "newer" if ahead_s > 0 else "older"
