@@ -83,7 +83,7 @@ def test_a_transposed_matrix_is_told_at_another_resolution_too():
 
 def test_what_products_of_matrices_leave_below_the_diagonal_is_nothing():
     K = np.array([[554.0, 0, 320], [1e-13, 554, 240], [0, -2e-16, 1]])
-    assert Camera(640, 480, K).plausibility() == []
+    assert doubts_of(Camera(640, 480, K)) == []
 
 
 def test_a_little_skew_is_nothing_to_tell_of():

@@ -184,13 +184,11 @@ class AffineHealth:
     """Whether there is a scale and shift that may be believed.
 
     Attributes:
-        held: there is one; without it no depth is metric.
-        ok: the newest fit agrees with it.
+        ok: there is one, and the newest fit agrees with it.
         reason: in words, also when all is well.
         corrected_by: the anchor that it comes from, or None.
     """
 
-    held: bool
     ok: bool
     reason: str
     corrected_by: str | None = None
@@ -216,7 +214,7 @@ class AffineCorrection:
 
     def reset(self) -> None:
         """Forget everything, as after a backward jump of the clock."""
-        self._missing = AffineHealth(False, False, "no anchor has measured scale and shift yet")
+        self._missing = AffineHealth(False, "no anchor has measured scale and shift yet")
         self.health = self._missing
         self._average: Affine | None = None
         self._name: str | None = None
@@ -275,11 +273,11 @@ class AffineCorrection:
             name = self._name
             self.reset()
             self.health = self._missing = AffineHealth(
-                False, False, f"scale and shift by {name} are lost: none measured for {HELD_S:g} s"
+                False, f"scale and shift by {name} are lost: none measured for {HELD_S:g} s"
             )
         else:
             reason = f"no anchor measures; scale and shift held for {seconds:.1f} s"
-            self.health = AffineHealth(True, self.health.ok, reason, self._name)
+            self.health = AffineHealth(self.health.ok, reason, self._name)
 
     def _take(self, name: str, fit: AffineFit) -> None:
         limit = math.log1p(self.settings.max_error)
@@ -303,11 +301,10 @@ class AffineCorrection:
                 agrees = True
         if self._average is None:
             reason = f"{len(self._candidates)} of {AGREEING_FITS} fits by {name} that agree"
-            self.health = AffineHealth(False, False, reason)
+            self.health = AffineHealth(False, reason)
         elif agrees:
             scale, shift = self._average
             self.health = AffineHealth(
-                True,
                 True,
                 f"1/z = {scale:.4g} r {shift:+.4g} by {name}: {fit.inliers} of {fit.pairs} "
                 f"measurements agree within {100.0 * fit.scatter:.1f} % (median)",
@@ -317,7 +314,6 @@ class AffineCorrection:
             self._hold()
         else:
             self.health = AffineHealth(
-                True,
                 False,
                 f"the newest fit by {name} is more than {100.0 * self.settings.max_error:.0f} % "
                 "off its average",

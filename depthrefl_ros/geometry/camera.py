@@ -273,16 +273,6 @@ class Camera(Value):
             self, K=P[:, :3], P=P, D=np.zeros(5), R=np.eye(3), distortion_model="plumb_bob"
         )
 
-    def plausibility(self, is_rectified: bool = False) -> list[str]:
-        """Return what can hardly be true of this camera, as ``camera_doubts.doubts_of`` says it.
-
-        Args:
-            is_rectified: the image is rectified already, and the lens has no say any more.
-        """
-        from depthrefl_ros.geometry.camera_doubts import doubts_of
-
-        return doubts_of(self, is_rectified)
-
     def strided(self, stride: int) -> Camera:
         """Return the pinhole camera of every ``stride``-th row and column: the same rays, fewer."""
         return Camera.pinhole(

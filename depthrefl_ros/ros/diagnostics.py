@@ -159,15 +159,15 @@ class Diagnostics:
             self._untold.add(kind)
             self._last_problem = message
 
-    def warn(self, kind: str, message: str, lasting: bool = False) -> None:
+    def warn(self, kind: str, message: str) -> None:
         """State a problem that may come up again with every frame; also in the log, throttled."""
-        self.problem(kind, message, WARN, lasting)
+        self.problem(kind, message, WARN)
         if self._logger is not None and self._may_log(kind):
             self._logger.warning(message)
 
-    def error(self, kind: str, message: str, details: str = "", lasting: bool = False) -> None:
+    def error(self, kind: str, message: str, details: str = "") -> None:
         """State that something failed that should not fail; ``details`` are for the log."""
-        self.problem(kind, message, ERROR, lasting)
+        self.problem(kind, message, ERROR)
         if self._logger is not None and self._may_log(kind):
             self._logger.error(details or message)
 

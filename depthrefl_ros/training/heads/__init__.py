@@ -15,8 +15,13 @@
 
 """The heads that the reflector descends from, on its backbone and through its interface.
 
-A head is an ``nn.Module`` from ``BackboneFeatures`` to a ``HeadOutput``. What each is trained by is
-in ``training/head_losses.py``. None of them is shipped; they are here to be measured against.
+A head is an ``nn.Module`` from ``BackboneFeatures`` to a named tuple with at least
+
+- ``depth``: (N, 1, h, w) float32 in units of z_max, inside [near, 1];
+- ``sigma``: (N, 1, h, w), the standard deviation of log depth, or None.
+
+What each is trained by is in ``training/head_losses.py``. None of them is shipped; they are here to
+be measured against.
 """
 
 from __future__ import annotations
@@ -33,7 +38,7 @@ from depthrefl_ros.training.heads.regression import (
     LogDepthControl,
     LogDepthRegression,
 )
-from depthrefl_ros.training.heads.trunk import HeadModel, HeadOutput, HeadSizes
+from depthrefl_ros.training.heads.trunk import HeadModel, HeadSizes
 from depthrefl_ros.training.heads.variants import ReflectorHead
 
 ANCESTORS: dict[str, Callable[[HeadSizes], nn.Module]] = {
@@ -76,7 +81,6 @@ __all__ = [
     "AdaBins",
     "DepthRegression",
     "HeadModel",
-    "HeadOutput",
     "HeadSizes",
     "LocalBins",
     "LogBinClassification",

@@ -22,7 +22,7 @@ projectors as the reflector, and differs only in how it says depth and in what i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -88,18 +88,6 @@ class HeadSizes:
             config.z_max_m,
             **sizes,
         )
-
-
-class HeadOutput(Protocol):
-    """What every head returns; each adds what its loss needs.
-
-    Attributes:
-        depth: (N, 1, h, w) float32 in units of z_max, inside [near, 1].
-        sigma: (N, 1, h, w) standard deviation of log depth, or None.
-    """
-
-    depth: Tensor
-    sigma: Tensor | None
 
 
 class Trunk(nn.Module):

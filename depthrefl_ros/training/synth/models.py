@@ -124,10 +124,6 @@ class Models:
         """Return the models for a kind of room or "people", by `Model.place`."""
         return [model for model in self._by_use.get(use, []) if model.place == place]
 
-    def named(self, pattern: str) -> list[Model]:
-        """Return the models whose name matches a regular expression, whatever their category."""
-        return [m for m in self.all if re.search(pattern, m.name, re.IGNORECASE)]
-
     def unpack(self, model: Model) -> Path:
         """Return the model's .obj file on disk, with its materials and textures beside it."""
         root = Path(self._unpacked.name) / model.archive.stem
