@@ -38,6 +38,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from depthrefl_ros.engine.bundle import shipped_models
 from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,
@@ -91,7 +92,11 @@ def _parser() -> argparse.ArgumentParser:
         """,
     )
     parser.add_argument(
-        "--models", nargs="*", metavar="MODEL", help="default: all that are shipped"
+        "--models",
+        nargs="*",
+        default=shipped_models(),
+        metavar="MODEL",
+        help="default: all that are shipped",
     )
     parser.add_argument(
         "--flagship",
@@ -135,7 +140,7 @@ def _rows(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     frames = folder / "frames.npy"
     np.save(frames, recorded_frames(RECORDING, args.frames))
     # A model is called what the command line calls it: two folders may have one name.
-    bundles = [(model, model) for model in _shipped(args.models)]
+    bundles = [(model, model) for model in args.models]
     for size in args.flagship:
         name = f"flagship_{size}"
         try:
@@ -185,14 +190,6 @@ def recorded_frames(recording: Path, count: int) -> np.ndarray:
     chosen = np.linspace(0, len(files) - 1, count).astype(int)
     images = [cv2.imdecode(files[index], cv2.IMREAD_COLOR) for index in chosen]
     return np.stack([cv2.cvtColor(image, cv2.COLOR_BGR2RGB) for image in images])
-
-
-def _shipped(models: list[str] | None) -> list[str]:
-    from depthrefl_ros.engine.bundle import DESCRIPTION, SHIPPED
-
-    if models is not None:
-        return models
-    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{DESCRIPTION}"))
 
 
 def _flagship(bundle: Path, size: str, frames: np.ndarray) -> str:

@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from depthrefl_ros.engine.base import Engine, EngineError
-from depthrefl_ros.engine.bundle import DESCRIPTION, INT8, SHIPPED, Bundle
+from depthrefl_ros.engine.bundle import INT8, Bundle, shipped_models
 from depthrefl_ros.engine.self_test import self_test
 from depthrefl_ros.engine.tensorrt.api import FLAVOURS, find_flavour, flavours
 from depthrefl_ros.engine.torch_engine import TorchEngine
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--models",
         nargs="*",
-        default=[*_shipped(), FLAGSHIP],
+        default=[*shipped_models(), FLAGSHIP],
         help="default: all that are shipped, and the flagship's shape with random weights",
     )
     parser.add_argument("--batches", nargs="*", type=positive_int, default=[1, 4, 8])
@@ -91,10 +91,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to FILE")
     add_json_argument(parser, "the figures")
     return parser
-
-
-def _shipped() -> list[str]:
-    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{DESCRIPTION}"))
 
 
 def _run(args: argparse.Namespace, _: list[str]) -> None:

@@ -25,7 +25,7 @@ from depthrefl_ros.tools.command_line import (
     port_number,
     positive_float,
     positive_int,
-    seed_number,
+    whole_number,
 )
 
 TOOL = """
@@ -78,7 +78,7 @@ def test_a_closed_standard_output_is_no_error():
         (positive_float, "'x' must be a finite number above 0"),
         (positive_int, "'x' must be a whole number above 0"),
         (port_number, "'x' must be 0 to 65535"),
-        (seed_number, "'x' must be a whole number, 0 or more"),
+        (whole_number, "'x' must be a whole number, 0 or more"),
     ],
 )
 def test_what_is_no_number_is_refused_in_plain_words(kind, said):

@@ -37,9 +37,9 @@ from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.frame_sources import open_source
 from depthrefl_ros.tools.record import _channels, _parser, _tell_engine, main
-from depthrefl_ros.tools.recorder import Figures, points_of, stamp_in
+from depthrefl_ros.tools.recorder import Figures, points_of
 from depthrefl_ros.tools.recording_writer import RecordingWriter
-from depthrefl_ros.tools.recordings import Recording, depth_from_message
+from depthrefl_ros.tools.recordings import Recording, depth_from_message, header_stamp
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def check_file(path, report):
                 assert message.status[0].values[1].value == "fake"
                 continue
             stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-            assert stamp_in(data) == stamp < received_ns
+            assert header_stamp(data) == stamp < received_ns
             if connection.topic == "/results/depth/image":
                 stamps.append(stamp)
                 depth = message.data.view(np.float32).reshape(HEIGHT, WIDTH)

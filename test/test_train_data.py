@@ -27,7 +27,6 @@ from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.train_data import (
     check_same_data,
-    count_mounts,
     describe_parts,
     open_parts,
     record_data,
@@ -99,6 +98,6 @@ def test_two_sets_of_one_name_are_told_apart(tmp_path):
 def test_mounts_are_counted_where_they_are_taken(rooms):
     parts = open_parts([str(rooms)])
     parts["rooms"].dataset.mounts = {"0001": Pose.from_mount(0.3), "gone": Pose.from_mount(0.3)}
-    assert count_mounts(parts["rooms"].dataset) == 1
+    assert parts["rooms"].dataset.count_mounts() == 1
     assert describe_parts(parts, with_mounts=True)["rooms"]["mounts"] == 1
     assert "mounts" not in describe_parts(parts)["rooms"]

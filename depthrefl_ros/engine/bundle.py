@@ -33,6 +33,7 @@ from depthrefl_ros.engine.description import (
     DESCRIPTION,
     BundleError,
     Fields,
+    read_accuracy,
     read_calibration,
     read_fields,
     read_range,
@@ -169,7 +170,7 @@ class Bundle:
         nearest, farthest = read_range(fields.part("range_m"))
         table = None if is_first or "sigma" in outputs else read_sigma_table(fields)
         has_deviation = "sigma" in outputs or table is not None
-        error = _accuracy(fields, "accuracy", 0.0)
+        error = read_accuracy(fields, "accuracy", 0.0)
         bundle = cls(
             name=fields.text("name"),
             folder=folder,
@@ -192,7 +193,7 @@ class Bundle:
             calibration=read_calibration(fields) if has_deviation else None,
             sigma_table=table,
             relative_error=error,
-            untold_error=_accuracy(fields, "accuracy_without_mount", error),
+            untold_error=read_accuracy(fields, "accuracy_without_mount", error),
             files=fields.digests("files"),
             description=fields.values,
         )
@@ -320,6 +321,11 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def shipped_models() -> list[str]:
+    """Return the names of the models that the package comes with, in order."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{DESCRIPTION}"))
+
+
 def is_bundle(folder: Path) -> bool:
     """Return whether a folder is a bundle, damaged or not: has a description of our format."""
     try:
@@ -339,10 +345,9 @@ def _find(model: str) -> Path:
             return folder
     except (OSError, RuntimeError) as error:  # too long a name; the home of nobody
         raise BundleError(f"model is {model[:80]!r}: {error.args[-1]}") from error
-    shipped = sorted(path.parent.name for path in SHIPPED.glob(f"*/{DESCRIPTION}"))
     raise BundleError(
         f"model is {model!r}; there is no {folder / DESCRIPTION}, and the shipped models are "
-        f"{shipped}"
+        f"{shipped_models()}"
     )
 
 
@@ -354,13 +359,6 @@ def _outputs(fields: Fields, kind: str) -> tuple[str, ...]:
     if kind == "inverse_relative" and {"depth", "sigma"} & set(outputs):
         raise fields.error("outputs", list(outputs), f"kind {kind} has neither depth nor sigma")
     return outputs
-
-
-def _accuracy(fields: Fields, name: str, default: float) -> float:
-    """Return AbsRel as a field tells it."""
-    if not fields.has(name):
-        return default
-    return fields.part(name).number("abs_rel", 0.0, 1e6, default)
 
 
 def _channels(fields: Fields, kind: str) -> int:

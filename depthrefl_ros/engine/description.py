@@ -178,6 +178,13 @@ def read_fields(path: Path) -> Fields:
     return Fields(path, values)
 
 
+def read_accuracy(fields: Fields, name: str, default: float) -> float:
+    """Return AbsRel as a field tells it, ``default`` where it does not."""
+    if not fields.has(name):
+        return default
+    return fields.part(name).number("abs_rel", 0.0, 1e6, default)
+
+
 def read_range(fields: Fields) -> tuple[float, float]:
     """Return the nearest and the farthest depth of ``range_m``, metres."""
     nearest, farthest = fields.number("min", 0.01, 1000.0), fields.number("max", 0.01, 1000.0)

@@ -213,7 +213,7 @@ def positive_int(text: str) -> int:
     return number_of(text, int, lambda value: value > 0, "a whole number above 0")
 
 
-def seed_number(text: str) -> int:
+def whole_number(text: str) -> int:
     """Return a whole number that is not negative; for argparse's ``type``."""
     return number_of(text, int, lambda value: value >= 0, "a whole number, 0 or more")
 

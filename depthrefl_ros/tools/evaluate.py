@@ -221,7 +221,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         "align": protocol.align,
         "without_sigma": unsure or None,
         "sky_share": float(np.mean(evaluation.sky_shares)),
-        "images_told_mount": count_mounts(samples) if arguments.mount else 0,
+        "images_told_mount": samples.count_mounts() if arguments.mount else 0,
         **figures,
     }
     said = [heading(report, bundle), evaluation_report.table(report)]
@@ -277,11 +277,6 @@ def without_sigma(bundle: Bundle) -> str:
     )
 
 
-def count_mounts(samples: ImageFolder) -> int:
-    """Return how many images know where their camera stood."""
-    return sum(name in samples.mounts for name in samples.names)
-
-
 def check_mounts(bundle: Bundle, samples: ImageFolder) -> None:
     """Check that a bundle takes the mount, and that some image knows it.
 
@@ -290,7 +285,7 @@ def check_mounts(bundle: Bundle, samples: ImageFolder) -> None:
     """
     if not bundle.takes_mount:
         raise ToolError(f"--mount: {bundle.name} does not take the mount: its input has 3 channels")
-    if not count_mounts(samples):
+    if not samples.count_mounts():
         raise ToolError(
             f"--mount: none of the {len(samples)} images of {samples.root} knows its mount; give "
             "a file of heights and angles: --data FOLDER,mounts=FILE"

@@ -259,12 +259,12 @@ def _storing_problem(folder: Path) -> str:
 
 
 def _models() -> Finding:
-    from depthrefl_ros.engine.bundle import DESCRIPTION, SHIPPED, Bundle, BundleError
+    from depthrefl_ros.engine.bundle import SHIPPED, Bundle, BundleError, shipped_models
 
     good, bad = [], []
-    for path in sorted(SHIPPED.glob(f"*/{DESCRIPTION}")):
+    for name in shipped_models():
         try:
-            good.append(bundle_facts(Bundle.load(str(path.parent))))
+            good.append(bundle_facts(Bundle.load(name)))
         except BundleError as error:
             bad.append(str(error))
     facts = {"models": good, "problems": bad}

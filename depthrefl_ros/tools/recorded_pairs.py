@@ -18,15 +18,12 @@
 from __future__ import annotations
 
 import bisect
-import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from depthrefl_ros.tools.recording_source import RecordingSource
-from depthrefl_ros.tools.recordings import Recording, stamp_ns
+from depthrefl_ros.tools.recordings import Recording, header_stamp, stamp_ns
 from depthrefl_ros.tools.source_frame import SourceFrame
-
-_STAMP = {0: ">iI", 1: "<iI"}  # seconds and nanoseconds, by the second byte of CDR
 
 
 class RecordedPairs:
@@ -50,7 +47,7 @@ class RecordedPairs:
         images: list[int] = []
         depths: list[int] = []
         for topic, _, data in recording.serialised(source.image_topic, depth_topic):
-            (images if topic == source.image_topic else depths).append(_header_stamp(data))
+            (images if topic == source.image_topic else depths).append(header_stamp(data))
         self.images, self.depths = len(images), len(depths)
         self._depth_of = mutually_nearest(images, depths, round(largest_gap_s * 1e9))
 
@@ -118,9 +115,3 @@ def mutually_nearest(first: list[int], second: list[int], largest_gap: int) -> d
         if other is not None and abs(other - one) <= largest_gap and nearest(ones, other) == one:
             pairs[one] = other
     return pairs
-
-
-def _header_stamp(cdr: bytes) -> int:
-    """Return the stamp of a serialised message whose first field is a header, nanoseconds."""
-    seconds, nanoseconds = struct.unpack_from(_STAMP[cdr[1] & 1], cdr, 4)
-    return seconds * 1_000_000_000 + nanoseconds

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 import re
-import struct
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,7 +37,7 @@ from depthrefl_ros.ros.convert.jpeg import compressed_image
 from depthrefl_ros.ros.diagnostics import percentile
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recording_writer import RecordingWriter
-from depthrefl_ros.tools.recordings import IMAGE_TYPES
+from depthrefl_ros.tools.recordings import IMAGE_TYPES, header_stamp
 
 QUEUE_DEPTH = 50
 STATIC_TF = "/tf_static"
@@ -278,10 +277,10 @@ class Recorder:
             self._writer.write(channel.stored_topic, received_ns, serialised)
             channel.count += 1
             return
-        if self._last_stamp_ns is not None and stamp_in(serialised) > self._last_stamp_ns:
+        if self._last_stamp_ns is not None and header_stamp(serialised) > self._last_stamp_ns:
             return
         if channel is self.channels[0]:
-            self.figures.stamps_ns.append(stamp_in(serialised))
+            self.figures.stamps_ns.append(header_stamp(serialised))
             self.figures.received_ns.append(received_ns)
         if channel.count % channel.every == 0:
             encode = _as_jpeg if channel.as_jpeg else None
@@ -302,16 +301,6 @@ class Recorder:
                 self.figures.diagnostics = values
                 self.figures.message = status.message
                 self.figures.told_s = time.monotonic()
-
-
-def stamp_in(serialised: bytes) -> int:
-    """Return the header's stamp in a serialised message that begins with a header, nanoseconds.
-
-    CDR: four bytes of encapsulation, whose second says the byte order, then seconds (int32) and
-    nanoseconds (uint32).
-    """
-    seconds, nanoseconds = struct.unpack_from("<iI" if serialised[1] & 1 else ">iI", serialised, 4)
-    return seconds * 1_000_000_000 + nanoseconds
 
 
 def points_of(message: PointCloud2) -> np.ndarray:

@@ -21,6 +21,7 @@ Messages are rosbags' own classes, with the fields of ROS's: reading needs no RO
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -52,6 +53,16 @@ _STORE = get_typestore(Stores.LATEST)
 def stamp_ns(message: Any) -> int:
     """Return the time stamp of a message's header in nanoseconds."""
     return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+
+def header_stamp(cdr: bytes) -> int:
+    """Return the stamp of a serialised message whose first field is a header, nanoseconds.
+
+    CDR: four bytes of encapsulation, whose second says the byte order, then seconds (int32) and
+    nanoseconds (uint32).
+    """
+    seconds, nanoseconds = struct.unpack_from("<iI" if cdr[1] & 1 else ">iI", cdr, 4)
+    return seconds * 1_000_000_000 + nanoseconds
 
 
 def base_topic(topic: str) -> str:

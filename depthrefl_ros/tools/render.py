@@ -37,7 +37,7 @@ from depthrefl_ros.tools.command_line import (
     positive_int,
     progress,
     run_tool,
-    seed_number,
+    whole_number,
     write_json,
 )
 from depthrefl_ros.tools.render_pack import SUFFIX, check_recording, pack
@@ -149,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
         ("--height", 240, "of an image, pixels"),
     ):
         closer.add_argument(name, type=positive_int, default=default, help=f"{text} (%(default)s)")
-    closer.add_argument("--seed", type=seed_number, default=1, help="of the views (%(default)s)")
+    closer.add_argument("--seed", type=whole_number, default=1, help="of the views (%(default)s)")
     add_json_argument(closer, "number of images and time")
     packed = commands.add_parser("pack", help="turn a data set into an MCAP file")
     packed.add_argument("folder", type=Path, help="data set, as `evaluate` takes it")
@@ -173,7 +173,7 @@ def _add_render_arguments(
         text += " (%(default)s)"
         command.add_argument(name, type=positive_int, default=default, help=text)
     command.add_argument(
-        "--seed", type=seed_number, default=seed, help="of the scenes (%(default)s)"
+        "--seed", type=whole_number, default=seed, help="of the scenes (%(default)s)"
     )
     command.add_argument("--threads", type=int, default=1, help="CPU threads, 0 for all cores (1)")
     command.add_argument("--resume", action="store_true", help="go on in a folder with images")

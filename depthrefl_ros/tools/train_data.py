@@ -107,11 +107,6 @@ def describe(dataset: ImageFolder) -> dict[str, int | float | str]:
     }
 
 
-def count_mounts(dataset: ImageFolder) -> int:
-    """Return how many images of a set know their mount."""
-    return sum(name in dataset.mounts for name in dataset.names)
-
-
 def describe_parts(parts: dict[str, Part], with_mounts: bool = False) -> dict[str, dict[str, Any]]:
     """Return of every set by name ``describe``, the weight and, if it has one, the balance.
 
@@ -124,7 +119,7 @@ def describe_parts(parts: dict[str, Part], with_mounts: bool = False) -> dict[st
             **describe(part.dataset),
             "weight": part.weight,
             **({"balance": "depth"} if part.is_balanced else {}),
-            **({"mounts": count_mounts(part.dataset)} if with_mounts else {}),
+            **({"mounts": part.dataset.count_mounts()} if with_mounts else {}),
         }
         for name, part in parts.items()
     }

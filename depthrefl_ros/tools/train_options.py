@@ -24,7 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from depthrefl_ros.tools.command_line import ToolError, number_of, positive_float, positive_int
+from depthrefl_ros.tools.command_line import (
+    ToolError,
+    number_of,
+    positive_float,
+    positive_int,
+    whole_number,
+)
 from depthrefl_ros.training.train_settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -100,7 +106,7 @@ def add_view_options(group: argparse._ActionsContainer, images: int) -> None:
     add(
         "--images", type=positive_int, default=images, metavar="N", help=f"views (default {images})"
     )
-    add("--seed", type=_count, default=1, metavar="X", help="decides which (default 1)")
+    add("--seed", type=whole_number, default=1, metavar="X", help="decides which (default 1)")
     add("--threads", type=positive_int, default=2, help="CPU threads (default 2)")
 
 
@@ -156,7 +162,7 @@ def add_settings_options(
     ):
         default = getattr(defaults, name)
         group.add_argument(
-            f"--{name.replace('_', '-')}", type=_count if name == "seed" else type(default),
+            f"--{name.replace('_', '-')}", type=whole_number if name == "seed" else type(default),
             default=default, metavar="X",
             help=f"{text} (default {default:g})",
         )  # fmt: skip
@@ -221,7 +227,8 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default auto")
     add("--threads", type=positive_int, default=2,
         help="CPU threads (default 2); on a busy machine one is faster than two")  # fmt: skip
-    add("--workers", type=_count, default=1, help="processes that prepare batches (default 1)")
+    add("--workers", type=whole_number, default=1,
+        help="processes that prepare batches (default 1)")  # fmt: skip
     add("--validate-every", type=positive_int, default=500, metavar="STEPS", help="default 500")
     add("--save-every", type=positive_int, default=500, metavar="STEPS", help="default 500")
     add("--no-bf16", action="store_true", help="train in float32 only")
@@ -230,17 +237,13 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
 def add_feature_options(parser: argparse.ArgumentParser) -> None:
     """Add what is kept of a backbone that stays as it is."""
     add = parser.add_argument_group("features of a frozen backbone").add_argument
-    add("--views", type=_count, metavar="N",
+    add("--views", type=whole_number, metavar="N",
         help="random views an image whose features are kept, so that the backbone runs once and "
         f"not at every step; 0 keeps none (default {USUAL_VIEWS}, or as many as fit)")  # fmt: skip
     add("--features", type=Path, metavar="FOLDER",
         help="where they are kept; several runs may share them (default RUN/features)")  # fmt: skip
     add("--feature-limit", type=positive_float, default=8.0, metavar="GIB",
         help="what they may take of the disk (default 8)")  # fmt: skip
-
-
-def _count(text: str) -> int:
-    return number_of(text, int, lambda value: value >= 0, "a whole number, 0 or more")
 
 
 def _amount(text: str) -> float:

@@ -39,7 +39,6 @@ from depthrefl_ros.tools.teacher_labels import add_labels
 from depthrefl_ros.tools.train_data import (
     Part,
     check_same_data,
-    count_mounts,
     describe_parts,
     open_parts,
     preload,
@@ -264,7 +263,7 @@ def run_leg(
         say(
             processes,
             f"{name}: {len(dataset)} images, {share:.3g} a step"
-            + (f", {count_mounts(dataset)} with a mount" if config.mount else "")
+            + (f", {dataset.count_mounts()} with a mount" if config.mount else "")
             + "".join(
                 f"; {len(names)} without {what} are left out"
                 for what, names in left_out.items()

@@ -131,6 +131,10 @@ class ImageFolder(Sequence):
             self[0]
         return bool(self._fits_memory)
 
+    def count_mounts(self) -> int:
+        """Return how many images know where their camera stood."""
+        return sum(name in self.mounts for name in self.names)
+
     def subset(self, names: list[str]) -> ImageFolder:
         """Return the same data set with only the images called ``names``, in that order."""
         unknown = sorted(set(names) - set(self.names))
