@@ -23,9 +23,9 @@ from depth_subscriber import subscriber
 from recording_files import image_message, info_message, write_recording
 from sensor_msgs.msg import CompressedImage
 
-from depthrefl_ros.ros.convert.compressed_depth import (
-    METRES,
-    MILLIMETRES,
+from depthrefl_ros.ros.convert.images import (
+    METRES_FORMAT,
+    MILLIMETRES_FORMAT,
     MessageError,
     compressed_depth_to_metres,
     encode_metres,
@@ -57,18 +57,18 @@ def message(data: bytes, described: str) -> CompressedImage:
 
 def test_we_read_what_a_subscriber_reads():
     data = encode_metres(DEPTH, 12.0)
-    read = compressed_depth_to_metres(message(data, METRES), "/d")
+    read = compressed_depth_to_metres(message(data, METRES_FORMAT), "/d")
     np.testing.assert_array_equal(read, subscriber(data, "32FC1"))
     # As the plugin writes it by default: 10 m, quantisation 100, values cut and not rounded.
     a = np.float32(100.0 * 101.0)
     b = np.float32(1.0) - a / np.float32(10.0)
     header = struct.pack("<iff", 0, a, b)
     foreign = header + encode_millimetres((a / DEPTH[:, :2] + b).astype(np.uint16))[12:]
-    for described in (METRES, "32FC1; compressedDepth", "32FC1"):
+    for described in (METRES_FORMAT, "32FC1; compressedDepth", "32FC1"):
         read = compressed_depth_to_metres(message(foreign, described), "/d")
         np.testing.assert_allclose(read, DEPTH[:, :2], rtol=1.1e-3)
     plane = np.array([[0, 1500]], np.uint16)
-    read = compressed_depth_to_metres(message(encode_millimetres(plane), MILLIMETRES), "/d")
+    read = compressed_depth_to_metres(message(encode_millimetres(plane), MILLIMETRES_FORMAT), "/d")
     np.testing.assert_array_equal(read, np.array([[np.nan, 1.5]], np.float32))
 
 
@@ -77,8 +77,8 @@ def test_we_read_what_a_subscriber_reads():
     [
         ("32FC1; compressedDepth rvl", None, "'32FC1; compressedDepth rvl'.*as png is needed"),
         ("bgr8; compressedDepth png", None, "16UC1 or 32FC1 as png is needed"),
-        (METRES, 40, "has 40 bytes; 12 of a header and a 16 bit PNG"),
-        (METRES, 0, "has 0 bytes; 12 of a header"),
+        (METRES_FORMAT, 40, "has 40 bytes; 12 of a header and a 16 bit PNG"),
+        (METRES_FORMAT, 0, "has 0 bytes; 12 of a header"),
     ],
 )
 def test_what_cannot_be_read_is_named(described, cut, complaint):
@@ -95,7 +95,7 @@ def test_a_recording_has_its_depth_and_camera_by_that_name(tmp_path):
     depths = [
         CompressedImage(
             header=one.header,
-            format=METRES,
+            format=METRES_FORMAT,
             data=encode_metres(np.full((one.height, one.width), 2.0, np.float32), 10.0),
         )
         for one in images

@@ -23,11 +23,11 @@ import pytest
 from image_messages import HEIGHT, TOPIC, WIDTH, bayer_mosaic, random_pixels
 from sensor_msgs.msg import CompressedImage
 
+from depthrefl_ros.ros.convert.encodings import SensorBits
 from depthrefl_ros.ros.convert.images import (
     MessageError,
     compressed_image_to_array,
 )
-from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 
 
 def compressed_message(extension, picture, parameters=()):

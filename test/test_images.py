@@ -26,6 +26,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
 from depthrefl_ros.ros.convert import encodings
+from depthrefl_ros.ros.convert.encodings import SensorBits
 from depthrefl_ros.ros.convert.images import (
     ImageBuffer,
     MessageError,
@@ -33,7 +34,6 @@ from depthrefl_ros.ros.convert.images import (
     image_to_array,
     write_millimetres,
 )
-from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 
 COLOURS = {"rgb8": "rgb", "bgr8": "bgr", "rgba8": "rgba", "bgra8": "bgra"}
 

@@ -29,8 +29,8 @@ from sensor_msgs.msg import CompressedImage
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.preview import colour_depth
 from depthrefl_ros.ros.convert.clouds import cloud_message
+from depthrefl_ros.ros.convert.encodings import SensorBits
 from depthrefl_ros.ros.convert.images import ImageBuffer
-from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 from depthrefl_ros.ros.obstacle_publisher import FIELDS
 from depthrefl_ros.tools.live_frame import (
     BEYOND_MM,

@@ -28,8 +28,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from depthrefl_ros.frames import Frame
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.ros.camera_lookup import CameraLookup, NoCameraError, view_doubts
+from depthrefl_ros.ros.convert.encodings import SensorBits
 from depthrefl_ros.ros.convert.images import MessageError, compressed_image_to_array, image_to_array
-from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.frame_settings import FrameSettings
 

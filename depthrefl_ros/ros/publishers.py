@@ -35,14 +35,15 @@ from depthrefl_ros.geometry.cloud import fill_cloud, voxel_thin
 from depthrefl_ros.geometry.preview import depth_preview
 from depthrefl_ros.ros.convert.camera_info import camera_to_info
 from depthrefl_ros.ros.convert.clouds import CloudBuffer, cloud_message
-from depthrefl_ros.ros.convert.compressed_depth import (
-    METRES,
-    MILLIMETRES,
+from depthrefl_ros.ros.convert.images import (
+    METRES_FORMAT,
+    MILLIMETRES_FORMAT,
+    ImageBuffer,
+    compressed_image,
     encode_metres,
     encode_millimetres,
+    write_millimetres,
 )
-from depthrefl_ros.ros.convert.images import ImageBuffer, write_millimetres
-from depthrefl_ros.ros.convert.jpeg import compressed_image
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.frame_settings import FrameSettings
 from depthrefl_ros.ros.parameters import CloudSettings
@@ -258,10 +259,10 @@ class DepthPublisher:
             return compressed_image(self._preview(frame, settings))
         if topic == DEPTH_IMAGE_PNG:
             farthest_m = _BEYOND * settings.estimator.max_range_m
-            message = CompressedImage(format=METRES)
+            message = CompressedImage(format=METRES_FORMAT)
             message.data.frombytes(encode_metres(frame.depth_m, farthest_m))
         else:
-            message = CompressedImage(format=MILLIMETRES)
+            message = CompressedImage(format=MILLIMETRES_FORMAT)
             message.data.frombytes(encode_millimetres(self._millimetres(frame).pixels))
         return message
 

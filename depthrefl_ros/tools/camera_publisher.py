@@ -29,8 +29,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from depthrefl_ros.ros.convert.images import MessageError
-from depthrefl_ros.ros.convert.jpeg import compressed_image
+from depthrefl_ros.ros.convert.images import MessageError, compressed_image
 from depthrefl_ros.tools.command_line import StopRequest, ToolError
 from depthrefl_ros.tools.source_frame import SourceFrame
 

@@ -28,8 +28,8 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.preview import colour_depth
+from depthrefl_ros.ros.convert.encodings import SensorBits
 from depthrefl_ros.ros.convert.images import compressed_image_to_array, image_to_array
-from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 from depthrefl_ros.tools.occupancy import CELL_M
 
 MAX_WIDTH = 640  # of pictures, pixels

@@ -41,8 +41,8 @@ from sensor_msgs.msg import CompressedImage, Image, LaserScan, PointCloud2
 from std_msgs.msg import Header
 
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.ros.convert.encodings import SensorBits
 from depthrefl_ros.ros.convert.images import MessageError
-from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 from depthrefl_ros.ros.publishers import CLEARING, DEPTH_IMAGE, MARKING, POINTS, SCAN
 from depthrefl_ros.tools.live_figures import Figures, pose_in
 from depthrefl_ros.tools.live_frame import (

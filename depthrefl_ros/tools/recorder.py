@@ -32,8 +32,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image, PointCloud2
 
-from depthrefl_ros.ros.convert.images import image_to_array
-from depthrefl_ros.ros.convert.jpeg import compressed_image
+from depthrefl_ros.ros.convert.images import compressed_image, image_to_array
 from depthrefl_ros.ros.diagnostics import percentile
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recording_writer import RecordingWriter

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from depthrefl_ros.geometry.camera import CameraError
-from depthrefl_ros.ros.convert.sensor_bits import SensorBits
+from depthrefl_ros.ros.convert.encodings import SensorBits
 from depthrefl_ros.tools.camera_info_file import CameraInfoError, Intrinsics, recorded_camera
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recordings import Recording, base_topic, picture_size, stamp_ns

@@ -337,7 +337,7 @@ def depth_from_message(message: Any, topic: str) -> np.ndarray:
 
 
 def _from_compressed_depth(message: Any, topic: str) -> np.ndarray:
-    from depthrefl_ros.ros.convert.compressed_depth import MessageError, compressed_depth_to_metres
+    from depthrefl_ros.ros.convert.images import MessageError, compressed_depth_to_metres
 
     try:
         return compressed_depth_to_metres(message, topic)

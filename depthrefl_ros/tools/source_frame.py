@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.ros.convert.sensor_bits import SensorBits
+from depthrefl_ros.ros.convert.encodings import SensorBits
 
 DEFAULT_FRAME_ID = "camera_optical_frame"
 DEFAULT_RATE_HZ = 10.0

@@ -18,18 +18,20 @@
 Plain encodings of 8 bit become exact views of the message's own bytes, whatever its step. Of wider
 channels the 8 highest bits that the camera uses are taken. OpenCV converts YUV and Bayer; an
 encoding that sensor_msgs does not know goes to cv_bridge where it is installed.
+
+Sensors of 10, 12 or 14 bits often leave the high bits of 16 at zero, and no field of the message
+says so: ``SensorBits`` learns it from the pictures.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
-
-from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 
 if TYPE_CHECKING:  # files of recordings are read without ROS
     from sensor_msgs.msg import Image
@@ -104,6 +106,53 @@ _NO_PICTURES = (
     (re.compile(r"(8|16|32)SC\d*"), f"it has no known black and white; {_WORKING}"),
     (re.compile(r"(32|64)FC\d*"), f"depth or raw values, with no known white; {_WORKING}"),
 )
+
+
+_SENSOR_BITS = (10, 12, 14, 16)
+_SAMPLES = 20_000  # pixels of a picture that are looked at
+# Of them, so many may be above what the sensor can say: faulty pixels, and what a driver writes
+# into some of them, such as a frame counter.
+_ABOVE_SHARE = 0.001
+_NEWEST = 10  # pictures that are remembered
+_TELLING = 3  # of them that must show more bits before these count for good
+
+
+class SensorBits:
+    """Learns from a camera's pictures how many bits it uses; one object for one stream.
+
+    A dark picture does not change the brightness of a camera that is known, and a corrupt one
+    changes that of no other picture.
+    """
+
+    def __init__(self) -> None:
+        self._known = 0  # before there are as many pictures as tell it
+        self._newest: deque[int] = deque(maxlen=_NEWEST)
+
+    def of(self, values: np.ndarray) -> int:
+        """Take in one picture; return how many bits of its values count.
+
+        Args:
+            values: (H, W) or (H, W, C) uint16, in either byte order.
+        """
+        here = bits_in(values)
+        self._newest.append(here)
+        used = max(self._newest) if not self._known else max(self._known, here)
+        if len(self._newest) >= _TELLING:
+            self._known = max(self._known, sorted(self._newest)[-_TELLING])
+        return used
+
+
+def bits_in(values: np.ndarray) -> int:
+    """Return 10, 12, 14 or 16: the bits that one picture uses, whatever a few pixels show."""
+    # Odd, so that every colour of a Bayer mosaic is looked at.
+    step = int((values.shape[0] * values.shape[1] / _SAMPLES) ** 0.5) // 2 * 2 + 1
+    sample = values[::step, ::step]
+    allowed = int(_ABOVE_SHARE * sample.size)
+    return next(
+        bits
+        for bits in _SENSOR_BITS
+        if bits == _SENSOR_BITS[-1] or np.count_nonzero(sample >= 1 << bits) <= allowed
+    )
 
 
 def plain_view(message: Image, topic: str, bits: SensorBits) -> np.ndarray:

@@ -19,11 +19,17 @@ A ``uint8[]`` field holds an ``array.array('B')``, and numpy sees the same bytes
 what is computed into the view is what gets published. ``publish`` serialises before it returns; the
 buffer is free again afterwards. The view is taken of the field and not of what was assigned to it:
 in some ROS releases assigning copies.
+
+Compressed images are named and described as image_transport's plugins do it. ``compressedDepth`` is
+a small header, then a 16 bit PNG. The header is an int32 and two float32, A and B, little-endian.
+Of 16UC1 the PNG is the image. Of 32FC1 it holds q = A / z + B, cut to whole numbers, and 0 where
+depth is unknown: steps of z^2 / A metres, so that what is near is kept finely.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 import sys
 from array import array
 from typing import TYPE_CHECKING
@@ -35,6 +41,7 @@ from depthrefl_ros.image_files import jpeg_end, lacks_rows, png_end
 from depthrefl_ros.ros.convert.encodings import (
     PLAIN_ENCODINGS,
     MessageError,
+    SensorBits,
     bayer_pattern,
     check_layout,
     converted_to_bgr,
@@ -42,16 +49,21 @@ from depthrefl_ros.ros.convert.encodings import (
     plain_view,
     to_8_bits,
 )
-from depthrefl_ros.ros.convert.sensor_bits import SensorBits
 
 if TYPE_CHECKING:  # files of recordings are read without ROS
     from sensor_msgs.msg import CompressedImage, Image
 
 __all__ = [
+    "METRES_FORMAT",
+    "MILLIMETRES_FORMAT",
     "ImageBuffer",
     "MessageError",
+    "compressed_depth_to_metres",
+    "compressed_image",
     "compressed_image_to_array",
     "depth_image_to_metres",
+    "encode_metres",
+    "encode_millimetres",
     "image_to_array",
     "write_millimetres",
 ]
@@ -63,6 +75,15 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _IS_BIG_ENDIAN = sys.byteorder == "big"
 _MILLIMETRES = 1000.0
 _LARGEST_UINT16 = 65535.0
+_JPEG_QUALITY = 90
+_HEADER = struct.Struct("<iff")  # method, A, B
+METRES_FORMAT = "32FC1; compressedDepth png"
+MILLIMETRES_FORMAT = "16UC1; compressedDepth png"
+_INVERSE_DEPTH = 0  # the only method that there is
+# The depth at which a step is about 1 m: what image_transport's publisher uses by default.
+_QUANTIZATION = np.float32(100.0)
+# Of zlib: 5 takes twice as long for 5 % less.
+_PNG_OPTIONS = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
 
 def image_to_array(
@@ -149,6 +170,26 @@ def _decoded(message: CompressedImage, flags: int, described: str) -> np.ndarray
     return image
 
 
+def compressed_image(message: Image) -> CompressedImage:
+    """Return the same picture with the same header, as JPEG.
+
+    Raises:
+        MessageError: an encoding that is no picture, or data that do not fit.
+    """
+    from sensor_msgs.msg import CompressedImage
+
+    pixels, channels = image_to_array(message, "image")
+    if channels in ("rgb", "rgba"):
+        code = cv2.COLOR_RGB2BGR if channels == "rgb" else cv2.COLOR_RGBA2BGR
+        pixels = cv2.cvtColor(pixels, code)
+    _, jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    target = "mono8" if channels == "mono" else "bgr8"
+    compressed = CompressedImage(header=message.header)
+    compressed.format = f"{message.encoding}; jpeg compressed {target}"
+    compressed.data.frombytes(jpeg.tobytes())
+    return compressed
+
+
 class ImageBuffer:
     """An image message and the array that its bytes are.
 
@@ -220,3 +261,67 @@ def write_millimetres(depth_m: np.ndarray, out: np.ndarray) -> None:
         is_known = (millimetres > 0.0) & (millimetres <= _LARGEST_UINT16)
     millimetres[~is_known] = 0.0
     np.copyto(out, millimetres, casting="unsafe")
+
+
+def encode_metres(depth_m: np.ndarray, farthest_m: float) -> bytes:
+    """Return the data of a message of format ``METRES_FORMAT``.
+
+    Args:
+        depth_m: (H, W) float32 metres; NaN and infinite are unknown, as is what is not nearer than
+            ``farthest_m``, or so near that 16 bits cannot hold it (0.15 m).
+        farthest_m: above 0, metres.
+    """
+    a = _QUANTIZATION * (_QUANTIZATION + np.float32(1.0))
+    b = np.float32(1.0) - a / np.float32(farthest_m)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = np.rint(a / depth_m + b)
+        known = (depth_m < np.float32(farthest_m)) & (steps >= 1.0) & (steps <= _LARGEST_UINT16)
+    steps[~known] = 0.0
+    return _HEADER.pack(_INVERSE_DEPTH, a, b) + _png(steps.astype(np.uint16))
+
+
+def encode_millimetres(millimetres: np.ndarray) -> bytes:
+    """Return the data of a message of format ``MILLIMETRES_FORMAT``; (H, W) uint16, 0 unknown."""
+    return _HEADER.pack(_INVERSE_DEPTH, 0.0, 0.0) + _png(millimetres)
+
+
+def _png(plane: np.ndarray) -> bytes:
+    return cv2.imencode(".png", plane, _PNG_OPTIONS)[1].tobytes()
+
+
+def compressed_depth_to_metres(message: CompressedImage, topic: str) -> np.ndarray:
+    """Return the depth of a ``compressedDepth`` message.
+
+    Args:
+        message: of 16UC1 (millimetres) or 32FC1, as PNG.
+        topic: named in errors.
+
+    Returns:
+        (H, W) float32 metres, NaN where unknown.
+
+    Raises:
+        MessageError: another format, or data that do not decode.
+    """
+    described = f"{topic}: data of format {message.format!r} has {len(message.data)} bytes"
+    encoding, _, method = message.format.partition(";")
+    method = method.replace("compressedDepth", "").strip()
+    if encoding.strip() not in ("16UC1", "32FC1") or method not in ("", "png"):
+        raise MessageError(f"{described}; 16UC1 or 32FC1 as png is needed")
+    data = bytes(message.data)
+    end = png_end(data[_HEADER.size :])
+    plane = None
+    if end is not None:
+        picture = np.frombuffer(data, np.uint8, end, _HEADER.size)
+        plane = cv2.imdecode(picture, cv2.IMREAD_UNCHANGED)
+    if plane is None or plane.dtype != np.uint16 or plane.ndim != 2:
+        raise MessageError(
+            f"{described}; {_HEADER.size} of a header and a 16 bit PNG of one channel are needed"
+        )
+    if encoding.strip() == "16UC1":
+        metres = plane.astype(np.float32) / np.float32(_MILLIMETRES)
+    else:
+        _, a, b = _HEADER.unpack_from(data)
+        with np.errstate(divide="ignore"):
+            metres = np.float32(a) / (plane.astype(np.float32) - np.float32(b))
+    metres[plane == 0] = np.nan
+    return metres

@@ -18,7 +18,7 @@
 import numpy as np
 import pytest
 
-from depthrefl_ros.ros.convert.sensor_bits import SensorBits, bits_in
+from depthrefl_ros.ros.convert.encodings import SensorBits, bits_in
 
 SHAPE = (480, 640)
 
