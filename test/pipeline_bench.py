@@ -34,8 +34,8 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.ros.camera_lookup import CameraLookup
 from depthrefl_ros.ros.convert.camera_info import camera_to_info
 from depthrefl_ros.ros.diagnostics import Diagnostics
-from depthrefl_ros.ros.frame_settings import FrameSettings
 from depthrefl_ros.ros.intake import Received
+from depthrefl_ros.ros.loaded_model import FrameSettings
 from depthrefl_ros.ros.obstacle_publisher import ObstaclePublisher
 from depthrefl_ros.ros.parameters import Parameters
 from depthrefl_ros.ros.pipeline import Pipeline

@@ -32,7 +32,7 @@ from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.ros.convert.clouds import cloud_to_points
 from depthrefl_ros.ros.diagnostics import Diagnostics
-from depthrefl_ros.ros.frame_settings import FrameSettings
+from depthrefl_ros.ros.loaded_model import FrameSettings
 from depthrefl_ros.ros.obstacle_publisher import CLOUDS, FIELDS, TOPICS, ObstaclePublisher
 from depthrefl_ros.ros.parameters import Parameters
 from depthrefl_ros.ros.publishers import CLEARING, MARKING, SCAN, Publishers

@@ -25,7 +25,7 @@ from rcl_interfaces.msg import ParameterType
 from rclpy.parameter import Parameter
 
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.ros.frame_settings import FrameSettings, load_mask
+from depthrefl_ros.ros.loaded_model import FrameSettings, load_mask
 from depthrefl_ros.ros.parameters import (
     Parameters,
     check_changeable,

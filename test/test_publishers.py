@@ -30,7 +30,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.preview import LEGEND_WIDTH, depth_preview
 from depthrefl_ros.ros.convert.images import compressed_depth_to_metres, compressed_image_to_array
 from depthrefl_ros.ros.diagnostics import Diagnostics
-from depthrefl_ros.ros.frame_settings import FrameSettings
+from depthrefl_ros.ros.loaded_model import FrameSettings
 from depthrefl_ros.ros.parameters import Parameters
 from depthrefl_ros.ros.publishers import (
     DEPTH_CAMERA_INFO,

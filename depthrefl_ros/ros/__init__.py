@@ -29,6 +29,6 @@ The way of one frame while the session lasts:
 
 robot.py tells the pipeline once a frame where the camera stands and what else is known of
 distances; transforms.py asks tf2 for it, and sensors.py has what the other sensors sent.
-parameters.py declares every parameter; frame_settings.py is what one frame sees of them.
+parameters.py declares every parameter; loaded_model.py has what one frame sees of them.
 ``convert`` has the messages to arrays and back.
 """

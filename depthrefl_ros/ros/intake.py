@@ -31,7 +31,7 @@ from depthrefl_ros.ros.camera_lookup import CameraLookup, NoCameraError, view_do
 from depthrefl_ros.ros.convert.encodings import SensorBits
 from depthrefl_ros.ros.convert.images import MessageError, compressed_image_to_array, image_to_array
 from depthrefl_ros.ros.diagnostics import Diagnostics
-from depthrefl_ros.ros.frame_settings import FrameSettings
+from depthrefl_ros.ros.loaded_model import FrameSettings
 
 # A frame this much before the last one is no late frame: the clock was set back, as by a bag that
 # begins anew. Forward, silence looks the same, and what is remembered outdates by itself.

@@ -45,8 +45,7 @@ from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import BundleError
 from depthrefl_ros.ros.diagnostics import ERROR, Diagnostics
 from depthrefl_ros.ros.engine_opening import PROBLEM
-from depthrefl_ros.ros.frame_settings import FrameSettings
-from depthrefl_ros.ros.loaded_model import Model
+from depthrefl_ros.ros.loaded_model import FrameSettings, Model
 from depthrefl_ros.ros.parameters import (
     Parameters,
     check_changeable,

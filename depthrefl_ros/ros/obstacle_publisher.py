@@ -35,7 +35,7 @@ from depthrefl_ros.geometry.obstacles import obstacle_clouds
 from depthrefl_ros.geometry.scan import scan_ranges
 from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.ros.convert.clouds import cloud_message
-from depthrefl_ros.ros.frame_settings import FrameSettings
+from depthrefl_ros.ros.loaded_model import FrameSettings
 from depthrefl_ros.ros.publishers import CLEARING, MARKING, SCAN, Publishers
 
 CLOUDS = frozenset({MARKING, CLEARING})

@@ -41,8 +41,8 @@ from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.ros.camera_lookup import CameraLookup
 from depthrefl_ros.ros.convert.images import MessageError
 from depthrefl_ros.ros.diagnostics import Diagnostics
-from depthrefl_ros.ros.frame_settings import FrameSettings
 from depthrefl_ros.ros.intake import DroppedError, Intake, Received
+from depthrefl_ros.ros.loaded_model import FrameSettings
 from depthrefl_ros.ros.obstacle_publisher import CLOUDS, ObstaclePublisher
 from depthrefl_ros.ros.obstacle_publisher import TOPICS as OBSTACLE_TOPICS
 from depthrefl_ros.ros.publishers import COMPRESSED, POINTS, SCAN, DepthPublisher, Publishers
@@ -353,13 +353,11 @@ class Pipeline:
         """State what the gates took and what the correction found."""
         pixels = depth.network_depth_m.size
         for gate, count in depth.gate_counts.items():
-            self._diagnostics.measure(f"gated_{gate}_percent", 100.0 * count / pixels)
+            percent = 100.0 * count / pixels
+            self._diagnostics.measure(f"gated_{gate}_percent", percent)
             if count >= _ALL * pixels:
-                self._diagnostics.warn(
-                    f"gated_{gate}",
-                    f"the gate {gate!r} takes {100.0 * count / pixels:.0f} % of the pixels: "
-                    f"no depth is left",
-                )
+                told = f"the gate {gate!r} takes {percent:.0f} % of the pixels: no depth is left"
+                self._diagnostics.warn(f"gated_{gate}", told)
         self._diagnostics.measure("scale_factor", corrected.factor)
         self._diagnostics.state_fact("scale", corrected.scale.reason)
         # Without a listener for obstacles the correction asks for no pose; the robot knows it.

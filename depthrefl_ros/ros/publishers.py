@@ -45,7 +45,7 @@ from depthrefl_ros.ros.convert.images import (
     write_millimetres,
 )
 from depthrefl_ros.ros.diagnostics import Diagnostics
-from depthrefl_ros.ros.frame_settings import FrameSettings
+from depthrefl_ros.ros.loaded_model import FrameSettings
 from depthrefl_ros.ros.parameters import CloudSettings
 from depthrefl_ros.settings import SettingError
 
