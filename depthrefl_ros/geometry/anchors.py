@@ -65,11 +65,7 @@ _MIN_HALF_CONE_RAD = math.radians(1.0)  # drivers of laser rangers often leave f
 
 
 def ground_anchor(
-    depth_m: np.ndarray,
-    camera: Camera,
-    up: np.ndarray,
-    height_m: float,
-    rng: np.random.Generator | None = None,
+    depth_m: np.ndarray, camera: Camera, up: np.ndarray, height_m: float
 ) -> np.ndarray:
     """Return the predicted floor against the one that the known camera height asks for.
 
@@ -82,7 +78,6 @@ def ground_anchor(
         camera: the rectified pinhole camera of ``depth_m``.
         up: (3,) up in the camera's optical frame: ``base_from_camera.up_in_source``.
         height_m: of the camera above the floor, metres.
-        rng: for ``find_floor``.
 
     Returns:
         (n,) float64 ln(true / predicted) of floor pixels; empty without a floor in view.
@@ -99,7 +94,7 @@ def ground_anchor(
         min_height_m=height_m / _HEIGHT_FACTOR,
         max_height_m=height_m * _HEIGHT_FACTOR,
     )
-    floor = find_floor(depth_m, camera, up, settings, rng)
+    floor = find_floor(depth_m, camera, up, settings)
     if floor is None:
         return _NOTHING
     rays = pixel_rays(camera, floor.columns, floor.rows)

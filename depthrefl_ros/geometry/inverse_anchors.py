@@ -51,6 +51,7 @@ _FLOOR_SAMPLES = 1500
 _HYPOTHESES = 200
 _BELOW_COST, _BELOW_RATIO = 3.0, 1.1  # as of ``ground``: a floor has nothing below it
 _READINGS = 60  # kept of a ranger
+_WINDOW_S = 12.0  # older readings are forgotten
 
 
 class Pairs(NamedTuple):
@@ -119,13 +120,7 @@ def _is_smooth(relative: np.ndarray, span: float) -> np.ndarray:
         return known & (high - low <= np.float32(_STEP * span))
 
 
-def floor_pairs(
-    relative: np.ndarray,
-    camera: Camera,
-    up: np.ndarray,
-    height_m: float,
-    rng: np.random.Generator | None = None,
-) -> Pairs:
+def floor_pairs(relative: np.ndarray, camera: Camera, up: np.ndarray, height_m: float) -> Pairs:
     """Pair the floor's pixels with where a floor at the known camera height must be.
 
     On the floor 1/z = (-up . ray) / height, and r is affine in 1/z: so the floor is the line in
@@ -137,7 +132,6 @@ def floor_pairs(
         camera: the rectified pinhole camera of ``relative``.
         up: (3,) up in the camera's optical frame.
         height_m: of the camera above the floor, metres.
-        rng: draws the hypotheses; without it always the same are drawn.
 
     Returns:
         Pairs of floor pixels; none without a floor in view.
@@ -147,7 +141,6 @@ def floor_pairs(
     """
     if not 0.0 < height_m < math.inf:
         raise ValueError(f"camera height is {height_m} m; more than 0 is needed")
-    rng = rng or np.random.default_rng(0)
     columns, rows = sampled_pixels(camera, _FLOOR_SAMPLES)
     samples = len(columns)
     rays = pixel_rays(camera, columns, rows)
@@ -158,6 +151,7 @@ def floor_pairs(
     values, true_m = values[use], height_m / drop[use]
     if len(values) < FLOOR_SHARE * samples:
         return NO_PAIRS
+    rng = np.random.default_rng(0)  # always the same hypotheses
     first, second = rng.integers(0, len(values), (2, _HYPOTHESES))
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = (1.0 / true_m[first] - 1.0 / true_m[second]) / (values[first] - values[second])
@@ -199,14 +193,9 @@ def range_pair(
 
 
 class PairWindow:
-    """The pairs of a ranger's last readings: each gives one.
+    """The pairs of a ranger's last readings: each gives one."""
 
-    Args:
-        seconds: readings older than this are forgotten.
-    """
-
-    def __init__(self, seconds: float = 12.0):
-        self.seconds = seconds
+    def __init__(self) -> None:
         self._kept: deque[tuple[float, float, float]] = deque(maxlen=_READINGS)
 
     def add(self, pairs: Pairs, stamp_s: float) -> None:
@@ -217,7 +206,7 @@ class PairWindow:
 
     def pairs(self, now_s: float) -> Pairs:
         """Return those within the window that ends now."""
-        while self._kept and not 0.0 <= now_s - self._kept[0][0] <= self.seconds:
+        while self._kept and not 0.0 <= now_s - self._kept[0][0] <= _WINDOW_S:
             self._kept.popleft()
         kept = np.array([one[1:] for one in self._kept]).reshape(-1, 2)
         return Pairs(kept[:, 0], kept[:, 1])

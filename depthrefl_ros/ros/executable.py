@@ -80,11 +80,11 @@ class StopSignals:
             pass  # another signal that Python has a handler for
         self.stopping.set()
         time.sleep(LAST_RESORT_S)
-        end_process(0)
+        end_process()
 
 
-def end_process(code: int) -> None:
-    """End the process without the interpreter's own clean-up.
+def end_process() -> None:
+    """End the process with code 0, without the interpreter's own clean-up.
 
     A runtime that another thread is inside of, such as torch while it is imported, aborts the
     process in its destructors; so nothing is destroyed.
@@ -94,7 +94,7 @@ def end_process(code: int) -> None:
             stream.flush()
         except (OSError, ValueError):
             pass
-    os._exit(code)
+    os._exit(0)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -114,7 +114,7 @@ def main(args: Sequence[str] | None = None) -> int:
     finally:
         stop.ignore()
         if stop.stopping.is_set() and left_behind:
-            end_process(0)
+            end_process()
     return code
 
 

@@ -49,6 +49,7 @@ INK = (40, 40, 40)
 FAINT = (120, 120, 120)
 WARNING = (30, 30, 190)
 FONT = cv2.FONT_HERSHEY_DUPLEX
+SMALL = 12  # height of capitals on pictures and legends
 MIN_VIEW = 300  # height of the view from above, pixels
 LEGEND_WIDTH = 354
 VIEW_ASPECT = 2 * ASIDE_M / (AHEAD_M + BEHIND_M)
@@ -222,14 +223,14 @@ def _depth_legend(canvas: Canvas, x: int, y: int, width: int, near: float, far: 
         if 0.0 <= place <= 1.0 and (place - last) * width > 46:  # no label runs into the next
             ticks[place], last = f"{tick:g} m", place
     canvas.bar(colour_depth(metres[None], near, far), x, y, width, ticks)
-    canvas.text("distance along the optical axis; grey: not believed", x, y + 54, 12, FAINT)
+    canvas.text("distance along the optical axis; grey: not believed", x, y + 54, SMALL, FAINT)
 
 
 def _error_legend(canvas: Canvas, x: int, y: int, width: int) -> None:
     colours = _diverging(np.linspace(-1.0, 1.0, width)[None])
     ticks = {0.0: "-50 %", 0.25: "-25 %", 0.5: "0", 0.75: "+25 %", 1.0: "+50 %"}
     canvas.bar(colours, x, y, width, ticks)
-    canvas.text("(depth - truth) / truth: red too near, blue too far", x, y + 54, 12, FAINT)
+    canvas.text("(depth - truth) / truth: red too near, blue too far", x, y + 54, SMALL, FAINT)
 
 
 def _marks(view: NavigationView) -> str:
@@ -242,7 +243,7 @@ def view_legend(canvas: Canvas, x: int, y: int, has_truth: bool) -> None:
     for index, (text, colour) in enumerate(LEGEND_WITH_TRUTH if has_truth else LEGEND):
         left, top = x + 118 * (index % 3), y + 24 * (index // 3)
         canvas.picture(np.full((1, 1, 3), colour, np.uint8), left, top, 14, 14)
-        canvas.text(text, left + 20, top + 12, 12)
+        canvas.text(text, left + 20, top + 12, SMALL)
 
 
 class Canvas:
@@ -272,17 +273,17 @@ class Canvas:
         """Write with the baseline's left end at (x, y), capitals ``size`` pixels high or so."""
         self._put(text, x, y, size, colour, thickness=2)
 
-    def label(self, text: str, x: float, y: float, size: float = 12) -> None:
+    def label(self, text: str, x: float, y: float) -> None:
         """Write white on dark edges, for use on pictures."""
-        self._put(text, x, y, size, (0, 0, 0), thickness=7)
-        self._put(text, x, y, size, (255, 255, 255), thickness=2)
+        self._put(text, x, y, SMALL, (0, 0, 0), thickness=7)
+        self._put(text, x, y, SMALL, (255, 255, 255), thickness=2)
 
     def probe(self, text: str, x: float, y: float) -> None:
         """Draw a ring around a point, and write what was measured there."""
         centre = (round(x * SCALE), round(y * SCALE))
         cv2.circle(self._sheet, centre, 4 * SCALE, (0, 0, 0), 3 * SCALE, cv2.LINE_AA)
         cv2.circle(self._sheet, centre, 4 * SCALE, (255, 255, 255), SCALE, cv2.LINE_AA)
-        self.label(text, x - self._width(text, 12) / 2, y - 10)
+        self.label(text, x - self._width(text) / 2, y - 10)
 
     def bar(self, colours: np.ndarray, x: int, y: int, width: int, ticks: dict[float, str]) -> None:
         """Draw a scale: (1, W, 3) uint8 colours, and text at shares of its width, kept on it."""
@@ -292,9 +293,9 @@ class Canvas:
             place = x + share * width
             ends = ((round(place * SCALE), round(row * SCALE)) for row in (bottom, bottom + 4))
             cv2.line(self._sheet, *ends, INK, SCALE)
-            text_width = self._width(text, 12)
+            text_width = self._width(text)
             left = min(max(place - text_width / 2, x), x + width - text_width)
-            self.text(text, left, bottom + 18, 12)
+            self.text(text, left, bottom + 18, SMALL)
 
     def _put(
         self, text: str, x: float, y: float, size: float, colour: tuple[int, ...], thickness: int
@@ -304,5 +305,6 @@ class Canvas:
             self._sheet, text, origin, FONT, size * SCALE / 30.0, colour, thickness, cv2.LINE_AA
         )
 
-    def _width(self, text: str, size: float) -> float:
-        return cv2.getTextSize(text, FONT, size * SCALE / 30.0, 2)[0][0] / SCALE
+    def _width(self, text: str) -> float:
+        """Return how wide a text of the size SMALL is."""
+        return cv2.getTextSize(text, FONT, SMALL * SCALE / 30.0, 2)[0][0] / SCALE

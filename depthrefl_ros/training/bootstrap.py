@@ -96,19 +96,15 @@ def _name_key(name: str) -> tuple[str, int]:
     return (match[1], int(match[2])) if match else (name, 0)
 
 
-def block_bootstrap(
-    values: np.ndarray, blocks: list[np.ndarray], resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
+def block_bootstrap(values: np.ndarray, blocks: list[np.ndarray]) -> Interval:
     """Return the mean of per-image values with its standard error and 95 % interval.
 
     Blocks are drawn with replacement, as many as there are; a resample's mean is that of all
-    images in its blocks (percentile interval).
+    images in its blocks (percentile interval). The same values always give the same interval.
 
     Args:
         values: (n,) one an image; NaN (nothing to measure) is left out.
         blocks: what ``blocks_of`` returned for the n names.
-        resamples: how many.
-        seed: of the draws, so that the same values give the same interval.
 
     Raises:
         ValueError: the blocks do not hold every image exactly once.
@@ -122,7 +118,7 @@ def block_bootstrap(
     mean = float(sums.sum() / counts.sum()) if len(counts) else float("nan")
     if len(counts) < 2:
         return Interval(mean, *[float("nan")] * 3)
-    drawn = np.random.default_rng(seed).integers(len(counts), size=(resamples, len(counts)))
+    drawn = np.random.default_rng(0).integers(len(counts), size=(RESAMPLES, len(counts)))
     return _interval(mean, sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
 
 
@@ -137,16 +133,13 @@ def _interval(mean: float, resampled: np.ndarray) -> Interval:
     return Interval(mean, float(resampled.std(ddof=1)), float(low), float(high))
 
 
-def slope_block_bootstrap(
-    x: np.ndarray, y: np.ndarray, blocks: list[np.ndarray], resamples: int = RESAMPLES
-) -> Interval:
+def slope_block_bootstrap(x: np.ndarray, y: np.ndarray, blocks: list[np.ndarray]) -> Interval:
     """Return the slope of y over x by least squares, as ``mean``, with its interval.
 
     Args:
         x: (n,) one an image.
         y: (n,) of the same images.
         blocks: what ``blocks_of`` returned for the n names.
-        resamples: how many.
 
     Raises:
         ValueError: ``x`` and ``y`` differ in length, or the blocks do not fit.
@@ -165,24 +158,21 @@ def slope_block_bootstrap(
     found = float(slope(sums.sum(axis=0)))
     if len(sums) < 2:
         return Interval(found, *[float("nan")] * 3)
-    drawn = np.random.default_rng(0).integers(len(sums), size=(resamples, len(sums)))
+    drawn = np.random.default_rng(0).integers(len(sums), size=(RESAMPLES, len(sums)))
     return _interval(found, slope(sums[drawn].sum(axis=1)))
 
 
-def paired_block_bootstrap(
-    a: np.ndarray, b: np.ndarray, blocks: list[np.ndarray], resamples: int = RESAMPLES
-) -> Interval:
+def paired_block_bootstrap(a: np.ndarray, b: np.ndarray, blocks: list[np.ndarray]) -> Interval:
     """Return the mean of a - b over the same images: what both find hard cancels.
 
     Args:
         a: (n,) one an image; NaN is left out.
         b: (n,) the same images in the same order.
         blocks: what ``blocks_of`` returned for the n names.
-        resamples: how many.
 
     Raises:
         ValueError: ``a`` and ``b`` differ in length, or the blocks do not fit.
     """
     if len(a) != len(b):
         raise ValueError(f"{len(a)} values against {len(b)}; paired values are of the same images")
-    return block_bootstrap(np.asarray(a) - np.asarray(b), blocks, resamples)
+    return block_bootstrap(np.asarray(a) - np.asarray(b), blocks)

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-POINTS = 101
+POINTS = 101  # of the table of F
 SHARES = (0.5, 0.8, 0.9, 0.95)
 FINE_POINTS = 10_001
 # Fitting F needs no more than this for a third digit; cross-fitting does it once a block.
@@ -37,7 +37,6 @@ CROSS_FIT_PIXELS = 500_000
 def fit_calibration(
     data_sets: Sequence[np.ndarray],
     weights: Sequence[float] | None = None,
-    points: int = POINTS,
 ) -> dict[str, list[float]]:
     """Fit one F to several data sets that count by their weights, however many pixels each has.
 
@@ -47,7 +46,6 @@ def fit_calibration(
     Args:
         data_sets: of each, |log z - log truth| / sigma, any shape.
         weights: of the data sets, positive; without them all count alike.
-        points: of the table.
 
     Returns:
         ``error_quantiles`` of the mixture.
@@ -58,7 +56,7 @@ def fit_calibration(
     if not data_sets or any(np.size(errors) == 0 for errors in data_sets):
         raise ValueError("calibration needs at least one data set, and errors in each of them")
     if len(data_sets) == 1:
-        return error_quantiles(data_sets[0], points)
+        return error_quantiles(data_sets[0])
     weights = np.ones(len(data_sets)) if weights is None else np.asarray(weights)
     counts = np.maximum(1, np.round(FINE_POINTS * weights / weights.mean())).astype(int)
     # In the middle of each step, so that no data set's extremes count for more than their share.
@@ -66,10 +64,10 @@ def fit_calibration(
         np.quantile(errors, (np.arange(count) + 0.5) / count)
         for errors, count in zip(data_sets, counts, strict=True)
     ]
-    return error_quantiles(np.concatenate(mixture), points)
+    return error_quantiles(np.concatenate(mixture))
 
 
-def error_quantiles(errors: np.ndarray, points: int = POINTS) -> dict[str, list[float]]:
+def error_quantiles(errors: np.ndarray) -> dict[str, list[float]]:
     """Return F as ``probability`` (0 to 1, evenly) and the ``quantile`` F^-1 at each.
 
     The quantiles are made strictly increasing from exactly 0, so that both directions can be
@@ -77,12 +75,11 @@ def error_quantiles(errors: np.ndarray, points: int = POINTS) -> dict[str, list[
 
     Args:
         errors: |log z - log truth| / sigma of one data set, any shape.
-        points: of the table.
     """
-    probability = np.linspace(0.0, 1.0, points)
+    probability = np.linspace(0.0, 1.0, POINTS)
     quantile = np.quantile(errors, probability).astype(np.float64)
     quantile[0] = 0.0
-    step = 1e-6 * np.arange(points)
+    step = 1e-6 * np.arange(POINTS)
     quantile = np.maximum.accumulate(quantile) + step
     return {"probability": probability.tolist(), "quantile": quantile.tolist()}
 

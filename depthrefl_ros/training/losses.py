@@ -64,21 +64,19 @@ def normalise_per_image(values: Tensor, valid: Tensor, floor: float) -> Tensor:
     return centred / deviation.clamp(min=floor)
 
 
-def relative_loss(
-    relative: Tensor, truth: Tensor, valid: Tensor, gradient_weight: float = 0.5
-) -> Tensor:
+def relative_loss(relative: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     """Return the scale-and-shift-invariant loss of relative depth against log depth.
 
     Prediction and log truth are both brought to mean 0 and mean absolute deviation 1 (Ranftl et
     al. 2022, eq. 5 and 6, with the mean for the median); the loss is their mean absolute
-    difference plus the multi-scale gradient of the difference. A closed-form least-squares
+    difference plus half the multi-scale gradient of the difference. A closed-form least-squares
     alignment would accept an inverted prediction (negative scale); this does not.
     """
     prediction = normalise_per_image(relative.float(), valid, floor=1e-3)
     target = normalise_per_image(truth.log(), valid, floor=0.05)
     difference = prediction - target
     gradient = gradient_loss(difference, valid)
-    return masked_mean(difference.abs(), valid) + gradient_weight * gradient
+    return masked_mean(difference.abs(), valid) + 0.5 * gradient
 
 
 def gradient_loss(difference: Tensor, valid: Tensor, scales: int = GRADIENT_SCALES) -> Tensor:

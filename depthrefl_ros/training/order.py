@@ -24,7 +24,7 @@ from __future__ import annotations
 import numpy as np
 
 PAIRS = 10_000  # per image
-CLOSEST_RATIO = 1.03
+CLOSEST_RATIO = 1.03  # above 1: a pixel paired with itself is never apart
 
 
 def sample_pairs(known: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
@@ -32,16 +32,15 @@ def sample_pairs(known: np.ndarray, count: int, generator: np.random.Generator) 
     return generator.choice(np.flatnonzero(known), size=(2, count))
 
 
-def are_apart(depth_m: np.ndarray, pairs: np.ndarray, ratio: float = CLOSEST_RATIO) -> np.ndarray:
-    """Return for each pair whether the farther depth is at least ``ratio`` times the nearer.
+def are_apart(depth_m: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return for each pair whether the farther depth is ``CLOSEST_RATIO`` times the nearer or more.
 
     Args:
         depth_m: (H, W) positive depth at all pixels of ``pairs``, any unit.
         pairs: (2, n) flat indices.
-        ratio: above 1, so that a pixel paired with itself is never apart.
     """
     first, second = depth_m.ravel()[pairs]
-    return np.maximum(first, second) >= ratio * np.minimum(first, second)
+    return np.maximum(first, second) >= CLOSEST_RATIO * np.minimum(first, second)
 
 
 def kendall_tau(first: np.ndarray, second: np.ndarray, pairs: np.ndarray) -> float:
@@ -63,7 +62,6 @@ def ordinal_agreements(
     depth_m: np.ndarray,
     truth_m: np.ndarray,
     generator: np.random.Generator,
-    count: int = PAIRS,
 ) -> dict[str, float]:
     """Return Kendall's tau between each two of relative depth, metric depth and truth.
 
@@ -74,13 +72,12 @@ def ordinal_agreements(
         relative: (H, W) float32, near to far; its order is all that matters.
         depth_m: (H, W) float32 metres, positive.
         truth_m: (H, W) float32 metres; pairs are drawn where it is positive.
-        generator: draws the pairs.
-        count: pairs to draw, with replacement.
+        generator: draws ``PAIRS`` pairs, with replacement.
 
     Raises:
         ValueError: no truth is positive.
     """
-    pairs = sample_pairs(truth_m > 0, count, generator)
+    pairs = sample_pairs(truth_m > 0, PAIRS, generator)
     apart = pairs[:, are_apart(truth_m, pairs)]
     predicted_apart = pairs[:, are_apart(depth_m, pairs)]
     return {

@@ -156,7 +156,7 @@ def sigma_deciles(pixels: Pixels) -> list[dict[str, float]]:
     return rows
 
 
-def kept_abs_rel(pixels: Pixels, shares: tuple[float, ...] = KEPT_SHARES) -> dict[str, float]:
+def kept_abs_rel(pixels: Pixels) -> dict[str, float]:
     """Return AbsRel of the most certain pixels by the share that is kept, pooled over all images.
 
     Pooled, since the robot has one threshold for all images: an image that is hard as a whole is
@@ -164,17 +164,16 @@ def kept_abs_rel(pixels: Pixels, shares: tuple[float, ...] = KEPT_SHARES) -> dic
 
     Args:
         pixels: of all images together, any shape.
-        shares: kept, in (0, 1].
 
     Returns:
-        AbsRel by share, the share written as ``0.9``.
+        AbsRel by each of ``KEPT_SHARES``, the share written as ``0.9``.
     """
     depth, truth, sigma = (plane.ravel() for plane in pixels[:3])
     order = np.argsort(sigma, kind="stable")
     errors = (np.abs(depth - truth) / truth)[order].astype(np.float64)
     cumulative = np.cumsum(errors)
-    kept = [max(1, round(share * errors.size)) for share in shares]
+    kept = [max(1, round(share * errors.size)) for share in KEPT_SHARES]
     return {
         f"{share:g}": float(cumulative[count - 1] / count)
-        for share, count in zip(shares, kept, strict=True)
+        for share, count in zip(KEPT_SHARES, kept, strict=True)
     }

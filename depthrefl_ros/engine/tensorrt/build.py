@@ -42,7 +42,7 @@ from depthrefl_ros.engine.tensorrt.api import (
 from depthrefl_ros.engine.tensorrt.cuda import use_gpu
 from depthrefl_ros.engine.tensorrt.plan import ONNX_FILES
 
-WORKSPACE_MIB = 1024
+WORKSPACE_MIB = 1024  # limit of the kernels' scratch memory
 
 Progress = Callable[[str, float], None]  # (what is being done, share done in [0, 1])
 
@@ -74,7 +74,6 @@ def build_plan(
     batch: int = 1,
     precision: str,
     targets: tuple[str, ...] = (),
-    workspace_mib: int = WORKSPACE_MIB,
     timing_cache: bytes = b"",
     progress: Progress | None = None,
     gpu: int = 0,
@@ -88,7 +87,6 @@ def build_plan(
         batch: largest number of images at once.
         precision: ``fp32``, ``fp16`` or ``int8``.
         targets: compute capabilities, ``sm86``...; none for the runtime's own choice.
-        workspace_mib: limit of the kernels' scratch memory, MiB.
         timing_cache: of an earlier build on this GPU; may be empty.
         progress: told what is being done and the share done, from the thread that builds; what it
             raises stops the build and comes back out of it.
@@ -112,7 +110,7 @@ def build_plan(
     network = builder.create_network(strongly_typed)
     parser = _parse(runtime, network, log, onnx_path, _content(onnx_path, precision))
     config = builder.create_builder_config()
-    config.set_memory_pool_limit(runtime.MemoryPoolType.WORKSPACE, workspace_mib << 20)
+    config.set_memory_pool_limit(runtime.MemoryPoolType.WORKSPACE, WORKSPACE_MIB << 20)
     if precision == "fp32":
         # TF32 keeps ten bits of mantissa: not the float32 that the self-test asks for.
         config.clear_flag(runtime.BuilderFlag.TF32)

@@ -115,23 +115,20 @@ def read_stamped(path: Path) -> dict[str, str]:
     return dict(sorted(entries.items(), key=lambda entry: float(entry[0])))
 
 
-def associate(
-    first: list[str], second: list[str], largest_gap_s: float = LARGEST_GAP_S
-) -> list[tuple[str, str]]:
+def associate(first: list[str], second: list[str]) -> list[tuple[str, str]]:
     """Return the pairs of stamps that belong together, in the order of ``first``.
 
     The closest two are paired first, and each stamp at most once, as in the benchmark's
-    ``associate.py``.
+    ``associate.py``; stamps more than ``LARGEST_GAP_S`` apart are not paired.
 
     Args:
         first: stamps in seconds as text, ascending.
         second: likewise.
-        largest_gap_s: stamps further apart are not paired.
     """
     times, others = np.array(first, np.float64), np.array(second, np.float64)
     candidates = []
     for index, time in enumerate(times):
-        low, high = np.searchsorted(others, [time - largest_gap_s, time + largest_gap_s])
+        low, high = np.searchsorted(others, [time - LARGEST_GAP_S, time + LARGEST_GAP_S])
         candidates += [(abs(time - others[other]), index, other) for other in range(low, high)]
     pairs: dict[int, int] = {}
     taken = set()

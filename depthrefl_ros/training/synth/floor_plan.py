@@ -29,6 +29,8 @@ from .models import Model
 from .shell import Opening, Room
 from .stage import Stage
 
+DOOR_DEPTH_M = 0.7  # of the floor that stays free in front of a door
+
 
 @dataclass
 class FloorPlan:
@@ -56,15 +58,15 @@ class FloorPlan:
         return True
 
 
-def keep_doors_clear(plan: FloorPlan, doors: list[list[Opening]], reach: float = 0.7) -> None:
-    """Take the floor in front of each door, `reach` metres deep."""
+def keep_doors_clear(plan: FloorPlan, doors: list[list[Opening]]) -> None:
+    """Take the floor in front of each door, `DOOR_DEPTH_M` deep."""
     for (x, y, yaw, _), openings in zip(plan.room.walls(), doors, strict=True):
         along, inward = (math.cos(yaw), math.sin(yaw)), (math.sin(yaw), -math.cos(yaw))
         for opening in openings:
             corners = [
                 (x + along[0] * s + inward[0] * d, y + along[1] * s + inward[1] * d)
                 for s in (opening.left, opening.right)
-                for d in (0.0, reach)
+                for d in (0.0, DOOR_DEPTH_M)
             ]
             xs, ys = zip(*corners, strict=True)
             plan.taken.append((min(xs), min(ys), max(xs), max(ys)))

@@ -75,9 +75,9 @@ class Patterns:
         )
         return self._finish(material, surface, noise.outputs[0], colours, roughness, bump)
 
-    def wood(self, colour: Colour | None = None) -> bpy.types.Material:
+    def wood(self) -> bpy.types.Material:
         """Return wood with grain along one axis of the object."""
-        base = colour or self.colour((0.05, 0.11), (0.3, 0.75), (0.2, 0.8))
+        base = self.colour((0.05, 0.11), (0.3, 0.75), (0.2, 0.8))
         material, surface = new_material("wood")
         stretch = [1.0, 1.0, 1.0]
         stretch[self.rng.integers(3)] = 0.08

@@ -35,6 +35,8 @@ from .shell import Opening, Room
 from .stage import Stage
 from .things import basket, screen, tabletop_things
 
+DOOR_FRAME_M = 0.12  # of a wall that stays free beside a door
+
 
 @contextmanager
 def wall_frame(stage: Stage, room: Room, index: int) -> Iterator[float]:
@@ -44,11 +46,11 @@ def wall_frame(stage: Stage, room: Room, index: int) -> Iterator[float]:
         yield length
 
 
-def free_stretch(length: float, doors: list[Opening], margin: float = 0.12) -> tuple[float, float]:
+def free_stretch(length: float, doors: list[Opening]) -> tuple[float, float]:
     """Return the longest part of a wall (m) that no door interrupts."""
     edges = [0.0]
     for opening in sorted(doors, key=lambda o: o.left):
-        edges += [opening.left - margin, opening.right + margin]
+        edges += [opening.left - DOOR_FRAME_M, opening.right + DOOR_FRAME_M]
     edges.append(length)
     stretches = list(zip(edges[::2], edges[1::2], strict=True))
     return max(stretches, key=lambda s: s[1] - s[0])

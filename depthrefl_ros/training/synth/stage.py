@@ -40,6 +40,7 @@ except ImportError as error:
     ) from error
 
 Point = Sequence[float]
+THING_M = (0.04, 2.6)  # size of what is a thing: more than this, and less
 LEAST_ALPHA = 1e-3  # of a material that is seen
 PANES = ("glass", "view")  # materials of panes and windows, without Blender's number behind
 
@@ -208,11 +209,12 @@ class Stage:
                 found.append((np.min(box, axis=0), np.max(box, axis=0)))
         return np.array(found).reshape(-1, 2, 3)
 
-    def things(self, smallest_m: float = 0.04, largest_m: float = 2.6) -> np.ndarray:
-        """Return the middles (N, 3) of all parts within these sizes, in metres."""
+    def things(self) -> np.ndarray:
+        """Return the middles (N, 3) of all parts of the sizes `THING_M`, in metres."""
         boxes = self.boxes()
         size = (boxes[:, 1] - boxes[:, 0]).max(axis=1)
-        return boxes[(smallest_m < size) & (size < largest_m)].mean(axis=1)
+        smallest, largest = THING_M
+        return boxes[(smallest < size) & (size < largest)].mean(axis=1)
 
     def corners(self) -> np.ndarray:
         """Return the vertices (N, 3) of all meshes in the world, metres."""

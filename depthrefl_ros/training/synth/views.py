@@ -42,6 +42,8 @@ ASPECT = 0.75
 GRID = (9, 7)  # rays of a candidate, across and down
 CLEARANCE_M = 0.04  # of the lens to everything around it
 NEAREST_PIXEL_M = 0.06
+FROM_WALLS_M = 0.06  # of a camera
+CELL_M = 0.5  # of the floor: things in one cell are aimed at as one
 FLAT = 0.02  # relative spread of inverse depth about a plane, below which a view shows one wall
 LARGE_REACH_M, LARGE_FAR_SHARE = 9.0, 0.8  # what is a large space; its views that aim far
 FLAT_CHANCE = 0.15  # of keeping such a view
@@ -131,10 +133,11 @@ class Region:
     ceiling_m: float
     floor_m: float = 0.0
 
-    def contains(self, position: np.ndarray, margin: float = 0.06) -> bool:
-        """Tell whether a camera at `position` (3,) is inside, `margin` from the walls."""
+    def contains(self, position: np.ndarray) -> bool:
+        """Tell whether a camera at `position` (3,) is inside, `FROM_WALLS_M` from the walls."""
         x0, y0, x1, y1 = self.bounds
         x, y, z = position
+        margin = FROM_WALLS_M
         inside = x0 + margin < x < x1 - margin and y0 + margin < y < y1 - margin
         return bool(inside and self.floor_m + 0.04 < z < self.ceiling_m - margin)
 
@@ -184,11 +187,11 @@ def _distance(regions: Sequence[Region], part: float) -> float:
     return NEAREST_M * (_reach(regions) / NEAREST_M) ** part
 
 
-def group(things: np.ndarray, cell_m: float = 0.5) -> list[np.ndarray]:
+def group(things: np.ndarray) -> list[np.ndarray]:
     """Group points (N, 3) by cells of the floor: a full shelf counts no more than a ball."""
     cells: dict[tuple, list] = {}
     for point in things:
-        cells.setdefault(tuple(np.floor(point[:2] / cell_m).astype(int)), []).append(point)
+        cells.setdefault(tuple(np.floor(point[:2] / CELL_M).astype(int)), []).append(point)
     return [np.array(points) for points in cells.values()]
 
 
