@@ -73,3 +73,14 @@ class Surround:
     reference_m: np.ndarray | None = None
     reference_image_m: np.ndarray | None = None
     problems: dict[str, str] = field(default_factory=dict)
+
+    def mount_words(self, is_floor_in_view: bool) -> str:
+        """Return what a network that takes the mount was told of it, or why it was not, for people.
+
+        Args:
+            is_floor_in_view: for the network is shown the floor, where the mount says it is.
+        """
+        if self.mount is None:
+            return f"not told: {self.mount_problem}"
+        words = f"{self.mount.mount_in_words()} by {self.pose_source}"
+        return words if is_floor_in_view else f"not told: no floor in view from {words}"

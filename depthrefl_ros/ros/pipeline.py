@@ -379,14 +379,8 @@ class Pipeline:
 
     def _tell_mount(self, prediction: Prediction, surround: Surround) -> None:
         """State whether the network was told where the camera stands."""
-        if not self._estimator.bundle.takes_mount:
-            words = NOT_TAKEN
-        elif surround.mount is None:
-            words = f"not told: {surround.mount_problem}"
-        else:
-            words = f"{surround.mount.mount_in_words()} by {surround.pose_source}"
-            if prediction.floor is None:
-                words = f"not told: no floor in view from {words}"
+        is_taken = self._estimator.bundle.takes_mount
+        words = surround.mount_words(prediction.floor is not None) if is_taken else NOT_TAKEN
         self._diagnostics.state_fact("mount", words)
 
     def _account(self, received: Received, steps_ms: dict[str, float]) -> None:
