@@ -277,10 +277,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
     parser.add_argument("--engine", default="openvino", help="default %(default)s")
     parser.add_argument(
-        "--min-confidence", type=float, default=MIN_CONFIDENCE, help="of ours (%(default)s)"
+        "--min-confidence", type=float, default=MIN_CONFIDENCE, help="for ours (%(default)s)"
     )
     parser.add_argument(
-        "--edge-ratio", type=float, default=GateSettings().edge_ratio, help="of ours (%(default)s)"
+        "--edge-ratio", type=float, default=GateSettings().edge_ratio, help="for ours (%(default)s)"
     )
     parser.add_argument(
         "--every", type=positive_int, default=1, metavar="N", help="compare each N-th frame only"
@@ -294,7 +294,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[0],
         metavar="N",
-        help="of the first drive, for --picture",
+        help="frames of the first drive, for --picture",
     )
     add_json_argument(parser, "the figures")
     return parser

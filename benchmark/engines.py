@@ -103,14 +103,14 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         default=["252x336"],
         metavar="HxW",
-        help="sizes of the flagship; none: without it (default: 252x336)",
+        help="input sizes of the flagship model; no value leaves it out (default: 252x336)",
     )
     parser.add_argument("--frames", type=positive_int, default=8, help="default %(default)s")
     parser.add_argument(
         "--rounds", type=positive_int, default=300, help="frames timed (default %(default)s)"
     )
     parser.add_argument(
-        "--seconds", type=positive_float, default=20.0, help="most for them (default %(default)g)"
+        "--seconds", type=positive_float, default=20.0, help="time limit (default %(default)g)"
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to FILE")
     add_json_argument(parser, "the figures")

@@ -74,17 +74,17 @@ def _parser() -> argparse.ArgumentParser:
         "python benchmark/flicker.py --json flicker.json",
     )
     parser.add_argument(
-        "--recording", type=Path, default=RECORDING, help="with truth; default: the shipped one"
+        "--recording", type=Path, default=RECORDING, help="recording with truth; default: shipped"
     )
     parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
     parser.add_argument(
-        "--frame", type=int, default=16, help="the one that is shown again; default %(default)s"
+        "--frame", type=int, default=16, help="frame to repeat; default %(default)s"
     )
     parser.add_argument("--repeats", type=positive_int, default=60, help="default %(default)s")
     parser.add_argument(
         "--time-constant", type=positive_float, default=0.5, help="seconds, default %(default)s"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the noise, default %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="random seed, default %(default)s")
     add_json_argument(parser, "the figures")
     return parser
 

@@ -84,9 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--batches", nargs="*", type=positive_int, default=[1, 4, 8])
     parser.add_argument("--rounds", type=positive_int, default=200, help="batches timed")
-    parser.add_argument("--threads", type=int, default=0, help="of the CPU; 0 for torch's choice")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 for torch's choice")
     parser.add_argument(
-        "--minutes", type=positive_float, default=8.5, help="for all (default %(default)g)"
+        "--minutes", type=positive_float, default=8.5, help="time limit (default %(default)g)"
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to FILE")
     add_json_argument(parser, "the figures")

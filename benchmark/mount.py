@@ -217,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "mount",
-        "What a model makes of a mount that is wrong, and whether the floor check finds it.",
+        "How a wrong mount changes a model's depth, and whether the floor check notices it.",
         "python benchmark/mount.py --model my_bundle --json mount.json",
     )
     add = parser.add_argument

@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "Clouds a second, latency, losses and memory of the real node between processes.",
         "python benchmark/node_throughput.py --frames 2000 --json throughput.json",
     )
-    parser.add_argument("--source", default=str(RECORDING), help="as of camera_source")
+    parser.add_argument("--source", default=str(RECORDING), help="source, as for camera_source")
     parser.add_argument("--frames", type=positive_int, default=2000, help="default %(default)s")
     parser.add_argument("--rate", type=positive_float, default=30.0, help="default %(default)g Hz")
     parser.add_argument("--engine", default="auto", help="default %(default)s")

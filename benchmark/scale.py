@@ -145,7 +145,7 @@ def add_sequence_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
     parser.add_argument("--engine", default="openvino", help="default %(default)s")
     parser.add_argument(
-        "--mount", action="store_true", help="tell a model that takes it where the camera stands"
+        "--mount", action="store_true", help="give the camera's mount to a model that takes it"
     )
 
 

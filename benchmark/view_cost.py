@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=positive_int, default=3, help="default %(default)s")
     parser.add_argument(
-        "--seconds", type=positive_float, default=8.0, help="of a phase (default %(default)g)"
+        "--seconds", type=positive_float, default=8.0, help="per phase (default %(default)g)"
     )
     parser.add_argument("--model", default="indoor_tiny", help="default %(default)s")
     add_json_argument(parser, "the figures")

@@ -74,8 +74,8 @@ class EstimatorSettings(GateSettings):
 
     image_is_rectified: bool = setting(
         False,
-        "The images are rectified already: P of the CameraInfo holds and D is ignored. CameraInfo "
-        "itself cannot say so.",
+        "The images are already rectified: P of the CameraInfo is used and D is ignored. "
+        "CameraInfo itself cannot say so.",
     )
     aspect_fit: str = setting(
         "pad",

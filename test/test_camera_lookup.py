@@ -85,8 +85,8 @@ def test_an_info_of_another_frame_is_a_doubt_that_names_both(cameras):
     found = cameras.find(at(1, frame_id="left"), 64, 48)
     assert found.camera.fx == 50.0
     assert found.doubts == (
-        f"{TOPIC}: its frame_id is 'right' and that of the images 'left': is it of another camera? "
-        "If not, set optical_frame_id to 'right'",
+        f"{TOPIC}: its frame_id is 'right' and that of the images 'left': does it belong to "
+        "another camera? If not, set optical_frame_id to 'right'",
     )
     assert cameras.find(at(1, frame_id="left"), 64, 48, optical_frame_id="right").doubts == ()
     assert cameras.find(at(1, frame_id="right"), 64, 48).doubts == ()

@@ -149,14 +149,14 @@ def test_an_engine_that_fails_is_opened_anew_and_then_passed_over(make_model, to
     values = told.values()
     assert values["level"] == DiagnosticStatus.ERROR
     rung = first.rung
-    assert f"engine {rung}: 5 frames in a row have failed: it is opened anew" in values["message"]
+    assert f"engine {rung}: 5 frames in a row have failed: reopening it" in values["message"]
     second = opened_by(model)
     assert second.rung == rung and second.engine is not first.engine
     with pytest.raises(AttributeError):  # the first one was closed
         first.engine.infer(model.bundle.golden().images[:1])
     model.replace("it has hung for 10 s", is_hanging=False)
     message = told.values()["message"]
-    assert "it has hung for 10 s again: the next kind of engine is looked for" in message
+    assert "it has hung for 10 s again: trying the next kind of engine" in message
     with pytest.raises(EngineError, match=f"{rung}: not tried again, it failed while it ran"):
         opened_by(model)
 
@@ -169,7 +169,7 @@ def test_an_engine_that_ran_for_long_is_opened_anew_once_more(make_model, told, 
     monkeypatch.setattr(loaded_model, "_FORGIVEN_AFTER_S", 0.0)
     model.replace("it failed", is_hanging=False)
     assert opened_by(model).rung == first.rung
-    assert "it failed: it is opened anew" in told.values()["message"]
+    assert "it failed: reopening it" in told.values()["message"]
 
 
 def test_an_engine_that_fails_at_once_is_passed_over_however_long_it_took_to_open(

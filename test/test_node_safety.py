@@ -195,7 +195,7 @@ def test_a_failing_engine_is_opened_anew_then_the_lifecycle_ends_in_error(start)
     fail = node.folder / "fail"
     fail.touch()
     assert node.spin_until(
-        lambda: "it is opened anew" in node.process.output(), 20, do=node.send, period=0.05
+        lambda: "reopening it" in node.process.output(), 20, do=node.send, period=0.05
     )
     fail.unlink()  # the self-test of the new engine passes
     for messages in received.values():
@@ -207,7 +207,7 @@ def test_a_failing_engine_is_opened_anew_then_the_lifecycle_ends_in_error(start)
         lambda: node.values().get("state") == "unconfigured", 60, do=node.send, period=0.05
     ), node.process.output()
     log = node.process.output()
-    assert "again: the next kind of engine is looked for" in log
+    assert "again: trying the next kind of engine" in log
     assert node.values()["level"] == DiagnosticStatus.ERROR
     fail.unlink()
     assert node.transition(Transition.TRANSITION_CONFIGURE)

@@ -197,8 +197,8 @@ def test_a_link_that_holds_without_new_transforms_is_doubted(bench, monkeypatch)
     assert found.pose_source == "TF"
     assert list(found.problems.values()) == [
         "the newest transform from 'camera_optical_frame' to 'base_footprint' is 600 s older than "
-        "the image; it never moved, so it is used: look whether its publisher still runs, and "
-        "publish what is fixed on /tf_static"
+        "the image; it never moved, so it is used: check that its publisher still runs, and "
+        "publish fixed transforms on /tf_static"
     ]
 
 
@@ -318,7 +318,7 @@ def test_an_imu_says_nothing_where_tf_says_how_the_camera_stands(bench):
     "message, complaint",
     [
         (imu_message((0.0, 0.0, 0.0)), r"imu reads \[0.0, 0.0, 0.0\] m/s2, which is not gravity"),
-        (imu_message((0.0, -9.81, 0.0), "mast"), "imu cannot tell what is up: .*'mast'"),
+        (imu_message((0.0, -9.81, 0.0), "mast"), "imu cannot tell which way is up: .*'mast'"),
         (imu_message((9.81, 0.0, 0.0), seconds=47), "imu is 3.0 s older than the image: not used"),
     ],
 )

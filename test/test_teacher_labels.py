@@ -164,7 +164,7 @@ def test_labelling_that_was_stopped_goes_on_and_loses_no_image(tmp_path, monkeyp
     asked = iter([False, False, True])
     monkeypatch.setattr(StopRequest, "__bool__", lambda self: next(asked))
     assert train(run, *some) == 3
-    assert "stopped; the same command goes on" in capsys.readouterr().err
+    assert "stopped; run the same command to go on" in capsys.readouterr().err
     monkeypatch.undo()
     labelled = run / "labelled" / "photos"
     assert RenderedFolder(labelled).known() == ["photo_0", "photo_1"]
@@ -180,7 +180,7 @@ def test_images_in_which_the_teacher_believes_nothing_are_left_out(tmp_path, cap
     said = error_of(
         capsys, tmp_path / "run", "--unlabelled", f"{photos},hfov=60", "--teacher", teacher
     )
-    assert "believes no depth in any of 2 images" in said
+    assert "finds no valid depth in any of 2 images" in said
 
 
 PAGE = Path(tool.__file__).parents[1] / "training" / "README.md"
@@ -257,7 +257,7 @@ def test_labels_of_photographs_that_are_gone_are_not_trained_on(tmp_path, capsys
     assert train(run, *some, stage="stage1") == 0
     (photos / "photo_1.png").unlink()
     said = error_of(capsys, run, *some)
-    assert f"{run / 'labelled' / 'photos'} holds 1 images that {photos} has no more" in said
+    assert f"{run / 'labelled' / 'photos'} holds 1 images that {photos} no longer has" in said
     assert "photo_1" in said
 
 

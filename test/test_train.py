@@ -189,7 +189,7 @@ def test_ctrl_c_while_the_data_is_looked_at_ends_like_any_other(tmp_path):
         process.send_signal(signal.SIGINT)  # impatient
         errors = told + process.communicate(timeout=60)[1]
     assert process.returncode == 3, errors
-    assert errors.splitlines() == ["depthrefl train: interrupted; the same command goes on"]
+    assert errors.splitlines() == ["depthrefl train: interrupted; run the same command to go on"]
 
 
 def test_another_network_in_the_run_folder_is_named(tmp_path, rooms, capsys):

@@ -79,7 +79,7 @@ class EngineChoice:
     )
     build: str = setting(
         "auto",
-        "TensorRT plans: auto builds what the cache lacks, never builds nothing, force rebuilds.",
+        "TensorRT plans: auto builds those not in the cache; never does not build; force rebuilds.",
         choices=BUILDS,
         changeable=Changeable.UNCONFIGURED,
     )

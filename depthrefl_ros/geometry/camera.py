@@ -117,8 +117,8 @@ class Camera(Value):
         if not self.K.any():
             raise CameraError(
                 "K is all zero, so the camera is not calibrated; calibrate it, give "
-                "camera_info_url, or set assumed_horizontal_fov; where P alone is filled, "
-                "image_is_rectified takes it"
+                "camera_info_url, or set assumed_horizontal_fov; if only P is filled in, set "
+                "image_is_rectified to use it"
             )
         if not self.R.any():
             put("R", frozen(np.eye(3)))

@@ -83,16 +83,16 @@ class CorrectionSettings:
     )
     scale_correction: str = setting(
         "none",
-        "Reference that corrects the scale, and of a relative model the shift: reference_depth (a "
+        "Reference that corrects the scale, and the shift of a relative model: reference_depth (a "
         "depth camera's image), reference_points, range, ground (camera height), or auto for all "
-        "of them. none leaves the model's scale.",
+        "of them. none keeps the model's scale.",
         choices=SCALE_CORRECTIONS,
     )
     fill: str = setting(
         "none",
-        "What becomes of the depth image on reference_depth: holes keeps it where it is valid and "
-        "fills the rest by the network, all takes the network's depth everywhere, scaled by it. "
-        "none keeps nothing.",
+        "How the output uses the depth image on reference_depth: holes keeps its valid pixels and "
+        "fills the rest from the network; all is the network's depth everywhere, scaled by it; "
+        "none ignores it.",
         choices=FILLS,
     )
     scale: ScaleSettings = ScaleSettings()

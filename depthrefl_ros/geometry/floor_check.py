@@ -79,7 +79,7 @@ class FloorCheckSettings:
     max_error_m: float = setting(
         0.05,
         "Distance between the visible floor and z = 0 of base_frame beyond which marking, clearing "
-        "and scan stop; what the model's own error explains is added to it. 0 turns the check off.",
+        "and scan stop; the model's own expected error is added to it. 0 turns the check off.",
         name="max_floor_error",
         limits=(0.0, 1.0),
     )
@@ -231,9 +231,8 @@ class FloorCheck:
         if len(self._leaning_deg) == _ABOVE_COUNT:
             self.health = FloorHealth(
                 self.health.ok,
-                f"the floor that is seen leans {np.median(self._leaning_deg):.0f} degrees against "
-                f"what the camera's pose says, more than {MAX_TILT_DEG:.0f}: check its pitch and "
-                "roll",
+                f"the visible floor leans {np.median(self._leaning_deg):.0f} degrees from what the "
+                f"camera's pose says, more than {MAX_TILT_DEG:.0f}: check its pitch and roll",
                 self.health.offset_m,
                 is_doubtful=True,
             )
@@ -298,7 +297,7 @@ def mount_doubt(base_from_camera: Pose) -> str | None:
         )
     if down > 0.5:
         return (
-            "the camera is upside down by its pose: right if it is mounted so and its images are "
-            "upside down, too"
+            "the camera is upside down by its pose: correct only if it is mounted that way and its "
+            "images are upside down, too"
         )
     return None

@@ -153,7 +153,7 @@ class GateSettings:
     """
 
     median_filter: bool = setting(
-        True, "Apply a 3x3 median to the depth before the gates: single wrong pixels go."
+        True, "Apply a 3x3 median to the depth before the gates, to remove single wrong pixels."
     )
     edge_ratio: float = setting(
         1.12,

@@ -93,7 +93,7 @@ class ObstacleSettings:
     range_resolution_m: float = setting(
         0.4,
         "Within one bearing, returns closer together in range than this are one surface, marked at "
-        "its median, and at its near end where depth is sure of that. 0 marks each where it is.",
+        "its median, and at its near end if the depth is certain enough. 0 marks each return.",
         limits=(0.0, 1.0),
     )
 

@@ -88,7 +88,7 @@ class ScaleSettings:
     correct_with: tuple[str, ...] = ANCHORS
     time_constant_s: float = setting(
         0.3,
-        "Time constant over which the scale correction is averaged. 0 is no average.",
+        "Time constant over which the scale correction is averaged. 0 turns averaging off.",
         name="scale_time_constant",
         limits=(0.0, 60.0),
     )

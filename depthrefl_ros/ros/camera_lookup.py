@@ -201,8 +201,8 @@ def _frame_doubt(topic: str, described: str, frames: tuple[str, str]) -> str:
     if not described or not frames[0] or described in frames:
         return ""
     return (
-        f"{topic}: its frame_id is {described!r} and that of the images {frames[0]!r}: "
-        f"is it of another camera? If not, set optical_frame_id to {described!r}"
+        f"{topic}: its frame_id is {described!r} and that of the images {frames[0]!r}: does it "
+        f"belong to another camera? If not, set optical_frame_id to {described!r}"
     )
 
 

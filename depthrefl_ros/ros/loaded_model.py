@@ -218,10 +218,10 @@ class Model:
             self._skipped = frozenset()
         if opened.rung in self._reopened:
             self._skipped |= {opened.rung}
-            told = f"engine {opened.rung}: {reason} again: the next kind of engine is looked for"
+            told = f"engine {opened.rung}: {reason} again: trying the next kind of engine"
         else:
             self._reopened.add(opened.rung)
-            told = f"engine {opened.rung}: {reason}: it is opened anew"
+            told = f"engine {opened.rung}: {reason}: reopening it"
         self._logger.error(told)
         self._diagnostics.problem("engine_replaced", told, ERROR)
         if is_hanging:

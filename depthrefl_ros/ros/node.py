@@ -236,7 +236,7 @@ class DepthReflNode(LifecycleNode):
         except Exception as error:
             again = f"ros2 lifecycle set {self.get_fully_qualified_name()} {name}"
             self.get_logger().error(
-                f"{name} failed: {_told(error)}. What to do next: mend that, by a parameter or in "
+                f"{name} failed: {_told(error)}. What to do next: fix that, with a parameter or in "
                 f"the file, and try again: {again}"
             )
             self.diagnostics.problem("transition", str(error), ERROR, lasting=True)
@@ -263,8 +263,8 @@ class DepthReflNode(LifecycleNode):
             number = _NUMBERS.get(asked.label, asked.id)  # the label counts, where there is one
             if not response.success and (before, number) in _DONE_ALREADY:
                 self.get_logger().warning(
-                    f"asked for a transition to where the node has been already: it is {before}. "
-                    "Where a lifecycle manager starts it, set autostart: false"
+                    f"asked for a transition to a state that the node is already in: {before}. "
+                    "If a lifecycle manager starts the node, set autostart: false"
                 )
             return response
 

@@ -101,8 +101,8 @@ class InputSettings:
     )
     reference_depth_tolerance_s: float = setting(
         0.05,
-        "Largest difference between the stamps of an image and of the depth image on "
-        "reference_depth that goes with it.",
+        "Largest difference between the stamp of an image and that of its depth image on "
+        "reference_depth.",
         limits=(0.0, 1.0),
     )
     max_rate_hz: float = setting(
@@ -129,8 +129,8 @@ class MountSettings:
 
     base_frame: str = setting(
         "base_footprint",
-        "Frame with z up and z = 0 ON THE FLOOR (REP-120). Heights are measured in it. Where TF "
-        "does not know base_footprint, base_link stands in with a warning.",
+        "Frame with z up and z = 0 ON THE FLOOR (REP-120). Heights are measured in it. If TF does "
+        "not know base_footprint, base_link is used instead, with a warning.",
     )
     camera_height_m: float = setting(
         0.0,
@@ -151,13 +151,13 @@ class MountSettings:
     )
     use_mount: bool = setting(
         True,
-        "Tell the network at which height and angle the camera stands, by TF or by the parameters "
-        "above. Only models whose input has four channels take it.",
+        "Give the network the camera's height and angles, from TF or from the parameters above. "
+        "Only models with four input channels use them.",
     )
     transform_timeout_s: float = setting(
         0.1,
-        "Longest wait for TF at the stamp of an image, where the camera moves on the robot. "
-        "Later, the frame marks and clears nothing.",
+        "Longest wait for the transform at an image's stamp, for cameras that move on the robot. "
+        "If it comes later, the frame marks and clears nothing.",
         limits=(0.0, 1.0),
     )
 

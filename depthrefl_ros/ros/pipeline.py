@@ -236,7 +236,7 @@ class Pipeline:
         how = settings.parameters.correction
         is_relative = self._estimator.bundle.kind == "inverse_relative"
         if is_relative and not how.anchors:
-            problem = "the model gives relative depth, no metres; scale_correction can make it so"
+            problem = "the model gives relative depth, no metres; set scale_correction to get them"
             self._diagnostics.warn("metric", f"depth is NaN: {problem}")
             return uncorrected(prediction.depth_m, problem)
         try:
@@ -347,7 +347,7 @@ class Pipeline:
         try:
             self._obstacles.fall_silent(topics)
         except Exception as error:  # publishing itself is what failed
-            self._diagnostics.problem("silence", f"a costmap could not be told: {error}")
+            self._diagnostics.problem("silence", f"costmaps could not be marked stale: {error}")
 
     def _tell(self, depth: DepthFrame, corrected: Corrected, surround: Surround) -> None:
         """State what the gates took and what the correction found."""

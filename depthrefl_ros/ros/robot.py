@@ -167,8 +167,8 @@ class _Look:
         if held_s > _OLD_TRANSFORM_S:
             self._problems[f"transform_{target}"] = (
                 f"the newest transform from {source!r} to {target!r} is {held_s:.0f} s older than "
-                "the image; it never moved, so it is used: look whether its publisher still runs, "
-                "and publish what is fixed on /tf_static"
+                "the image; it never moved, so it is used: check that its publisher still runs, "
+                "and publish fixed transforms on /tf_static"
             )
         return found
 
@@ -298,7 +298,7 @@ class _Look:
             return None
         pose, problem = self._try_from_camera(theirs.frame_id)
         if pose is None:
-            self._problems[IMU] = f"imu cannot tell what is up: {problem}"
+            self._problems[IMU] = f"imu cannot tell which way is up: {problem}"
             return None
         return pose.inverse().rotation @ up
 

@@ -221,7 +221,7 @@ class Session:
         if self._is_stuck:
             self._diagnostics.error(
                 "stuck",
-                f"a frame has been in work for {stuck_s:.1f} s: the engine on "
+                f"a frame has been processing for {stuck_s:.1f} s: the engine on "
                 f"{self._model.device} hangs",
             )
         else:

@@ -88,16 +88,16 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "depthrefl annotate",
-        "Write a recording anew with the depth of every colour camera in it, without ROS: "
+        "Copy a recording and add the depth of every colour camera in it, without ROS: "
         "depth/image and depth/camera_info beside each camera's topics, with the stamps of its "
-        "images. Everything else stays as it is.",
+        "images. Everything else is copied unchanged.",
         """depthrefl annotate drive.mcap drive_depth.mcap
         depthrefl annotate rosbag2_folder/ rosbag2_with_depth/
         depthrefl annotate drive.mcap out.mcap --image-topic /front/image_raw --hfov 70""",
     )
     parser.add_argument("input", type=Path, help="MCAP file, .db3 file or rosbag2 folder")
     parser.add_argument(
-        "output", type=Path, help="new; a name that ends in .mcap is one file, any other a folder"
+        "output", type=Path, help="recording to write: a file if it ends in .mcap, else a folder"
     )
     parser.add_argument(
         "--image-topic",
@@ -105,14 +105,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TOPIC",
         help="only this camera; may be given several times",
     )
-    add_camera_arguments(parser, fallback=", instead of what was recorded")
-    add_mount_arguments(parser, "for models that take the mount, instead of what was recorded")
+    add_camera_arguments(parser, fallback=", instead of the recorded camera info")
+    add_mount_arguments(parser, "for models that take the mount, instead of the recorded TF")
     add_base_frame_argument(parser)
     parser.add_argument(
         "--format",
         choices=FORMATS,
         default="32FC1",
-        help="metres, or millimetres in half the space (default %(default)s)",
+        help="32FC1: metres; 16UC1: millimetres in half the space (default %(default)s)",
     )
     add_model_arguments(parser)
     return parser
@@ -206,7 +206,7 @@ def find_cameras(
             continue
         seen.add(identity)
         if chosen is None and is_other_light(recording, topic):
-            _say(f"{topic}: no colour camera; give --image-topic {topic} to take it all the same")
+            _say(f"{topic}: no colour camera; give --image-topic {topic} to use it anyway")
             continue
         if info_topic is None and not intrinsics.are_given:
             _say(f"{topic}: no camera info; give --camera-info FILE or --hfov DEGREES")
@@ -242,7 +242,7 @@ def _free_topics(
         topics = f"{prefix}/depth/image", f"{prefix}/depth/camera_info"
         if not taken & set(topics):
             return topics
-    raise ToolError(f"{recording.path}: {topics[0]} is in it already")
+    raise ToolError(f"{recording.path}: already contains {topics[0]}")
 
 
 def annotated(

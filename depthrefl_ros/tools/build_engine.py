@@ -56,14 +56,16 @@ ENGINES = ("tensorrt", "tensorrt_rtx", "openvino")
 
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser("depthrefl build_engine", __doc__ or "", EXAMPLES)
-    parser.add_argument("--engine", choices=ENGINES, help="what to build for")
-    parser.add_argument("--model", default="indoor_tiny", help="a shipped model, or a folder")
+    parser.add_argument("--engine", choices=ENGINES, help="runtime to build for")
+    parser.add_argument(
+        "--model", default="indoor_tiny", help="name of a shipped model, or a bundle folder"
+    )
     parser.add_argument(
         "--precision",
         choices=tuple(TOLERANCES),
         help="default fp16 for TensorRT, fp32 for OpenVINO",
     )
-    parser.add_argument("--batch", type=positive_int, default=1, help="most images at once")
+    parser.add_argument("--batch", type=positive_int, default=1, help="largest batch size")
     parser.add_argument(
         "--target",
         type=lambda text: tuple(text.lower().split(",")),
@@ -72,14 +74,14 @@ def _parser() -> argparse.ArgumentParser:
         help="tensorrt_rtx: compute capabilities to build for; default all from 8.0 up",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the engine to FILE too")
-    parser.add_argument("--force", action="store_true", help="build even what the cache has")
+    parser.add_argument("--force", action="store_true", help="rebuild even a cached engine")
     parser.add_argument(
         "--device",
         default="",
         help="index of the GPU for TensorRT; CPU, GPU, GPU.1, NPU or AUTO for OpenVINO",
     )
-    parser.add_argument("--list", action="store_true", help="show what the cache holds, and end")
-    parser.add_argument("--clear", action="store_true", help="empty the cache, and end")
+    parser.add_argument("--list", action="store_true", help="list the cached engines and exit")
+    parser.add_argument("--clear", action="store_true", help="empty the cache and exit")
     add_json_argument(parser, "the figures")
     return parser
 

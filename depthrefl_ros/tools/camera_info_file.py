@@ -53,7 +53,8 @@ def add_camera_arguments(
         "--camera-info",
         type=Path,
         metavar="FILE",
-        help=f"calibration of {whose}, instead: YAML of camera_calibration, or another form",
+        help=f"calibration of {whose}, instead of --hfov: YAML of camera_calibration, or another "
+        "supported format",
     )
 
 

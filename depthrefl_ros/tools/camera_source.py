@@ -94,20 +94,24 @@ def _parser() -> argparse.ArgumentParser:
         "--namespace",
         type=ros_namespace,
         default="/camera",
-        help="of the topics (default %(default)s)",
+        help="namespace of the topics (default %(default)s)",
     )
     parser.add_argument(
         "--rate",
         type=positive_float,
         metavar="HZ",
-        help="publish evenly; default: when each frame was recorded",
+        help="publish at this constant rate; default: the recorded timing",
     )
     parser.add_argument("--loop", action="store_true", help="start again at the end")
     parser.add_argument("--frames", type=positive_int, metavar="N", help="stop after N frames")
     parser.add_argument(
-        "--keep-stamps", action="store_true", help="publish the source's stamps, not the time"
+        "--keep-stamps",
+        action="store_true",
+        help="publish the source's stamps instead of the current time",
     )
-    parser.add_argument("--image-topic", help="of a recording; default: its colour camera")
+    parser.add_argument(
+        "--image-topic", help="image topic in a recording; default: its colour camera"
+    )
     add_camera_arguments(parser)
     parser.add_argument(
         "--compressed", action="store_true", help="publish image_raw/compressed as well"
@@ -116,17 +120,24 @@ def _parser() -> argparse.ArgumentParser:
         "--preload", type=positive_int, metavar="N", help="decode N frames first, then loop them"
     )
     parser.add_argument(
-        "--wait-for-subscriber", type=positive_float, metavar="SECONDS", help="before the first"
+        "--wait-for-subscriber",
+        type=positive_float,
+        metavar="SECONDS",
+        help="wait this long for subscribers before the first frame, then give up",
     )
     parser.add_argument(
         "--answers",
         type=ros_topic,
         metavar="TOPIC",
-        help="publish each frame when a CameraInfo with the last one's stamp has come on TOPIC, "
-        f"such as /depth/camera_info, or {ANSWERED_WITHIN_S:g} s have passed",
+        help="before each frame, wait for a CameraInfo with the previous frame's stamp on TOPIC, "
+        f"such as /depth/camera_info, for at most {ANSWERED_WITHIN_S:g} s",
     )
     parser.add_argument(
-        "--subscribers", type=positive_int, default=1, metavar="N", help="to wait for (default 1)"
+        "--subscribers",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="number of subscribers to wait for (default 1)",
     )
     add_json_argument(parser, "frames, rate and the stamp of every frame")
     return parser
@@ -285,7 +296,10 @@ class Schedule:
         if self._first_s is not None:
             gap_s = self._gap_s(time_ns)
             if gap_s > LONG_GAP_S:
-                print(f"the source has nothing for {gap_s:.1f} s; --rate plays evenly", flush=True)
+                print(
+                    f"the source has no frame for {gap_s:.1f} s; --rate gives a constant rate",
+                    flush=True,
+                )
             self._due_s += gap_s
             if stop.sleep_until(self._due_s):
                 return True

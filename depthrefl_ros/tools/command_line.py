@@ -91,7 +91,9 @@ def add_json_argument(parser: argparse.ArgumentParser, figures: str) -> None:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --model and --engine."""
     parser.add_argument(
-        "--model", default="indoor_tiny", help="a shipped model, or a folder (default %(default)s)"
+        "--model",
+        default="indoor_tiny",
+        help="name of a shipped model, or a bundle folder (default %(default)s)",
     )
     parser.add_argument(
         "--engine", default="auto", help="auto, openvino, torch or another (default %(default)s)"

@@ -13,7 +13,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Turns a depth network of others into a model bundle: an ONNX file, or a checkpoint of the Hub."""
+"""Turn a third-party depth network into a model bundle, from an ONNX file or a Hub checkpoint."""
 
 from __future__ import annotations
 
@@ -68,11 +68,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser("depthrefl convert", __doc__ or "", EXAMPLES)
     parser.add_argument("bundle", type=Path, nargs="?", metavar="OUT", help="folder to write")
-    parser.add_argument("--onnx", type=Path, metavar="FILE", help="the network")
+    parser.add_argument("--onnx", type=Path, metavar="FILE", help="ONNX file of the network")
     parser.add_argument(
         "--hub",
         metavar="NAME",
-        help="a name on the Hub, a folder with config.json and weights, or an authors' file",
+        help="a name on the Hugging Face Hub, a folder with config.json and weights, or the "
+        "authors' checkpoint file",
     )
     parser.add_argument(
         "--weights",
@@ -81,20 +82,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     meaning = parser.add_mutually_exclusive_group()
     meaning.add_argument(
-        "--meaning", type=Path, metavar="FILE", help="YAML: what it takes and gives"
+        "--meaning", type=Path, metavar="FILE", help="YAML description of its input and output"
     )
-    meaning.add_argument("--preset", metavar="NAME", help="a network that is known (--presets)")
+    meaning.add_argument("--preset", metavar="NAME", help="name of a known network (see --presets)")
     parser.add_argument(
-        "--size", type=_size, metavar="WxH", help="of the input, where the file leaves it open"
+        "--size", type=_size, metavar="WxH", help="input size, where the file leaves it open"
     )
-    parser.add_argument("--presets", action="store_true", help="list the presets, and end")
+    parser.add_argument("--presets", action="store_true", help="list the presets and exit")
     parser.add_argument(
         "--no-comparison",
         action="store_true",
-        help=f"draw no picture beside {OURS} and sit no travel exam",
+        help=f"skip the picture beside {OURS} and the measurement on the travel exam images",
     )
     add_overwrite_argument(parser)
-    add_json_argument(parser, "what the bundle is")
+    add_json_argument(parser, "the bundle's figures")
     add_meaning_options(parser)
     return parser
 
@@ -145,7 +146,7 @@ def _words_of_full_disk(args: argparse.Namespace) -> str:
         told.append(f"{folder} ({name}) has {shutil.disk_usage(there).free / 1e6:.1f} MB free")
     return (
         f"no space left on a disk: {', '.join(told)}; {args.bundle} was not written. Free some, "
-        "or choose another folder for the short one"
+        "or choose another folder on a disk with more space"
     )
 
 
@@ -174,7 +175,7 @@ def _check_meaning(args: argparse.Namespace) -> None:
     whole = f"--meaning {args.meaning}" if args.meaning else f"--preset {args.preset}"
     is_whole = args.meaning is not None or args.preset is not None
     if is_whole and given:
-        raise ToolError(f"{', '.join(given)} and {whole} are both given; the latter tells it all")
+        raise ToolError(f"{', '.join(given)} and {whole} are both given; the latter is enough")
     missing = [name for name in NEEDED if name not in given]
     if not is_whole and not given:
         raise ToolError(

@@ -59,69 +59,76 @@ def _parser() -> argparse.ArgumentParser:
     usual = KeyframeSettings()
     parser = make_parser(
         "depthrefl dataset",
-        "Make a folder to train on out of recordings with a colour camera and depth images or a "
-        "lidar: pairs by stamp, depth brought into the colour camera's view by TF and camera info, "
-        "frames that show nothing new left out. Lenses are rectified.",
+        "Make a training folder from recordings with a colour camera and depth images or a lidar. "
+        "It pairs images and depth by stamp, brings depth into the colour camera's view by TF and "
+        "camera info, leaves out frames that show nothing new, and rectifies the images.",
         """depthrefl dataset drive1.mcap drive2.mcap my_folder
         depthrefl dataset rosbag2_folder/ my_folder --depth-topic /camera/depth/image_rect_raw
         depthrefl dataset drive.mcap my_folder --depth-topic /velodyne_points --max-depth 30
         depthrefl train --finetune indoor_tiny --data my_folder""",
     )
-    parser.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="MCAP, .db3, or a folder")
-    parser.add_argument("output", type=Path, metavar="OUT", help="new folder, or one made before")
-    parser.add_argument("--image-topic", metavar="TOPIC", help="default: the colour camera")
+    parser.add_argument(
+        "bags", nargs="+", type=Path, metavar="BAG", help="MCAP file, .db3 file or rosbag2 folder"
+    )
+    parser.add_argument(
+        "output", type=Path, metavar="OUT", help="new folder, or one from an earlier run"
+    )
+    parser.add_argument(
+        "--image-topic", metavar="TOPIC", help="colour images; default: the colour camera"
+    )
     parser.add_argument(
         "--depth-topic",
         metavar="TOPIC",
-        help="depth images or a lidar's points; default: what the recording has, if it is clear",
+        help="depth images or a lidar's points; default: found in the recording, if unambiguous",
     )
     parser.add_argument(
         "--registered",
         action="store_true",
-        help="each depth pixel is of its image pixel, whatever frame or camera info say",
+        help="depth and image are aligned pixel by pixel, whatever frame or camera info say",
     )
     add_camera_arguments(parser, "the colour camera")
     parser.add_argument(
         "--max-gap",
         type=positive_float,
         metavar="S",
-        help=f"between the stamps of image and depth; default {DepthImages.largest_gap_s:g} for "
-        f"images, {LidarPoints.largest_gap_s:g} for points",
+        help="largest difference between the stamps of image and depth; default "
+        f"{DepthImages.largest_gap_s:g} for images, {LidarPoints.largest_gap_s:g} for points",
     )
     parser.add_argument(
-        "--max-depth", type=positive_float, metavar="M", help="what is farther counts as unknown"
+        "--max-depth", type=positive_float, metavar="M", help="treat depth beyond this as unknown"
     )
     parser.add_argument(
         "--floor-frame",
         default=FLOOR_FRAME,
         metavar="FRAME",
-        help="whose z = 0 is the floor, for mounts.yaml (default %(default)s)",
+        help="frame whose z = 0 is the floor, for mounts.yaml (default %(default)s)",
     )
     parser.add_argument(
         "--fixed-frame",
         metavar="FRAME",
-        help=f"in which the robot drives; default: the first of {', '.join(FIXED_FRAMES)} on TF",
+        help=f"frame in which the robot moves; default: the first of {', '.join(FIXED_FRAMES)} "
+        "on TF",
     )
     parser.add_argument(
         "--min-travel",
         type=positive_float,
         default=usual.travel_m,
         metavar="M",
-        help="of the camera since the last frame kept, where TF tells (default %(default)g)",
+        help="keep a frame after this much camera travel, where TF gives it (default %(default)g)",
     )
     parser.add_argument(
         "--min-turn",
         type=positive_float,
         default=round(math.degrees(usual.turn_rad), 3),
         metavar="DEGREES",
-        help="or this much (default %(default)g)",
+        help="or after this much camera rotation (default %(default)g)",
     )
     parser.add_argument(
         "--min-change",
         type=positive_float,
         default=usual.change,
         metavar="SHARE",
-        help="of the picture, where TF does not tell (default %(default)g)",
+        help="without TF, keep a frame after this much of the image changed (default %(default)g)",
     )
     parser.add_argument("--all", action="store_true", help="keep every frame")
     parser.add_argument(
@@ -129,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         type=positive_float,
         default=MAX_GIGABYTES,
         metavar="GB",
-        help="end in order when this much is written (default %(default)g)",
+        help="stop cleanly when this much is written (default %(default)g)",
     )
     add_json_argument(parser, "how many frames were kept and why others were not")
     return parser

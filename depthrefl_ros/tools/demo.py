@@ -126,10 +126,13 @@ def _parser() -> argparse.ArgumentParser:
         help="record nothing: show the source on a web page, over and over, until Ctrl-C",
     )
     parser.add_argument(
-        "--port", type=port_number, metavar="N", help="of that page (default: as depthrefl view)"
+        "--port",
+        type=port_number,
+        metavar="N",
+        help="port of that page (default: as depthrefl view)",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("demo"), help="folder (default %(default)s)"
+        "--output", type=Path, default=Path("demo"), help="output folder (default %(default)s)"
     )
     add_model_arguments(parser)
     parser.add_argument(
@@ -137,12 +140,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=("input", "network"),
         help="size of the depth images; network is faster (default: the node's)",
     )
-    parser.add_argument("--rate", type=positive_float, metavar="HZ", help="default: the source's")
+    parser.add_argument(
+        "--rate", type=positive_float, metavar="HZ", help="frame rate (default: the source's)"
+    )
     parser.add_argument(
         "--seconds",
         type=positive_float,
         metavar="S",
-        help=f"of the source at most (default: {LIVE_SECONDS:g} of a webcam, else all of it)",
+        help=f"play at most S seconds (default: {LIVE_SECONDS:g} of a webcam, else all)",
     )
     parser.add_argument(
         "--max-gigabytes",
@@ -152,17 +157,17 @@ def _parser() -> argparse.ArgumentParser:
         help="end when the recording is this large (default %(default)g)",
     )
     add_camera_arguments(parser, fallback=f" (default {ASSUMED_HFOV_DEG:g} where needed)")
-    add_mount_arguments(parser, "also show what Nav2 gets")
+    add_mount_arguments(parser, "needed to show what Nav2 gets")
     parser.add_argument(
         "--domain",
         type=ros_domain,
         metavar="N",
-        help="ROS domain, for RViz or Foxglove to look on (default: one that is free)",
+        help="ROS domain, so that RViz or Foxglove can connect (default: one that is free)",
     )
     parser.add_argument(
         "--no-localhost",
         action="store_true",
-        help="let other machines look on (default: only this one)",
+        help="let other machines connect (default: only this one)",
     )
     add_json_argument(parser, "the report, besides OUTPUT/report.json,")
     return parser

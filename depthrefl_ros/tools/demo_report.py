@@ -220,8 +220,8 @@ def marks_in_words(report: dict[str, Any]) -> str:
 def assumption_in_words(report: dict[str, Any]) -> str:
     """Return what the distances rest on where the field of view was assumed."""
     return (
-        f"assume a horizontal field of view of {report['assumed_hfov_deg']:g} degrees, and are off "
-        "by as much as that is (--hfov, --camera-info)"
+        f"assume a horizontal field of view of {report['assumed_hfov_deg']:g} degrees, and are as "
+        "wrong as that guess is (--hfov, --camera-info)"
     )
 
 

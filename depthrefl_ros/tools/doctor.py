@@ -47,14 +47,20 @@ _NEEDED = ("libraries", "ROS")
 def _parser() -> argparse.ArgumentParser:
     description = f"{__doc__} Ends with exit code {NOTHING_RUNS} if nothing can run."
     parser = make_parser("depthrefl doctor", description, EXAMPLES)
-    parser.add_argument("--model", default="indoor_tiny", help="a shipped model, or a folder")
+    parser.add_argument(
+        "--model", default="indoor_tiny", help="name of a shipped model, or a bundle folder"
+    )
     parser.add_argument(
         "--graph",
         action="store_true",
         help="look at the running system instead: camera, node and who listens",
     )
     parser.add_argument(
-        "--listen", type=positive_float, default=5.0, metavar="S", help="seconds, with --graph"
+        "--listen",
+        type=positive_float,
+        default=5.0,
+        metavar="S",
+        help="seconds to listen, with --graph (default %(default)g)",
     )
     add_json_argument(parser, "everything found")
     return parser

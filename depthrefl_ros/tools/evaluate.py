@@ -68,30 +68,31 @@ def build_parser() -> argparse.ArgumentParser:
         help="a shipped model's name or a bundle's folder (default indoor_tiny)")  # fmt: skip
     add("--data", required=True, metavar="FOLDER[,kind=K][,depth_factor=N][,mounts=FILE]",
         help="images with true depth: a plain folder (rgb/, depth/, intrinsics.yaml), NYU Depth "
-        "v2, KITTI, TUM RGB-D or a recording, told apart by looking; depth_factor is how many "
-        "units of a plain folder's depth files are a metre (default 1000 where they are whole "
-        "numbers, else 1); mounts says where the camera stood (default: the folder's mounts.yaml)"
-        )  # fmt: skip
+        "v2, KITTI, TUM RGB-D or a recording; the kind is detected unless given; depth_factor is "
+        "the number of units per metre in a plain folder's depth files (default 1000 for whole "
+        "numbers, else 1); mounts gives the camera's height and angles for each image (default: "
+        "the folder's mounts.yaml)")  # fmt: skip
     add("--list", type=Path, metavar="FILE", help="the images to use (default: all)")
-    add("--image-topic", metavar="TOPIC", help="of a recording (default: the colour camera)")
+    add("--image-topic", metavar="TOPIC",
+        help="image topic in a recording (default: the colour camera)")  # fmt: skip
     add("--truth-topic", metavar="TOPIC",
         help="true depth in a recording, registered to the images (default: depth_truth, or the "
         "only depth topic)")  # fmt: skip
     add("--blocks", type=Path, metavar="FILE.csv",
-        help="a table with the columns image and block: which images show one scene, for the "
-        "intervals (default: told by the names, SCENE/0001 being of SCENE)")  # fmt: skip
+        help="a table with the columns image and block: which images show the same scene, for the "
+        "intervals (default: from the names; SCENE/0001 belongs to SCENE)")  # fmt: skip
     add("--crop", choices=CROPS, default="none",
         help="the part of an image that counts (default none)")  # fmt: skip
     add("--cap", type=positive_float, default=10.0, metavar="METRES",
-        help="leave out truth from here on, and clamp predictions to it (default 10)")  # fmt: skip
+        help="leave out truth beyond this, and clamp predictions to it (default 10)")  # fmt: skip
     add("--align", choices=ALIGNMENTS, default="none",
         help="fit each prediction to its truth first: scale by the medians, or scale and shift by "
         "least squares in depth (default none)")  # fmt: skip
     add(
         "--mount",
         action="store_true",
-        help="tell a model that takes it where the camera stood, and compare with what it says "
-        "untold (default: untold)",
+        help="give the camera's height and angles to a model that takes them, and compare with its "
+        "result without them (default: without)",
     )
     add("--engine", default="auto", help="auto (default), openvino, torch or another engine")
     add("--threads", type=int, default=0, help="CPU threads, 0 (default) for the engine's choice")
@@ -103,12 +104,12 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--calibrate",
         action="store_true",
-        help="of a bundle without sigma: measure by these images how far it errs, by distance and "
+        help="for a bundle without sigma: measure its error on these images, by distance and "
         "beside edges, and write that into its model.yaml; min_confidence works from then on",
     )
     add("--per-image", type=Path, metavar="FILE.csv", help="write every image's figures")
     add("--against", type=Path, metavar="FILE.csv",
-        help="compare, paired, with another evaluation's --per-image")  # fmt: skip
+        help="make a paired comparison with another evaluation's --per-image")  # fmt: skip
     add("--sheet", type=Path, metavar="FILE.png",
         help="draw the best, the median and the worst image by AbsRel")  # fmt: skip
     add_json_argument(parser, "the figures")

@@ -140,7 +140,7 @@ def beside_untold(
 def mount_table(report: dict[str, Any]) -> str:
     """Return the figures told and untold side by side; a star where the change excludes 0."""
     heading = f"{report['images_told_mount']} of {report['images']} images with their mount"
-    lines = [heading, f"{'':22}{'told':>9}{'untold':>9}{'change':>10}   95 %"]
+    lines = [heading, f"{'':22}{'with':>9}{'without':>9}{'change':>10}   95 %"]
     for name, change in report["mount_changes"].items():
         title, decimals, unit = FIGURES[name]
         is_clear = change["low"] > 0 or change["high"] < 0
@@ -290,7 +290,7 @@ def _read_table(path: Path, columns: tuple[str, ...], foreign: str) -> list[dict
     if separator is None:
         raise ToolError(
             f"{foreign}: its first line is {heading[:60]!r}; {' and '.join(columns)} as columns "
-            "are needed, parted by commas, semicolons or tabs"
+            "are needed, separated by commas, semicolons or tabs"
         )
     return list(csv.DictReader(lines, delimiter=separator))
 

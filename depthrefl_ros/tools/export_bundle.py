@@ -13,7 +13,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Makes a model bundle of a finished training run: ONNX files, weights, self-test, description."""
+"""Make a model bundle from a finished training run: ONNX files, weights, self-test, description."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "run",
         type=Path,
-        help="folder of a run on which `depthrefl train finish` has been called, or a bundle of "
-        "ours to write anew in today's format",
+        help="folder of a run after `depthrefl train finish`, or a bundle trained with this "
+        "package, to rewrite in the current format",
     )
     parser.add_argument(
         "bundle",
         type=Path,
-        help="folder to write, new, empty, or the bundle to write anew; its name is the model's",
+        help="folder to write: new, empty, or the bundle to rewrite; it names the model",
     )
     add_overwrite_argument(parser)
     parser.add_argument(
@@ -78,26 +78,26 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         nargs=3,
         metavar="IMAGE",
-        help="three rendered images for the self-test; no images of data sets; needed for a run",
+        help="three rendered images for the self-test, not from a data set; required for a run",
     )
     parser.add_argument(
         "--int8",
         type=Path,
         metavar="IMAGES",
         help="also add model_int8.onnx, for precision int8: folder with a hundred or more images "
-        "like those that the camera will see; needs pip install '.[int8]' and minutes",
+        "like those that the camera will see; needs pip install '.[int8]', takes minutes",
     )
     parser.add_argument(
-        "--min-range", type=float, help="metres (default 0.4, or what the bundle says)"
+        "--min-range", type=float, help="nearest depth, metres (default 0.4, or the bundle's)"
     )
     parser.add_argument(
-        "--max-range", type=float, help="metres (default 10, or what the bundle says)"
+        "--max-range", type=float, help="farthest depth, metres (default 10, or the bundle's)"
     )
     parser.add_argument(
         "--licence",
         metavar="TEXT",
-        help="terms of the weights, one's own (default: what is known of the data, of the weights "
-        "that the run began from and of its teachers; or what the bundle says)",
+        help="licence terms of the weights (default: the known terms of the data, of the initial "
+        "weights and of the teachers; or the bundle's)",
     )
     parser.add_argument(
         "--commercial",
@@ -205,7 +205,7 @@ def load_run(run: Path) -> tuple[DepthModel, dict[str, Any]]:
         raise ToolError(str(error)) from error
     if file_digest(weights) != metrics["weights_sha256"]:
         raise ToolError(
-            f"{weights} are other weights than {run / 'metrics.json'} tells of; call `depthrefl "
+            f"{weights} are other weights than {run / 'metrics.json'} describes; call `depthrefl "
             "train finish` again"
         )
     return model, describe(metrics, calibration)

@@ -62,12 +62,13 @@ def _parser() -> argparse.ArgumentParser:
         EXAMPLES,
     )
     add = parser.add_argument
-    add("data", help="data set with true depth, as `depthrefl train --data` takes it, but no "
-        "recording: `depthrefl dataset` writes one into a folder, with its mounts")  # fmt: skip
-    add("--out", type=Path, metavar="FILE", help=f"default {MOUNTS_FILE} in a plain folder")
+    add("data", help="data set with true depth, as for `depthrefl train --data`, but not a "
+        "recording: `depthrefl dataset` writes one to a folder, with its mounts")  # fmt: skip
+    add("--out", type=Path, metavar="FILE",
+        help=f"file to write (default {MOUNTS_FILE} in a plain folder)")  # fmt: skip
     add("--height", type=positive_float, nargs=2, default=(0.05, 3.0), metavar=("LOW", "HIGH"),
-        help="of the camera, metres (default 0.05 3): the closer, the fewer tables are taken for "
-        "the floor")  # fmt: skip
+        help="lowest and highest camera, metres (default 0.05 3); a narrow range mistakes fewer "
+        "tables for the floor")  # fmt: skip
     add("--max-tilt", type=positive_float, default=40.0, metavar="DEGREES",
         help="largest pitch and roll together (default 40)")  # fmt: skip
     add_json_argument(parser, "number of images and heights")
@@ -97,8 +98,8 @@ def _find(arguments: argparse.Namespace, _: list[str]) -> int:
         option = parse_data_option(arguments.data)
         if is_recording(option.path):
             raise ToolError(
-                f"{option.path} is a recording; write it into a folder, which gets the mounts that "
-                "TF tells: depthrefl dataset BAG FOLDER"
+                f"{option.path} is a recording; write it into a folder, with the mounts from TF: "
+                "depthrefl dataset BAG FOLDER"
             )
         dataset = option.open()
         low, high = arguments.height

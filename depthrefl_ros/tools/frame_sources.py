@@ -114,8 +114,8 @@ def open_source_or_assume(
     except NoCameraInfoError:
         print(
             f"{opened.name} has no camera info: a horizontal field of view of "
-            f"{ASSUMED_HFOV_DEG:g} degrees is assumed, and distances are only as right as that; "
-            "give --hfov or --camera-info",
+            f"{ASSUMED_HFOV_DEG:g} degrees is assumed, and distances are only as accurate as this "
+            "guess; give --hfov or --camera-info",
             file=sys.stderr,
             flush=True,
         )
@@ -179,8 +179,8 @@ class VideoFile(FrameSource):
         capture = cv2.VideoCapture(str(self._path))
         if not capture.isOpened():
             raise ToolError(
-                f"{self._path}: not a readable video; OpenCV knows no way to decode it. Images "
-                f"must be {' '.join(IMAGE_SUFFIXES)}"
+                f"{self._path}: not a readable video; OpenCV cannot decode it. Images must be "
+                f"{' '.join(IMAGE_SUFFIXES)}"
             )
         return capture
 

@@ -105,7 +105,7 @@ def large_clouds(rmw: str) -> Finding:
     if rmw.startswith("rmw_cyclonedds"):
         return _cyclone(rmw, facts)
     if not rmw.startswith("rmw_fastrtps"):
-        text = f"{rmw}: nothing is set for it, and it was not measured with this package"
+        text = f"{rmw}: this package has no settings for it and was not tested with it"
         return Finding("large clouds", "warning", text, facts)
     facts["shared_memory_free_bytes"] = middleware.free_bytes(middleware.SHARED_MEMORY)
     # The old name too: Fast DDS 2 reads it, and the executables leave either alone.

@@ -63,33 +63,33 @@ NEEDED = ("--kind", "--range-m", "--licence")  # as in the file
 def add_meaning_options(parser: argparse.ArgumentParser) -> None:
     """Add an option for each field of a meaning."""
     group = parser.add_argument_group(
-        "what the network of --onnx takes and gives, instead of --meaning or --preset",
-        "Each is a field of the file of --meaning; docs/networks.md tells them. "
+        "description of the --onnx network, instead of --meaning or --preset",
+        "Each is a field of the --meaning file; docs/networks.md explains them. "
         f"{', '.join(NEEDED[:-1])} and {NEEDED[-1]} are needed.",
     )
 
     def add(option: str, text: str, **more: Any) -> None:
         group.add_argument(option, dest=FIELDS[option], help=text, **more)
 
-    add("--kind", "what the output is; also for a checkpoint that does not tell", choices=KINDS)
-    add("--focal-px", "of canonical: pixels at the input's size", type=float, metavar="F")
-    add("--trained-hfov-deg", "of metric: field of view trained for", type=float, metavar="DEG")
-    add("--layout", "of the input", choices=LAYOUTS)
-    add("--type", "of the input", choices=TYPES)
+    add("--kind", "kind of depth; also for a checkpoint that does not state it", choices=KINDS)
+    add("--focal-px", "for canonical: focal length in input pixels", type=float, metavar="F")
+    add("--trained-hfov-deg", "for metric: field of view in training", type=float, metavar="DEG")
+    add("--layout", "order of the input's dimensions", choices=LAYOUTS)
+    add("--type", "data type of the input", choices=TYPES)
     add("--colours", "order of the channels", choices=COLOURS)
     add("--scale", "input = (byte * scale - mean) / std", type=float, metavar="S")
-    add("--mean", "as above, one number or three", type=_numbers, metavar="R,G,B")
-    add("--std", "as above", type=_numbers, metavar="R,G,B")
-    add("--resize", "how a picture of another shape becomes the input", choices=RESIZES)
-    add("--output", "the output that is the depth; also with --meaning, --preset", metavar="NAME")
-    add("--transform", "what makes our plane of the output", choices=TRANSFORMS)
-    add("--maximum", "of sigmoid_times_max, metres", type=float, metavar="M")
-    add("--sky", "the output that is the sky", metavar="NAME")
-    add("--sky-threshold", "what parts sky from the rest", type=float, metavar="T")
-    add("--sky-is", "on which side of it the sky is", choices=SIDES)
-    add("--range-m", "depth to be believed, metres", type=_range, metavar="MIN,MAX")
-    add("--licence", "under which terms the weights may be used", metavar="TEXT")
-    add("--commercial", "whether these allow commercial use", choices=COMMERCIAL)
+    add("--mean", "mean in this formula, one number or three", type=_numbers, metavar="R,G,B")
+    add("--std", "std in this formula, one number or three", type=_numbers, metavar="R,G,B")
+    add("--resize", "how an image of another shape is fitted to the input", choices=RESIZES)
+    add("--output", "name of the depth output; also with --meaning, --preset", metavar="NAME")
+    add("--transform", "how the output is converted to depth", choices=TRANSFORMS)
+    add("--maximum", "for sigmoid_times_max: maximum, metres", type=float, metavar="M")
+    add("--sky", "name of the sky output", metavar="NAME")
+    add("--sky-threshold", "value that separates sky from the rest", type=float, metavar="T")
+    add("--sky-is", "side of that value on which the sky is", choices=SIDES)
+    add("--range-m", "range of depth to trust, metres", type=_range, metavar="MIN,MAX")
+    add("--licence", "licence terms of the weights", metavar="TEXT")
+    add("--commercial", "whether these terms allow commercial use", choices=COMMERCIAL)
     add("--source", "where the network comes from", metavar="TEXT")
 
 

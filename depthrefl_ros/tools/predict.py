@@ -80,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "depthrefl predict",
         "Estimate the depth of a photograph, a folder of images, a video or a recording, without "
-        "ROS: of each image a picture, a 16 bit PNG (millimetres), a NumPy array (metres) and a "
-        "point cloud, and a line of JSON on standard output.",
+        "ROS. For each image, write a picture, a 16 bit PNG (millimetres), a NumPy array (metres) "
+        "and a point cloud, and print a line of JSON on standard output.",
         """depthrefl predict photo.jpg --hfov 60
         depthrefl predict photos/ --camera-info camera.yaml --output depth --write npy
         depthrefl predict drive.mp4 --hfov 70 --every 10 --camera-height 0.5 --camera-pitch 4""",
@@ -90,19 +90,24 @@ def _parser() -> argparse.ArgumentParser:
     add_camera_arguments(parser)
     add_mount_arguments(parser, "for models that take the mount")
     add_base_frame_argument(parser)
-    parser.add_argument("--image-topic", help="of a recording; default: its colour camera")
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="default: the source's name and _depth"
+        "--image-topic", help="image topic in a recording; default: its colour camera"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="output folder; default: the source's name with _depth appended",
     )
     parser.add_argument(
         "--write",
         default=",".join(KINDS),
         metavar="KINDS",
-        help="what to write, parted by commas (default %(default)s)",
+        help="what to write, separated by commas (default %(default)s)",
     )
     add_model_arguments(parser)
     parser.add_argument(
-        "--every", type=positive_int, default=1, metavar="N", help="N-th image only"
+        "--every", type=positive_int, default=1, metavar="N", help="use only every N-th image"
     )
     parser.add_argument("--frames", type=positive_int, metavar="N", help="stop after N images")
     parser.add_argument(

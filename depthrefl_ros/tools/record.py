@@ -76,23 +76,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "depthrefl record",
         "Record the node's results: an MCAP file that Foxglove and 'ros2 bag play' open, every "
-        "n-th preview as PNG, and the last cloud as PLY. Ctrl-C ends it in order. Files that "
-        "exist stay as they are.",
+        "n-th preview as PNG, and the last cloud as PLY. Ctrl-C stops it cleanly. Existing files "
+        "are not replaced.",
         """depthrefl record --output drive1
         depthrefl record --frames 100 --points-every 1 --json figures.json
         depthrefl record --namespace /front --image-topic /front/image_raw --seconds 20""",
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("recording"), help="folder (default %(default)s)"
+        "--output", type=Path, default=Path("recording"), help="output folder (default %(default)s)"
     )
     parser.add_argument(
-        "--name", default="recording", help="of the MCAP file (default %(default)s)"
+        "--name", default="recording", help="name of the MCAP file (default %(default)s)"
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an earlier recording of this name"
     )
     parser.add_argument(
-        "--namespace", type=ros_namespace, default="/", help="of the node (default %(default)s)"
+        "--namespace",
+        type=ros_namespace,
+        default="/",
+        help="namespace of the node (default %(default)s)",
     )
     parser.add_argument(
         "--image-topic",
@@ -105,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         "--frames", type=positive_int, metavar="N", help="stop after N depth images"
     )
     parser.add_argument(
-        "--seconds", type=positive_float, metavar="S", help="stop S after the first"
+        "--seconds", type=positive_float, metavar="S", help="stop S seconds after the first one"
     )
     parser.add_argument(
         "--wait",
@@ -131,22 +134,24 @@ def _parser() -> argparse.ArgumentParser:
         "--max-gigabytes",
         type=positive_float,
         metavar="GB",
-        help="end in order when the file is this large",
+        help="stop cleanly when the file is this large",
     )
     parser.add_argument(
         "--wait-for-engine",
         action="store_true",
-        help="listen to the camera when the node's engine is open, and say until then what it does",
+        help="do not subscribe to the camera until the node's engine is open; report its progress",
     )
     parser.add_argument(
         "--mount",
         action=MountAction,
         nargs=3,
         metavar=("HEIGHT", "PITCH", "ROLL"),
-        help="of the camera, metres above the floor and degrees: written as /tf_static",
+        help="camera pose, metres above the floor and degrees: written as /tf_static",
     )
     parser.add_argument(
-        "--base-frame", default="base_footprint", help="of --mount (default %(default)s)"
+        "--base-frame",
+        default="base_footprint",
+        help="frame on the floor for --mount (default %(default)s)",
     )
     parser.add_argument(
         "--pictures-every",

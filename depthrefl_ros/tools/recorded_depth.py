@@ -164,7 +164,7 @@ class DepthImages(RecordedDepth):
                 f"{self.topic}: no camera info, and the depth is {depth_m.shape[1]}x"
                 f"{depth_m.shape[0]} in frame {message.header.frame_id!r}, the image "
                 f"{colour.camera.width}x{colour.camera.height} in {colour.frame_id!r}; record its "
-                "camera_info, or give --registered where each depth pixel is of its image pixel"
+                "camera_info, or give --registered if depth and image are aligned pixel by pixel"
             )
         pose = None if is_of_one_place else self._colour_from(message, colour)
         return registered_sample(colour, depth_m, camera, pose)

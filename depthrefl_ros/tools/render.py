@@ -77,34 +77,34 @@ def parser() -> argparse.ArgumentParser:
     rooms.add_argument("out", type=Path, help="dataset folder")
     _add_render_arguments(rooms, count=400, seed=1000, size=(320, 240), samples=4)
     rooms.add_argument(
-        "--views", type=positive_int, default=4, help="images of each room (%(default)s)"
+        "--views", type=positive_int, default=4, help="images per room (%(default)s)"
     )
     kinds = rooms.add_mutually_exclusive_group()
     kinds.add_argument(
         "--in-turn",
         action="store_true",
-        help="one space of each kind after the other, instead of by their shares",
+        help="cycle through the kinds of space, instead of drawing them by their shares",
     )
     kinds.add_argument(
         "--kind",
         action="append",
         default=[],
         metavar="KIND",
-        help="nothing but spaces of this kind, such as corridor; repeat it for several in turn",
+        help="only spaces of this kind, such as corridor; repeat it to cycle through several",
     )
     rooms.add_argument(
         "--camera",
         action="append",
         default=[],
         metavar="MOUNT",
-        help="nothing but cameras mounted this way: low (5 to 35 cm), robot (0.35 to 1 m), "
-        "carried, arm or high; repeat it for several",
+        help="only cameras mounted this way: low (5 to 35 cm), robot (0.35 to 1 m), carried, arm "
+        "or high; repeat it for several",
     )
     rooms.add_argument(
         "--furniture",
         type=Path,
         metavar="FOLDER",
-        help="with *.sh3f catalogues (Debian's sweethome3d-furniture): most pieces are theirs",
+        help="folder with *.sh3f catalogues (Debian's sweethome3d-furniture) for most furniture",
     )
     world = commands.add_parser("world", help="views of a Gazebo world (SDF), as a dataset folder")
     world.add_argument("world", type=Path, help="*.world or *.sdf file, or a folder with one")
@@ -120,11 +120,11 @@ def parser() -> argparse.ArgumentParser:
     for command in (rooms, world):
         command.add_argument(
             "--panoramas", type=Path, metavar="FOLDER",
-            help="with *.exr, *.hdr or @pmndrs/assets' *.exr.js: what is seen through windows",
+            help="folder with *.exr, *.hdr or @pmndrs/assets' *.exr.js: the view through windows",
         )  # fmt: skip
         command.add_argument(
             "--photographs", type=Path, metavar="FOLDER",
-            help="with *.jpg or *.png: printed on pictures, covers, and some floors and walls",
+            help="folder with *.jpg or *.png for pictures, covers, and some floors and walls",
         )  # fmt: skip
     corridor = commands.add_parser("corridor", help="a robot's drive, as a folder or an MCAP file")
     corridor.add_argument(
@@ -135,21 +135,21 @@ def parser() -> argparse.ArgumentParser:
     _add_render_arguments(corridor, count=64, seed=8, size=(640, 480), samples=4)
     drive = commands.add_parser("drive", help="a straight drive through a random room")
     drive.add_argument("out", type=Path, help="dataset folder, with mounts.yaml and glass/")
-    drive.add_argument("--kind", help="of the room, such as lobby; drawn by the seed without")
+    drive.add_argument("--kind", help="kind of room, such as lobby (default: drawn at random)")
     _add_render_arguments(drive, count=30, seed=9100, size=(320, 240), samples=6)
     closer = commands.add_parser(
-        "closer", help="what photographs with depth would show from closer by, as a dataset folder"
+        "closer", help="closer views, made from photographs with depth, as a dataset folder"
     )
     closer.add_argument("data", help="data set with near things, as `train --data` takes it")
     closer.add_argument("out", type=Path, help="dataset folder")
     closer.add_argument("--list", type=Path, metavar="FILE", help="names of the images to take")
     for name, default, text in (
         ("--count", 400, "images"),
-        ("--width", 320, "of an image, pixels"),
-        ("--height", 240, "of an image, pixels"),
+        ("--width", 320, "image width, pixels"),
+        ("--height", 240, "image height, pixels"),
     ):
         closer.add_argument(name, type=positive_int, default=default, help=f"{text} (%(default)s)")
-    closer.add_argument("--seed", type=whole_number, default=1, help="of the views (%(default)s)")
+    closer.add_argument("--seed", type=whole_number, default=1, help="random seed (%(default)s)")
     add_json_argument(closer, "number of images and time")
     packed = commands.add_parser("pack", help="turn a data set into an MCAP file")
     packed.add_argument("folder", type=Path, help="data set, as `evaluate` takes it")
@@ -165,18 +165,18 @@ def _add_render_arguments(
     """Add what all scenes share; the corridor's defaults make test/data/corridor.mcap."""
     numbers = {
         "--count": (count, "images"),
-        "--width": (size[0], "of an image, pixels"),
-        "--height": (size[1], "of an image, pixels"),
-        "--samples": (samples, "rays a pixel, before denoising"),
+        "--width": (size[0], "image width, pixels"),
+        "--height": (size[1], "image height, pixels"),
+        "--samples": (samples, "rays per pixel, before denoising"),
     }
     for name, (default, text) in numbers.items():
         text += " (%(default)s)"
         command.add_argument(name, type=positive_int, default=default, help=text)
     command.add_argument(
-        "--seed", type=whole_number, default=seed, help="of the scenes (%(default)s)"
+        "--seed", type=whole_number, default=seed, help="random seed of the scenes (%(default)s)"
     )
     command.add_argument("--threads", type=int, default=1, help="CPU threads, 0 for all cores (1)")
-    command.add_argument("--resume", action="store_true", help="go on in a folder with images")
+    command.add_argument("--resume", action="store_true", help="continue in a folder with images")
     add_json_argument(command, "number of images and time")
 
 

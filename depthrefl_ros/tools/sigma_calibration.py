@@ -199,6 +199,6 @@ def _table(
         f"{100 * share:.0f} % -> {100 * found:.0f} %"
         for share, found in zip(SHARES, held_out, strict=True)
     )
-    lines.append(f"fitted on one half of the images, intervals hold in the other: {shares}")
+    lines.append(f"intervals fitted on one half of the images, coverage on the other: {shares}")
     lines.append(f"wrote sigma_table and calibration into {bundle.folder / DESCRIPTION}")
     return "\n".join(lines)

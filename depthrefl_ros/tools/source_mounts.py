@@ -39,7 +39,7 @@ def add_mount_arguments(parser: argparse.ArgumentParser, purpose: str) -> None:
         purpose: what the height is for, for the help.
     """
     add = parser.add_argument
-    text = f"of the camera over the floor: {purpose}"
+    text = f"camera height above the floor, {purpose}"
     add("--camera-height", type=positive_float, metavar="M", help=text)
     add_angle_arguments(parser)
 
@@ -48,7 +48,7 @@ def add_angle_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --camera-pitch and --camera-roll."""
     add = parser.add_argument
     for name, kind, way in (("pitch", pitch_degrees, "down"), ("roll", roll_degrees, "clockwise")):
-        text = f"{way} (default 0)"
+        text = f"camera {name}, positive {way} (default 0)"
         add(f"--camera-{name}", type=kind, default=0.0, metavar="DEGREES", help=text)
 
 
@@ -94,7 +94,7 @@ def add_base_frame_argument(parser: argparse.ArgumentParser) -> None:
         "--base-frame",
         default=BASE_FRAME,
         metavar="FRAME",
-        help="of a recording, on the floor: TF says where the camera stands in it, for models that "
+        help="frame on the floor; a recording's TF gives the camera's pose in it, for models that "
         "take the mount (default %(default)s)",
     )
 

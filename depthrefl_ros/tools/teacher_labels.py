@@ -173,7 +173,7 @@ def _labelled(option: _Option, model: str, folder: Path) -> Path:
             bar.update()
             if stop:
                 target.flush()
-                raise LabellingStopped(f"stopped; the same command goes on in {target.root}")
+                raise LabellingStopped(f"stopped; run the same command to go on in {target.root}")
             seen.add(frame.name)
             if frame.name in target:
                 kept += 1
@@ -194,11 +194,11 @@ def _labelled(option: _Option, model: str, folder: Path) -> Path:
     gone = [name for name in target.names() if name not in seen]
     if gone:
         raise ToolError(
-            f"{target.root} holds {len(gone)} images that {option.path} has no more, for example "
-            f"{gone[0]}; remove that folder to label anew"
+            f"{target.root} holds {len(gone)} images that {option.path} no longer has, for example "
+            f"{gone[0]}; remove that folder to label again"
         )
     if not kept:
-        raise ToolError(f"{option.path}: {model} believes no depth in any of {left} images")
+        raise ToolError(f"{option.path}: {model} finds no valid depth in any of {left} images")
     print(
         f"{target.root}: {kept} images labelled by {teacher.name} ({teacher.licence}); "
         f"{left} without depth are left out",

@@ -74,8 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
         "Trains a depth network in two stages. The same command again continues a run that was "
         "stopped. Stage 2 starts from the averaged weights of stage 1 in the same run folder. "
         "train --finetune MODEL stands for train finetune MODEL, and train --ablation for train "
-        "ablation. Exit code 3: --minutes were over, or Ctrl-C came, before the end; 4: the loss "
-        "was not finite or the disk full.",
+        "ablation. Exit code 3: --minutes ran out or Ctrl-C was pressed before the end; 4: the "
+        "loss was not finite or the disk was full.",
         EXAMPLES,
     )
     commands = parser.add_subparsers(dest="command", required=True)
@@ -99,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
             stage.set_defaults(views=None, mount=False)
         add_machine_options(stage)
 
-    average = command("average", "average runs, or a model and what a run made of it")
+    average = command("average", "average weights of runs, or of a model and its fine-tuned run")
     add_run_option(average)
     average.add_argument(
         "runs", nargs="+", metavar="RUN[,weight=W]",
@@ -108,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add_statistics_options(average)
 
-    sigma = command("sigma", "learn how far depth errs, from images that were not trained on")
+    sigma = command("sigma", "learn the depth error, from images that were not trained on")
     add_run_option(sigma)
     sigma.add_argument(
         "weights", metavar="RUN", help="folder of a run or a bundle, or a shipped model's name"
@@ -125,10 +125,10 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     finish.add_argument(
         "--figures-of", type=Path, metavar="RUN",
-        help="take accuracy and calibration from this finished run instead of measuring: the same "
-        "recipe without the held-out images, which this run has been trained on",
+        help="take accuracy and calibration from this finished run instead of measuring them: one "
+        "with the same recipe, but without the held-out images, on which --run was trained",
     )  # fmt: skip
-    add_json_argument(finish, "what metrics.json holds")
+    add_json_argument(finish, "the content of metrics.json")
 
     finetune = command("finetune", "train a bundle further on data of your own")
     finetune.add_argument("model", help="a shipped model's name or a bundle's folder")
@@ -182,7 +182,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
             raise
         # Until the process has ended: another Ctrl-C would take its exit code away.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print("depthrefl train: interrupted; the same command goes on", file=sys.stderr)
+        print("depthrefl train: interrupted; run the same command to go on", file=sys.stderr)
         return STOPPED_EARLY
     except (ValueError, OSError, CheckpointError, BundleError) as error:
         raise ToolError(str(error)) from error

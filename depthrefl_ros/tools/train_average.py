@@ -207,7 +207,7 @@ def read_member(text: str) -> Member:
     bundle = Bundle.load(place)
     told = bundle.description.get("training", {})
     if "architecture" not in bundle.description or "settings" not in told:
-        raise ToolError(f"{place}: was not trained by `depthrefl train`; only such can be averaged")
+        raise ToolError(f"{place}: was not trained by `depthrefl train`, so it cannot be averaged")
     architecture = bundle.description["architecture"]
     model = create_model(ModelConfig.from_dict(architecture))
     load_weights(bundle.path(MODEL_WEIGHTS), model)

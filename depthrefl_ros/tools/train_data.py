@@ -173,7 +173,8 @@ def record_data(
     else:
         if history:
             print(
-                f"the data has changed since step {history[-1]['from_step']}: no exact continuation"
+                f"the data has changed since step {history[-1]['from_step']}: the run does not "
+                "continue exactly"
             )
         noted = {} if terms is None else {"terms": terms}
         legs = [*history, {"from_step": step, **used, **noted}]
@@ -222,6 +223,6 @@ def check_same_data(
     if others:
         raise ToolError(
             f"{folder} is complete at step {step}, and was trained on other data than is given "
-            f"now ({', '.join(others)}), so nothing would be learnt from it; give another --run, "
-            f"remove {folder} to begin anew, or raise --steps to train on"
+            f"now ({', '.join(others)}), which would have no effect; give another --run, "
+            f"remove {folder} to start over, or raise --steps to train further"
         )

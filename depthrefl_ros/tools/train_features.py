@@ -77,7 +77,7 @@ def feature_batches(
     if BACKBONE not in settings.freeze:
         reason = "the backbone is trained: give --freeze"
     elif trainer.model.mount is not None:
-        reason = "--mount reaches into the decoder, whose features do not stay as they are"
+        reason = "--mount reaches into the decoder, so its features change in training"
     elif trainer.teacher is not None:
         reason = "--teacher needs the images at every step: let it label --unlabelled"
     if reason is not None:

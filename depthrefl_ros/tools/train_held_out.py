@@ -104,9 +104,9 @@ def check_not_held_out(folder: Path, parts: dict[str, Part]) -> None:
     for name in parts:
         if held_out.get(name):
             raise ToolError(
-                f"{folder} is complete and held out {len(held_out[name])} images of {name}, which "
-                "--val-data would have it train on: leave --val-data out, or measure on other "
-                f"images by depthrefl train finish --run {folder.parent} --val-data DATA"
+                f"{folder} is complete and held out {len(held_out[name])} images of {name}, but "
+                "with --val-data it would train on them: leave --val-data out, or measure on other "
+                f"images with depthrefl train finish --run {folder.parent} --val-data DATA"
             )
 
 

@@ -40,11 +40,12 @@ if TYPE_CHECKING:
 
 DATA_HELP = (
     "PATH[,list=FILE][,weight=W][,kind=K][,balance=depth][,depth_factor=N][,mounts=FILE]: a plain "
-    "folder, NYU Depth v2 as a folder or .mat, KITTI, TUM RGB-D or a recording with true depth, "
-    "told apart by looking; repeat it to mix sets by weight (default 1 each); balance=depth shows "
-    "rare distances more often; depth_factor is how many units of a plain folder's depth files are "
-    "a metre (default 1000 where they are whole numbers, else 1); mounts says by image where the "
-    "camera stood (default a plain folder's mounts.yaml), for a network with --mount"
+    "folder, NYU Depth v2 as a folder or .mat, KITTI, TUM RGB-D or a recording with true depth; "
+    "the kind is detected unless given; repeat it to mix sets by weight (default 1 each); "
+    "balance=depth shows rare distances more often; depth_factor is the number of units per metre "
+    "in a plain folder's depth files (default 1000 for whole numbers, else 1); mounts gives the "
+    "camera's height and angles for each image (default a plain folder's mounts.yaml), for a "
+    "network with --mount"
 )
 CANONICAL_FOCAL_AT_256 = 240.0  # pixels for a network input 256 pixels wide
 STOPPED_EARLY = 3  # exit code: the same command goes on
@@ -66,8 +67,8 @@ def add_data_options(parser: argparse.ArgumentParser, validation: str) -> None:
     add_training_images(group, DATA_HELP)
     add("--unlabelled", action="append", default=[],
         metavar="SOURCE[,hfov=DEGREES][,weight=W][,mounts=FILE]",
-        help="images, a video or a recording without depth, which --teacher BUNDLE says; labelled "
-        "once, into RUN/labelled; mounts as for --data; may be repeated")  # fmt: skip
+        help="images, a video or a recording without depth; --teacher BUNDLE labels them with "
+        "depth, once, into RUN/labelled; mounts as for --data; may be repeated")  # fmt: skip
     add("--val-data", action="append", default=[], metavar="DATA", help=validation)
     add_cap_option(group)
 
@@ -83,11 +84,11 @@ def add_training_images(group: argparse._ActionsContainer, text: str) -> None:
 
 def add_statistics_options(parser: argparse.ArgumentParser) -> None:
     """Add what a mean of weights takes the statistics of BatchNorm from."""
-    group = parser.add_argument_group("statistics of BatchNorm")
+    group = parser.add_argument_group("BatchNorm statistics")
     add_training_images(
         group,
-        "images of the training (as for stage2), from views of which the statistics are taken "
-        "anew; without any they are averaged, which is worse the farther the runs are apart",
+        "training images (as for stage2) from which the BatchNorm statistics are recomputed; "
+        "without them the statistics are averaged, which is worse the more the runs differ",
     )
     add_view_options(group, 1600)
 
@@ -104,9 +105,13 @@ def add_view_options(group: argparse._ActionsContainer, images: int) -> None:
     """Add which views of the data go through the network; ``images`` is how many by default."""
     add = group.add_argument
     add(
-        "--images", type=positive_int, default=images, metavar="N", help=f"views (default {images})"
+        "--images",
+        type=positive_int,
+        default=images,
+        metavar="N",
+        help=f"number of views (default {images})",
     )
-    add("--seed", type=whole_number, default=1, metavar="X", help="decides which (default 1)")
+    add("--seed", type=whole_number, default=1, metavar="X", help="random seed (default 1)")
     add("--threads", type=positive_int, default=2, help="CPU threads (default 2)")
 
 
@@ -114,7 +119,7 @@ def add_cap_option(parser: argparse._ActionsContainer) -> None:
     """Add --cap, which the accuracy is measured up to."""
     parser.add_argument(
         "--cap", type=positive_float, default=10.0, metavar="METRES",
-        help="truth beyond is left out of validation (default 10; KITTI has 80)",
+        help="leave out truth beyond this distance in validation (default 10; KITTI uses 80)",
     )  # fmt: skip
 
 
@@ -134,30 +139,35 @@ def add_settings_options(
         help="length of the schedule" + (f" (default {steps})" if steps else ""),
     )  # fmt: skip
     schedule.add_argument(
-        "--minutes", type=_amount, metavar="X", help="stop then; the same command continues"
+        "--minutes", type=_amount, metavar="X", help="stop after this time; run again to continue"
     )
     schedule.add_argument(
-        "--batch", type=positive_int, default=8, metavar="N", help="images a step (default 8)"
+        "--batch", type=positive_int, default=8, metavar="N", help="images per step (default 8)"
     )
     losses = parser.add_argument_group("losses of stage 2")
     for group, name, text in (
-        (schedule, "learning_rate", "peak"),
-        (schedule, "encoder_factor", "the encoder's learning rate as a fraction of it"),
-        (schedule, "mount_factor", "with --mount: learning rate of what is told it, over it"),
-        (schedule, "weight_decay", "of AdamW"),
+        (schedule, "learning_rate", "peak learning rate"),
+        (schedule, "encoder_factor", "encoder's learning rate as a multiple of --learning-rate"),
+        (
+            schedule,
+            "mount_factor",
+            "with --mount: learning rate of the layers that take the mount, as a multiple of "
+            "--learning-rate",
+        ),
+        (schedule, "weight_decay", "weight decay of AdamW"),
         (schedule, "warmup_steps", "steps of linear warm-up"),
-        (schedule, "ema_decay", "of the weights' exponential average"),
+        (schedule, "ema_decay", "decay of the exponential average of the weights"),
         (schedule, "clip_norm", "largest gradient norm"),
-        (schedule, "seed", "decides weights and batches"),
+        (schedule, "seed", "random seed of weights and batches"),
         (losses, "balance", "lambda of SILog"),
-        (losses, "likelihood_weight", "of the bins' likelihood"),
-        (losses, "gradient_weight", "of the log gradients"),
-        (losses, "relative_weight", "of the relative loss"),
-        (losses, "distillation_weight", "of the teacher's loss"),
+        (losses, "likelihood_weight", "weight of the bins' likelihood"),
+        (losses, "gradient_weight", "weight of the log gradients"),
+        (losses, "relative_weight", "weight of the relative loss"),
+        (losses, "distillation_weight", "weight of the teacher's loss"),
         (
             losses,
             "mix_share",
-            "share of a batch that becomes mixtures, for the teacher alone",
+            "share of a batch turned into mixtures of two images, for the teacher alone",
         ),
     ):
         default = getattr(defaults, name)
@@ -168,17 +178,17 @@ def add_settings_options(
         )  # fmt: skip
     schedule.add_argument(
         "--freeze-norm", action=argparse.BooleanOptionalAction, default=defaults.freeze_norm,
-        help="keep BatchNorm's statistics as they are, for little data or small batches",
+        help="keep BatchNorm's statistics fixed, for little data or small batches",
     )  # fmt: skip
     schedule.add_argument(
         "--freeze", action="append", default=[], metavar="MODULE", nargs="?", const="backbone",
-        help="a module to keep as it is, such as backbone.encoder, which halves the time of a "
-        "step; may be repeated. Without MODULE the whole backbone",
+        help="a module to freeze, such as backbone.encoder, which halves the time of a step; may "
+        "be repeated. Without MODULE the whole backbone is frozen",
     )  # fmt: skip
     losses.add_argument(
         "--teacher", type=Path, action="append", default=[], metavar="FILE|BUNDLE",
         help="safetensors of a trained network to learn from as well; repeat it for an ensemble. "
-        "With --unlabelled the one bundle that says their depth",
+        "With --unlabelled: the one bundle that labels these images",
     )  # fmt: skip
 
 
@@ -186,17 +196,17 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Add what the network is built from."""
     add = parser.add_argument_group("network").add_argument
     add("--backbone", metavar="BUNDLE",
-        help="a bundle whose backbone is taken, its architecture, size and weights, such as a "
-        "Depth Anything or DPT of convert --weights; the reflector on it begins anew")  # fmt: skip
+        help="a bundle whose backbone is used, with its architecture, size and weights, such as a "
+        "Depth Anything or DPT from convert --weights; the reflector starts fresh")  # fmt: skip
     add("--encoder", default="lite0", help="lite0 (default), lite1 or lite2")
     add("--decoder-channels", type=positive_int, nargs=4, metavar="N",
-        help="of the decoder, strides 32 to 4 (default 160 128 96 64)")  # fmt: skip
+        help="decoder channels at strides 32 to 4 (default 160 128 96 64)")  # fmt: skip
     add("--bins", type=positive_int, default=64, help="depth bins (default 64)")
     add("--embedding", type=positive_int, default=64,
         help="channels of the reflector's embedding (default 64)")  # fmt: skip
     add("--distribution", default="log_binomial", help="log_binomial (default) or softmax")
-    add("--height", type=positive_int, default=192, help="of the input, pixels (default 192)")
-    add("--width", type=positive_int, default=256, help="of the input, pixels (default 256)")
+    add("--height", type=positive_int, default=192, help="input height, pixels (default 192)")
+    add("--width", type=positive_int, default=256, help="input width, pixels (default 256)")
     add("--canonical-focal", type=positive_float, metavar="PIXELS",
         help="focal length that depth is scaled to (default 240 for a width of 256)")  # fmt: skip
     add("--z-min", type=positive_float, default=0.15, metavar="METRES",
@@ -215,8 +225,8 @@ def add_mount_option(parser: argparse.ArgumentParser) -> None:
     """Add --mount."""
     parser.add_argument(
         "--mount", action="store_true",
-        help="the network is told where the camera stands, where that is known; weights that were "
-        "trained without it may be started from. See --augment mount_chance, mount_height, "
+        help="give the network the camera's height and angles, where they are known; training may "
+        "start from weights without this input. See --augment mount_chance, mount_height, "
         "mount_tilt_deg",
     )  # fmt: skip
 
@@ -238,12 +248,12 @@ def add_feature_options(parser: argparse.ArgumentParser) -> None:
     """Add what is kept of a backbone that stays as it is."""
     add = parser.add_argument_group("features of a frozen backbone").add_argument
     add("--views", type=whole_number, metavar="N",
-        help="random views an image whose features are kept, so that the backbone runs once and "
-        f"not at every step; 0 keeps none (default {USUAL_VIEWS}, or as many as fit)")  # fmt: skip
+        help="random views per image whose features are cached, so that the backbone runs once "
+        f"instead of at every step; 0: no cache (default {USUAL_VIEWS}, or what fits)")  # fmt: skip
     add("--features", type=Path, metavar="FOLDER",
-        help="where they are kept; several runs may share them (default RUN/features)")  # fmt: skip
+        help="folder of the cache; several runs may share it (default RUN/features)")  # fmt: skip
     add("--feature-limit", type=positive_float, default=8.0, metavar="GIB",
-        help="what they may take of the disk (default 8)")  # fmt: skip
+        help="largest disk space of the cache (default 8)")  # fmt: skip
 
 
 def _amount(text: str) -> float:

@@ -161,7 +161,8 @@ def load_known(path: Path, model: DepthModel, but: str = "") -> None:
         left = () if model.error_head else ("error_head",)
         load_weights(path, model, but, optional="mount", left=left)
     except CheckpointError as error:
-        hint = "" if model.mount or "mount." not in str(error) else "; it takes the mount: --mount"
+        is_of_mount = "mount." in str(error) and not model.mount
+        hint = "; it takes the mount: --mount is needed" if is_of_mount else ""
         raise CheckpointError(f"{error}{hint}") from error
 
 

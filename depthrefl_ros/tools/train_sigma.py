@@ -55,8 +55,8 @@ def fit_sigma(arguments: argparse.Namespace) -> int:
         raise ToolError("--data is needed: images with depth that the weights have not seen")
     for name in trained_on(member.legs, parts):
         print(
-            f"warning: --data {name} was trained on: errors there are smaller than elsewhere, and "
-            "so will sigma be",
+            f"warning: --data {name} was trained on: its errors are smaller than elsewhere, so "
+            "sigma will be too small",
             file=sys.stderr,
         )
     torch.set_num_threads(arguments.threads)

@@ -124,12 +124,26 @@ def _parser() -> argparse.ArgumentParser:
         depthrefl truth_clouds drive.mcap --camera-height 0.4 --odom-frame odom""",
     )
     parser.add_argument("source", help="recording or image folder with true depth")
-    parser.add_argument("--camera-height", type=positive_float, required=True, metavar="M")
+    parser.add_argument(
+        "--camera-height",
+        type=positive_float,
+        required=True,
+        metavar="M",
+        help="camera height above the floor",
+    )
     add_angle_arguments(parser)
-    parser.add_argument("--model", default="indoor_tiny", help="for size and range (%(default)s)")
-    parser.add_argument("--base-frame", default="base_footprint", help="default %(default)s")
-    parser.add_argument("--odom-frame", help="also publish it, with the robot standing still in it")
-    parser.add_argument("--rate", type=positive_float, metavar="HZ", help="default: the source's")
+    parser.add_argument(
+        "--model", default="indoor_tiny", help="model that gives size and range (%(default)s)"
+    )
+    parser.add_argument(
+        "--base-frame", default="base_footprint", help="frame on the floor (default %(default)s)"
+    )
+    parser.add_argument(
+        "--odom-frame", help="also publish this frame, in which the robot stands still"
+    )
+    parser.add_argument(
+        "--rate", type=positive_float, metavar="HZ", help="frame rate (default: the source's)"
+    )
     parser.add_argument("--loop", action="store_true", help="start again at the end")
     parser.add_argument("--frames", type=positive_int, metavar="N", help="stop after N frames")
     add_json_argument(parser, "frames and points")
@@ -235,7 +249,7 @@ def publish_mount(
         from geometry_msgs.msg import TransformStamped
         from tf2_ros import StaticTransformBroadcaster
     except ImportError:
-        print(f"truth_clouds: no tf2: nothing says where {optical_frame} is", file=sys.stderr)
+        print(f"truth_clouds: no tf2: no transform to {optical_frame} is sent", file=sys.stderr)
         return None
     poses = {(base_frame, optical_frame): base_from_camera}
     if odom_frame:

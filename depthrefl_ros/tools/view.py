@@ -51,15 +51,15 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "depthrefl view",
-        "Show a running node on a web page: the camera, its depth, what Nav2 gets of it, figures, "
-        "and sliders for the parameters that may change meanwhile. Only this machine can open it, "
-        "unless --host says otherwise. Ctrl-C ends it.",
+        "Show a running node on a web page: the camera, its depth, what Nav2 gets from it, "
+        "figures, and sliders for the parameters that can change at runtime. Only this machine "
+        "can open it, unless --host says otherwise. Ctrl-C ends it.",
         """depthrefl view
         depthrefl view --node /front/depthrefl --port 8080 --open
         depthrefl view --host 0.0.0.0 --read-only""",
     )
     parser.add_argument(
-        "--node", type=_full_name, metavar="NAME", help="default: the first one found"
+        "--node", type=_full_name, metavar="NAME", help="node to show (default: the first found)"
     )
     parser.add_argument(
         "--host",
@@ -67,14 +67,17 @@ def _parser() -> argparse.ArgumentParser:
         help="address to listen at; 0.0.0.0 lets everybody on the network in (default %(default)s)",
     )
     parser.add_argument(
-        "--port", type=port_number, default=PORT, help="0 takes a free one (default %(default)s)"
+        "--port",
+        type=port_number,
+        default=PORT,
+        help="port of the page; 0 picks a free one (default %(default)s)",
     )
     parser.add_argument(
         "--rate",
         type=positive_float,
         default=RATE_HZ,
         metavar="HZ",
-        help="of the pictures at most (default %(default)g)",
+        help="highest picture rate (default %(default)g)",
     )
     parser.add_argument("--read-only", action="store_true", help="show the parameters, set none")
     parser.add_argument(

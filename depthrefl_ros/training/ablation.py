@@ -62,11 +62,11 @@ def add_ablation_options(parser: argparse.ArgumentParser) -> None:
         help="training images, PATH[,list=FILE][,weight=W][,kind=K]; may be repeated")  # fmt: skip
     add("--val-data", action="append", required=True, metavar="DATA",
         help="images to measure on; may be repeated, and the first set chooses")  # fmt: skip
-    add("--heads", help="only these, with commas between (default all)")
-    add("--views", type=int, default=6, help="augmented views an image (default 6)")
+    add("--heads", help="only these heads, separated by commas (default all)")
+    add("--views", type=int, default=6, help="augmented views per image (default 6)")
     add("--steps", type=int, default=600,
-        help="of every head on the features (default 600); 0: only what is joint")  # fmt: skip
-    add("--batch", type=int, default=8, help="images a step (default 8)")
+        help="steps per head on the features (default 600); 0: only joint training")  # fmt: skip
+    add("--batch", type=int, default=8, help="images per step (default 8)")
     add("--seeds", type=int, default=3, help="runs of every head (default 3)")
     add("--rates", default="0.002", metavar="R[,R]",
         help="peak learning rates; of several, each head takes the one with the smaller AbsRel of "
@@ -74,9 +74,9 @@ def add_ablation_options(parser: argparse.ArgumentParser) -> None:
     add("--joint-steps", type=int, default=0,
         help="then train the reflector and the two best others with the backbone (default 0: "
         "not)")  # fmt: skip
-    add("--joint-heads", help="these instead, with commas between")
-    add("--joint-seeds", type=int, default=1, help="runs of each of them (default 1)")
-    add("--joint-rate", type=float, default=1e-3, help="its peak learning rate (default 0.001)")
+    add("--joint-heads", help="train these heads instead of those, separated by commas")
+    add("--joint-seeds", type=int, default=1, help="joint runs of each head (default 1)")
+    add("--joint-rate", type=float, default=1e-3, help="joint peak learning rate (default 0.001)")
     add("--jobs", type=int, default=2, help="heads trained at once, one thread each (default 2)")
 
 
