@@ -58,12 +58,12 @@ def test_the_record_stays_whole_where_a_new_one_cannot_be_written(tmp_path, room
     record_data(path, 0, {"rooms": {"images": 3}}, {})
     before = path.read_text()
 
-    def cut_short(self, text):
-        with self.open("w") as file:
-            file.write(text[:5])
+    def cut_short(self, data):
+        with self.open("wb") as file:
+            file.write(data[:5])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", cut_short)
+    monkeypatch.setattr(Path, "write_bytes", cut_short)
     with pytest.raises(OSError, match="No space left"):
         record_data(path, 5, {"rooms": {"images": 2}}, {})
     assert path.read_text() == before

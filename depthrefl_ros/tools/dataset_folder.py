@@ -17,7 +17,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,6 +27,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.training.datasets import Sample
 from depthrefl_ros.training.synth.folder import RenderedFolder
+from depthrefl_ros.training.whole_files import write_file
 
 LOG = "dataset.yaml"
 MADE_BY = "depthrefl dataset"
@@ -148,13 +148,7 @@ class DatasetFolder:
 
     def _write_log(self, recordings: list[dict[str, Any]]) -> None:
         log = {"made_by": MADE_BY, "subfolders": self._subfolders, "recordings": recordings}
-        part = self.path / f"{LOG}.part"
-        try:
-            part.write_text(yaml.safe_dump(log, sort_keys=False), encoding="utf-8")
-            os.replace(part, self.path / LOG)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+        write_file(self.path / LOG, yaml.safe_dump(log, sort_keys=False).encode())
 
     def _unwritable(self, error: OSError) -> ToolError:
         text = f"{self.path}/: cannot be written: {error.strerror or error}"

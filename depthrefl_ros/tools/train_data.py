@@ -18,7 +18,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +30,7 @@ from depthrefl_ros.training.datasets import ImageFolder, parse_data_options
 from depthrefl_ros.training.evaluation import evaluate_model
 from depthrefl_ros.training.protocol import Protocol
 from depthrefl_ros.training.truth_check import check_truth, spread_over, unit_hint
+from depthrefl_ros.training.whole_files import write_file
 
 if TYPE_CHECKING:
     from depthrefl_ros.network.model import DepthModel
@@ -178,10 +178,7 @@ def record_data(
             )
         noted = {} if terms is None else {"terms": terms}
         legs = [*history, {"from_step": step, **used, **noted}]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")  # whole at once, also on a full disk
-    temporary.write_text(json.dumps(legs, indent=1))
-    os.replace(temporary, path)
+    write_file(path, json.dumps(legs, indent=1).encode())
 
 
 def preload(mixture: list[tuple[ImageFolder, float]]) -> None:

@@ -18,11 +18,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.train_data import Part, read_history
+from depthrefl_ros.training.whole_files import write_file
 
 HELD_OUT_SHARE = 0.1
 HELD_OUT_FILE = "held_out.json"  # in the stage's folder: names of images by set
@@ -123,8 +123,5 @@ def remember_held_out(
     merged = dict(remembered) if split else {}
     for name, part in split.items():
         merged[name] = list(dict.fromkeys([*merged.get(name, ()), *part.dataset.names]))
-    folder.mkdir(parents=True, exist_ok=True)
     # Whole at once: processes that train together read it while the first one writes.
-    temporary = folder / f".{HELD_OUT_FILE}"
-    temporary.write_text(json.dumps(merged, indent=1))
-    os.replace(temporary, folder / HELD_OUT_FILE)
+    write_file(folder / HELD_OUT_FILE, json.dumps(merged, indent=1).encode())

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depthrefl_ros.training.datasets import DatasetError, ImageFolder, parse_data_options
+from depthrefl_ros.training.whole_files import write_file
 
 if TYPE_CHECKING:
     from depthrefl_ros.network.model import DepthModel
@@ -178,9 +179,7 @@ def run_unit(ablation: Ablation, unit: Unit) -> None:
         "step_s": trained.step_s,
         "sets": sets,
     }
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(result))
-    part.replace(path)
+    write_file(path, json.dumps(result).encode())
     kept.unlink(missing_ok=True)
     means = ", ".join(
         f"{name} {sum(measured['values']['abs_rel']) / len(measured['names']):.4f}"

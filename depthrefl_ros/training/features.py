@@ -39,6 +39,7 @@ from depthrefl_ros.training.augment import AugmentConfig, Augmenter
 from depthrefl_ros.training.batches import StepBatches
 from depthrefl_ros.training.datasets import ImageFolder
 from depthrefl_ros.training.losses import canonical_truth
+from depthrefl_ros.training.whole_files import write_file
 
 BATCH = 8  # images a pass through the backbone
 SAVE_EVERY = 10  # passes; what is done since is done again after a stop
@@ -303,9 +304,7 @@ def _build(
         rows.flush()
         truths.flush()
         description = {"recipe": recipe, "shapes": shapes, "done": count}
-        part = folder / f"{RECIPE_FILE}.part"
-        part.write_text(json.dumps(description, indent=1))
-        part.replace(folder / RECIPE_FILE)
+        write_file(folder / RECIPE_FILE, json.dumps(description, indent=1).encode())
 
     starts = range(done, total, BATCH)
     bar = tqdm(starts, desc="features", unit="batch", mininterval=1.0, disable=None)

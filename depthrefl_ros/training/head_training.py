@@ -41,6 +41,7 @@ from depthrefl_ros.training.loop import TrainError
 from depthrefl_ros.training.losses import at_stride, canonical_truth, relative_loss
 from depthrefl_ros.training.train_settings import TrainSettings, rate_at
 from depthrefl_ros.training.trainer import parameter_groups, update_average
+from depthrefl_ros.training.whole_files import write_file
 
 SAVE_EVERY = 25  # steps; what is done since is done again after a stop
 
@@ -188,9 +189,7 @@ def _save(
     }
     buffer = io.BytesIO()  # a full disk is an OSError then; torch.save makes it another
     torch.save(state, buffer)
-    part = path.with_suffix(".part")
-    part.write_bytes(buffer.getvalue())
-    part.replace(path)
+    write_file(path, buffer.getvalue())
 
 
 def _restore(

@@ -13,7 +13,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Files that belong together appear together: a full disk leaves what was there before."""
+"""Files appear whole, and those that belong together at once: a full disk leaves what was there."""
 
 from __future__ import annotations
 
@@ -23,6 +23,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 ASIDE = "writing"  # folder that files are written into before they are put in their place
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file beside its place, with the suffix ``.part``, and put it there when it is whole.
+
+    Args:
+        path: of the file; its folder is made where it is missing, one of before is replaced.
+        data: what it holds.
+
+    Raises:
+        OSError: it cannot be written; what was there before still is, and nothing else.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:

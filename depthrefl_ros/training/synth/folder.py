@@ -23,7 +23,6 @@ by renaming, so whatever is there and has a camera is complete, and an interrupt
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +31,7 @@ import numpy as np
 import yaml
 
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.training.whole_files import write_file
 
 OPTIONS = {  # of the command line, by key of the recipe where it is not the same word
     "kinds": "--kind",
@@ -85,7 +85,7 @@ class RenderedFolder:
             raise FolderError(
                 f"{self.root} holds files that `render` did not make; choose a new folder"
             )
-        self._write("recipe.yaml", yaml.safe_dump(recipe, sort_keys=False).encode())
+        write_file(self.root / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False).encode())
 
     def names(self) -> list[str]:
         """Return the names of the complete images, sorted."""
@@ -115,8 +115,8 @@ class RenderedFolder:
             glass: (H, W) bool, where there are panes.
         """
         if glass is not None:
-            self._write(f"glass/{name}.png", _encode_png(glass.astype(np.uint8) * 255))
-        self._write(f"depth/{name}.png", encode_depth(depth_m, self._png_level))
+            write_file(self.root / f"glass/{name}.png", _encode_png(glass.astype(np.uint8) * 255))
+        write_file(self.root / f"depth/{name}.png", encode_depth(depth_m, self._png_level))
         self._intrinsics[name] = {
             "width": camera.width, "height": camera.height,
             "fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy,
@@ -126,7 +126,7 @@ class RenderedFolder:
         self._unwritten += 1
         if self._unwritten >= self._flush_every:
             self.flush()
-        self._write(f"rgb/{name}.jpg", encode_image(image, self.jpeg_quality))
+        write_file(self.root / f"rgb/{name}.jpg", encode_image(image, self.jpeg_quality))
 
     def flush(self) -> None:
         """Write the cameras and mounts of all images."""
@@ -183,13 +183,7 @@ class RenderedFolder:
     def _dump(self, name: str, images: dict[str, dict]) -> None:
         dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times as fast
         text = yaml.dump({"images": images}, Dumper=dumper, default_flow_style=None)
-        self._write(name, text.encode())
-
-    def _write(self, name: str, data: bytes) -> None:
-        part = self.root / f"{name}.part"
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        os.replace(part, self.root / name)
+        write_file(self.root / name, text.encode())
 
 
 _NOTED_LATER = ("count", "world_digest")  # not by older versions
