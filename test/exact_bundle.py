@@ -30,7 +30,7 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.floor_plane import FARTHEST_M, NEAREST_M, decode_floor, encode_floor
+from depthrefl_ros.geometry.floor_plane import FARTHEST_M, NEAREST_M, encode_floor
 
 SIGMA = 0.02
 # Weights of red, green and blue, and what is added: of depth, and of a coarser relative plane.
@@ -111,6 +111,13 @@ def encoded(depth_m: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
     blue = np.full(depth_m.shape, round(sigma * 1000.0), np.uint8)
     high, low = (millimetres >> 8).astype(np.uint8), (millimetres & 255).astype(np.uint8)
     return np.stack([high, low, blue], axis=-1)
+
+
+def decode_floor(plane: np.ndarray) -> np.ndarray:
+    """Return the canonical metres (H, W) float32 that bytes stand for; 0 for unknown."""
+    ratio = FARTHEST_M / NEAREST_M
+    depth = NEAREST_M * ratio ** ((plane.astype(np.float32) - 1.0) / 254)
+    return np.where(plane > 0, depth, 0.0).astype(np.float32)
 
 
 def _graph(

@@ -20,9 +20,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from exact_bundle import decode_floor
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.floor_plane import camera_floor_depth, decode_floor, encoded_floor
+from depthrefl_ros.geometry.floor_plane import camera_floor_depth, encoded_floor
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rectification import PADDING_GREY, Rectification
 from depthrefl_ros.training.augment import (

@@ -23,9 +23,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from exact_bundle import decode_floor
 from small_network import CONFIG, make_trainer, told_network
 
-from depthrefl_ros.geometry.floor_plane import decode_floor, encode_floor
+from depthrefl_ros.geometry.floor_plane import encode_floor
 from depthrefl_ros.network.checkpoints import CheckpointError, save_weights
 from depthrefl_ros.network.model import create_model
 from depthrefl_ros.training import distillation, losses

@@ -21,13 +21,13 @@ import time
 import cv2
 import numpy as np
 import pytest
+from exact_bundle import decode_floor
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.floor_plane import (
     FARTHEST_M,
     NEAREST_M,
     camera_floor_depth,
-    decode_floor,
     encode_floor,
     encoded_floor,
     floor_depth,

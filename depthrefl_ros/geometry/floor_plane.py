@@ -30,8 +30,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.pose import Pose
 
 NEAREST_M, FARTHEST_M = 0.1, 40.0  # canonical metres of the bytes 1 and 255
-_LEVELS = 254  # steps between them, each 2.4 % of the depth
-BYTES_PER_LOG = _LEVELS / math.log(FARTHEST_M / NEAREST_M)
+BYTES_PER_LOG = 254 / math.log(FARTHEST_M / NEAREST_M)  # 254 steps, each 2.4 % of the depth
 _FLATTEST = 1e-4  # sine over cosine: a ray that falls less meets no floor that matters
 _OPTICAL_AXIS = (0.0, 0.0, 1.0)
 
@@ -146,10 +145,3 @@ def with_floor(rgb: np.ndarray, plane: np.ndarray | None) -> np.ndarray:
     image = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)
     image[..., 3] = 0 if plane is None else plane
     return image
-
-
-def decode_floor(plane: np.ndarray) -> np.ndarray:
-    """Return the canonical metres (H, W) float32 that bytes stand for; 0 for unknown."""
-    ratio = FARTHEST_M / NEAREST_M
-    depth = NEAREST_M * ratio ** ((plane.astype(np.float32) - 1.0) / _LEVELS)
-    return np.where(plane > 0, depth, 0.0).astype(np.float32)
