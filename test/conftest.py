@@ -44,6 +44,14 @@ def rooms(tmp_path):
     return write_plain_folder(tmp_path / "rooms", count=3)
 
 
+@pytest.fixture(scope="session")
+def bundle():
+    """Return the shipped model ``indoor_tiny``; no test may change it."""
+    from depthrefl_ros.engine.bundle import Bundle
+
+    return Bundle.load("indoor_tiny")
+
+
 class RunningProcess:
     """A Python module as a process of its own, its output in a file."""
 

@@ -227,11 +227,6 @@ def test_where_nothing_works_after_all_the_lifecycle_ends_in_error_and_the_node_
 
 
 @pytest.fixture
-def bundle():
-    return Bundle.load("indoor_tiny")
-
-
-@pytest.fixture
 def diagnostics():
     return Diagnostics()
 

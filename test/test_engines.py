@@ -37,11 +37,6 @@ from depthrefl_ros.geometry.camera import Camera
 
 
 @pytest.fixture(scope="module")
-def bundle():
-    return Bundle.load("indoor_tiny")
-
-
-@pytest.fixture(scope="module")
 def engines(bundle):
     return {"openvino": OpenVinoEngine(bundle), "torch": TorchEngine(bundle, device="cpu")}
 

@@ -33,11 +33,6 @@ CAMERA = Camera.from_horizontal_fov(WIDTH, HEIGHT, 1.1)
 
 
 @pytest.fixture(scope="module")
-def bundle():
-    return MODEL
-
-
-@pytest.fixture(scope="module")
 def engine(bundle):
     return open_engine(bundle, "openvino").engine
 

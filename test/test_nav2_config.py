@@ -27,7 +27,6 @@ from conftest import ROOT
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSCompatibility, qos_check_compatible, qos_profile_sensor_data
 
-from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.obstacles import ObstacleSettings
 from depthrefl_ros.ros.publishers import publisher_profile
 
@@ -59,11 +58,6 @@ def costmap(name: str = "nav2_costmap.yaml") -> dict:
 @pytest.fixture(params=LAYERS)
 def layer(request) -> dict:
     return costmap()[request.param]
-
-
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return Bundle.load("indoor_tiny")
 
 
 def sources(layer: dict) -> list[dict]:

@@ -25,7 +25,6 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import LaserScan, PointCloud2
 from std_msgs.msg import Header
 
-from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.estimator import StepTimer
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.pose import Pose
@@ -42,11 +41,6 @@ CAMERA = Camera.from_horizontal_fov(256, 192, 1.2)
 MOUNT = Pose.from_mount(0.5, math.radians(10.0))
 BOX = ((2.0, -0.4, 0.0), (2.3, 0.4, 0.5))
 KINDS = {MARKING: PointCloud2, CLEARING: PointCloud2, SCAN: LaserScan}
-
-
-@pytest.fixture(scope="module")
-def bundle():
-    return Bundle.load("indoor_tiny")
 
 
 class Seen:

@@ -24,7 +24,6 @@ import yaml
 from rcl_interfaces.msg import ParameterType
 from rclpy.parameter import Parameter
 
-from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.ros.loaded_model import FrameSettings, load_mask
 from depthrefl_ros.ros.parameters import (
     Parameters,
@@ -56,11 +55,6 @@ def make_node(ros):
     yield make
     for node in nodes:
         node.destroy_node()
-
-
-@pytest.fixture(scope="module")
-def bundle():
-    return Bundle.load("indoor_tiny")
 
 
 def test_names_are_unique():

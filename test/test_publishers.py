@@ -23,7 +23,6 @@ from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings, StepTimer
 from depthrefl_ros.geometry.camera import Camera
@@ -53,11 +52,6 @@ from depthrefl_ros.settings import SettingError, changed
 WIDTH, HEIGHT = 320, 240
 CAMERA = Camera.from_horizontal_fov(WIDTH, HEIGHT, 1.1)
 HEADER = Header(frame_id="camera_optical_frame")
-
-
-@pytest.fixture(scope="module")
-def bundle():
-    return Bundle.load("indoor_tiny")
 
 
 @pytest.fixture(scope="module")

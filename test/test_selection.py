@@ -40,11 +40,6 @@ needs_rtx = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def bundle():
-    return Bundle.load("indoor_tiny")
-
-
 @pytest.fixture(autouse=True)
 def without_nvidia(monkeypatch, tmp_path):
     monkeypatch.setattr(selection, "_NVIDIA_DEVICES", ())

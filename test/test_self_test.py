@@ -31,11 +31,6 @@ from depthrefl_ros.engine.torch_engine import TorchEngine
 
 
 @pytest.fixture(scope="module")
-def bundle():
-    return Bundle.load("indoor_tiny")
-
-
-@pytest.fixture(scope="module")
 def engines(bundle):
     return {"openvino": OpenVinoEngine(bundle), "torch": TorchEngine(bundle, device="cpu")}
 

@@ -24,7 +24,6 @@ from onnx import TensorProto, helper, numpy_helper
 from small_onnx import CAST, DOUBLE, network_file
 
 from depthrefl_ros.engine.base import EngineError
-from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.self_test import self_test
 from depthrefl_ros.engine.tensorrt import build
 from depthrefl_ros.engine.tensorrt.api import find_flavour, load_runtime
@@ -36,11 +35,6 @@ from depthrefl_ros.engine.tensorrt.run import TensorRTEngine
 RTX = find_flavour("tensorrt_rtx")
 needs_rtx = pytest.mark.skipif(not RTX.can_build, reason=f"TensorRT-RTX: {RTX.reason}")
 HAS_GPU = RTX.can_run or find_flavour("tensorrt").can_run
-
-
-@pytest.fixture(scope="module")
-def bundle():
-    return Bundle.load("indoor_tiny")
 
 
 @pytest.fixture(scope="module")

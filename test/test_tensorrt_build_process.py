@@ -41,11 +41,6 @@ from depthrefl_ros.engine.tensorrt.source import PlanSource  # noqa: E402
 RTX = ("tensorrt_rtx", "fp16")
 
 
-@pytest.fixture(scope="module")
-def bundle():
-    return Bundle.load("indoor_tiny")
-
-
 @pytest.fixture
 def store(tmp_path):
     store = PlanStore(tmp_path / "cache")

@@ -23,7 +23,6 @@ from bundle_copies import copy_weights
 from onnx import TensorProto, helper, numpy_helper
 
 from depthrefl_ros.engine.base import Engine, EngineError
-from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.self_test import self_test
 from depthrefl_ros.engine.tensorrt import int8
 from depthrefl_ros.engine.tensorrt.int8 import int8_network
@@ -46,11 +45,6 @@ class OnnxEngine(Engine):
 
     def close(self):
         self._session = None
-
-
-@pytest.fixture(scope="module")
-def bundle():
-    return Bundle.load("indoor_tiny")
 
 
 def whole_network(bundle, folder):

@@ -36,11 +36,6 @@ needs_rtx = pytest.mark.skipif(not RTX.can_build, reason=f"TensorRT-RTX: {RTX.re
 
 
 @pytest.fixture(scope="module")
-def bundle():
-    return Bundle.load("indoor_tiny")
-
-
-@pytest.fixture(scope="module")
 def size(bundle):
     """Return what an engine must be told of the network, apart from the batch."""
     return bundle.height, bundle.width, bundle.outputs

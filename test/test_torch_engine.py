@@ -37,11 +37,6 @@ from depthrefl_ros.network.model import ModelConfig, create_model
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-@pytest.fixture(scope="module")
-def bundle():
-    return Bundle.load("indoor_tiny")
-
-
 def test_a_batch_gives_what_its_images_give_alone(bundle):
     engine = TorchEngine(bundle, device="cpu")
     images = bundle.golden().images[:2]
