@@ -15,6 +15,7 @@
 
 """Launch files, run by the real launch and launch_ros, among packages that stand in for others."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -25,7 +26,6 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from module_files import load_file
 
 # Not "launch": from the root of the tree Python takes the folder launch/ for a package.
 pytest.importorskip("launch.actions", reason="launch is not installed (it is not on PyPI)")
@@ -36,7 +36,10 @@ import launch  # noqa: E402
 
 def load_launch_file(path):
     """Return a launch file as a module."""
-    return load_file(path, "launch_file")
+    spec = importlib.util.spec_from_file_location("launch_file", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def entities(path, **arguments):

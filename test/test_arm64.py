@@ -15,14 +15,8 @@
 
 """What a robot needs has wheels for arm64, on the Pythons of Humble and Jazzy."""
 
-import sys
-
-import pytest
-from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "benchmark"))
-
 import arm64
+import pytest
 
 OFFLINE = ("error sending request", "Failed to fetch", "dns error", "Could not connect")
 

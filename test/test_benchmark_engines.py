@@ -27,12 +27,9 @@ import pytest
 
 pytest.importorskip("openvino")
 
-from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "benchmark"))
-
 import engines
 import flagship_overhead
+from conftest import ROOT
 
 
 def run_benchmark(name: str, *arguments: str) -> str:

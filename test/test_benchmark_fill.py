@@ -19,21 +19,16 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 
 import cv2
+import fill
 import numpy as np
 import pytest
-from conftest import ROOT
 from room_depth import CAMERA, room_depth, room_picture
+from scale import Step
 
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
-
-sys.path.insert(0, str(ROOT / "benchmark"))
-
-import fill
-from scale import Step
 
 MOUNT = {"height_m": 0.9, "pitch_rad": math.radians(14.0), "roll_rad": 0.0}
 TRUTH = room_depth(Pose.from_mount(**MOUNT))

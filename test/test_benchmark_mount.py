@@ -19,21 +19,16 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 
 import cv2
+import mount
 import pytest
 from box_scene import true_depth
-from conftest import ROOT
 from exact_bundle import encoded, exact_bundle
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.training.synth.folder import RenderedFolder
-
-sys.path.insert(0, str(ROOT / "benchmark"))
-
-import mount
 
 CAMERA = Camera.from_horizontal_fov(160, 120, 1.2)
 TRUE = {"height_m": 0.5, "pitch_rad": math.radians(15), "roll_rad": 0.0}

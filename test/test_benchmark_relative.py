@@ -19,21 +19,16 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import ROOT
+import relative
 from room_depth import CAMERA, monocular, room_depth, room_picture
+from scale import Step
 
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.training.synth.folder import RenderedFolder
-
-sys.path.insert(0, str(ROOT / "benchmark"))
-
-import relative
-from scale import Step
 
 FRAMES = 17
 

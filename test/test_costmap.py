@@ -19,27 +19,21 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 
+import costmap
 import cv2
 import numpy as np
 import pytest
+import scale
 from box_scene import true_depth
-from conftest import ROOT
+from costmap_picture import VIEW_HEIGHT
 from exact_bundle import encoded, exact_bundle
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.gates import GateSettings
 from depthrefl_ros.geometry.pose import Pose
-from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
-
-sys.path.insert(0, str(ROOT / "benchmark"))
-
-import costmap
-import scale
-from costmap_picture import VIEW_HEIGHT
-
 from depthrefl_ros.tools import occupancy, top_down
+from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 
 RECORDING = str(scale.RECORDING)
 

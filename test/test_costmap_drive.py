@@ -17,14 +17,9 @@
 from __future__ import annotations
 
 import math
-import sys
-
-import numpy as np
-from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "benchmark"))
 
 import costmap_drive
+import numpy as np
 from costmap_drive import HALF, Counts, Place, freed, update
 
 EYE = np.array([0.0, 0.0, 0.5])

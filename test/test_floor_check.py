@@ -18,20 +18,16 @@
 from __future__ import annotations
 
 import math
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from room_depth import CAMERA, monocular, room_depth
+from scale import RECORDING, read_steps
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.floor_check import FloorCheck, FloorCheckSettings, mount_doubt
 from depthrefl_ros.geometry.pose import Pose, mount_rotation
-
-sys.path.insert(0, str(ROOT / "benchmark"))
-from scale import RECORDING, read_steps  # noqa: E402
 
 MODEL_ERROR = 0.16  # of a network; the shipped one's is in its bundle
 MOUNT = {"height_m": 0.5, "pitch_rad": 0.15}

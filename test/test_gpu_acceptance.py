@@ -19,16 +19,11 @@ import importlib.util
 import json
 from importlib.util import find_spec
 
+import gpu_acceptance as acceptance
 import pytest
-from module_files import load_benchmark
 
 
-@pytest.fixture(scope="module")
-def acceptance():
-    return load_benchmark("gpu_acceptance")
-
-
-def test_a_dry_run_measures_what_a_cpu_has_and_says_what_it_has_not(acceptance, tmp_path, capsys):
+def test_a_dry_run_measures_what_a_cpu_has_and_says_what_it_has_not(tmp_path, capsys):
     report, text = tmp_path / "gpu.json", tmp_path / "gpu.md"
     options = ["--device", "cpu", "--models", "indoor_nano", "--batches", "1", "2", "--rounds", "2"]
     options += ["--threads", "1"]
@@ -54,14 +49,14 @@ def test_a_dry_run_measures_what_a_cpu_has_and_says_what_it_has_not(acceptance, 
     assert table.splitlines()[0].startswith("CPU, torch ")
 
 
-def test_int8_is_tried_on_tensorrt_where_a_bundle_has_it(acceptance, tmp_path):
+def test_int8_is_tried_on_tensorrt_where_a_bundle_has_it(tmp_path):
     args = acceptance._parser().parse_args(["--models", "indoor_nano", "indoor_tiny"])
     rows = acceptance._rows(args, tmp_path, {}, ends_s=0.0)
     tried = [(row["model"], row["engine"]) for row in rows if "int8" in row["engine"]]
     assert tried == [("indoor_tiny", "tensorrt int8"), ("indoor_tiny", "tensorrt_rtx int8")]
 
 
-def test_the_flagships_shape_needs_no_exporter(acceptance, tmp_path, monkeypatch):
+def test_the_flagships_shape_needs_no_exporter(tmp_path, monkeypatch):
     pytest.importorskip("transformers")
     monkeypatch.setattr(acceptance, "FLAGSHIP_SIZE", (56, 84))
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
@@ -73,7 +68,7 @@ def test_the_flagships_shape_needs_no_exporter(acceptance, tmp_path, monkeypatch
     assert figures["timed"] == 1 and "self_test" in figures
 
 
-def test_a_machine_without_cuda_is_told_so(acceptance, capsys):
+def test_a_machine_without_cuda_is_told_so(capsys):
     if importlib.util.find_spec("torch") and __import__("torch").cuda.is_available():
         pytest.skip("there is a CUDA device")
     assert acceptance.main(["--models", "indoor_nano"]) == 2

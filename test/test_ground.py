@@ -18,23 +18,18 @@
 import csv
 import json
 import math
-import sys
 from pathlib import Path
 
 import cv2
+import ground as ground_benchmark
 import numpy as np
 import pytest
-from conftest import ROOT
 from room_depth import CAMERA, monocular, room_depth
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.ground import FloorSettings, find_floor, up_from_acceleration
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rays import pixel_rays
-
-sys.path.insert(0, str(ROOT / "benchmark"))
-
-import ground as ground_benchmark  # noqa: E402
 
 # 36 views of 12 generated rooms, made by test/data/floor_views.py.
 VIEWS = Path(__file__).parent / "data" / "floor_views.npz"

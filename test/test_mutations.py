@@ -15,15 +15,11 @@
 
 """The list of faults fits the code, and a planted fault is noticed or survives as it should."""
 
-import sys
-
+import mutations
 import pytest
 from conftest import ROOT
 
 from depthrefl_ros.tools.command_line import ToolError
-
-sys.path.insert(0, str(ROOT / "benchmark"))
-import mutations  # noqa: E402
 
 
 def test_every_fault_of_the_list_has_its_one_place():

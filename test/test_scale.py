@@ -16,11 +16,10 @@
 """The factor: robust, averaged, held, clamped, and doubted where another anchor disagrees."""
 
 import math
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+import scale as scale_benchmark
 from room_depth import CAMERA, monocular, room_depth
 
 from depthrefl_ros.geometry.anchors import ground_anchor
@@ -31,10 +30,6 @@ from depthrefl_ros.geometry.scale import (
     ScaleSettings,
     robust_median,
 )
-
-sys.path.insert(0, str(ROOT / "benchmark"))
-
-import scale as scale_benchmark  # noqa: E402
 
 PERIOD_S = 0.1
 

@@ -18,15 +18,10 @@
 import json
 
 import pytest
-from module_files import load_benchmark
+import training_step
 
 
-@pytest.fixture(scope="module")
-def training_step():
-    return load_benchmark("training_step")
-
-
-def test_a_dry_run_times_what_a_cpu_can(training_step, tmp_path, capsys):
+def test_a_dry_run_times_what_a_cpu_can(tmp_path, capsys):
     report, text = tmp_path / "steps.json", tmp_path / "steps.md"
     options = ["--device", "cpu", "--models", "indoor_nano", "--batches", "2", "--rounds", "2"]
     assert training_step.main([*options, "--json", str(report), "--markdown", str(text)]) == 0
@@ -38,11 +33,11 @@ def test_a_dry_run_times_what_a_cpu_can(training_step, tmp_path, capsys):
     assert "| indoor_nano, launched | 2 |" in text.read_text()
 
 
-def test_losses_that_differ_are_an_error(training_step):
+def test_losses_that_differ_are_an_error():
     assert training_step.difference([2.0, 4.0], [2.0, 5.0]) == pytest.approx(0.25)
 
 
-def test_a_machine_without_cuda_is_told_so(training_step, capsys):
+def test_a_machine_without_cuda_is_told_so(capsys):
     if __import__("torch").cuda.is_available():
         pytest.skip("there is a CUDA device")
     assert training_step.main(["--models", "indoor_nano"]) == 2
