@@ -20,9 +20,8 @@ from array import array
 
 import numpy as np
 from box_scene import true_depth
-from conftest import RunningProcess
 from exact_bundle import encoded
-from node_harness import MODULE, Harness
+from node_harness import Harness, start_node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, LaserScan, PointCloud2
 
@@ -41,8 +40,8 @@ class BoxHarness(Harness):
     """Sends exact depth of a scene with a box."""
 
     def __init__(self, process, folder, **names):
-        super().__init__(**names)
-        self.process, self.folder = process, folder
+        super().__init__(process=process, **names)
+        self.folder = folder
         self.depth_m = true_depth(CAMERA, MOUNT, [BOX])
         self.nanosec = 0
 
@@ -67,11 +66,6 @@ class BoxHarness(Harness):
             for topic, kind in KINDS.items()
         }
 
-    def wait_for(self, state: str) -> None:
-        """Wait until the node is in a state of the lifecycle."""
-        reached = self.spin_until(lambda: self.values().get("state") == state, 30)
-        assert reached, self.process.output()
-
     def see_the_box(self, received) -> None:
         """Send frames until a costmap has all three topics."""
         assert self.spin_until(lambda: all(received.values()), 20, do=self.send, period=0.1), (
@@ -89,8 +83,4 @@ def is_silence(message) -> bool:
 
 def launched(kind, log, environment=None, **parameters):
     """Start a node; returns its harness, of a kind of ``BoxHarness``, at once."""
-    arguments = ["--ros-args"]
-    for name, value in parameters.items():
-        arguments += ["-p", f"{name}:={value}"]
-    process = RunningProcess(log, MODULE, *arguments, environment=environment or {})
-    return kind(process, log.parent)
+    return kind(start_node(log, environment, **parameters), log.parent)

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 from conftest import RunningProcess
 from lifecycle_msgs.msg import Transition
-from node_harness import MODULE, Harness, scene
+from node_harness import TenHertzHarness, scene, start_node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, PointCloud2
 
@@ -45,7 +45,7 @@ _PARAMETERS = {
 }
 
 
-class NetworkCamera(Harness):
+class NetworkCamera(TenHertzHarness):
     """A camera of the network's own size, so that the node hands its pixels on as they are.
 
     Attributes:
@@ -56,20 +56,12 @@ class NetworkCamera(Harness):
     camera = depth_m = None
 
     def __init__(self, process: RunningProcess):
-        super().__init__()
-        self.process = process
-        self.tenths = 10_000
+        super().__init__(process)
         self.depths = self.node.create_publisher(Image, "reference_depth", 5)
         self.marking, self.points = (
             self.collect(PointCloud2, topic, qos_profile_sensor_data)
             for topic in ("points/marking", "points")
         )
-
-    def header(self):
-        self.tenths += 1
-        header = super().header()
-        header.stamp.sec, header.stamp.nanosec = self.tenths // 10, self.tenths % 10 * 10**8
-        return header
 
     def image(self):
         height, width = self.picture.shape[:2]
@@ -135,14 +127,10 @@ class NetworkCamera(Harness):
 @contextmanager
 def running_node(folder):
     """Give the camera of a running node, which takes up one network after the other."""
-    arguments = ["--ros-args"]
-    for name, value in _PARAMETERS.items():
-        arguments += ["-p", f"{name}:={value}"]
-    process = RunningProcess(folder / "log.txt", MODULE, *arguments)
-    node = NetworkCamera(process)
+    node = NetworkCamera(start_node(folder / "log.txt", **_PARAMETERS))
     try:
-        assert node.spin_until(lambda: node.values().get("state") == "active", 30), process.output()
+        node.wait_for("active")
         yield node
     finally:
         node.close()
-        process.stop(signal.SIGINT)
+        node.process.stop(signal.SIGINT)

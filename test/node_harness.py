@@ -18,10 +18,11 @@
 from __future__ import annotations
 
 from array import array
+from pathlib import Path
 
 import cv2
 import numpy as np
-from conftest import Peer
+from conftest import Peer, RunningProcess
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -47,9 +48,14 @@ def scene() -> np.ndarray:
 class Harness(Peer):
     """The node under test seen from outside: its camera, its services, its diagnostics."""
 
-    def __init__(self, node_name: str = "depthrefl", image_topic: str = "image"):
+    def __init__(
+        self,
+        node_name: str = "depthrefl",
+        image_topic: str = "image",
+        process: RunningProcess | None = None,
+    ):
         super().__init__()
-        self.node_name = node_name
+        self.node_name, self.process = node_name, process
         self.images = self.node.create_publisher(Image, image_topic, 1)
         self.pictures = self.node.create_publisher(CompressedImage, f"{image_topic}/compressed", 1)
         self.infos = self.node.create_publisher(CameraInfo, "camera_info", 1)
@@ -93,6 +99,11 @@ class Harness(Peer):
         assert self.spin_until(lambda: len(self.arrays) > seen + 1)
         return self.values()
 
+    def wait_for(self, state: str) -> None:
+        """Wait until the node is in a state of the lifecycle."""
+        reached = self.spin_until(lambda: self.values().get("state") == state, 30)
+        assert reached, self.process.output()
+
     def transition(self, number: int) -> bool:
         request = ChangeState.Request(transition=Transition(id=number))
         return self.call(ChangeState, f"{self.node_name}/change_state", request).success
@@ -122,6 +133,28 @@ class Harness(Peer):
         # A busy machine takes its time to open the engine.
         assert self.spin_until(newer, 60.0, do=send or self.send), self.values()
         return newer()[-1]
+
+
+class TenHertzHarness(Harness):
+    """Stamps its images 0.1 s apart, as a camera of 10 Hz does."""
+
+    def __init__(self, process: RunningProcess):
+        super().__init__(process=process)
+        self.tenths = 10_000
+
+    def header(self) -> Header:
+        self.tenths += 1
+        header = super().header()
+        header.stamp.sec, header.stamp.nanosec = self.tenths // 10, self.tenths % 10 * 10**8
+        return header
+
+
+def start_node(log: Path, environment=None, **parameters) -> RunningProcess:
+    """Start a node with parameters, its output in a file."""
+    arguments = ["--ros-args"]
+    for name, value in parameters.items():
+        arguments += ["-p", f"{name}:={value}"]
+    return RunningProcess(log, MODULE, *arguments, environment=environment)
 
 
 def depth_of(message: Image) -> np.ndarray:

@@ -25,11 +25,10 @@ from array import array
 import cv2
 import numpy as np
 import pytest
-from conftest import RunningProcess
 from depth_subscriber import subscriber
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from node_harness import FRAME, HEIGHT, MODULE, WIDTH, Harness, depth_of
+from node_harness import FRAME, HEIGHT, WIDTH, Harness, depth_of, start_node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
@@ -40,15 +39,11 @@ from depthrefl_ros.geometry.preview import LEGEND_WIDTH
 @pytest.fixture(scope="module")
 def node(ros, tmp_path_factory, without_torch):
     log = tmp_path_factory.mktemp("node") / "log.txt"
-    arguments = ("--ros-args", "-p", "diagnostics_period:=0.1")
-    process = RunningProcess(log, MODULE, *arguments, environment=without_torch)
-    harness = Harness()
-    harness.process = process
-    started = harness.spin_until(lambda: harness.values().get("state") == "active", 30)
-    assert started, process.output()
+    harness = Harness(process=start_node(log, without_torch, diagnostics_period=0.1))
+    harness.wait_for("active")
     yield harness
     harness.close()
-    assert process.stop(signal.SIGTERM) == 0, process.output()
+    assert harness.process.stop(signal.SIGTERM) == 0, harness.process.output()
 
 
 @pytest.fixture

@@ -22,9 +22,8 @@ import signal
 import cv2
 import numpy as np
 import pytest
-from conftest import RunningProcess
 from diagnostic_msgs.msg import DiagnosticStatus
-from node_harness import FRAME, MODULE, Harness
+from node_harness import FRAME, Harness, start_node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import LaserScan, PointCloud2, Range
 
@@ -43,20 +42,15 @@ LIMIT_BYTES = 192 * 1024
 @pytest.fixture(scope="module")
 def node(ros, tmp_path_factory, without_torch):
     log = tmp_path_factory.mktemp("node") / "log.txt"
-    arguments = ["--ros-args", "-p", "diagnostics_period:=0.1"]
-    arguments += ["-p", "max_floor_error:=0.0"]  # the picture's camera stood somewhere else
-    for name, value in MOUNT.items():
-        arguments += ["-p", f"{name}:={value}"]
-    process = RunningProcess(log, MODULE, *arguments, environment=without_torch)
-    harness = Harness()
-    harness.process = process
+    # The picture's camera stood somewhere else than MOUNT says.
+    values = {**MOUNT, "max_floor_error": 0.0, "diagnostics_period": 0.1}
+    harness = Harness(process=start_node(log, without_torch, **values))
     room = Bundle.load("indoor_tiny").golden().images[0, ..., :3]
     harness.picture = cv2.cvtColor(cv2.resize(room, (320, 240)), cv2.COLOR_RGB2BGR)
-    started = harness.spin_until(lambda: harness.values().get("state") == "active", 30)
-    assert started, process.output()
+    harness.wait_for("active")
     yield harness
     harness.close()
-    assert process.stop(signal.SIGTERM) == 0, process.output()
+    assert harness.process.stop(signal.SIGTERM) == 0, harness.process.output()
 
 
 @pytest.fixture

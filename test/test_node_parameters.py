@@ -134,9 +134,9 @@ def test_an_unknown_argument_remap_section_and_parameter_is_told_with_the_name_m
         *("--fast", "--ros-args", "-p", "modle:=x", "-p", f"model:={bundle}"),
         *("-r", "imge:=/cam/image", "--params-file", str(sections)),
     )
-    harness = Harness()
+    harness = Harness(process=process)
     try:
-        assert harness.spin_until(lambda: harness.values().get("state") == "active", 30)
+        harness.wait_for("active")
         log = process.output()
         for told in (
             "'modle'; did you mean 'model'?",

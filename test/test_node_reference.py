@@ -22,9 +22,8 @@ from array import array
 import numpy as np
 import pytest
 from box_scene import true_depth
-from conftest import RunningProcess
 from exact_bundle import FINE, encoded, exact_bundle
-from node_harness import FRAME, HEIGHT, MODULE, WIDTH, Harness, depth_of
+from node_harness import FRAME, HEIGHT, WIDTH, TenHertzHarness, depth_of, start_node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, PointCloud2
 
@@ -42,25 +41,18 @@ SCALE, SHIFT = 0.05, -0.1
 KINDS = {"depth/image": Image, "depth/relative": Image, "points/marking": PointCloud2}
 
 
-class Reference(Harness):
+class Reference(TenHertzHarness):
     """A camera of 10 Hz whose network says r = (1/z - shift) / scale, and what else it knows."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, process):
+        super().__init__(process)
         self.picture = np.ascontiguousarray(encoded((1.0 / TRUTH - SHIFT) / SCALE)[..., ::-1])
-        self.tenths = 10_000
         self.clouds = self.node.create_publisher(PointCloud2, "reference_points", 5)
         self.depths = self.node.create_publisher(Image, "reference_depth", 5)
         self.received = {
             topic: self.collect(kind, topic, qos_profile_sensor_data)
             for topic, kind in KINDS.items()
         }
-
-    def header(self):
-        self.tenths += 1
-        header = super().header()
-        header.stamp.sec, header.stamp.nanosec = self.tenths // 10, self.tenths % 10 * 10**8
-        return header
 
     def points(self, header, factor=1.0):
         rng = np.random.default_rng(self.tenths)
@@ -95,12 +87,12 @@ class Reference(Harness):
         return depth_of(messages[-1]) if messages else np.full(TRUTH.shape, np.inf, np.float32)
 
 
-def start(tmp_path_factory, without_torch, bundle, **parameters):
+def start(tmp_path_factory, without_torch, bundle, **parameters) -> Reference:
     log = tmp_path_factory.mktemp("node") / "log.txt"
-    arguments = ["--ros-args", "-p", f"model:={bundle}", "-p", "diagnostics_period:=0.1"]
-    for name, value in parameters.items():
-        arguments += ["-p", f"{name}:={value}"]
-    return RunningProcess(log, MODULE, *arguments, environment=without_torch)
+    values = {"model": bundle, "diagnostics_period": 0.1, **parameters}
+    harness = Reference(start_node(log, without_torch, **values))
+    harness.wait_for("active")
+    return harness
 
 
 @pytest.fixture
@@ -114,15 +106,12 @@ def relative_node(ros, tmp_path_factory, without_torch):
         focal_px=None,
         calibration=None,
     )
-    process = start(
+    harness = start(
         tmp_path_factory, without_torch, bundle, camera_height=HEIGHT_M, camera_pitch=PITCH_DEG
     )
-    harness = Reference()
-    started = harness.spin_until(lambda: harness.values().get("state") == "active", 30)
-    assert started, process.output()
     yield harness
     harness.close()
-    assert process.stop(signal.SIGINT, timeout=10) == 0, process.output()
+    assert harness.process.stop(signal.SIGINT, timeout=10) == 0, harness.process.output()
 
 
 def test_a_relative_network_becomes_metric_and_is_relative_again_without_measurements(
@@ -171,16 +160,13 @@ def with_depth_camera(ros, tmp_path_factory, without_torch):
     """Return a node whose network says 1.3 times the depth, and a depth camera beside it."""
     bundle = exact_bundle(tmp_path_factory.mktemp("bundles") / "metric", CAMERA)
     mount = {"camera_height": HEIGHT_M, "camera_pitch": PITCH_DEG}
-    process = start(
+    harness = start(
         tmp_path_factory, without_torch, bundle, scale_correction="reference_depth", **mount
     )
-    harness = Reference()
     harness.picture = np.ascontiguousarray(encoded(1.3 * TRUTH)[..., ::-1])
-    started = harness.spin_until(lambda: harness.values().get("state") == "active", 30)
-    assert started, process.output()
     yield harness
     harness.close()
-    assert process.stop(signal.SIGINT, timeout=10) == 0, process.output()
+    assert harness.process.stop(signal.SIGINT, timeout=10) == 0, harness.process.output()
 
 
 def error_of(depth) -> float:
