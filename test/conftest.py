@@ -52,6 +52,24 @@ def bundle():
     return Bundle.load("indoor_tiny")
 
 
+@pytest.fixture(scope="module")
+def engines(bundle):
+    """Return the engines that every machine has, with the shipped model, by name."""
+    from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+    from depthrefl_ros.engine.torch_engine import TorchEngine
+
+    return {"openvino": OpenVinoEngine(bundle), "torch": TorchEngine(bundle, device="cpu")}
+
+
+@pytest.fixture(params=["tensorrt"])
+def machine(monkeypatch, request):
+    """Return a machine with a GPU and TensorRT 10.3, both stood in for."""
+    pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
+    from cuda_stand_in import stand_in
+
+    return stand_in(monkeypatch, request.param, max_batch=2)
+
+
 class RunningProcess:
     """A Python module as a process of its own, its output in a file."""
 
@@ -150,6 +168,23 @@ def peer(ros):
     peer = Peer()
     yield peer
     peer.close()
+
+
+@pytest.fixture
+def other(ros):
+    """Return a second node beside the peer's: the camera that it listens to."""
+    other = Peer()
+    yield other
+    other.close()
+
+
+@pytest.fixture(scope="module")
+def running_node(ros, tmp_path_factory):
+    """Return the camera of a running node, which takes up one network after the other."""
+    import network_camera
+
+    with network_camera.running_node(tmp_path_factory.mktemp("node")) as camera:
+        yield camera
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,6 @@ import onnxruntime
 import pytest
 import yaml
 from foreign_networks import FAMILIES, SIZE, foreign_network, normalised
-from network_camera import running_node
 
 from depthrefl_ros.conversion.converter import convert_onnx
 from depthrefl_ros.conversion.meaning import ConversionError, Meaning
@@ -164,17 +163,13 @@ def test_a_stretched_canonical_network_gives_its_authors_metres(converted, width
     assert told.depth_m[height // 2, width // 2] == pytest.approx(middle, rel=0.02)
 
 
-@pytest.fixture(scope="module")
-def running(ros, tmp_path_factory):
-    with running_node(tmp_path_factory.mktemp("node")) as node:
-        yield node
-
-
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_node_marks_what_the_authors_network_sees(converted, running, name):
+def test_the_node_marks_what_the_authors_network_sees(converted, running_node, name):
     path, folder, _ = converted[name]
     bundle = Bundle.load(str(folder))
-    running.check(bundle, lambda images: authors_plane(path, name, images)[:, None], bundle.licence)
+    running_node.check(
+        bundle, lambda images: authors_plane(path, name, images)[:, None], bundle.licence
+    )
 
 
 EXPORTS = {

@@ -36,11 +36,6 @@ from depthrefl_ros.engine.torch_engine import TorchEngine
 from depthrefl_ros.geometry.camera import Camera
 
 
-@pytest.fixture(scope="module")
-def engines(bundle):
-    return {"openvino": OpenVinoEngine(bundle), "torch": TorchEngine(bundle, device="cpu")}
-
-
 def run_onnx(path, images):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]

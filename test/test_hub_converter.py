@@ -24,7 +24,6 @@ import onnxruntime
 import pytest
 import torch
 import transformers
-from network_camera import running_node
 from test_adapters import SIZES, authors_depth
 from tiny_networks import NETWORKS, make_network, save_network
 
@@ -117,16 +116,10 @@ def test_tensorrt_for_rtx_builds_what_the_bundle_has(converted, name, domain):
         assert most == precision and built.plan
 
 
-@pytest.fixture(scope="module")
-def running(ros, tmp_path_factory):
-    with running_node(tmp_path_factory.mktemp("node")) as node:
-        yield node
-
-
 @pytest.mark.parametrize("name, domain", CONVERTED)
-def test_the_node_marks_what_the_public_class_sees(converted, running, name, domain):
+def test_the_node_marks_what_the_public_class_sees(converted, running_node, name, domain):
     source, done = converted(name, domain)
-    running.check(
+    running_node.check(
         done.bundle, lambda images: public_planes(name, domain, source, images), "apache-2.0"
     )
 

@@ -18,7 +18,6 @@
 import numpy as np
 import pytest
 from authors_files import MAKERS
-from network_camera import running_node
 
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.self_test import self_test
@@ -39,12 +38,6 @@ def made(tmp_path_factory):
         return done[name]
 
     return get
-
-
-@pytest.fixture(scope="module")
-def running(ros, tmp_path_factory):
-    with running_node(tmp_path_factory.mktemp("node")) as node:
-        yield node
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -85,7 +78,7 @@ def test_tensorrt_for_rtx_builds_an_authors_file(made, name):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_the_node_marks_what_the_authors_network_sees(made, running, name):
+def test_the_node_marks_what_the_authors_network_sees(made, running_node, name):
     one = made(name)
     plane = "relative" if one.bundle.kind == "inverse_relative" else "depth"
-    running.check(one.bundle, lambda images: one.planes(images)[plane], one.bundle.licence)
+    running_node.check(one.bundle, lambda images: one.planes(images)[plane], one.bundle.licence)

@@ -40,7 +40,7 @@ CORRIDOR = Path(__file__).parent / "data" / "corridor.mcap"
 
 
 def read(path: Path) -> dict[str, list]:
-    """Messages of a recording by topic."""
+    """Return the messages of a recording by topic."""
     messages: dict[str, list] = {}
     with AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY)) as reader:
         for connection, _, data in reader.messages():
@@ -50,7 +50,7 @@ def read(path: Path) -> dict[str, list]:
     return messages
 
 
-def decode(message) -> np.ndarray:
+def decoded(message) -> np.ndarray:
     return cv2.imdecode(np.asarray(message.data), cv2.IMREAD_UNCHANGED)
 
 
@@ -101,8 +101,8 @@ def test_the_shipped_recording_is_a_ten_hertz_drive_with_plausible_truth():
         assert image.header == info.header == truth.header
         assert image.header.frame_id == FRAME_ID
         assert truth.format.startswith("16UC1; png compressed")
-        depth = decode(truth)
-        assert decode(image).shape == (480, 640, 3)
+        depth = decoded(truth)
+        assert decoded(image).shape == (480, 640, 3)
         assert depth.shape == (480, 640) and depth.dtype == np.uint16
         assert 200 < depth.min() and depth.max() < 13_000
         stamps.append(stamp_s(image))

@@ -24,34 +24,22 @@ import numpy as np
 import pytest
 import yaml
 from dataset_folders import write_nyu_folder, write_rendered_folder, write_tum
-from rosbags.highlevel import AnyReader
+from test_recording import decoded, read
 
 from depthrefl_ros.tools.render import main as render_tool
 from depthrefl_ros.training.datasets import open_dataset
 
 
-def read(path: Path) -> dict[str, list]:
-    """Return the messages of a recording by what they are."""
-    found: dict[str, list] = {}
-    with AnyReader([path]) as reader:
-        for connection, _, data in reader.messages():
-            message = reader.deserialize(data, connection.msgtype)
-            found.setdefault(connection.topic, []).append(message)
+def packed(folder: Path) -> dict[str, list]:
+    """Return the messages of a folder's recording by what they are."""
+    path = folder.with_suffix(".mcap")
+    assert render_tool(["pack", str(folder), str(path)]) == 0
+    found = read(path)
     return {
         "image": found["/camera/image_raw/compressed"],
         "info": found["/camera/camera_info"],
         "depth": found["/camera/depth_truth/compressed"],
     }
-
-
-def packed(folder: Path) -> dict[str, list]:
-    path = folder.with_suffix(".mcap")
-    assert render_tool(["pack", str(folder), str(path)]) == 0
-    return read(path)
-
-
-def decoded(message) -> np.ndarray:
-    return cv2.imdecode(np.asarray(message.data), cv2.IMREAD_UNCHANGED)
 
 
 def change_cameras(root: Path, change) -> None:

@@ -27,12 +27,6 @@ from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.selection import EngineChoice, open_engine
 from depthrefl_ros.engine.self_test import relative_difference, self_test
-from depthrefl_ros.engine.torch_engine import TorchEngine
-
-
-@pytest.fixture(scope="module")
-def engines(bundle):
-    return {"openvino": OpenVinoEngine(bundle), "torch": TorchEngine(bundle, device="cpu")}
 
 
 class Wrapped(Engine):

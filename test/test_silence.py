@@ -17,7 +17,7 @@
 
 import pytest
 import rclpy
-from conftest import Peer, RunningProcess
+from conftest import RunningProcess
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
@@ -26,14 +26,6 @@ from depthrefl_ros.ros.subscriptions import silence_words, topic_words
 
 RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-
-
-@pytest.fixture
-def other(ros):
-    """Return a node beside the one that listens: its camera."""
-    other = Peer()
-    yield other
-    other.close()
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ import time
 
 import pytest
 import rclpy
-from conftest import Peer
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -191,14 +190,6 @@ def listen(peer):
     yield listen
     for listener in listeners:
         listener.subscriptions.close()
-
-
-@pytest.fixture
-def other(ros):
-    """Return a node beside the one that listens: its camera."""
-    other = Peer()
-    yield other
-    other.close()
 
 
 def reliability_of_subscription(peer, topic):

@@ -22,15 +22,6 @@ from depthrefl_ros.engine.tensorrt import api
 from depthrefl_ros.engine.tensorrt.api import find_flavour, flavours, load_runtime
 
 
-@pytest.fixture
-def machine(monkeypatch):
-    """Return a machine with a GPU and TensorRT 10.3, both stood in for."""
-    pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
-    from cuda_stand_in import stand_in
-
-    return stand_in(monkeypatch, "tensorrt", max_batch=2)
-
-
 def test_both_flavours_are_told_of_wherever_we_are():
     assert [flavour.name for flavour in flavours()] == ["tensorrt", "tensorrt_rtx"]
     for flavour in flavours():

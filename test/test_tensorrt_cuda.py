@@ -25,15 +25,6 @@ from depthrefl_ros.engine.base import EngineError, EngineMissingError
 from depthrefl_ros.engine.tensorrt import cuda
 
 
-@pytest.fixture
-def machine(monkeypatch):
-    """Return a machine with a GPU and TensorRT 10.3, both stood in for."""
-    pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
-    from cuda_stand_in import stand_in
-
-    return stand_in(monkeypatch, "tensorrt", max_batch=2)
-
-
 @pytest.mark.parametrize(
     "line, driver",
     [

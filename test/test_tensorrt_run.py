@@ -41,15 +41,6 @@ def size(bundle):
     return bundle.height, bundle.width, bundle.outputs
 
 
-@pytest.fixture(params=["tensorrt"])
-def machine(monkeypatch, request):
-    """Return a machine with a GPU and a TensorRT, both stood in for."""
-    pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
-    from cuda_stand_in import stand_in
-
-    return stand_in(monkeypatch, request.param, max_batch=2)
-
-
 # Of the shipped model, in single precision.
 FORM = {"precision": "fp32", "channels": Bundle.load("indoor_tiny").channels}
 both_flavours = pytest.mark.parametrize("machine", ["tensorrt", "tensorrt_rtx"], indirect=True)
