@@ -20,7 +20,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from graph_checks import faults, shape_of
+from onnx_graphs import faults, shape_of
 from safetensors.torch import load_file
 from small_network import told_network
 

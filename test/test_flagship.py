@@ -23,7 +23,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from graph_checks import faults
+from onnx_graphs import faults
 from torch.utils.flop_counter import FlopCounterMode
 
 from depthrefl_ros.engine.base import EngineError

@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from small_onnx import CAST, DOUBLE, network_file
+from onnx_graphs import CAST, DOUBLE, network_file
 
 from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.self_test import self_test

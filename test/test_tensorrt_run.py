@@ -20,7 +20,7 @@ import threading
 import numpy as np
 import pytest
 from bundle_copies import whole_onnx
-from small_onnx import CAST, DOUBLE, network_file
+from onnx_graphs import CAST, DOUBLE, network_file
 from told_bundle import told_bundle
 
 from depthrefl_ros.engine.base import EngineError
