@@ -51,6 +51,11 @@ def test_sets_that_define_their_unit_take_no_factor(tmp_path):
 def test_a_path_may_have_commas(tmp_path):
     root = write_plain_folder(tmp_path / "rooms, first floor")
     assert len(parse_data_option(str(root)).open()) == 3
+    option = parse_data_option(f"{root},weight=2,depth_factor=5000")
+    assert (option.path, option.weight, option.depth_factor) == (root, 2.0, 5000.0)
+    names = tmp_path / "a,b.txt"
+    names.write_text("0001\n")
+    assert len(parse_data_option(f"{root},list={names},weight=2").open()) == 1
 
 
 def test_the_kind_is_found_by_looking(tmp_path):
@@ -90,6 +95,8 @@ def test_data_options():
     [
         ("a,lists=b", "'lists=b' is not one of"),
         ("a,list", "'list' is not one of"),
+        ("a,list=b.txt,wieght=2", "'wieght=2' is not one of"),
+        ("a,b,weight=2", "'b' is not one of .*; a comma in a path .* only if the path exists"),
         ("a,weight=1,weight=2", "each once"),
         ("a,weight=many", "'many' is no number"),
         ("a,weight=0", "weight above 0"),

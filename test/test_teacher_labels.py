@@ -124,6 +124,15 @@ def test_a_bundle_teaches_by_its_weights_where_nothing_is_unlabelled(tmp_path, c
     assert "has no model.safetensors, so it can only label images" in said
 
 
+def test_a_source_and_a_run_may_have_commas_in_their_paths(tmp_path, capsys):
+    photos, run = write_photos(tmp_path / "hall, upstairs", 2), tmp_path / "run, first"
+    teacher = exact_bundle(tmp_path / "exact", CAMERA, kind="metric", focal_px=None)
+    some = ["--teacher", teacher, "--unlabelled", f"{photos},hfov=68.75"]
+    assert train(run, *some, stage="stage1") == 0
+    assert "hall, upstairs: 2 images, 2 a step" in capsys.readouterr().out
+    assert train(run, *some) == 0
+
+
 def test_what_is_missing_or_cannot_teach_is_told(tmp_path, capsys):
     photos = write_photos(tmp_path / "photos", 2)
     run = tmp_path / "run"

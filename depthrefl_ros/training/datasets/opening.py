@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,15 +85,15 @@ def parse_data_option(text: str) -> DataOption:
             balance other than ``depth``.
     """
     # A path may have commas of its own.
-    path, *pairs = [text] if home_expanded(text).exists() else text.split(",")
-    values = {}
+    whole = home_expanded(text).exists()
+    path, *pairs = [text] if whole else re.split(f",(?=(?:{'|'.join(_OPTIONS)})=)", text)
+    values: dict[str, str] = {}
+    _check_commas(text, path)
     for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if key not in _OPTIONS or not equals or key in values:
-            raise DatasetError(
-                f"{text!r}: {pair!r} is not one of list=FILE, weight=W, kind=K, balance=depth, "
-                "depth_factor=N and mounts=FILE, each once"
-            )
+        key, _, value = pair.partition("=")
+        if key in values:
+            raise _no_option(text, pair)
+        _check_commas(text, value)
         values[key] = value
     try:
         weight = float(values.get("weight", 1.0))
@@ -115,6 +116,26 @@ def parse_data_option(text: str) -> DataOption:
         "balance" in values,
         factor,
         mounts_file,
+    )
+
+
+def _check_commas(text: str, value: str) -> None:
+    """Raise DatasetError where a comma in a value begins an unknown option, and no name of a file.
+
+    Args:
+        text: the whole of what a ``--data`` option says.
+        value: its path, or what one of its options says.
+    """
+    _, comma, rest = value.partition(",")
+    if comma and not home_expanded(value).exists():
+        raise _no_option(text, rest.partition(",")[0])
+
+
+def _no_option(text: str, pair: str) -> DatasetError:
+    return DatasetError(
+        f"{text!r}: {pair!r} is not one of list=FILE, weight=W, kind=K, balance=depth, "
+        "depth_factor=N and mounts=FILE, each once; a comma in a path is taken as part of it only "
+        "if the path exists"
     )
 
 
