@@ -133,6 +133,22 @@ def test_a_source_and_a_run_may_have_commas_in_their_paths(tmp_path, capsys):
     assert train(run, *some) == 0
 
 
+def test_sources_of_one_name_are_labelled_apart(tmp_path, capsys):
+    run, names = tmp_path / "run", ("a/x", "b/x", "v1.0", "v1.5")
+    sources = [tmp_path / name for name in names]
+    for count, source in enumerate(sources, 1):
+        source.parent.mkdir(exist_ok=True)
+        write_photos(source, count)
+    teacher = exact_bundle(tmp_path / "exact", CAMERA, kind="metric", focal_px=None)
+    some = [f"--unlabelled={source},hfov=68.75" for source in sources]
+    assert train(run, "--teacher", teacher, *some, stage="stage1") == 0
+    said = capsys.readouterr().out
+    for count, name in enumerate(("x", "x-2", "v1", "v1-2"), 1):
+        assert f"{name}: {count} images" in said
+    labelled = {path.name for path in (run / "labelled").iterdir()}
+    assert labelled == {"x", "x-2", "v1.0", "v1.5"}
+
+
 def test_what_is_missing_or_cannot_teach_is_told(tmp_path, capsys):
     photos = write_photos(tmp_path / "photos", 2)
     run = tmp_path / "run"

@@ -22,6 +22,7 @@ The teacher may be any bundle that knows metres; an engine runs it. What its gat
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
@@ -46,6 +47,7 @@ from depthrefl_ros.tools.predict import estimate, open_estimator
 from depthrefl_ros.tools.weight_terms import note_terms
 from depthrefl_ros.training.datasets import parse_data_options
 from depthrefl_ros.training.datasets.mounts import MOUNTS_FILE, mount_of, read_mounts
+from depthrefl_ros.training.datasets.opening import numbered
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 
 LABELLED = "labelled"  # folder in the run
@@ -89,9 +91,9 @@ def add_labels(arguments: argparse.Namespace, run: Path) -> None:
     arguments.labelled_by = f"{teacher.name} ({teacher.licence})"
     run.mkdir(parents=True, exist_ok=True)
     with FileLock(run / f".{LABELLED}.lock"):  # of several processes that train together
-        for text in arguments.unlabelled:
-            option = _parse_option(text)
-            folder = _labelled(option, str(bundles[0]), run / LABELLED)
+        options = [_parse_option(text) for text in arguments.unlabelled]
+        for option, name in zip(options, _names(options), strict=True):
+            folder = _labelled(option, str(bundles[0]), run / LABELLED / name)
             arguments.data.append(f"{folder},weight={option.weight:g}")
 
 
@@ -99,7 +101,10 @@ def first_set(arguments: argparse.Namespace) -> str | None:
     """Return the name of the first set that ``add_labels`` leaves in ``--data``; None for none."""
     if arguments.data:
         return next(iter(parse_data_options(arguments.data)))
-    return Path(_parse_option(arguments.unlabelled[0]).path).stem if arguments.unlabelled else None
+    if not arguments.unlabelled:
+        return None
+    # As ``parse_data_options`` calls the labelled folder.
+    return Path(_names([_parse_option(arguments.unlabelled[0])])[0]).stem
 
 
 class _Option(NamedTuple):
@@ -139,7 +144,7 @@ def _weights_of(model: Path) -> Path:
 
 
 def _labelled(option: _Option, model: str, folder: Path) -> Path:
-    """Label one source into a plain folder of its name; what is there already is not done again.
+    """Label one source into a plain folder; what is there already is not done again.
 
     The mounts of its images come along, for a student with --mount; a teacher that takes the mount
     is told it.
@@ -156,9 +161,7 @@ def _labelled(option: _Option, model: str, folder: Path) -> Path:
         raise ToolError(
             f"--teacher {model} gives relative depth, no metres; a metric teacher is needed"
         )
-    target = RenderedFolder(
-        folder / Path(source.name).stem, _JPEG_QUALITY, _PNG_LEVEL, _FLUSH_EVERY
-    )
+    target = RenderedFolder(folder, _JPEG_QUALITY, _PNG_LEVEL, _FLUSH_EVERY)
     digest = teacher.network_digest("model.onnx")
     try:
         target.claim({"labelled_by": teacher.name, "network": digest, **recipe})
@@ -205,6 +208,16 @@ def _labelled(option: _Option, model: str, folder: Path) -> Path:
         file=sys.stderr,
     )
     return target.root
+
+
+def _names(options: list[_Option]) -> list[str]:
+    """Return the names of the labelled folders: the sources', a second of a name with ``-2``."""
+    names: list[str] = []
+    for option in options:
+        # Links keep their own names; "." and ".." get that of the folder.
+        source = Path(os.path.abspath(home_expanded(option.path)))
+        names.append(numbered(source.name if source.is_dir() else source.stem, names))
+    return names
 
 
 def _parse_option(text: str) -> _Option:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,13 +151,17 @@ def parse_data_options(texts: list[str]) -> dict[str, DataOption]:
     options: dict[str, DataOption] = {}
     for text in texts:
         option = parse_data_option(text)
-        stem = option.path.resolve().stem
-        name, count = stem, 1
-        while name in options:
-            count += 1
-            name = f"{stem}-{count}"
-        options[name] = option
+        options[numbered(option.path.resolve().stem, options)] = option
     return options
+
+
+def numbered(name: str, taken: Container[str]) -> str:
+    """Return a name, with ``-2`` and so on where it is taken."""
+    found, count = name, 1
+    while found in taken:
+        count += 1
+        found = f"{name}-{count}"
+    return found
 
 
 def open_dataset(
