@@ -15,7 +15,9 @@
 
 """Views from closer by: where every pixel lies, what is refused, and the command."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -104,20 +106,43 @@ def test_what_is_far_or_without_depth_gives_no_view():
     assert closer_view(room(nearer=0.3), rng) is None
     blind = room()
     assert closer_view(Sample("x", blind.image, 0 * blind.depth_m, INTRINSICS), rng) is None
-    assert list(closer_views([room(nearer=0.3)], 3, rng, 320, 240)) == []
+    assert list(closer_views([room(nearer=0.3)], 3, rng, 320, 240, {})) == []
+
+
+def write_photographs(root: Path, count: int = 1) -> Path:
+    """Write the room as a plain folder."""
+    for part in ("rgb", "depth"):
+        (root / part).mkdir(parents=True)
+    sample = room()
+    for name in map(str, range(count)):
+        cv2.imwrite(str(root / "rgb" / f"{name}.png"), sample.image[..., ::-1])
+        depth_mm = (sample.depth_m * 1000).astype(np.uint16)
+        cv2.imwrite(str(root / "depth" / f"{name}.png"), depth_mm)
+    camera = dict(zip(("fx", "fy", "cx", "cy"), INTRINSICS, strict=True))
+    (root / "intrinsics.yaml").write_text(
+        yaml.safe_dump({"camera": {"width": WIDTH, "height": HEIGHT, **camera}})
+    )
+    return root
+
+
+def test_an_image_that_cannot_be_read_is_left_out_by_name(tmp_path, capsys):
+    photographs = write_photographs(tmp_path / "photographs", 2)
+    (photographs / "rgb" / "1.png").write_bytes(b"damaged")
+    out, report = tmp_path / "closer", tmp_path / "report.json"
+    command = ["closer", str(photographs), str(out), "--count", "3", "--json", str(report)]
+    assert render_tool(command) == 0
+    said = capsys.readouterr().err
+    assert "warning: 1 images cannot be read, the first: " in said and "rgb/1.png: not an" in said
+    assert {sample.name.partition("_")[2] for sample in open_dataset(out)} == {"0"}
+    assert json.loads(report.read_text())["unreadable"] == ["1"]
+
+    (photographs / "rgb" / "0.png").write_bytes(b"damaged")
+    assert render_tool(["closer", str(photographs), str(tmp_path / "none"), "--count", "3"]) == 2
+    assert "; 2 images cannot be read, the first: " in capsys.readouterr().err
 
 
 def test_the_command_makes_a_folder_that_training_reads(tmp_path, capsys):
-    photographs = tmp_path / "photographs"
-    for part in ("rgb", "depth"):
-        (photographs / part).mkdir(parents=True)
-    sample = room()
-    cv2.imwrite(str(photographs / "rgb" / "0.png"), sample.image[..., ::-1])
-    cv2.imwrite(str(photographs / "depth" / "0.png"), (sample.depth_m * 1000).astype(np.uint16))
-    camera = dict(zip(("fx", "fy", "cx", "cy"), INTRINSICS, strict=True))
-    (photographs / "intrinsics.yaml").write_text(
-        yaml.safe_dump({"camera": {"width": WIDTH, "height": HEIGHT, **camera}})
-    )
+    photographs = write_photographs(tmp_path / "photographs")
     mounts = tmp_path / "mounts.yaml"
     mounts.write_text("'0': {height_m: 1.2, pitch_rad: 0.3, roll_rad: 0.0}")
     photographs = f"{photographs},mounts={mounts}"

@@ -38,7 +38,7 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
-from depthrefl_ros.tools.left_out import incomplete, left_out_lines
+from depthrefl_ros.tools.left_out import cannot_be_read, incomplete, left_out_lines
 from depthrefl_ros.tools.output_file import check_output_files
 from depthrefl_ros.training.datasets import DatasetError, Sample, parse_data_option
 from depthrefl_ros.training.datasets.mounts import MOUNTS_FILE, mount_of
@@ -128,7 +128,7 @@ def _find(arguments: argparse.Namespace, _: list[str]) -> int:
     if not found:
         raise ToolError(
             f"{option.path}: none of {len(dataset)} images shows enough of a floor"
-            + (f"; {_cannot_be_read(unreadable)}" if unreadable else "")
+            + (f"; {cannot_be_read(unreadable)}" if unreadable else "")
         )
     heights = np.quantile([mount["height_m"] for mount in found.values()], [0.05, 0.5, 0.95])
     try:
@@ -146,17 +146,12 @@ def _find(arguments: argparse.Namespace, _: list[str]) -> int:
     for line in left_out_lines(incomplete(dataset)):
         print(line, file=sys.stderr)
     if unreadable:
-        print(f"warning: {_cannot_be_read(unreadable)}", file=sys.stderr)
+        print(f"warning: {cannot_be_read(unreadable)}", file=sys.stderr)
     print(
         f"{out}: {len(found)} of {len(dataset)} images show the floor, {heights[0]:.2f} to "
         f"{heights[2]:.2f} m below the camera (median {heights[1]:.2f})"
     )
     return 0
-
-
-def _cannot_be_read(unreadable: dict[str, str]) -> str:
-    """Return how many images cannot be read, and of the first one why."""
-    return f"{len(unreadable)} images cannot be read, the first: {next(iter(unreadable.values()))}"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -34,6 +34,15 @@ def incomplete(samples: ImageFolder) -> dict[str, Sequence[str]]:
     }
 
 
+def cannot_be_read(unreadable: Mapping[str, str]) -> str:
+    """Return how many images cannot be read, and of the first one why.
+
+    Args:
+        unreadable: why, by the name of the image; at least one.
+    """
+    return f"{len(unreadable)} images cannot be read, the first: {next(iter(unreadable.values()))}"
+
+
 def left_out_lines(reasons: Mapping[str, Sequence[str]]) -> list[str]:
     """Return a line for every reason by which images are left out.
 

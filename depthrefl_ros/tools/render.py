@@ -40,6 +40,7 @@ from depthrefl_ros.tools.command_line import (
     whole_number,
     write_json,
 )
+from depthrefl_ros.tools.left_out import cannot_be_read
 from depthrefl_ros.tools.render_pack import SUFFIX, check_recording, pack
 from depthrefl_ros.tools.render_recipe import recipe_of
 from depthrefl_ros.tools.weight_terms import keep_terms
@@ -274,14 +275,26 @@ def _closer(args: argparse.Namespace) -> dict:
         raise ToolError(str(error)) from error
     start = time.monotonic()
     rng = np.random.default_rng(args.seed)
-    views = closer_views(samples, args.count, rng, args.width, args.height)
+    places: dict[int, str] = {}
+    views = closer_views(samples, args.count, rng, args.width, args.height, places)
     names = _add_views(folder, views)
     made = _counted(names, args, 0, f"{args.out} can be used as it is")
+    unreadable = {samples.names[place]: why for place, why in places.items()}
     if not made:
-        raise ToolError(f"{args.data}: no image shows enough within {FROM_M} m to come closer to")
+        raise ToolError(
+            f"{args.data}: no image shows enough within {FROM_M} m to come closer to"
+            + (f"; {cannot_be_read(unreadable)}" if unreadable else "")
+        )
+    if unreadable:
+        print(f"warning: {cannot_be_read(unreadable)}", file=sys.stderr)
     seconds = time.monotonic() - start
     print(f"{args.out}: {made} images of {len(samples)} photographs in {seconds:.0f} s")
-    return {"images": made, "seconds": seconds, "folder": str(args.out)}
+    return {
+        "images": made,
+        "seconds": seconds,
+        "folder": str(args.out),
+        "unreadable": list(unreadable),
+    }
 
 
 def _add_views(folder: RenderedFolder, views: Iterator[tuple[Sample, Camera]]) -> Iterator[str]:

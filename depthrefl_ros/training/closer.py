@@ -32,7 +32,7 @@ import numpy as np
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rays import image_rays, pixel_rays
-from depthrefl_ros.training.datasets.image_folder import Sample
+from depthrefl_ros.training.datasets.image_folder import DatasetError, Sample
 
 STANDS_M = (0.32, 0.85)  # of the new camera before what it looks at
 ENLARGED = (1.15, 2.7)  # times; more shows the old picture's pixels
@@ -50,7 +50,12 @@ _STEP_M = 0.06
 
 
 def closer_views(
-    samples: Sequence[Sample], count: int, rng: np.random.Generator, width: int, height: int
+    samples: Sequence[Sample],
+    count: int,
+    rng: np.random.Generator,
+    width: int,
+    height: int,
+    unreadable: dict[int, str],
 ) -> Iterator[tuple[Sample, Camera]]:
     """Yield up to `count` views from closer by, one of each photograph at a time.
 
@@ -60,6 +65,7 @@ def closer_views(
         rng: draws photographs, places and fields of view.
         width: of the views, pixels.
         height: of the views, pixels.
+        unreadable: gets the places of photographs that cannot be read, which are left out, and why.
 
     Yields:
         The view, named after its photograph, its depth in metres, 0 where unknown; and its camera.
@@ -68,7 +74,14 @@ def closer_views(
     while in_vain < _ROUNDS_IN_VAIN:
         in_vain += 1
         for index in rng.permutation(len(samples)):
-            found = closer_view(samples[int(index)], rng, width, height)
+            if index in unreadable:
+                continue
+            try:
+                sample = samples[int(index)]
+            except DatasetError as error:
+                unreadable[int(index)] = str(error)
+                continue
+            found = closer_view(sample, rng, width, height)
             if found is not None:
                 yield found
                 made, in_vain = made + 1, 0
