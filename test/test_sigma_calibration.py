@@ -241,6 +241,25 @@ def test_a_bundle_with_sigma_is_not_calibrated(frames, tmp_path, capsys):
     assert "exact has a sigma of its own; --calibrate is for bundles without" in said
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--per-image", "mine.csv"],
+        ["--sheet", "sheet.png"],
+        ["--against", "other.csv"],
+        ["--blocks", "blocks.csv"],
+        ["--align", "median"],
+        ["--cross-fit"],
+        ["--mount"],
+    ],
+)
+def test_calibrating_takes_no_option_that_it_cannot_follow(frames, tmp_path, capsys, option):
+    folder = exact_bundle(tmp_path / "mine", CAMERA, DEPTH_ONLY, **METRIC)
+    said = error_of(capsys, "--model", folder, "--data", frames, "--calibrate", *option)
+    assert f"--calibrate writes a sigma into the bundle and does not take {option[0]};" in said
+    assert not Bundle.load(str(folder)).has_sigma
+
+
 def test_too_few_images_are_told(tmp_path, capsys):
     folder = exact_bundle(tmp_path / "few", CAMERA, DEPTH_ONLY, **METRIC)
     frames = write_folder(tmp_path / "data", 3)

@@ -105,7 +105,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--calibrate",
         action="store_true",
         help="for a bundle without sigma: measure its error on these images, by distance and "
-        "beside edges, and write that into its model.yaml; min_confidence works from then on",
+        "beside edges, and write that into its model.yaml; min_confidence works from then on; of "
+        "the options that change a measurement only --crop and --cap go with it",
     )
     add("--per-image", type=Path, metavar="FILE.csv", help="write every image's figures")
     add("--against", type=Path, metavar="FILE.csv",
@@ -152,6 +153,8 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     from depthrefl_ros.training.truth_check import unit_hint
 
     # Before the minutes that evaluating takes.
+    if arguments.calibrate:
+        check_calibrate_alone(arguments)
     check_output_files(arguments.json, arguments.per_image, arguments.sheet)
     other = evaluation_report.read_per_image(arguments.against) if arguments.against else None
     try:
@@ -251,6 +254,29 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     write_json(arguments.json, report)
     print("\n\n".join(said), flush=True)
     return 0
+
+
+def check_calibrate_alone(arguments: argparse.Namespace) -> None:
+    """Check that no option comes with --calibrate that it could not follow.
+
+    Raises:
+        ToolError: one does; says what to do.
+    """
+    given = {
+        "--per-image": arguments.per_image,
+        "--sheet": arguments.sheet,
+        "--against": arguments.against,
+        "--blocks": arguments.blocks,
+        "--cross-fit": arguments.cross_fit,
+        "--mount": arguments.mount,
+        "--align": arguments.align != "none",
+    }
+    others = [option for option, value in given.items() if value]
+    if others:
+        raise ToolError(
+            f"--calibrate writes a sigma into the bundle and does not take {', '.join(others)}; "
+            "calibrate without, then measure the bundle by a second evaluate without --calibrate"
+        )
 
 
 def check_metric(bundle: Bundle) -> None:
