@@ -156,6 +156,18 @@ def test_cameras_that_are_not_calibrated_are_told_at_once(tmp_path, capsys):
     assert main([*command, "--hfov", "60", *MODEL]) == 0
 
 
+def test_images_before_the_calibration_has_loaded_are_left_out(tmp_path, capsys):
+    infos = [info_message(n) for n in range(3)]
+    infos[0].k, infos[0].p = [0.0] * 9, [0.0] * 12
+    topics = {"/a/camera_info": infos, "/a/image_raw": [image_message(n) for n in range(3)]}
+    source = write_recording(tmp_path / "in.mcap", topics)
+    assert main([str(source), str(tmp_path / "out.mcap"), *MODEL]) == 0
+    captured = capsys.readouterr()
+    (camera,) = json.loads(captured.out)["cameras"].values()
+    assert (camera["frames"], camera["left_out"]) == (2, 1)
+    assert f"skipped: {source}: frame 0: /a/image_raw: K of its camera info" in captured.err
+
+
 def test_a_recording_of_which_no_image_can_be_used_is_an_error_with_the_reason(tmp_path, capsys):
     images = [image_message(n) for n in range(3)]
     for message in images:

@@ -170,9 +170,24 @@ def test_a_camera_that_is_not_calibrated_is_told_at_once(tmp_path, capsys):
     path = write_recording(tmp_path / "a.mcap", topics)
     assert main([str(path), "--output", str(tmp_path / "out"), *MODEL]) == 2
     told = capsys.readouterr().err
-    assert f"error: {path}: frame 0: K of its camera info is all zero" in told
+    assert f"error: {path}: /camera/image_raw: K of its camera info is all zero" in told
     assert "give --camera-info FILE or --hfov DEGREES" in told and "skipped: " not in told
     assert not (tmp_path / "out").exists()
+
+
+def test_images_before_the_calibration_has_loaded_are_left_out(tmp_path, capsys):
+    topics = {
+        "/camera/camera_info": [not_calibrated(0), not_calibrated(1), info_message(2)],
+        "/camera/image_raw": [image_message(n) for n in range(3)],
+    }
+    path = write_recording(tmp_path / "a.mcap", topics)
+    assert main([str(path), "--output", str(tmp_path / "out"), "--write", "npy", *MODEL]) == 0
+    captured = capsys.readouterr()
+    assert [line["image"] for line in lines_of(captured.out)] == ["2"]
+    told = [line for line in captured.err.splitlines() if line.startswith("skipped: ")]
+    assert [line.split(": K of its")[0] for line in told] == [
+        f"skipped: {path}: frame {number}" for number in (0, 1)
+    ]
 
 
 def test_a_camera_info_of_another_image_is_told_at_once(tmp_path, capsys):
@@ -185,7 +200,7 @@ def test_a_camera_info_of_another_image_is_told_at_once(tmp_path, capsys):
     path = write_recording(tmp_path / "a.mcap", topics)
     assert main([str(path), "--output", str(tmp_path / "out"), *MODEL]) == 2
     told = capsys.readouterr().err
-    assert f"error: {path}: frame 0: " in told and "skipped: " not in told
+    assert f"error: {path}: /camera/image_raw: " in told and "skipped: " not in told
 
 
 def test_a_stop_comes_before_images_that_cannot_be_used(tmp_path, capsys, monkeypatch):

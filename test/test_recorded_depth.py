@@ -28,6 +28,7 @@ from depthrefl_ros.tools.recorded_depth import (
     DepthImages,
     find_depth_topic,
 )
+from depthrefl_ros.tools.recorded_infos import RecordedInfos
 from depthrefl_ros.tools.recorded_transforms import RecordedTransforms
 from depthrefl_ros.tools.recordings import Recording
 from depthrefl_ros.tools.source_frame import camera_info_of
@@ -69,9 +70,16 @@ def depth_image(frame: str, camera: Camera = COLOUR, metres: float = 2.0):
     return image(0, frame, plane, "32FC1")
 
 
+class OneInfo(RecordedInfos):
+    """The CameraInfo of a lens that does not change."""
+
+    def __init__(self, camera: Camera):
+        self._stamps, self._messages = [0], [camera_info_of(camera)]
+
+
 def depth_of(info: Camera | None, is_registered: bool = False) -> DepthImages:
-    message = camera_info_of(info) if info else None
-    return DepthImages("/depth/image", NoTransforms(), None, message, is_registered)
+    infos = OneInfo(info) if info else None
+    return DepthImages("/depth/image", NoTransforms(), None, infos, is_registered)
 
 
 def test_depth_of_the_same_view_is_taken_as_it_is():
@@ -164,9 +172,7 @@ def test_image_and_depth_are_each_rectified_once(raw_image, raw_depth, with_info
         0,
     )
     topic = "/depth_registered/image_raw" if raw_depth else "/depth_registered/image_rect"
-    depth = DepthImages(
-        topic, NoTransforms(), None, camera_info_of(LENS) if with_info else None, False
-    )
+    depth = DepthImages(topic, NoTransforms(), None, OneInfo(LENS) if with_info else None, False)
     sample = depth.sample(image(0, "colour", depth_m, "32FC1"), colour)
     assert (sample.depth_m > 0).mean() > 0.95
     error = np.abs(sample.image[..., 0].astype(float) - sample.depth_m)[sample.depth_m > 0]
@@ -176,7 +182,7 @@ def test_image_and_depth_are_each_rectified_once(raw_image, raw_depth, with_info
 def test_there_is_no_depth_where_rectifying_leaves_no_picture():
     bent = Camera(160, 120, LENS.K, np.array([0.5, 0, 0, 0, 0]))  # its corners lie outside
     colour = ColourImage("0", np.full((120, 160, 3), 255, np.uint8), bent, "colour", 0)
-    depth = DepthImages("/depth/image_rect", NoTransforms(), None, camera_info_of(bent), False)
+    depth = DepthImages("/depth/image_rect", NoTransforms(), None, OneInfo(bent), False)
     sample = depth.sample(depth_image("colour", LENS), colour)
     assert sample.depth_m[60, 80] == 2.0 and sample.depth_m[0, 0] == 0.0
     assert (sample.image[sample.depth_m > 0].mean(axis=-1) > 0).all()

@@ -24,6 +24,8 @@ pytest.importorskip("rclpy")
 from drive_recording import Drive
 from recording_files import image_message, info_message, truth_message, write_recording
 
+from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.keyframes import KeyframeSettings
 from depthrefl_ros.tools.recorded_drive import DriveSettings, RecordedDrive
 
@@ -86,6 +88,60 @@ def test_a_pose_without_depth_makes_no_other_look_alike(tmp_path):
     drive._depth.sample = without_the_first
     assert [name for name, _, _ in drive.samples(lambda: None)] == ["000001"]
     assert taken == ["0", "1"]
+
+
+def test_a_zoom_lens_is_followed_with_its_depth(tmp_path):
+    infos = [info_message(n) for n in range(6)]
+    for number, info in enumerate(infos):
+        info.k[0] = info.k[4] = info.p[0] = info.p[5] = 60.0 + 20 * number
+    bag = standing(tmp_path / "a.mcap", infos=infos)
+    drive = RecordedDrive(bag, DriveSettings(keyframes=None))
+    for number, (_, sample, _) in enumerate(drive.samples(lambda: None)):
+        assert sample.intrinsics[0] == 60.0 + 20 * number
+        assert (sample.depth_m[0] == 0).all() and (sample.depth_m[1:] == 2.0).all()
+    assert drive.figures()["kept"] == 6
+
+
+def not_calibrated(numbers):
+    infos = [info_message(n) for n in range(6)]
+    for number in numbers:
+        infos[number].k, infos[number].p = [0.0] * 9, [0.0] * 12
+    return infos
+
+
+def test_images_before_the_calibration_has_loaded_are_left_out(tmp_path, capsys):
+    bag = standing(tmp_path / "a.mcap", infos=not_calibrated([0, 1]))
+    drive = RecordedDrive(bag, DriveSettings(keyframes=None))
+    names = [name for name, _, _ in drive.samples(lambda: None)]
+    assert names == ["000002", "000003", "000004", "000005"]
+    assert drive.figures()["left_out"] == {"unreadable": 2}
+    assert f"skipped: {bag}: frame 1: /camera/image_raw: K of its" in capsys.readouterr().err
+
+
+def test_a_camera_that_is_not_calibrated_is_told_before_the_work(tmp_path):
+    bag = standing(tmp_path / "a.mcap", infos=not_calibrated(range(6)))
+    with pytest.raises(ToolError, match="all zero.*; give --camera-info FILE or --hfov DEGREES$"):
+        RecordedDrive(bag, DriveSettings())
+    given = DriveSettings(Intrinsics(horizontal_fov_deg=60.0), keyframes=None)
+    samples = [sample for _, sample, _ in RecordedDrive(bag, given).samples(lambda: None)]
+    assert len(samples) == 6 and (samples[0].depth_m[1:] == 2.0).all()
+
+
+def test_a_depth_camera_without_calibration_is_told_with_what_helps(tmp_path):
+    topics = {
+        "/camera/camera_info": [info_message(n) for n in range(6)],
+        "/camera/image_raw": [image_message(n) for n in range(6)],
+        "/depth/camera_info": not_calibrated(range(6)),
+        "/depth/image": [truth_message(n, 2.0) for n in range(6)],
+    }
+    bag = write_recording(tmp_path / "a.mcap", topics)
+    drive = RecordedDrive(bag, DriveSettings(keyframes=None))
+    with pytest.raises(ToolError, match="/depth/image: K of its .*; give --registered where"):
+        list(drive.samples(lambda: None))
+    topics["/depth/camera_info"] = not_calibrated([0])
+    bag = write_recording(tmp_path / "b.mcap", topics)
+    drive = RecordedDrive(bag, DriveSettings(keyframes=None))
+    assert len(list(drive.samples(lambda: None))) == 5
 
 
 @pytest.mark.parametrize("what", ["depth", "empty depth", "image", "camera info"])

@@ -174,6 +174,24 @@ def test_image_and_truth_are_each_rectified_once(tmp_path, image_name, truth_nam
     assert known.mean() > 0.9 and np.quantile(error, 0.95) < 0.8
 
 
+def test_a_camera_info_that_changes_is_followed(tmp_path):
+    """A zoom lens with distortion: the truth fits its image at each focal length."""
+    infos = [info_message(n) for n in range(4)]
+    for number, info in enumerate(infos):
+        info.k[0] = info.k[4] = info.p[0] = info.p[5] = 150.0 - 30 * number
+        info.d = [-0.1, 0.0, 0.0, 0.0, 0.0]
+    truths = [truth_message(n, 2.0) for n in range(4)]
+    topics = {
+        "/camera/camera_info": infos,
+        "/camera/image_raw": [image_message(n) for n in range(4)],
+        "/camera/depth_truth/compressed": truths,
+    }
+    samples = RecordedSamples(write_recording(tmp_path / "a.mcap", topics))
+    for number, sample in enumerate(samples):
+        assert sample.intrinsics[0] == 150.0 - 30 * number
+        assert (sample.depth_m > 0).mean() > 0.95
+
+
 @pytest.mark.parametrize("fault", ["not calibrated", "of another aspect"])
 def test_a_wrong_camera_info_of_the_truth_is_left_out_and_told_once(tmp_path, capsys, fault):
     info = info_message(0)

@@ -215,10 +215,10 @@ def find_cameras(
         info = recording.first(source.info_topic) if source.info_topic else None
         if info is not None:
             try:
-                source.check_camera(recording.first(topic), info)
+                source.check_cameras()
             except CameraInfoError as error:
                 if chosen is not None:
-                    raise ToolError(f"{recording.path}: {error}") from error
+                    raise ToolError(str(error)) from error
                 _say(str(error))
                 continue
         depth_topic, depth_info_topic = _free_topics(recording, topic, cameras)

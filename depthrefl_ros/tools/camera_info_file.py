@@ -63,7 +63,7 @@ class NoCameraInfoError(ToolError):
 
 
 class CameraInfoError(UnreadableError):
-    """The CameraInfo of an image cannot be used, so that of its neighbours hardly can either."""
+    """The CameraInfo of an image cannot be used; that of a later one may."""
 
 
 @dataclass(frozen=True)
@@ -141,27 +141,34 @@ def read_camera(path: Path, name: str = "") -> Camera:
         raise ToolError(" ".join(str(error).split())) from error
 
 
-def recorded_camera(info: Any, name: str) -> Camera:
+def recorded_camera(
+    info: Any,
+    name: str,
+    is_rectified: bool = False,
+    instead: str = "give --camera-info FILE or --hfov DEGREES",
+) -> Camera:
     """Return the camera of a recorded CameraInfo.
 
     Args:
         info: the message.
         name: of its image, for errors.
+        is_rectified: its images are rectified, so P alone will do.
+        instead: what the user can do about one that cannot be used, for errors; "" for nothing.
 
     Raises:
-        CameraInfoError: a field cannot be true; says what the user can give instead.
+        CameraInfoError: a field cannot be true; ends with ``instead``.
     """
     from depthrefl_ros.ros.convert.camera_info import MessageError, camera_from_info
 
-    instead = "give --camera-info FILE or --hfov DEGREES"
-    if not any(info.k):
+    advice = f"; {instead}" if instead else ""
+    if not any(info.k) and not (is_rectified and any(info.p)):
         raise CameraInfoError(
-            f"{name}: K of its camera info is all zero, so the camera is not calibrated; {instead}"
+            f"{name}: K of its camera info is all zero, so the camera is not calibrated{advice}"
         )
     try:
-        return camera_from_info(info, name)
+        return camera_from_info(info, name, is_rectified)
     except MessageError as error:
-        raise CameraInfoError(f"{error}; {instead}") from error
+        raise CameraInfoError(f"{error}{advice}") from error
 
 
 @lru_cache(maxsize=8)

@@ -145,9 +145,8 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> int:
             try:
                 result, milliseconds = _timed(estimator, frame, shown, mount)
             except UnreadableError as error:
-                # Where the first camera info is wrong, those of all others are.
-                if isinstance(error, CameraInfoError) and not done:
-                    raise ToolError(f"{source.name}: {error}") from error
+                if isinstance(error, CameraInfoError) and not source.skipped:
+                    source.check_cameras()  # said once, not for each of a long recording
                 if source.count == 1:
                     raise
                 source.skip(f"{source.name}: {error}")

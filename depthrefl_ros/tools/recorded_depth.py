@@ -30,7 +30,9 @@ import numpy as np
 from depthrefl_ros.geometry.camera import Camera, CameraError
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.registration import projected_points, registered_depth
+from depthrefl_ros.tools.camera_info_file import CameraInfoError, recorded_camera
 from depthrefl_ros.tools.command_line import ToolError, UnreadableError
+from depthrefl_ros.tools.recorded_infos import RecordedInfos
 from depthrefl_ros.tools.recorded_transforms import RecordedTransforms
 from depthrefl_ros.tools.recording_source import RECTIFIED_NAME
 from depthrefl_ros.tools.recordings import (
@@ -128,7 +130,7 @@ class DepthImages(RecordedDepth):
         topic: as the base class.
         transforms: as the base class.
         fixed_frame: as the base class.
-        info: CameraInfo of the depth images; None where there is none.
+        infos: CameraInfo of the depth images; None where there is none.
         is_registered: they are of the colour camera's view, whatever their frame says.
     """
 
@@ -139,11 +141,11 @@ class DepthImages(RecordedDepth):
         topic: str,
         transforms: RecordedTransforms,
         fixed_frame: str | None,
-        info: Any | None,
+        infos: RecordedInfos | None,
         is_registered: bool,
     ):
         super().__init__(topic, transforms, fixed_frame)
-        self._info, self._is_registered = info, is_registered
+        self._infos, self._is_registered = infos, is_registered
 
     def sample(self, message: Any, colour: ColourImage) -> Sample:
         """Return image and depth; see the base class."""
@@ -156,7 +158,7 @@ class DepthImages(RecordedDepth):
                 depth_m = cv2.resize(depth_m, (width, height), interpolation=cv2.INTER_NEAREST)
             return colour.without_distortion(depth_m)
         is_of_one_place = _has_frame_of(message, colour)
-        camera = depth_camera(self._info, self.topic, depth_m)
+        camera = self._camera_of(message, depth_m)
         if camera is None and is_of_one_place and depth_m.shape == colour.pixels.shape[:2]:
             camera = colour.camera.rectified() if is_rectified(self.topic) else colour.camera
         if camera is None:
@@ -168,6 +170,22 @@ class DepthImages(RecordedDepth):
             )
         pose = None if is_of_one_place else self._colour_from(message, colour)
         return registered_sample(colour, depth_m, camera, pose)
+
+    def _camera_of(self, message: Any, depth_m: np.ndarray) -> Camera | None:
+        if self._infos is None:
+            return None
+
+        def camera_of(info: Any) -> Camera:
+            return depth_camera(info, self.topic, depth_m)
+
+        try:
+            return camera_of(self._infos.at(stamp_ns(message)))
+        except CameraInfoError as error:
+            if self._infos.is_any_usable(camera_of):
+                raise
+            raise ToolError(
+                f"{error}; give --registered where each depth pixel is of its image pixel"
+            ) from error
 
 
 class LidarPoints(RecordedDepth):
@@ -204,26 +222,22 @@ def is_rectified(topic: str) -> bool:
     return bool(RECTIFIED_NAME.search(base_topic(topic).lower()))
 
 
-def depth_camera(info: Any | None, topic: str, depth_m: np.ndarray) -> Camera | None:
+def depth_camera(info: Any, topic: str, depth_m: np.ndarray) -> Camera:
     """Return the camera of a depth image's pixels, a pinhole where its name says rectified.
 
     Args:
-        info: its CameraInfo; None where there is none.
+        info: its CameraInfo.
         topic: of the depth images.
         depth_m: (H, W) the depth.
 
     Raises:
-        ToolError: the CameraInfo cannot be true, or is of another aspect.
+        CameraInfoError: the CameraInfo cannot be true, or is of another aspect.
     """
-    from depthrefl_ros.ros.convert.camera_info import camera_from_info
-
-    if info is None:
-        return None
+    camera = recorded_camera(info, topic, is_rectified(topic), instead="")
     try:
-        camera = camera_from_info(info, f"camera info of {topic}", is_rectified(topic))
         camera = camera.for_image(depth_m.shape[1], depth_m.shape[0])
-    except (CameraError, ValueError) as error:
-        raise ToolError(f"{topic}: {error}") from error
+    except CameraError as error:
+        raise CameraInfoError(f"{topic}: {error}") from error
     return camera.rectified() if is_rectified(topic) else camera
 
 

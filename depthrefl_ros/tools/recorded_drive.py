@@ -38,6 +38,7 @@ from depthrefl_ros.tools.recorded_depth import (
     RecordedDepth,
     find_depth_topic,
 )
+from depthrefl_ros.tools.recorded_infos import RecordedInfos
 from depthrefl_ros.tools.recorded_pairs import RecordedPairs
 from depthrefl_ros.tools.recorded_transforms import RecordedTransforms, TransformMissingError
 from depthrefl_ros.tools.recording_source import RecordingSource
@@ -100,6 +101,7 @@ class RecordedDrive:
                     f"{bag}: no camera info of {self._source.image_topic}; give --camera-info FILE "
                     "or --hfov DEGREES"
                 )
+            self._source.check_cameras()
             topic = find_depth_topic(recording, settings.depth_topic)
             self._transforms = RecordedTransforms(recording)
             self._frame = recording.first(self._source.image_topic).header.frame_id
@@ -147,8 +149,12 @@ class RecordedDrive:
         if recording.topics[topic] == CLOUD_TYPE:
             return LidarPoints(topic, self._transforms, self._fixed)
         info_topic = recording.camera_info_topic(topic)
-        info = recording.first(info_topic) if info_topic else None
-        return DepthImages(topic, self._transforms, self._fixed, info, self._settings.is_registered)
+        is_given = self._settings.intrinsics.are_given
+        if is_given and info_topic == recording.camera_info_topic(self._source.image_topic):
+            info_topic = None  # one camera: the user's word counts for its depth, too
+        infos = RecordedInfos(recording, info_topic) if info_topic else None
+        is_registered = self._settings.is_registered
+        return DepthImages(topic, self._transforms, self._fixed, infos, is_registered)
 
     def samples(self, step: Any) -> Iterator[tuple[str, Sample, dict[str, float] | None]]:
         """Yield name, image with depth, and mount of what is worth keeping.

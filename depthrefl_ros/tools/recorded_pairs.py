@@ -21,6 +21,7 @@ import bisect
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from depthrefl_ros.tools.recorded_infos import RecordedInfos
 from depthrefl_ros.tools.recording_source import RecordingSource
 from depthrefl_ros.tools.recordings import Recording, header_stamp, stamp_ns
 from depthrefl_ros.tools.source_frame import SourceFrame
@@ -48,6 +49,8 @@ class RecordedPairs:
         depths: list[int] = []
         for topic, _, data in recording.serialised(source.image_topic, depth_topic):
             (images if topic == source.image_topic else depths).append(header_stamp(data))
+        info_topic = source.info_topic
+        self._infos = RecordedInfos(recording, info_topic) if info_topic else None
         self.images, self.depths = len(images), len(depths)
         self._depth_of = mutually_nearest(images, depths, round(largest_gap_s * 1e9))
 
@@ -64,25 +67,21 @@ class RecordedPairs:
             recording: the same, open.
             wants: whether an image of this stamp is read at all; asked once for each, in order.
         """
-        image_topic, info_topic = self._source.image_topic, self._source.info_topic
-        info = recording.first(info_topic) if info_topic else None
+        image_topic = self._source.image_topic
         image_of = {depth: image for image, depth in self._depth_of.items()}
         refused: set[int] = set()
         frames: dict[int, SourceFrame] = {}
         depths: dict[int, Any] = {}
-        topics = [image_topic, self._depth_topic, *([info_topic] if info_topic else [])]
         number = -1
-        for topic, time_ns, message in recording.timed_messages(*topics):
+        for topic, time_ns, message in recording.timed_messages(image_topic, self._depth_topic):
             stamp = stamp_ns(message)
-            if topic == info_topic:
-                info = message
-                continue
             if topic == image_topic:
                 number += 1
                 if stamp not in self._depth_of:
                     continue
                 frame = None
                 if wants(stamp):
+                    info = self._infos and self._infos.at(stamp)
                     frame = self._source.frame(message, info, str(number), time_ns)
                 if frame is None:
                     refused.add(stamp)

@@ -21,12 +21,13 @@ import bisect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.tools.bag_files import storage_files
-from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.camera_info_file import Intrinsics, recorded_camera
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recorded_depth import (
     ColourImage,
@@ -34,6 +35,7 @@ from depthrefl_ros.tools.recorded_depth import (
     is_rectified,
     registered_sample,
 )
+from depthrefl_ros.tools.recorded_infos import RecordedInfos
 from depthrefl_ros.tools.recording_source import RecordingSource
 from depthrefl_ros.tools.recordings import (
     IMAGE_TYPES,
@@ -45,6 +47,7 @@ from depthrefl_ros.tools.source_frame import SourceFrame
 from depthrefl_ros.training.datasets import DatasetError, ImageFolder, Sample
 from depthrefl_ros.training.datasets.image_folder import check_size, combined_digest
 
+_INSTEAD = "make a folder by 'depthrefl dataset' with --camera-info FILE or --hfov DEGREES"
 LARGEST_GAP_NS = 20_000_000  # between an image and its depth, as in TUM's benchmark
 
 
@@ -79,7 +82,7 @@ class RecordedSamples(ImageFolder):
             if recording.topics.get(self.truth_topic) not in IMAGE_TYPES:
                 raise ToolError(f"{path}: no image topic {self.truth_topic} for the true depth")
             info_topic = recording.camera_info_topic(self.truth_topic)
-            self._truth_info = recording.first(info_topic) if info_topic else None
+            self._truth_infos = RecordedInfos(recording, info_topic) if info_topic else None
             self._told: set[str] = set()  # shared with every subset
             # Kept as recorded, mostly as PNG: decoded, a minute would fill the memory.
             self._truth = {
@@ -132,17 +135,16 @@ class RecordedSamples(ImageFolder):
         return nearest if nearest is not None and abs(nearest - stamp) <= LARGEST_GAP_NS else None
 
     def _sample(self, frame: SourceFrame) -> Sample:
-        from depthrefl_ros.ros.convert.camera_info import camera_from_info
         from depthrefl_ros.ros.convert.images import MessageError
 
         name = f"{self.root}: frame {frame.name}"
         try:
-            camera = camera_from_info(frame.camera_info, name)
+            camera = recorded_camera(frame.camera_info, name, instead=_INSTEAD)
             camera = camera.for_image(frame.width, frame.height)
             image = frame.rgb(self._source.image_topic)
             message = self._truth[self._nearest(frame.stamp_ns)]
             depth_m = depth_from_message(message, self.truth_topic)
-            truth_camera = self._truth_camera(depth_m)
+            truth_camera = self._truth_camera(message, depth_m)
         except (MessageError, ToolError, ValueError) as error:
             raise DatasetError(str(error)) from error
         check_size(Path(self.truth_topic), depth_m, image.shape[:2])
@@ -152,10 +154,13 @@ class RecordedSamples(ImageFolder):
         pixels = truth_pixels(camera, truth_camera, is_rectified(self.truth_topic))
         return registered_sample(colour, np.where(known, depth_m, 0), pixels, None)
 
-    def _truth_camera(self, depth_m: np.ndarray) -> Camera | None:
+    def _truth_camera(self, message: Any, depth_m: np.ndarray) -> Camera | None:
         """Return what the depth's CameraInfo says; None, which is told once, where it is wrong."""
+        if self._truth_infos is None:
+            return None
+        info = self._truth_infos.at(stamp_ns(message))
         try:
-            return depth_camera(self._truth_info, self.truth_topic, depth_m)
+            return depth_camera(info, self.truth_topic, depth_m)
         except ToolError as error:
             if not self._told:
                 self._told.add(self.truth_topic)

@@ -31,6 +31,7 @@ from depthrefl_ros.geometry.camera import CameraError
 from depthrefl_ros.ros.convert.encodings import SensorBits
 from depthrefl_ros.tools.camera_info_file import CameraInfoError, Intrinsics, recorded_camera
 from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.recorded_infos import RecordedInfos
 from depthrefl_ros.tools.recordings import Recording, base_topic, picture_size, stamp_ns
 from depthrefl_ros.tools.source_frame import (
     DEFAULT_FRAME_ID,
@@ -100,16 +101,24 @@ class RecordingSource(FrameSource):
                 reason = self.first_reason()
                 raise ToolError(f"{self.name}: none of {number} images can be read{reason}")
 
-    def check_camera(self, message: Any, info: Any) -> None:
-        """Check that a CameraInfo can be used.
-
-        Args:
-            message: an image of the camera.
-            info: its CameraInfo.
+    def check_cameras(self) -> None:
+        """Check that some recorded CameraInfo can be used; a driver's first ones may be empty.
 
         Raises:
-            CameraInfoError: a field cannot be true, or it is not of this image.
+            CameraInfoError: none can; says what is wrong with the first.
         """
+        if self.info_topic is None:
+            return
+        with Recording(self.recording) as recording:
+            message = recording.first(self.image_topic)
+            try:
+                self._check_camera(message, recording.first(self.info_topic))
+            except CameraInfoError as error:
+                infos = RecordedInfos(recording, self.info_topic)
+                if not infos.is_any_usable(lambda info: self._check_camera(message, info)):
+                    raise CameraInfoError(f"{self.name}: {error}") from error
+
+    def _check_camera(self, message: Any, info: Any) -> None:
         size = picture_size(message)
         if size is None:  # an image that cannot be read says nothing about its camera
             return

@@ -160,6 +160,14 @@ class FrameSource(ABC):
             ToolError: the source cannot be read, or nothing is known about its camera.
         """
 
+    def check_cameras(self) -> None:
+        """Check that of some image a recorded CameraInfo can be used.
+
+        Raises:
+            ToolError: none can; says what the user can do.
+        """
+        return None  # nothing is recorded but in a recording
+
     def first_reason(self) -> str:
         """Return why the first frame was left out, as the end of a line; "" if none was."""
         return f": {self.skipped[0].removeprefix(f'{self.name}: ')}" if self.skipped else ""
