@@ -159,6 +159,19 @@ def test_the_distortion_model_by_its_other_names_or_its_coefficients(model, coun
     assert calibration_fields(yaml.safe_dump(content))["distortion_model"] == read_as
 
 
+@pytest.mark.parametrize(("fisheye", "read_as"), [("0", "plumb_bob"), ("1", "equidistant")])
+def test_opencv_says_of_a_lens_that_it_is_a_fisheye(tmp_path, fisheye, read_as):
+    """As OpenCV's calibration sample writes it; its models have four coefficients, too."""
+    path = tmp_path / "camera.yaml"
+    text = OPENCV.replace("cols: 5", "cols: 4").replace("0.002, 0. ]", "0.002 ]")
+    path.write_text(text.replace("camera_matrix:", f"fisheye_model: {fisheye}\ncamera_matrix:"))
+    camera = load_calibration(str(path))
+    assert camera.distortion_model == read_as
+    np.testing.assert_array_equal(camera.D[:4], [-0.1, 0.02, 0.001, 0.002])
+    path.write_text(f"{path.read_text()}distortion_model: plumb_bob\n")
+    assert load_calibration(str(path)).distortion_model == "plumb_bob"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -168,6 +168,8 @@ def _completed(content: dict[str, Any]) -> dict[str, Any]:
     fields.setdefault("rectification_matrix", {"data": [0.0] * 9})
     fields.setdefault("projection_matrix", {"data": [0.0] * 12})
     model = fields.get("distortion_model")
+    if model is None and fields.get("fisheye_model"):  # OpenCV's word for its fisheye module
+        model = "equidistant"
     if model is None:
         coefficients = fields["distortion_coefficients"]
         count = len(coefficients["data"]) if isinstance(coefficients, dict) else 0
