@@ -135,6 +135,24 @@ def decode(path: Path, flags: int, upright: bool = False) -> np.ndarray:
     return image
 
 
+def is_turned(path: Path, upright: np.ndarray) -> bool:
+    """Return whether an image's rows are columns of the sensor: its orientation tag is 5 to 8.
+
+    Args:
+        path: of the file.
+        upright: (H, W, channels) what ``decode`` made of it with ``upright``.
+
+    Raises:
+        ImageFileError: as ``decode``.
+    """
+    height, width = upright.shape[:2]
+    if height == width:  # either is right
+        return False
+    # An eighth of the size is enough, and decoded fast. OpenCV alone knows every format's tags.
+    stored = decode(path, cv2.IMREAD_REDUCED_COLOR_8)
+    return np.sign(stored.shape[1] - stored.shape[0]) == np.sign(height - width)
+
+
 def jpeg_end(content: bytes) -> int | None:
     """Return where a JPEG's first image ends, behind its end marker; None if it does not.
 

@@ -13,12 +13,13 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Videos that hold fewer frames than they state."""
+"""Videos and image files as users have them: cut short, turned, oddly named."""
 
 import cv2
 import numpy as np
 import pytest
 from recording_files import image_folder
+from test_image_files import encoded, with_exif
 
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.frame_sources import VideoFile, open_source
@@ -74,6 +75,17 @@ def test_what_a_tool_leaves_out_of_a_folder_counts_as_read(tmp_path):
     for frame in source.frames():
         source.skip(frame.name)
     assert source.skipped == ["0000", "0001"]
+
+
+@pytest.mark.parametrize(("orientation", "width"), [(1, 64), (3, 64), (6, 48), (8, 48)])
+def test_the_field_of_view_is_across_the_picture_before_it_is_turned(tmp_path, orientation, width):
+    path = tmp_path / "phone.jpg"
+    path.write_bytes(with_exif(encoded(".jpg"), orientation))
+    (frame,) = open_source(str(path), Intrinsics(horizontal_fov_deg=90.0)).frames()
+    camera = frame.camera
+    assert (frame.width, camera.width, camera.height) == (width, width, 112 - width)
+    assert camera.fx == camera.fy == pytest.approx(32.0)  # of 64 columns, whichever way they lie
+    assert (camera.cx, camera.cy) == ((width - 1) / 2, (111 - width) / 2)
 
 
 def test_a_photograph_may_begin_with_a_tilde(tmp_path, monkeypatch):

@@ -26,6 +26,7 @@ from depthrefl_ros.image_files import (
     ImageFileError,
     decode,
     home_expanded,
+    is_turned,
     jpeg_end,
     list_images,
     natural_key,
@@ -133,6 +134,22 @@ def test_a_photograph_stands_upright_where_it_comes_alone(tmp_path):
     path.write_bytes(with_exif(encoded(".jpg"), 6))
     found = decode(path, cv2.IMREAD_COLOR, upright=True)
     assert np.abs(found.astype(int) - np.rot90(picture(), -1)).mean() < 6
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_an_image_without_a_tag_is_not_turned(tmp_path, suffix):
+    path = tmp_path / f"image{suffix}"
+    for pixels in (picture(), picture(64, 48), picture(48, 48)):
+        path.write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())
+        assert not is_turned(path, pixels)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_5_to_8_turns_rows_into_columns(tmp_path, orientation):
+    path = tmp_path / "phone.jpg"
+    path.write_bytes(with_exif(encoded(".jpg"), orientation))
+    upright = decode(path, cv2.IMREAD_COLOR, upright=True)
+    assert is_turned(path, upright) == (upright.shape[0] == 64) == (orientation >= 5)
 
 
 @pytest.mark.parametrize(

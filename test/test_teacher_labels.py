@@ -29,6 +29,7 @@ import pytest
 import yaml
 from dataset_folders import write_plain_folder
 from exact_bundle import FINE, encoded, exact_bundle
+from test_image_files import with_exif
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.camera import Camera
@@ -92,6 +93,23 @@ def test_photographs_and_a_teacher_are_enough_for_both_stages(tmp_path, capsys):
     assert told["photos"]["images"] == 4
     recipe = yaml.safe_load((labelled / "recipe.yaml").read_text())
     assert recipe["network"] == Bundle.load(str(teacher)).network_digest("model.onnx")
+
+
+def test_a_photograph_that_is_turned_keeps_its_focal_length(tmp_path):
+    photos = write_photos(tmp_path / "photos", 2)
+    for index, path in enumerate(sorted(photos.iterdir())):
+        jpeg = cv2.imencode(".jpg", cv2.imread(str(path)), [cv2.IMWRITE_JPEG_QUALITY, 100])[1]
+        path.with_suffix(".jpg").write_bytes(with_exif(jpeg.tobytes(), 1 + 5 * index))
+        path.unlink()
+    teacher = exact_bundle(tmp_path / "large", CAMERA, kind="metric", focal_px=None)
+    run = tmp_path / "run"
+    more = ["--teacher", teacher, "--unlabelled", f"{photos},hfov=68.75"]
+    assert train(run, *more, stage="stage1") == 0
+    content = yaml.safe_load((run / "labelled" / "photos" / "intrinsics.yaml").read_text())
+    cameras = content["images"].values()
+    assert [camera["width"] for camera in cameras] == [96, 72]
+    focal_px = [camera["fx"] for camera in cameras]
+    assert focal_px == pytest.approx([CAMERA.fx] * 2, rel=1e-3)
 
 
 def test_a_shipped_model_labels_a_recording_beside_data_with_truth(tmp_path, capsys):

@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TOPIC",
         help="only this camera; may be given several times",
     )
-    add_camera_arguments(parser, fallback=", instead of the recorded camera info")
+    add_camera_arguments(parser, note=", instead of the recorded camera info")
     add_mount_arguments(parser, "for models that take the mount, instead of the recorded TF")
     add_base_frame_argument(parser)
     parser.add_argument(

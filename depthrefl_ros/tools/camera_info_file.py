@@ -31,23 +31,24 @@ if TYPE_CHECKING:
     from depthrefl_ros.training.datasets.plain import CameraFile
 
 INTRINSICS_FILE = "intrinsics.yaml"
+OF_TURNED = ", before EXIF turns a photograph upright"  # for the help where photographs are read
 
 
 def add_camera_arguments(
-    parser: argparse.ArgumentParser, whose: str = "the camera", fallback: str = ""
+    parser: argparse.ArgumentParser, whose: str = "the camera", note: str = ""
 ) -> None:
     """Add --hfov and --camera-info, which stand in for CameraInfo; see ``Intrinsics.of``.
 
     Args:
         parser: of the command.
         whose: camera it is, for the help.
-        fallback: what counts where neither is given, for the help.
+        note: what else there is to say of it, for the help.
     """
     parser.add_argument(
         "--hfov",
         type=positive_float,
         metavar="DEGREES",
-        help=f"horizontal field of view of {whose}{fallback}",
+        help=f"horizontal field of view of {whose}{note}",
     )
     parser.add_argument(
         "--camera-info",
@@ -73,7 +74,8 @@ class Intrinsics:
     Attributes:
         file: YAML as camera_calibration writes it (``camera_matrix``, ``distortion_model``, ...),
             or a plain folder's ``intrinsics.yaml`` (``training.datasets.plain.CameraFile``).
-        horizontal_fov_deg: used where there is no file: a pinhole of square pixels.
+        horizontal_fov_deg: used where there is no file: a pinhole of square pixels. It is
+            along the sensor's rows, also where a photograph was turned upright.
     """
 
     file: Path | None = None
@@ -89,7 +91,9 @@ class Intrinsics:
         """Whether the user says anything."""
         return self.file is not None or self.horizontal_fov_deg is not None
 
-    def camera(self, width: int, height: int, name: str, source: str) -> Camera:
+    def camera(
+        self, width: int, height: int, name: str, source: str, is_turned: bool = False
+    ) -> Camera:
         """Return the camera of an image.
 
         Args:
@@ -97,12 +101,13 @@ class Intrinsics:
             height: of the image, pixels.
             name: the image's name, for files with one entry an image.
             source: what the images come from; named in errors.
+            is_turned: its rows are columns of the sensor, see ``image_files.is_turned``.
 
         Raises:
             ToolError: nothing is known, or what is known is not of this image.
         """
         try:
-            camera = self._camera(width, height, name, source)
+            camera = self._camera(width, height, name, source, is_turned)
         except CameraError as error:
             raise ToolError(f"{self.file or source}: {error}") from error
         if (camera.width, camera.height) != (width, height):
@@ -112,11 +117,16 @@ class Intrinsics:
             )
         return camera
 
-    def _camera(self, width: int, height: int, name: str, source: str) -> Camera:
+    def _camera(self, width: int, height: int, name: str, source: str, is_turned: bool) -> Camera:
         if self.file is not None:
             return read_camera(self.file, name)
         if self.horizontal_fov_deg is not None:
-            return Camera.from_horizontal_fov(width, height, math.radians(self.horizontal_fov_deg))
+            fov_rad = math.radians(self.horizontal_fov_deg)
+            if not is_turned:
+                return Camera.from_horizontal_fov(width, height, fov_rad)
+            focal_px = Camera.from_horizontal_fov(height, width, fov_rad).fx
+            middle = (width - 1) / 2.0, (height - 1) / 2.0
+            return Camera.pinhole(width, height, focal_px, focal_px, *middle)
         raise NoCameraInfoError(
             f"{source}: no camera info, and metric depth needs it; give --camera-info FILE "
             "(YAML of camera_calibration) or --hfov DEGREES"

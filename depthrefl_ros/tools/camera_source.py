@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 
 from rclpy.clock import Clock
 
-from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
+from depthrefl_ros.tools.camera_info_file import OF_TURNED, Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.camera_publisher import CameraMessages, CameraPublisher
 from depthrefl_ros.tools.command_line import (
     StopRequest,
@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--image-topic", help="image topic in a recording; default: its colour camera"
     )
-    add_camera_arguments(parser)
+    add_camera_arguments(parser, note=OF_TURNED)
     parser.add_argument(
         "--compressed", action="store_true", help="publish image_raw/compressed as well"
     )

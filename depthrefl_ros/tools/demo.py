@@ -32,7 +32,7 @@ from pathlib import Path
 import cv2
 
 from depthrefl_ros.ros.middleware import share_path
-from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
+from depthrefl_ros.tools.camera_info_file import OF_TURNED, Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.camera_source import PUBLISHING
 from depthrefl_ros.tools.command_line import (
     StopRequest,
@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="GB",
         help="end when the recording is this large (default %(default)g)",
     )
-    add_camera_arguments(parser, fallback=f" (default {ASSUMED_HFOV_DEG:g} where needed)")
+    add_camera_arguments(parser, note=f"{OF_TURNED} (default {ASSUMED_HFOV_DEG:g} where needed)")
     add_mount_arguments(parser, "needed to show what Nav2 gets")
     parser.add_argument(
         "--domain",

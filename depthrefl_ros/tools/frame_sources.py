@@ -31,6 +31,7 @@ from depthrefl_ros.image_files import (
     ImageFileError,
     decode,
     home_expanded,
+    is_turned,
     list_images,
     stem_of,
 )
@@ -279,6 +280,7 @@ class ImageFiles(FrameSource):
         for number, path in enumerate(self._paths):
             try:
                 pixels = decode(path, cv2.IMREAD_COLOR, self._upright)
+                turned = self._upright and is_turned(path, pixels)
             except ImageFileError as error:
                 if len(self._paths) == 1:
                     raise ToolError(str(error)) from error
@@ -286,8 +288,9 @@ class ImageFiles(FrameSource):
                 unreadable += 1
                 continue
             height, width = pixels.shape[:2]
-            camera = self._intrinsics.camera(width, height, stem_of(Path(path.name)), self.name)
+            name = stem_of(Path(path.name))
+            camera = self._intrinsics.camera(width, height, name, self.name, turned)
             stamp = round(number * 1e9 / self.rate_hz)
-            yield SourceFrame.from_pixels(pixels, camera, stamp, stem_of(Path(path.name)))
+            yield SourceFrame.from_pixels(pixels, camera, stamp, name)
         if unreadable == len(self._paths):
             raise ToolError(f"{self.name}: none of {len(self._paths)} images can be read")

@@ -38,6 +38,7 @@ from depthrefl_ros.geometry.cloud import fill_cloud, write_ply
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.preview import depth_preview
 from depthrefl_ros.tools.camera_info_file import (
+    OF_TURNED,
     CameraInfoError,
     Intrinsics,
     add_camera_arguments,
@@ -87,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         depthrefl predict drive.mp4 --hfov 70 --every 10 --camera-height 0.5 --camera-pitch 4""",
     )
     parser.add_argument("source", help="image, image folder, video, recording or webcam number")
-    add_camera_arguments(parser)
+    add_camera_arguments(parser, note=OF_TURNED)
     add_mount_arguments(parser, "for models that take the mount")
     add_base_frame_argument(parser)
     parser.add_argument(
