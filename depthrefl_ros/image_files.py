@@ -89,6 +89,29 @@ def list_images(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> lis
     return sorted(files, key=lambda path: natural_key(path.name))
 
 
+def list_images_below(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """Return the images of a folder and its subfolders, in the natural order of their paths.
+
+    Hidden folders are left out; else as ``list_images``.
+
+    Args:
+        folder: looked at with its subfolders.
+        suffixes: as for ``list_images``.
+
+    Raises:
+        OSError: the folder is missing or cannot be read.
+    """
+    folder = Path(folder)
+    subfolders = [
+        path
+        for path in folder.rglob("*")
+        if path.is_dir()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    files = [path for place in (folder, *subfolders) for path in list_images(place, suffixes)]
+    return sorted(files, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
+
+
 def read_image(path: Path) -> np.ndarray:
     """Return an image as (H, W, 3) uint8 RGB; raises ImageFileError if it cannot be decoded."""
     return cv2.cvtColor(decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

@@ -18,10 +18,12 @@
 import cv2
 import numpy as np
 import pytest
-from recording_files import image_folder
+import yaml
+from recording_files import HEIGHT, WIDTH, image_folder, picture
 from test_image_files import encoded, with_exif
 
 from depthrefl_ros.tools.camera_info_file import Intrinsics
+from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.frame_sources import VideoFile, open_source
 
 FRAMES = 20
@@ -86,6 +88,52 @@ def test_the_field_of_view_is_across_the_picture_before_it_is_turned(tmp_path, o
     assert (frame.width, camera.width, camera.height) == (width, width, 112 - width)
     assert camera.fx == camera.fy == pytest.approx(32.0)  # of 64 columns, whichever way they lie
     assert (camera.cx, camera.cy) == ((width - 1) / 2, (111 - width) / 2)
+
+
+def without_a_camera(folder, what, numbers):
+    """Take the camera of some images of a folder away, or their size."""
+    path = folder / "intrinsics.yaml"
+    content = yaml.safe_load(path.read_text())
+    for number in numbers:
+        if what == "size":
+            cv2.imwrite(str(folder / "rgb" / f"{number:04d}.png"), picture(number, 32, 24))
+        else:
+            del content["images"][f"{number:04d}"]
+    path.write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("size", "is of an image of 64x48, but {folder}/rgb/0000.png has 32x24"),
+        ("entry", "no entry for image '0000'"),
+    ],
+)
+def test_an_image_without_a_camera_is_named_and_left_out(tmp_path, capsys, what, told):
+    folder = image_folder(tmp_path / "f", 4)
+    without_a_camera(folder, what, (0, 2))
+    source = open_source(str(folder), Intrinsics())
+    assert [frame.name for frame in source.frames()] == ["0001", "0003"]
+    reason = f"{folder}/intrinsics.yaml: {told.format(folder=folder)}"
+    assert source.skipped[0] == reason and len(source.skipped) == 2
+    assert capsys.readouterr().err.startswith(f"skipped: {reason}\n")
+    cv2.imwrite(str(folder / "rgb" / "0001.png"), picture(1, 32, 24))
+    cv2.imwrite(str(folder / "rgb" / "0003.png"), picture(3, 32, 24))
+    with pytest.raises(ToolError, match="/f: none of 4 images can be used: .*0000"):
+        list(source.frames())
+    assert capsys.readouterr().err == ""  # one line says it
+
+
+def test_images_in_subfolders_are_called_after_them(tmp_path):
+    for name in ("kitchen/0002", "kitchen/0010", "hall/0001"):
+        (tmp_path / "rgb" / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "rgb" / f"{name}.png"), picture(0))
+    entry = {"width": WIDTH, "height": HEIGHT, "fx": 50.0, "fy": 50.0, "cx": 31.5, "cy": 23.5}
+    cameras = {"hall/0001": {**entry, "fx": 70.0}, "kitchen/0002": entry, "kitchen/0010": entry}
+    (tmp_path / "intrinsics.yaml").write_text(yaml.safe_dump({"images": cameras}))
+    frames = list(open_source(str(tmp_path), Intrinsics()).frames())
+    assert [frame.name for frame in frames] == list(cameras)
+    assert [frame.camera.K[0, 0] for frame in frames] == [70.0, 50.0, 50.0]
 
 
 def test_a_photograph_may_begin_with_a_tilde(tmp_path, monkeypatch):

@@ -29,6 +29,7 @@ from depthrefl_ros.image_files import (
     is_turned,
     jpeg_end,
     list_images,
+    list_images_below,
     natural_key,
     read_image,
     stem_of,
@@ -64,6 +65,15 @@ def test_a_folder_is_listed_as_people_number_it(tmp_path):
     (tmp_path / "folder.png").mkdir()
     assert [path.name for path in list_images(tmp_path)] == names
     assert [path.name for path in list_images(tmp_path, (".png",))] == names[3:]
+
+
+def test_subfolders_are_listed_with_their_folder(tmp_path):
+    names = ["1.png", "hall 2/1.png", "hall 10/a/3.JPG"]
+    for name in [*reversed(names), ".trash/2.png", "hall 2/.thumbs/4.png", "hall 2/notes.txt"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = list_images_below(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == names
 
 
 def test_numbers_of_any_length_and_names_without_numbers_compare():

@@ -105,6 +105,22 @@ def test_a_folder_without_camera_info_is_assumed_and_told(tmp_path, capsys):
     assert main([*arguments, "--frames", "1"]) == 0  # its own folder may be written to again
 
 
+def test_images_in_subfolders_keep_them(tmp_path, capsys):
+    folder, out = tmp_path / "rooms", tmp_path / "out"
+    for name in ("kitchen/0001", "hall/0001"):
+        (folder / "rgb" / name).parent.mkdir(parents=True)
+        cv2.imwrite(str(folder / "rgb" / f"{name}.png"), picture(2))
+    arguments = [str(folder), "--hfov", "60", "--output", str(out), "--write", "npy,ply", *MODEL]
+    assert main(arguments) == 0
+    lines = lines_of(capsys.readouterr().out)
+    assert [line["image"] for line in lines] == ["hall/0001", "kitchen/0001"]
+    assert lines[1]["files"]["npy"] == "kitchen/0001_depth.npy"
+    assert all((out / file).is_file() for line in lines for file in line["files"].values())
+    (folder / "rgb" / "hall" / "0001.png").unlink()
+    assert main(arguments) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["kitchen", "predict.jsonl"]
+
+
 def test_recordings_need_no_ros(tmp_path, without_ros):
     command = [sys.executable, "-m", "depthrefl_ros", "predict", str(RECORDING), *MODEL]
     command += ["--every", "30", "--output", str(tmp_path / "out"), "--write", "npy"]

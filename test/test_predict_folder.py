@@ -77,6 +77,18 @@ def test_what_an_earlier_run_wrote_goes_with_the_first_new_result(tmp_path):
     assert len((out / "predict.jsonl").read_text().splitlines()) == 1
 
 
+def test_a_subfolder_goes_with_its_last_result_and_stays_with_others(tmp_path):
+    out = tmp_path / "out"
+    for name in ("kitchen", "hall"):
+        (out / name / "east").mkdir(parents=True)
+    (out / "predict.jsonl").write_text("")
+    written(out, "0", "kitchen/east/1", "hall/east/1")
+    (out / "hall" / "mine.txt").write_text("kept")
+    written(out, "0", "2")
+    found = sorted(path.relative_to(out).as_posix() for path in out.rglob("*"))
+    assert found == ["2.npy", "hall", "hall/mine.txt", "predict.jsonl"]
+
+
 def test_results_of_an_unknown_source_stay(tmp_path):
     (tmp_path / "predict.jsonl").write_text(json.dumps({"files": {"npy": "a.npy"}}) + "\n")
     (tmp_path / "a.npy").write_text("of another photograph")

@@ -104,14 +104,15 @@ class Intrinsics:
             is_turned: its rows are columns of the sensor, see ``image_files.is_turned``.
 
         Raises:
-            ToolError: nothing is known, or what is known is not of this image.
+            UnreadableError: what is known is not of this image.
+            ToolError: nothing is known, or it cannot be read.
         """
         try:
             camera = self._camera(width, height, name, source, is_turned)
         except CameraError as error:
             raise ToolError(f"{self.file or source}: {error}") from error
         if (camera.width, camera.height) != (width, height):
-            raise ToolError(
+            raise UnreadableError(
                 f"{self.file}: is of an image of {camera.width}x{camera.height}, but {source} "
                 f"has {width}x{height}"
             )
@@ -141,14 +142,19 @@ def read_camera(path: Path, name: str = "") -> Camera:
         name: the image, where the file has one entry an image.
 
     Raises:
-        ToolError: missing file, no YAML, a field missing, or numbers that describe no camera.
+        UnreadableError: no entry for the image, or one that describes no camera.
+        ToolError: missing file, or no such YAML.
     """
     try:
-        return _camera_file(path, path.stat().st_mtime_ns).of(name)
+        cameras = _camera_file(path, path.stat().st_mtime_ns)
     except OSError as error:
         raise ToolError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     except ValueError as error:
         raise ToolError(" ".join(str(error).split())) from error
+    try:
+        return cameras.of(name)
+    except ValueError as error:
+        raise UnreadableError(" ".join(str(error).split())) from error
 
 
 def recorded_camera(

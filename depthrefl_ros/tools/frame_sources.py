@@ -33,11 +33,12 @@ from depthrefl_ros.image_files import (
     home_expanded,
     is_turned,
     list_images,
+    list_images_below,
     stem_of,
 )
 from depthrefl_ros.tools.bag_files import is_recording
 from depthrefl_ros.tools.camera_info_file import INTRINSICS_FILE, Intrinsics, NoCameraInfoError
-from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.command_line import ToolError, UnreadableError
 from depthrefl_ros.tools.source_frame import FrameSource, SourceFrame
 
 __all__ = [
@@ -239,29 +240,40 @@ class ImageFiles(FrameSource):
         intrinsics: of their camera.
         upright: turn them as their orientation tags say. Intrinsics and depth maps are of pixels
             where the sensor put them.
+        folder: from which on their paths are their names; None for that of each.
     """
 
     is_still = True
 
-    def __init__(self, name: str, paths: list[Path], intrinsics: Intrinsics, upright: bool = False):
+    def __init__(
+        self,
+        name: str,
+        paths: list[Path],
+        intrinsics: Intrinsics,
+        upright: bool = False,
+        folder: Path | None = None,
+    ):
         super().__init__()
         self.name = name
-        self._paths = paths
+        self._paths, self._folder = paths, folder
         self._intrinsics = intrinsics
         self._upright = upright
         self.count = len(paths)
 
     @classmethod
     def in_folder(cls, folder: Path, intrinsics: Intrinsics) -> ImageFiles:
-        """Take the images of a folder, or of its ``rgb`` folder.
+        """Take the images of a folder, or of its ``rgb`` folder with subfolders.
 
         An ``intrinsics.yaml`` beside them is read unless the user gives intrinsics.
 
         Raises:
             ToolError: there are none.
         """
-        images = folder / "rgb" if (folder / "rgb").is_dir() else folder
-        paths = list_images(images)
+        images = folder / "rgb"
+        if images.is_dir():
+            paths = list_images_below(images)
+        else:
+            images, paths = folder, list_images(folder)
         if not paths:
             raise ToolError(
                 f"{images}: no images and no recording; wanted are {' '.join(IMAGE_SUFFIXES)} "
@@ -271,26 +283,36 @@ class ImageFiles(FrameSource):
         if file.is_file() and not intrinsics.are_given:
             intrinsics = Intrinsics(file)
         upright = intrinsics.file is None and not (folder / "depth").is_dir()
-        return cls(str(folder), paths, intrinsics, upright)
+        return cls(str(folder), paths, intrinsics, upright, images)
 
     def frames(self) -> Iterator[SourceFrame]:
-        """Yield the images; one that cannot be read is named and left out."""
+        """Yield the images; one that cannot be read or has no camera is named and left out."""
         self.skipped.clear()
-        unreadable = 0
+        reasons: list[str] = []  # told when an image can be used; where none can, one line says all
+        used = 0
         for number, path in enumerate(self._paths):
             try:
                 pixels = decode(path, cv2.IMREAD_COLOR, self._upright)
                 turned = self._upright and is_turned(path, pixels)
-            except ImageFileError as error:
+                height, width = pixels.shape[:2]
+                name = stem_of(path.relative_to(self._folder or path.parent))
+                camera = self._intrinsics.camera(width, height, name, str(path), turned)
+            except (ImageFileError, UnreadableError) as error:
                 if len(self._paths) == 1:
                     raise ToolError(str(error)) from error
-                self.skip(str(error))
-                unreadable += 1
+                reasons.append(str(error))
                 continue
-            height, width = pixels.shape[:2]
-            name = stem_of(Path(path.name))
-            camera = self._intrinsics.camera(width, height, name, self.name, turned)
+            self._tell(reasons)
+            used += 1
             stamp = round(number * 1e9 / self.rate_hz)
             yield SourceFrame.from_pixels(pixels, camera, stamp, name)
-        if unreadable == len(self._paths):
-            raise ToolError(f"{self.name}: none of {len(self._paths)} images can be read")
+        if not used:
+            raise ToolError(
+                f"{self.name}: none of {len(self._paths)} images can be used: {reasons[0]}"
+            )
+        self._tell(reasons)
+
+    def _tell(self, reasons: list[str]) -> None:
+        for reason in reasons:
+            self.skip(reason)
+        reasons.clear()

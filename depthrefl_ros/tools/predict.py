@@ -154,7 +154,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> int:
                 bar.update()
                 continue
             folder.begin()
-            line = _written(result, folder.path / name, kinds, assumed_hfov_deg)
+            line = _written(result, folder.path, name, kinds, assumed_hfov_deg)
             line |= {"mount": mount and mount.mount_in_words(), "milliseconds": milliseconds}
             written += sum((folder.path / file).stat().st_size for file in line["files"].values())
             print(folder.add({"image": frame.name, **line}), flush=True)
@@ -264,10 +264,10 @@ def _timed(estimator: Any, frame: SourceFrame, name: str, mount: Pose | None) ->
 
 
 def _written(
-    result: Any, path: Path, kinds: list[str], assumed_hfov_deg: float | None
+    result: Any, folder: Path, name: str, kinds: list[str], assumed_hfov_deg: float | None
 ) -> dict[str, Any]:
     """Write the files of one image; returns what its line says of them."""
-    files = write_files(result, path, kinds, assumed_hfov_deg)
+    files = write_files(result, folder, name, kinds, assumed_hfov_deg)
     depth = result.depth[np.isfinite(result.depth)]
     places = np.percentile(depth, (1, 50, 99)) if depth.size else [math.nan] * 3
     nearest, median, farthest = (round(float(one), 3) if depth.size else None for one in places)
@@ -286,30 +286,32 @@ def _written(
 
 
 def write_files(
-    result: Any, path: Path, kinds: list[str], assumed_hfov_deg: float | None = None
+    result: Any, folder: Path, name: str, kinds: list[str], assumed_hfov_deg: float | None = None
 ) -> dict[str, str]:
     """Write the depth of one image.
 
     Args:
         result: of ``DepthEstimator.estimate``, with colours.
-        path: of the files, without suffix.
+        folder: to write to.
+        name: of the files in it, without suffix; ``kitchen/0001`` makes the folder ``kitchen``.
         kinds: of ``KINDS``: ``picture``, the image beside its depth in colours; ``png``, 16 bit
             millimetres, 0 where unknown; ``npy``, float32 metres, NaN where unknown, infinite
             beyond the range; ``ply``, the cloud.
         assumed_hfov_deg: written on the picture where it was assumed.
 
     Returns:
-        The files' names by kind.
+        The files' paths in the folder by kind.
 
     Raises:
         ToolError: a file cannot be written.
     """
-    names = {"picture": "_depth.png", "png": "_depth_mm.png", "npy": "_depth.npy"}
-    names["ply"] = "_cloud.ply"
-    files = {kind: f"{path.name}{names[kind]}" for kind in kinds}
-    for kind, name in files.items():
-        file = path.with_name(name)
+    endings = {"picture": "_depth.png", "png": "_depth_mm.png", "npy": "_depth.npy"}
+    endings["ply"] = "_cloud.ply"
+    files = {kind: f"{name}{endings[kind]}" for kind in kinds}
+    for kind, path in files.items():
+        file = folder / path
         try:
+            file.parent.mkdir(exist_ok=True, parents=True)
             if kind == "ply":
                 write_ply(file, _cloud(result))
             else:

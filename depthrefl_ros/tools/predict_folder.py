@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,17 @@ class ResultFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         for line in self._earlier:
             for name in line["files"].values():
-                if Path(name).name == name:
-                    (self.path / name).unlink(missing_ok=True)
+                self._remove(Path(name))
         (self.path / LINES).write_text("")
+
+    def _remove(self, file: Path) -> None:
+        """Remove a file of the folder, and the subfolders that are empty without it."""
+        if file.is_absolute() or ".." in file.parts:
+            return
+        (self.path / file).unlink(missing_ok=True)
+        for subfolder in list(file.parents)[:-1]:
+            with contextlib.suppress(OSError):  # others are in it, or it is gone
+                (self.path / subfolder).rmdir()
 
     def add(self, line: dict[str, Any]) -> str:
         """List one image's results; returns the line of JSON."""

@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from depthrefl_ros.image_files import home_expanded, list_images, stem_of
+from depthrefl_ros.image_files import home_expanded, list_images_below, stem_of
 from depthrefl_ros.tools.bag_files import is_recording
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.recordings import Recording, depth_from_message, stamp_ns
@@ -84,7 +84,8 @@ class FolderTruth(Truth):
 
     def __init__(self, folder: Path):
         # As the images are named: umlauts composed, suffixes in any case.
-        self._paths = {stem_of(Path(path.name)): path for path in list_images(folder, (".png",))}
+        files = list_images_below(folder, (".png",))
+        self._paths = {stem_of(path.relative_to(folder)): path for path in files}
 
     def depth_m(self, frame: dict[str, Any]) -> np.ndarray | None:
         """Return the truth with the frame's name."""

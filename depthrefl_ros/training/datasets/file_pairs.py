@@ -27,7 +27,7 @@ import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.lens import undistortion_maps
-from depthrefl_ros.image_files import list_images, natural_key, read_image, stem_of
+from depthrefl_ros.image_files import list_images_below, natural_key, read_image, stem_of
 from depthrefl_ros.training.datasets.depth_files import read_depth
 from depthrefl_ros.training.datasets.image_folder import (
     DatasetError,
@@ -147,13 +147,7 @@ def _by_name(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: missing; a data set has rgb/ and depth/")
     order = list(suffixes)
-    subfolders = [path for path in folder.rglob("*") if path.is_dir()]
-    visible = [
-        path
-        for path in subfolders
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    files = [path for place in (folder, *visible) for path in list_images(place, suffixes)]
+    files = list_images_below(folder, suffixes)
     files.sort(key=lambda path: order.index(path.suffix.lower()))
     chosen: dict[str, Path] = {}
     for path in files:
