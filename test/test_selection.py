@@ -16,7 +16,6 @@
 """Which engine is taken, and what is said about those that are not."""
 
 import errno
-import shutil
 import sys
 from pathlib import Path
 
@@ -25,8 +24,7 @@ from bundle_copies import copy_bundle, copy_weights, onnx_with_wrong_weights, wh
 
 from depthrefl_ros.engine import selection
 from depthrefl_ros.engine.base import EngineError, EngineMissingError
-from depthrefl_ros.engine.bundle import Bundle, BundleError
-from depthrefl_ros.engine.description import change_description
+from depthrefl_ros.engine.bundle import BundleError
 from depthrefl_ros.engine.selection import EngineChoice, open_engine
 from depthrefl_ros.engine.tensorrt import store
 from depthrefl_ros.engine.tensorrt.api import find_flavour
@@ -91,19 +89,6 @@ def test_what_is_wrong_with_the_cache_is_told(bundle):
     assert "used from memory" in problem and "may be written by others" in problem
 
 
-@needs_rtx
-def test_never_only_takes_what_is_cached(bundle):
-    choice = EngineChoice("tensorrt_rtx", build="never")
-    with pytest.raises(EngineError, match="tensorrt_rtx fp16: not in the cache .*build is never"):
-        open_engine(bundle, choice)
-
-
-@needs_rtx
-def test_who_does_not_fall_back_hears_why(bundle):
-    with pytest.raises(EngineError, match="tensorrt_rtx fp16: built.*tensorrt_rtx: CUDA"):
-        open_engine(bundle, "tensorrt_rtx")
-
-
 def test_a_precision_that_fails_gives_way_to_fp32(bundle):
     opened = open_engine(bundle, EngineChoice("torch", precision="fp16"))
     assert (opened.engine.name, opened.engine.precision) == ("torch", "fp32")
@@ -128,16 +113,14 @@ def test_int8_runs_where_it_is_asked_for_and_the_bundle_has_it(bundle):
     assert open_engine(bundle, "openvino").engine.precision == "fp32"
 
 
-def test_int8_that_the_bundle_lacks_gives_way_to_fp32(bundle, tmp_path):
-    folder = tmp_path / "without"
-    shutil.copytree(bundle.folder, folder)
-    files = {name: digest for name, digest in bundle.files.items() if name != "model_int8.onnx"}
-    change_description(folder, {"files": files})
-    choice = EngineChoice("openvino", precision="int8")
-    opened = open_engine(Bundle.load(str(folder)), choice)
+def test_int8_that_the_bundle_lacks_gives_way_to_fp32(tmp_path):
+    without = copy_bundle(tmp_path / "without", {})
+    del without.files["model_int8.onnx"]
+    opened = open_engine(without, EngineChoice("openvino", precision="int8"))
     assert opened.engine.precision == "fp32"
-    assert f"openvino int8: {folder} has no model_int8.onnx: `depthrefl" in opened.problems[0]
-    assert opened.problems[1:] == ["precision int8 was asked for; fp32 runs"]
+    why, instead = opened.problems
+    assert f"openvino int8: {without.folder} has no model_int8.onnx: `depthrefl" in why
+    assert instead == "precision int8 was asked for; fp32 runs"
 
 
 def test_auto_falls_back_where_openvino_is_missing(bundle, monkeypatch):
@@ -220,23 +203,23 @@ def test_a_device_is_passed_on(bundle):
 
 
 @pytest.mark.parametrize(
-    "choice, words",
+    "engine, how, words",
     [
-        (
-            EngineChoice("openvino", device="GPU.7"),
-            r"openvino on GPU\.7: .*OpenVINO finds CPU.* here",
-        ),
-        (EngineChoice("torch", device="9"), r"torch on cuda:9: no NVIDIA device file is present"),
+        ("openvino", {"device": "GPU.7"}, r"openvino on GPU\.7: .*OpenVINO finds CPU.* here"),
+        ("torch", {"device": "9"}, "torch on cuda:9: no NVIDIA device file is present"),
+        pytest.param("tensorrt_rtx", {}, "tensorrt_rtx fp16: built.*tensorrt_rtx: CUDA",
+                     marks=needs_rtx),
+        pytest.param("tensorrt_rtx", {"build": "never"},
+                     "tensorrt_rtx fp16: not in the cache .*build is never", marks=needs_rtx),
     ],
-)
-def test_a_device_that_is_not_there_is_named(bundle, choice, words):
+)  # fmt: skip
+def test_who_does_not_fall_back_hears_why(bundle, engine, how, words):
     with pytest.raises(EngineError, match=words):
-        open_engine(bundle, choice)
+        open_engine(bundle, EngineChoice(engine, **how))
 
 
 def test_who_falls_back_gets_another_device_and_is_told(bundle):
-    choice = EngineChoice("openvino", device="GPU.7", falls_back=True)
-    opened = open_engine(bundle, choice)
+    opened = open_engine(bundle, EngineChoice("openvino", device="GPU.7", falls_back=True))
     assert opened.rung == "openvino"
     assert opened.problems == ["device GPU.7 was asked for; openvino runs"]
 
@@ -410,7 +393,6 @@ def test_a_second_gpu_has_its_own_plan_and_runs_it(bundle, gpu, plans, installed
 
 
 def test_a_gpu_that_is_not_there_is_not_built_for(bundle, gpu, installed):
-    with pytest.raises(
-        EngineError, match="tensorrt on cuda:3: device cuda:3 does not exist: cuda:0"
-    ):
+    words = "tensorrt on cuda:3: device cuda:3 does not exist: cuda:0"
+    with pytest.raises(EngineError, match=words):
         open_engine(bundle, EngineChoice("tensorrt", device="3"))
