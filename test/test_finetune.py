@@ -76,6 +76,7 @@ def test_the_new_bundle_runs_and_tells_where_it_comes_from(tuned):
     assert training["steps"] == 3 and training["data"][0]["images"] == 12
     digest = before.description["files"]["model.safetensors"]
     assert training["initial_weights"].endswith(digest)
+    assert str(tuned.run.parents[1]) not in (target / "model.yaml").read_text()
     accuracy = bundle.description["accuracy"]
     assert accuracy["images"] == 1 and "images of my_folder" in accuracy["protocol"]
     assert bundle.calibration.shape == (2, 101)

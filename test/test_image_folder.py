@@ -21,6 +21,7 @@ import pytest
 from dataset_folders import write_plain_folder
 
 from depthrefl_ros.training.datasets import DatasetError, PlainFolder, image_folder
+from depthrefl_ros.training.datasets.image_folder import images_by_root, shared_names
 
 
 def test_samples_are_decoded_once(tmp_path):
@@ -62,6 +63,17 @@ def test_an_image_that_a_list_names_twice_is_there_once(tmp_path):
     root = write_plain_folder(tmp_path / "plain")
     (tmp_path / "list.txt").write_text("0001\nrgb/0001.jpg\n0000 0001\n")
     assert PlainFolder(root, tmp_path / "list.txt").names == ["0001", "0000"]
+
+
+def test_images_are_shared_by_name_and_root(tmp_path):
+    root = write_plain_folder(tmp_path / "plain")
+    dataset = PlainFolder(root)
+    images = images_by_root([dataset.subset(["0001"]), dataset.subset(["0001", "0002"])])
+    assert images == {str(root.resolve()): ["0001", "0002"]}
+    (tmp_path / "link").symlink_to(root)
+    assert shared_names(PlainFolder(tmp_path / "link"), images) == {"0001", "0002"}
+    assert not shared_names(dataset.subset(["0000"]), images)
+    assert not shared_names(PlainFolder(write_plain_folder(tmp_path / "other")), images)
 
 
 def test_a_subset_has_the_named_images_only(tmp_path):

@@ -28,9 +28,13 @@ from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.train_data import (
     check_same_data,
     describe_parts,
+    images_of,
     open_parts,
+    read_history,
     record_data,
     trained_legs,
+    trained_on,
+    without_images,
 )
 
 
@@ -87,6 +91,28 @@ def test_a_complete_stage_is_of_the_data_that_it_was_trained_on(tmp_path):
     for sets, augment, names in ((other, {}, "rooms"), (mine, {"max_zoom": 2.0}, "--augment")):
         with pytest.raises(ToolError, match=rf"other data than is given now \({names}\)"):
             check_same_data(tmp_path, 1, sets, augment)
+
+
+def test_images_of_the_training_are_counted(tmp_path, rooms):
+    path, (all_of, two) = tmp_path / "data.json", (open_parts([str(rooms)]) for _ in range(2))
+    two["rooms"] = two["rooms"]._replace(dataset=two["rooms"].dataset.subset(["0000", "0001"]))
+    record_data(path, 0, describe_parts(two), {}, images=images_of(two))
+    legs = read_history(path)
+    assert trained_on(legs, two) == {"rooms": "2 of 2 images"}
+    assert trained_on(legs, all_of) == {"rooms": "2 of 3 images"}
+    assert trained_on(legs, open_parts([str(write_plain_folder(tmp_path / "hall", 1))])) == {}
+    assert str(tmp_path) in path.read_text() and str(tmp_path) not in str(without_images(legs))
+
+
+def test_a_record_of_an_earlier_version_is_read_and_gets_the_names(tmp_path, rooms, capsys):
+    path, parts = tmp_path / "data.json", open_parts([str(rooms)])
+    record_data(path, 0, describe_parts(parts), {})
+    assert trained_on(read_history(path), parts) == {"rooms": "3 of 3 images"}  # by their hash
+    part = parts["rooms"]._replace(dataset=parts["rooms"].dataset.subset(["0000"]))
+    assert trained_on(read_history(path), {"rooms": part}) == {}
+    record_data(path, 5, describe_parts(parts), {}, images=images_of(parts))
+    assert capsys.readouterr().out == "" and len(read_history(path)) == 1  # the same data
+    assert trained_on(read_history(path), {"rooms": part}) == {"rooms": "1 of 1 images"}
 
 
 def test_two_sets_of_one_name_are_told_apart(tmp_path):

@@ -65,7 +65,17 @@ def test_data_of_the_training_is_not_held_out(tmp_path, rooms, capsys):
     assert tool.main(finish) == 0
     assert "warning" not in capsys.readouterr().err
     assert tool.main([*finish, "--val-data", str(rooms)]) == 0
-    assert "warning: --val-data rooms was trained on" in capsys.readouterr().err
+    assert "warning: --val-data rooms was trained on (2 of 2 images)" in capsys.readouterr().err
+
+
+def test_a_part_of_the_training_is_not_held_out_and_metrics_tell_no_path(tmp_path, rooms, capsys):
+    run, names = tmp_path / "run", tmp_path / "train.txt"
+    names.write_text("0000\n")
+    assert tool.main(leg(run, f"{rooms},list={names}")) == 0
+    assert tool.main(["finish", "--run", str(run), "--val-data", str(rooms)]) == 0
+    assert "warning: --val-data rooms was trained on (1 of 2 images)" in capsys.readouterr().err
+    assert str(rooms) in (run / "stage2" / "data.json").read_text()
+    assert str(rooms) not in (run / "metrics.json").read_text()
 
 
 def test_a_run_goes_on_with_the_modules_frozen_that_were(tmp_path, rooms, capsys):

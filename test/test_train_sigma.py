@@ -101,9 +101,21 @@ def test_a_leg_goes_on_from_it_without_its_head(tmp_path, run, rooms, unseen):
     assert not any("error_head" in name for name in weights_of(tmp_path / "mean", "average"))
 
 
+def test_images_that_sigma_was_fitted_to_are_not_held_out(run, unseen, capsys):
+    assert fit(run, run, unseen) == 0
+    names = run / "some.txt"
+    names.write_text("0001\n")
+    assert tool.main(["finish", "--run", str(run), "--val-data", f"{unseen},list={names}"]) == 0
+    assert "--val-data unseen was trained on (1 of 1 images)" in capsys.readouterr().err
+
+
 def test_images_of_the_training_are_warned_of(run, rooms, capsys):
     assert fit(run, run, rooms) == 0
-    assert "warning: --data rooms was trained on" in capsys.readouterr().err
+    assert "warning: --data rooms was trained on (3 of 3 images)" in capsys.readouterr().err
+    names = run / "some.txt"
+    names.write_text("0001\n")
+    assert fit(run, run, f"{rooms},list={names}") == 0
+    assert "warning: --data rooms was trained on (1 of 1 images)" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_named(tmp_path, run, capsys):

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +28,7 @@ from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.sample_sources import open_samples
 from depthrefl_ros.training.batches import balanced_by_depth
 from depthrefl_ros.training.datasets import ImageFolder, parse_data_options
+from depthrefl_ros.training.datasets.image_folder import images_by_root, shared_names
 from depthrefl_ros.training.evaluation import evaluate_model
 from depthrefl_ros.training.protocol import Protocol
 from depthrefl_ros.training.truth_check import check_truth, spread_over, unit_hint
@@ -34,6 +36,9 @@ from depthrefl_ros.training.whole_files import write_file
 
 if TYPE_CHECKING:
     from depthrefl_ros.network.model import DepthModel
+
+
+IMAGES = "images"  # of a leg: names of what was trained on, by root
 
 
 class Part(NamedTuple):
@@ -141,10 +146,45 @@ def trained_legs(history: list[dict[str, Any]], step: int) -> list[dict[str, Any
     return [leg for leg, end in zip(history, ends, strict=False) if end > leg["from_step"]]
 
 
-def trained_on(legs: list[dict[str, Any]], parts: dict[str, Part]) -> list[str]:
-    """Return the names of those sets that weights learnt from in any leg, file by file."""
+def trained_on(legs: list[dict[str, Any]], parts: dict[str, Part]) -> dict[str, str]:
+    """Return of those sets that weights learnt from in any leg how many images, in words.
+
+    An image is known by its name and the root of its set. Of legs that noted no names, such as
+    those of a bundle, a set is known only if all of its files are the same.
+
+    Args:
+        legs: as ``record_data`` wrote them.
+        parts: the sets by name.
+    """
     seen = {told.get("sha256") for leg in legs for told in leg["sets"].values()}
-    return [name for name, part in parts.items() if part.dataset.fingerprint() in seen]
+    images = merged_images(*(leg.get(IMAGES, {}) for leg in legs))
+    found = {}
+    for name, part in parts.items():
+        count, known = len(part.dataset), len(shared_names(part.dataset, images))
+        if known < count and part.dataset.fingerprint() in seen:
+            known = count
+        if known:
+            found[name] = f"{known} of {count} images"
+    return found
+
+
+def merged_images(*several: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Return names by root, as ``images_by_root`` has them, of several such tables."""
+    merged: dict[str, dict[str, None]] = {}
+    for images in several:
+        for root, names in images.items():
+            merged.setdefault(root, {}).update(dict.fromkeys(names))
+    return {root: list(names) for root, names in merged.items()}
+
+
+def images_of(parts: dict[str, Part]) -> dict[str, list[str]]:
+    """Return the names of the images of all sets by root, for ``record_data``."""
+    return images_by_root(part.dataset for part in parts.values())
+
+
+def without_images(legs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return legs without the names of their images, whose roots are paths of this machine."""
+    return [{key: value for key, value in leg.items() if key != IMAGES} for leg in legs]
 
 
 def record_data(
@@ -153,6 +193,7 @@ def record_data(
     sets: dict[str, dict[str, Any]],
     augment: dict[str, Any],
     terms: list[dict[str, str]] | None = None,
+    images: dict[str, list[str]] | None = None,
 ) -> None:
     """Note in a JSON list from which step on which data is trained on; unchanged data adds none.
 
@@ -162,6 +203,7 @@ def record_data(
         sets: the training sets as ``describe_parts`` tells them.
         augment: fields of the augmentation that differ from its defaults.
         terms: of the weights that the leg begins from and of its teachers; None to note none.
+        images: that are trained on, of ``images_of``; None to note none.
     """
     history = trained_legs(read_history(path), step)
     used = {"sets": sets, "augment": augment}
@@ -170,6 +212,8 @@ def record_data(
         if terms is not None:
             before = legs[-1].get("terms", [])
             legs[-1]["terms"] = before + [one for one in terms if one not in before]
+        if images is not None:
+            legs[-1][IMAGES] = merged_images(legs[-1].get(IMAGES, {}), images)
     else:
         if history:
             print(
@@ -177,6 +221,7 @@ def record_data(
                 "continue exactly"
             )
         noted = {} if terms is None else {"terms": terms}
+        noted |= {} if images is None else {IMAGES: images}
         legs = [*history, {"from_step": step, **used, **noted}]
     write_file(path, json.dumps(legs, indent=1).encode())
 

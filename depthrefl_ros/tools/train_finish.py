@@ -36,6 +36,7 @@ from depthrefl_ros.tools.train_data import (
     open_parts,
     trained_legs,
     trained_on,
+    without_images,
 )
 from depthrefl_ros.tools.weight_terms import terms_of_legs
 from depthrefl_ros.training.calibrate import fit_calibration
@@ -88,9 +89,10 @@ def finish_checkpoint(
         raise ToolError("--val-data is needed: images that were not trained on")
     model, state = load_member(checkpoint)
     legs = json.loads((checkpoint.parent / "data.json").read_text())
-    for name in trained_on(legs, held_out):
+    for name, count in trained_on(legs, held_out).items():
         print(
-            f"warning: --val-data {name} was trained on: accuracy and calibration will be too good",
+            f"warning: --val-data {name} was trained on ({count}): accuracy and calibration "
+            "will be too good",
             file=sys.stderr,
         )
     names_mounts = any(part.dataset.mounts for part in held_out.values())
@@ -181,7 +183,7 @@ def write_report(
     report = {
         **measured,
         "training_data": sets,
-        "training_history": history,
+        "training_history": without_images(history),
         "initial_weights": state.get("origin"),
         "steps": state["step"],
         "settings": state["settings"],

@@ -40,6 +40,7 @@ from depthrefl_ros.tools.train_data import (
     Part,
     check_same_data,
     describe_parts,
+    images_of,
     open_parts,
     preload,
     record_data,
@@ -275,7 +276,8 @@ def run_leg(
         changes = augment_changes(arguments.augment)
         sets = describe_parts(parts, config.mount)
         terms = terms_of_leg(arguments, parts)
-        record_data(folder / "data.json", trainer.step, sets, changes, terms)
+        images = images_of(parts)
+        record_data(folder / "data.json", trainer.step, sets, changes, terms, images)
     validation = next((part.dataset for part in held_out.values()), None)
     protocol = Protocol(cap_m=arguments.cap)
 

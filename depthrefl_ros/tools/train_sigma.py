@@ -31,7 +31,13 @@ from depthrefl_ros.tools.train_average import (
     views_of,
     write_made,
 )
-from depthrefl_ros.tools.train_data import describe_parts, open_parts, trained_on
+from depthrefl_ros.tools.train_data import (
+    IMAGES,
+    describe_parts,
+    images_of,
+    open_parts,
+    trained_on,
+)
 from depthrefl_ros.tools.train_options import augment_changes
 from depthrefl_ros.tools.weight_terms import terms_of_parts
 from depthrefl_ros.training.error_fit import collect_errors, fit_error_head
@@ -53,10 +59,10 @@ def fit_sigma(arguments: argparse.Namespace) -> int:
     parts = open_parts(arguments.data)
     if not parts:
         raise ToolError("--data is needed: images with depth that the weights have not seen")
-    for name in trained_on(member.legs, parts):
+    for name, count in trained_on(member.legs, parts).items():
         print(
-            f"warning: --data {name} was trained on: its errors are smaller than elsewhere, so "
-            "sigma will be too small",
+            f"warning: --data {name} was trained on ({count}): its errors are smaller than "
+            "elsewhere, so sigma will be too small",
             file=sys.stderr,
         )
     torch.set_num_threads(arguments.threads)
@@ -77,6 +83,7 @@ def fit_sigma(arguments: argparse.Namespace) -> int:
         "sets": describe_parts(parts, model.config.mount),
         "augment": augment_changes(arguments.augment),
         "terms": terms_of_parts(parts),
+        IMAGES: images_of(parts),
         "fitted": "error_head",
         "views": len(batches) * batches.batch,
         "seed": arguments.seed,

@@ -43,6 +43,7 @@ from depthrefl_ros.training.ablation_units import (
     run_units,
 )
 from depthrefl_ros.training.datasets import DatasetError
+from depthrefl_ros.training.datasets.image_folder import images_by_root, shared_names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -158,10 +159,13 @@ def prepare(arguments: argparse.Namespace) -> Ablation:
     prepare_process()
     model = load_backbone(arguments.backbone)
     parts, held_out = open_sets(arguments.data), open_sets(arguments.val_data)
+    trained = images_by_root(dataset for dataset, _ in parts.values())
     for name, (measured, _) in held_out.items():
-        for dataset, _ in parts.values():
-            if dataset.root == measured.root and set(dataset.names) & set(measured.names):
-                raise DatasetError(f"--val-data {name}: holds images of --data; they must be apart")
+        if shared := shared_names(measured, trained):
+            raise DatasetError(
+                f"--val-data {name}: {len(shared)} of its {len(measured)} images are images of "
+                "--data; they must be apart"
+            )
     digest = state_digest(model.backbone)
     keys = []
     for name, (dataset, weight) in parts.items():

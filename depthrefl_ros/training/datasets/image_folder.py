@@ -22,7 +22,7 @@ import copy
 import difflib
 import hashlib
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -167,6 +167,24 @@ class ImageFolder(Sequence):
         Above ``HASH_LIMIT`` files it is over paths and sizes, and starts with ``sizes:``.
         """
         return combined_digest(self.files(), self.root)
+
+
+def images_by_root(datasets: Iterable[ImageFolder]) -> dict[str, list[str]]:
+    """Return the names of all images by the resolved root of their data sets, each name once."""
+    images: dict[str, dict[str, None]] = {}
+    for dataset in datasets:
+        images.setdefault(str(dataset.root.resolve()), {}).update(dict.fromkeys(dataset.names))
+    return {root: list(names) for root, names in images.items()}
+
+
+def shared_names(dataset: ImageFolder, images: Mapping[str, Iterable[str]]) -> set[str]:
+    """Return the names of those images of a data set that others have, too.
+
+    Args:
+        dataset: whose images are looked for.
+        images: names as ``images_by_root`` returns them.
+    """
+    return set(dataset.names) & set(images.get(str(dataset.root.resolve()), ()))
 
 
 def combined_digest(files: Sequence[Path], root: Path) -> str:
