@@ -187,7 +187,8 @@ def test_a_bundle_with_other_weights_stays(exported, run, images, tmp_path, caps
     for source in (run, exported[0]):
         assert main([str(source), str(keep), "--golden", *images]) == 2
         said = capsys.readouterr().err
-        assert f"{keep} is a bundle that an export of {source} did not make" in said
+        assert f"{keep} is a bundle that an export of {source}, with the data and the" in said
+        assert "did not make, and stays as it is: give another folder, or --overwrite" in said
     assert everything(keep) == before
     assert main([str(exported[0]), str(keep), "--overwrite"]) == 0
     assert Bundle.load(str(keep)).sources == Bundle.load(str(exported[0])).sources
@@ -203,6 +204,30 @@ def test_another_state_of_the_same_run_replaces_the_earlier_one(exported):
     others = {**later["training"], "data": [{"name": "other rooms"}]}
     assert not is_export_of(described, {**later, "training": others})
     assert not is_export_of({**described, "training": "somebody else's"}, later)
+
+
+def test_a_run_replaces_its_bundle_when_sigma_was_fitted(exported):
+    described = Bundle.load(str(exported[0])).description
+    training, head = described["training"], {"error_head": True}
+    leg = {"sets": {"nyu": {}}, "weights_sha256": training["weights_sha256"]}
+    fitted = {"sets": {"unseen": {}}, "fitted": "error_head"}
+    later = {
+        "architecture": {**described["architecture"], **head},
+        "training": {
+            **training,
+            "weights_sha256": "0" * 64,
+            "data": [{"name": "nyu"}, {"name": "rooms"}, {"name": "unseen"}],
+            "history": [{**leg, "sets": {"rooms": {}}}, leg, fitted],
+        },
+    }
+    assert is_export_of(described, later)  # the head is of these very weights
+    later["training"]["history"] = [{**leg, "weights_sha256": "1" * 64}, fitted]
+    assert not is_export_of(described, later)
+    # Of weights that were trained further on the same data, and the other way round.
+    later["training"]["data"] = [*training["data"], {"name": "unseen"}]
+    assert is_export_of(described, later) and is_export_of(later, described)
+    later["architecture"] |= {"height": 96}
+    assert not is_export_of(described, later)
 
 
 def test_a_range_that_is_none_is_refused_before_anything_is_written(exported, tmp_path, capsys):

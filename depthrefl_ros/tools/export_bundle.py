@@ -342,7 +342,7 @@ def _export(args: argparse.Namespace, _: list[str]) -> int:
         images = read_golden(args.golden, model.config.width, model.config.height)
     check_bundle_folder(
         args.bundle,
-        f"an export of {args.run}",
+        f"an export of {args.run}, with the data and the network that it has now,",
         lambda there: (
             is_export_of(there, told | {"architecture": model.config.to_dict()})
             or args.bundle.resolve() == args.run.resolve()

@@ -83,7 +83,8 @@ def check_bundle_folder(
 def is_export_of(description: dict[str, Any], told: dict[str, Any]) -> bool:
     """Return whether a bundle has the weights of which another tells, or others of the same run.
 
-    Runs are the same by their architecture and the names of their training sets.
+    Runs are the same by their architecture and the names of their training sets. An error head and
+    what ``train sigma`` fitted it to do not count: a run is still itself with and without them.
 
     Args:
         description: the content of its ``model.yaml``.
@@ -92,9 +93,32 @@ def is_export_of(description: dict[str, Any], told: dict[str, Any]) -> bool:
     here, there = training_of(description), training_of(told)
     if here.get("weights_sha256") and here["weights_sha256"] == there.get("weights_sha256"):
         return True
-    sets = set_names(here), set_names(there)
-    is_same_network = description.get("architecture") == told.get("architecture")
-    return is_same_network and bool(sets[0]) and sets[0] == sets[1]
+    if _fitted_to(there) == {here.get("weights_sha256")}:
+        return True
+    sets = _learnt_from(here), _learnt_from(there)
+    networks = [
+        {name: value for name, value in one.get("architecture", {}).items() if name != "error_head"}
+        for one in (description, told)
+    ]
+    return networks[0] == networks[1] and bool(sets[0]) and sets[0] == sets[1]
+
+
+def _fitted_to(training: dict[str, Any]) -> set[str | None]:
+    """Return the SHA-256 of the weights that an error head was fitted to; empty without one."""
+    legs = training.get("history", [])
+    if not any("fitted" in leg for leg in legs):
+        return set()
+    return {leg.get("weights_sha256") for leg in legs if "fitted" not in leg} - {None}
+
+
+def _learnt_from(training: dict[str, Any]) -> set[str]:
+    """Return the names of the sets but those that only an error head was fitted to."""
+    legs = training.get("history", [])
+    fitted, trained = (
+        {name for leg in legs if ("fitted" in leg) == is_fitted for name in leg.get("sets", {})}
+        for is_fitted in (True, False)
+    )
+    return set_names(training) - (fitted - trained)
 
 
 def training_of(description: dict[str, Any]) -> dict[str, Any]:
