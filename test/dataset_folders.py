@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -141,3 +142,11 @@ def write_rendered_folder(
     for index in range(count):
         folder.add(f"{index:04d}", image, depth, camera)
     return folder, image, depth, camera
+
+
+def rendered_frames(root: Path) -> Iterator[tuple[bytes, bytes, Camera]]:
+    """Yield the JPEG, the depth PNG and the camera of each image of a rendered folder, by name."""
+    cameras = yaml.safe_load((root / "intrinsics.yaml").read_text())["images"]
+    for jpeg in sorted((root / "rgb").glob("*.jpg")):
+        depth = (root / "depth" / f"{jpeg.stem}.png").read_bytes()
+        yield jpeg.read_bytes(), depth, Camera.pinhole(**cameras[jpeg.stem])

@@ -27,6 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from dataset_folders import rendered_frames
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.pose import Pose
@@ -199,7 +200,7 @@ def test_the_command_renders_a_room_resumes_and_refuses_to_mix(known_scene, tmp_
     first = run("--json", figures)
     assert first.returncode == 0, first.stderr
     assert json.loads(figures.read_text())["images"] == 1
-    jpeg, png, camera = next(RenderedFolder(out).frames())
+    jpeg, png, camera = next(rendered_frames(out))
     assert (camera.width, camera.height) == (64, 48)
     assert 40 <= np.degrees(2 * np.arctan(32 / camera.fx)) <= 120
     assert list(RenderedFolder(out).mounts()) == ["0000"]
@@ -207,7 +208,7 @@ def test_the_command_renders_a_room_resumes_and_refuses_to_mix(known_scene, tmp_
     assert refused.returncode == 2 and "--resume" in refused.stderr
     (out / "rgb" / "0000.jpg").unlink()
     assert run("--resume").returncode == 0
-    assert next(RenderedFolder(out).frames())[:2] == (jpeg, png)  # the same seed, the same picture
+    assert next(rendered_frames(out))[:2] == (jpeg, png)  # the same seed, the same picture
     mixed = run("--resume", "--views", "2")
     assert mixed.returncode == 2 and "has views: 4; 2 was asked for" in mixed.stderr
     unmade = run("--resume", "--furniture", tmp_path)
@@ -232,7 +233,7 @@ def test_rooms_of_chosen_kinds(known_scene, tmp_path):
         out = "_".join(kinds)
         assert run(out, *kinds).returncode == 0
         folder = RenderedFolder(tmp_path / out)
-        _, depth_png, _ = next(folder.frames())
+        _, depth_png, _ = next(rendered_frames(folder.root))
         depths.append(depth_png)
         (mount,) = folder.mounts().values()
         assert 0.35 <= mount["height_m"] <= 1.0
@@ -258,7 +259,7 @@ def test_looks_change_the_picture_and_nothing_of_the_depth(known_scene, tmp_path
         assert done.returncode == 0, done.stderr
     differences = []
     for (jpeg, png, _), (other_jpeg, other_png, _) in zip(
-        *(RenderedFolder(tmp_path / name).frames() for name in ("plain", "dressed")), strict=True
+        *(rendered_frames(tmp_path / name) for name in ("plain", "dressed")), strict=True
     ):
         assert png == other_png
         first, second = (
@@ -343,7 +344,7 @@ def test_a_gazebo_world_is_rendered_from_its_floor(known_scene, tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     folder = RenderedFolder(out)
-    for name, (_, png, camera) in zip(folder.names(), folder.frames(), strict=True):
+    for name, (_, png, camera) in zip(folder.names(), rendered_frames(folder.root), strict=True):
         depth = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) / 1000.0
         v, u = np.mgrid[0:48, 0:64]
         rays = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, u * 0 + 1], -1)
@@ -365,7 +366,7 @@ def test_a_drive_has_the_mounts_that_its_floor_shows(known_scene, tmp_path):
     folder = RenderedFolder(out)
     mounts = folder.mounts()
     assert list(mounts) == folder.names() == ["0000", "0001"]
-    for name, (_, png, camera) in zip(folder.names(), folder.frames(), strict=True):
+    for name, (_, png, camera) in zip(folder.names(), rendered_frames(folder.root), strict=True):
         assert 0.3 <= mounts[name]["height_m"] <= 0.6
         depth = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) / 1000.0
         v, u = np.mgrid[0:48, 0:64]
@@ -373,7 +374,7 @@ def test_a_drive_has_the_mounts_that_its_floor_shows(known_scene, tmp_path):
         heights = Pose.from_mount(**mounts[name]).apply(rays * depth[..., None])[..., 2]
         assert np.mean(np.abs(heights) < 0.005) > 0.1  # the floor itself
         assert heights.min() > -0.01 and heights.max() < 3.3
-    assert not np.array_equal(*(png for _, png, _ in folder.frames()))
+    assert not np.array_equal(*(png for _, png, _ in rendered_frames(folder.root)))
     assert all(folder.glass(name).shape == (48, 64) for name in folder.names())
 
 

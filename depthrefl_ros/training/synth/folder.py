@@ -23,7 +23,6 @@ by renaming, so whatever is there and has a camera is complete, and an interrupt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -65,8 +64,7 @@ class RenderedFolder:
         self._png_level = png_level
         self._flush_every, self._unwritten = flush_every, 0
         self.root, self.jpeg_quality = Path(root), jpeg_quality
-        self._intrinsics_file = self.root / "intrinsics.yaml"
-        self._intrinsics = _load(self._intrinsics_file)
+        self._intrinsics = _load(self.root / "intrinsics.yaml")
         self._mounts = _load(self.root / "mounts.yaml")
 
     def claim(self, recipe: dict) -> None:
@@ -165,20 +163,6 @@ class RenderedFolder:
         if found is None or found.ndim != 2:
             raise FolderError(f"{path}: is no PNG of one channel")
         return found > 0
-
-    def frames(self) -> Iterator[tuple[bytes, bytes, Camera]]:
-        """Yield the JPEG bytes, the depth PNG's bytes and the camera of each image, by name.
-
-        Raises:
-            FolderError: an image has no depth or no intrinsics.
-        """
-        for name in self.names():
-            depth = self.root / "depth" / f"{name}.png"
-            if not depth.is_file() or name not in self._intrinsics:
-                missing = depth if not depth.is_file() else f"{self._intrinsics_file}: {name}"
-                raise FolderError(f"{missing} is missing for rgb/{name}.jpg")
-            camera = Camera.pinhole(**self._intrinsics[name])
-            yield (self.root / "rgb" / f"{name}.jpg").read_bytes(), depth.read_bytes(), camera
 
     def _dump(self, name: str, images: dict[str, dict]) -> None:
         dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times as fast
