@@ -13,7 +13,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Copies of the shipped bundle with other files in it, true to their own description."""
+"""Copies of the shipped bundle with other files in them, or with another description."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
+import yaml
 from onnx import numpy_helper
 
-from depthrefl_ros.engine.bundle import MODEL_WEIGHTS, WEIGHTS, Bundle
+from depthrefl_ros.engine.bundle import MODEL_WEIGHTS, WEIGHTS, Bundle, file_digest
 
 
 def copy_bundle(folder: Path, files: dict[str, bytes]) -> Bundle:
@@ -38,6 +40,53 @@ def copy_bundle(folder: Path, files: dict[str, bytes]) -> Bundle:
         text = text.replace(shipped.files[name], digest)
     (folder / "model.yaml").write_text(text)
     return Bundle.load(str(folder))
+
+
+def description_of(folder: Path) -> dict:
+    """Return what ``model.yaml`` says."""
+    return yaml.safe_load((folder / "model.yaml").read_text())
+
+
+def write_description(folder: Path, description: dict) -> None:
+    """Let ``model.yaml`` say something else, right or wrong."""
+    (folder / "model.yaml").write_text(yaml.safe_dump(description))
+
+
+def change_description(folder: Path, **fields) -> None:
+    """Let some fields of ``model.yaml`` say something else."""
+    write_description(folder, {**description_of(folder), **fields})
+
+
+def change_golden(folder: Path, **arrays) -> None:
+    """Replace arrays of ``golden.npz``; its hash is right again."""
+    path = folder / "golden.npz"
+    np.savez(path, **{**dict(np.load(path)), **arrays})
+    files = description_of(folder)["files"]
+    change_description(folder, files={**files, "golden.npz": file_digest(path)})
+
+
+def tell_mount(folder: Path, told=(0, 3)) -> dict:
+    """Give a copy four channels, with a plane in some golden images; return its description."""
+    images = np.load(folder / "golden.npz")["images"][..., :3]
+    plane = np.zeros((*images.shape[:3], 1), np.uint8)
+    plane[list(told)] = 100
+    change_golden(folder, images=np.concatenate([images, plane], axis=3))
+    description = description_of(folder)
+    change_description(
+        folder,
+        input={**description["input"], "channels": 4},
+        architecture={**description["architecture"], "mount": True},
+    )
+    return description_of(folder)
+
+
+def forget_mount(folder: Path) -> None:
+    """Make a copy what it is without a mount: format 1 and others' networks are told none."""
+    change_golden(folder, images=np.load(folder / "golden.npz")["images"][..., :3])
+    description = description_of(folder)
+    description["input"].pop("channels", None)
+    description["architecture"].pop("mount", None)
+    change_description(folder, **description)
 
 
 def copy_weights(bundle: Bundle, folder: Path) -> None:

@@ -19,7 +19,14 @@ import shutil
 
 import numpy as np
 import pytest
-import yaml
+from bundle_copies import (
+    change_description,
+    change_golden,
+    description_of,
+    forget_mount,
+    tell_mount,
+    write_description,
+)
 
 from depthrefl_ros.engine.bundle import LOG_DELTA1, Bundle, BundleError, file_digest
 
@@ -35,45 +42,6 @@ def copy(tmp_path):
     return folder
 
 
-def change_golden(folder, **arrays):
-    """Replace arrays of ``golden.npz``; its hash is right again."""
-    path = folder / "golden.npz"
-    np.savez(path, **{**dict(np.load(path)), **arrays})
-    files = yaml.safe_load((folder / "model.yaml").read_text())["files"]
-    change_description(folder, files={**files, "golden.npz": file_digest(path)})
-
-
-def change_description(folder, **fields):
-    path = folder / "model.yaml"
-    description = yaml.safe_load(path.read_text())
-    description.update(fields)
-    path.write_text(yaml.safe_dump(description))
-
-
-def tell_mount(folder, told=(0, 3)):
-    """Give a copy four channels, with a plane in some golden images; return its description."""
-    images = np.load(folder / "golden.npz")["images"][..., :3]
-    plane = np.zeros((4, HEIGHT, WIDTH, 1), np.uint8)
-    plane[list(told)] = 100
-    change_golden(folder, images=np.concatenate([images, plane], axis=3))
-    description = yaml.safe_load((folder / "model.yaml").read_text())
-    change_description(
-        folder,
-        input={**description["input"], "channels": 4},
-        architecture={**description["architecture"], "mount": True},
-    )
-    return yaml.safe_load((folder / "model.yaml").read_text())
-
-
-def forget_mount(folder):
-    """Make a copy what it is without a mount: format 1 and others' networks are told none."""
-    change_golden(folder, images=np.load(folder / "golden.npz")["images"][..., :3])
-    description = yaml.safe_load((folder / "model.yaml").read_text())
-    description["input"].pop("channels", None)
-    description["architecture"].pop("mount", None)
-    change_description(folder, **description)
-
-
 def test_the_shipped_bundle_loads_by_name_and_by_folder(copy):
     shipped, copied = Bundle.load("indoor_tiny"), Bundle.load(str(copy))
     assert (shipped.name, shipped.height, shipped.width) == ("indoor_tiny", HEIGHT, WIDTH)
@@ -83,8 +51,8 @@ def test_the_shipped_bundle_loads_by_name_and_by_folder(copy):
     np.testing.assert_array_equal(golden.images[0], golden.images[3])
 
 
-def test_the_shipped_bundle_states_its_licence_data_and_accuracy():
-    description = Bundle.load("indoor_tiny").description
+def test_the_shipped_bundle_states_its_licence_data_and_accuracy(bundle):
+    description = bundle.description
     assert "research" in description["licence"].lower()
     assert description["accuracy"]["abs_rel"] <= 0.25
     assert description["accuracy"]["delta1"] >= 0.60
@@ -132,11 +100,10 @@ def test_the_shipped_bundles_hold_their_weights_once():
 def as_format_1(folder):
     """Turn a copy of a shipped bundle into what the first format was."""
     forget_mount(folder)
-    path = folder / "model.yaml"
-    description = yaml.safe_load(path.read_text())
+    description = description_of(folder)
     for name in ("kind", "input", "outputs", "focal_px", "commercial", "source", "sources"):
         del description[name]
-    path.write_text(yaml.safe_dump({**description, "format_version": 1}))
+    write_description(folder, {**description, "format_version": 1})
     arrays = dict(np.load(folder / "golden.npz"))
     np.savez(folder / "golden.npz", **{n: arrays[n] for n in ("images", "depth", "sigma")})
     files = {**description["files"], "golden.npz": file_digest(folder / "golden.npz")}
@@ -156,11 +123,11 @@ def test_format_1_is_read_as_canonical(copy):
 def as_relative(folder, **more):
     """Turn a copy into a bundle of somebody else's relative network."""
     forget_mount(folder)
-    description = yaml.safe_load((folder / "model.yaml").read_text())
+    description = description_of(folder)
     for name in ("architecture", "focal_px", "calibration"):
         del description[name]
     description |= {"kind": "inverse_relative", "outputs": ["relative"], **more}
-    (folder / "model.yaml").write_text(yaml.safe_dump(description))
+    write_description(folder, description)
 
 
 def test_a_relative_network_has_neither_depth_nor_confidence(copy):
@@ -224,6 +191,9 @@ INPUT = {"height": HEIGHT, "width": WIDTH, "resize": "pad"}
         ({"commercial": "perhaps"}, "commercial is 'perhaps'; known are yes, no, unknown"),
         ({"files": {"../x": "0" * 64}}, "files is '../x'; names of files in the bundle"),
         ({"files": {"model.onnx": "abc"}}, "files.model.onnx is 'abc'; a SHA-256"),
+        ({"files": {"model.onnx": None}}, "files.model.onnx is None; a SHA-256"),
+        ({"files": ["model.onnx"]}, r"files is \['model.onnx'\]; a mapping"),
+        ({"format_version": 99}, "format_version 99.*reads 1 and 2"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_file(copy, fields, complaint):
@@ -241,6 +211,7 @@ def test_a_wrong_field_is_named_with_its_file(copy, fields, complaint):
         ([0.0, 1.0, 1.5], [0.0, 1.0, 2.0], "probability is 3 numbers; rising finite .* 0 to 1"),
         ([0.0, 1.0], [0.0, float("nan")], "quantile is 2 numbers; rising finite"),
         ([0.0, 1.0], ["a", "b"], "quantile is .*; a list of numbers"),
+        ([], [], r"probability is \[\]; a list of at least two numbers"),
     ],
 )
 def test_a_calibration_that_is_none_is_named(copy, probability, quantile, complaint):
@@ -308,33 +279,13 @@ def test_a_flipped_byte_is_refused(copy):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(BundleError, match="model.onnx"):
+    with pytest.raises(BundleError, match="model.onnx.*truncated or altered"):
         Bundle.load(str(copy))
 
 
 def test_a_missing_file_is_refused(copy):
     (copy / "model.onnx").unlink()
     with pytest.raises(BundleError, match="model.onnx is missing"):
-        Bundle.load(str(copy))
-
-
-def test_another_format_version_is_refused(copy):
-    change_description(copy, format_version=99)
-    with pytest.raises(BundleError, match="format_version 99.*reads 1 and 2"):
-        Bundle.load(str(copy))
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"files": {"model.onnx": None}},
-        {"files": ["model.onnx"]},
-        {"calibration": {"probability": [], "quantile": []}},
-    ],
-)
-def test_a_misstated_field_is_refused(copy, fields):
-    change_description(copy, **fields)
-    with pytest.raises(BundleError, match="model"):
         Bundle.load(str(copy))
 
 
@@ -399,7 +350,7 @@ def test_channels_that_cannot_be_are_named(copy, fields, complaint):
 
 
 def test_only_a_canonical_network_can_be_told_the_mount(copy):
-    description = yaml.safe_load((copy / "model.yaml").read_text())
+    description = description_of(copy)
     changed = {"kind": "metric", "input": {**description["input"], "channels": 4}}
     change_description(copy, **changed)
     with pytest.raises(BundleError, match=r"channels is 4; kind metric is not told the mount"):
@@ -414,8 +365,7 @@ def test_unreadable_golden_outputs_are_named(copy, content):
         bundle.golden()
 
 
-def test_confidence_is_the_calibrated_probability():
-    bundle = Bundle.load("indoor_tiny")
+def test_confidence_is_the_calibrated_probability(bundle):
     probabilities, quantiles = bundle.calibration
     middle = len(probabilities) // 2
     sigma = np.float32(LOG_DELTA1 / quantiles[middle])
@@ -424,8 +374,7 @@ def test_confidence_is_the_calibrated_probability():
     assert (np.diff(rising) >= 0).all() and rising.dtype == np.float32
 
 
-def test_sigma_limit_is_the_inverse_of_confidence():
-    bundle = Bundle.load("indoor_tiny")
+def test_sigma_limit_is_the_inverse_of_confidence(bundle):
     limit = bundle.sigma_limit(0.6)
     assert bundle.confidence(np.float32(limit)) == pytest.approx(0.6, abs=1e-3)
     assert bundle.sigma_limit(0.0) == np.inf
