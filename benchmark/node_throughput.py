@@ -211,7 +211,7 @@ def subscribe(report: Path) -> None:
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import Image, PointCloud2
 
-    from depthrefl_ros.tools.recorder import stamp_in
+    from depthrefl_ros.tools.recordings import header_stamp
     from depthrefl_ros.tools.ros_node import tool_node
 
     received: dict[str, list] = {"depth/image": [], "points": []}
@@ -220,7 +220,7 @@ def subscribe(report: Path) -> None:
 
     def on_message(topic: str, serialised: bytes) -> None:
         now = time.time_ns()
-        latency_ms = (now - stamp_in(serialised)) / 1e6
+        latency_ms = (now - header_stamp(serialised)) / 1e6
         received[topic].append({"received_ns": now, "latency_ms": latency_ms})
         last_s[0] = time.monotonic()
 

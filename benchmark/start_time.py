@@ -49,7 +49,7 @@ from depthrefl_ros.tools.command_line import (
     write_json,
 )
 from depthrefl_ros.tools.processes import Child, Children
-from depthrefl_ros.tools.recorder import stamp_in
+from depthrefl_ros.tools.recordings import header_stamp
 
 WIDTH, HEIGHT = 640, 480
 CAMERA_PERIOD_S = 1 / 30
@@ -212,7 +212,7 @@ class Camera:
 
     def _on_depth(self, serialised: bytes) -> None:
         # The node before this one may have had an image under way when it ended.
-        if self._arrived_s is None and stamp_in(serialised) >= self._first_stamp_ns:
+        if self._arrived_s is None and header_stamp(serialised) >= self._first_stamp_ns:
             self._arrived_s = time.monotonic()
 
     def first_depth(self, node: Child, stop: StopRequest) -> float:
