@@ -129,24 +129,30 @@ def test_a_list_that_is_missing_or_empty_is_named(rooms, tmp_path, capsys):
     assert "list.txt: list file is empty" in error_of(capsys, "--data", rooms, "--list", path)
 
 
-def test_a_corrupt_image_is_named(tmp_path, capsys):
+def test_files_that_cannot_be_read_are_named_and_left_out(tmp_path, capsys):
+    rooms = write_plain_folder(tmp_path / "rooms", count=6)
+    (rooms / "depth" / "0000.png").write_bytes(b"")  # the first, which tells the unit
+    (rooms / "rgb" / "0003.jpg").write_bytes(b"no image")
+    report, sheet = tmp_path / "report.json", tmp_path / "sheet.png"
+    assert evaluate("--data", rooms, "--json", report, "--sheet", sheet) == 0
+    shown = capsys.readouterr()
+    assert "2 images cannot be read and are left out: 0000, 0003" in shown.out
+    assert "6 .png, read as 1000 units a metre" in shown.out
+    figures = json.loads(report.read_text())
+    assert (figures["images"], figures["images_unreadable"]) == (4, 2)
+    reasons = {"0000": f"{rooms}/depth/0000.png: empty"}
+    reasons["0003"] = f"{rooms}/rgb/0003.jpg: not an image, or a damaged one"
+    assert figures["unreadable"] == reasons
+    assert {f"skipped: {reason}" for reason in reasons.values()} <= {*shown.err.splitlines()}
+
+
+def test_data_of_which_nothing_can_be_read_are_refused_with_the_reason(tmp_path, capsys):
     rooms = write_plain_folder(tmp_path / "rooms", count=2)
-    (rooms / "rgb" / "0001.jpg").write_bytes(b"no image")
-    assert "0001.jpg: not an image" in error_of(capsys, "--data", rooms)
-
-
-def test_a_corrupt_depth_file_is_named(tmp_path, capsys):
-    rooms = write_plain_folder(tmp_path / "rooms", count=2)
-    path = rooms / "depth" / "0001.png"
-    path.write_bytes(path.read_bytes()[:20])
-    assert "0001.png" in error_of(capsys, "--data", rooms)
-
-
-def test_depth_of_another_size_is_named(tmp_path, capsys):
-    rooms = write_plain_folder(tmp_path / "rooms", count=2)
-    cv2.imwrite(str(rooms / "depth" / "0001.png"), np.full((24, 32), 2000, np.uint16))
+    for index in range(2):
+        cv2.imwrite(str(rooms / "depth" / f"{index:04d}.png"), np.full((24, 32), 2000, np.uint16))
     error = error_of(capsys, "--data", rooms)
-    assert "0001.png" in error and "32x24" in error and "64x48" in error
+    assert f"{rooms}: none of 2 images can be read: " in error
+    assert "0000.png" in error and "32x24" in error and "64x48" in error
 
 
 def test_data_without_truth_is_refused(tmp_path, capsys):

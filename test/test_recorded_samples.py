@@ -31,6 +31,7 @@ from recording_files import (
     camera_recording,
     image_message,
     info_message,
+    jpeg_message,
     picture,
     truth_message,
     write_recording,
@@ -126,6 +127,29 @@ def test_images_without_depth_are_left_out_and_named(tmp_path):
     samples = RecordedSamples(path)
     assert samples.names == ["2", "3", "4"] and samples.without_depth == ["0", "1"]
     assert samples[0].depth_m.max() == 3.0
+
+
+def test_frames_that_cannot_be_read_are_named_and_left_out(tmp_path, capsys):
+    numbers = range(5)
+    infos, pictures = [info_message(n) for n in numbers], [jpeg_message(n) for n in numbers]
+    truths = [truth_message(n, 2.0) for n in numbers]
+    infos[0].k, infos[0].p = [0.0] * 9, [0.0] * 12
+    pictures[1].data = bytes(pictures[1].data)[:-200]
+    truths[3].data = truths[3].data[:40]
+    topics = {
+        "/camera/camera_info": infos,
+        "/camera/image_raw/compressed": pictures,
+        "/camera/depth_truth/compressed": truths,
+    }
+    path, report = write_recording(tmp_path / "a.mcap", topics), tmp_path / "report.json"
+    command = ["--data", str(path), "--json", str(report), "--threads", "1"]
+    assert tool.main([*command, "--model", "indoor_nano"]) == 0
+    assert "3 images cannot be read and are left out: 0, 1, 3" in capsys.readouterr().out
+    figures = json.loads(report.read_text())
+    assert (figures["images"], figures["images_unreadable"]) == (2, 3)
+    for number, reason in (("0", "K of its "), ("1", "data of format"), ("3", "format '16UC1")):
+        assert figures["unreadable"][number].startswith(f"{path}: frame {number}: /camera/")
+        assert reason in figures["unreadable"][number]
 
 
 def test_the_only_depth_topic_is_the_truth_and_several_are_asked_about(tmp_path):

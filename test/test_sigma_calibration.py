@@ -196,6 +196,7 @@ def test_images_that_the_table_is_not_of_are_named(tmp_path, capsys):
     cv2.imwrite(str(frames / "depth" / "0001.png"), np.zeros((72, 96), np.uint16))
     cv2.imwrite(str(frames / "depth" / "0002.png"), np.full((72, 96), 2000, np.uint16))
     (frames / "depth" / "0003.png").unlink()
+    (frames / "depth" / "0004.png").write_bytes(b"")
     report = tmp_path / "report.json"
     command = ["--model", folder, "--data", frames, "--calibrate", "--json", report]
     assert evaluate(*command) == 0
@@ -203,8 +204,9 @@ def test_images_that_the_table_is_not_of_are_named(tmp_path, capsys):
     for line in (
         "1 images have no depth file and are left out: 0003",
         "1 images have no depth that counts and are left out: 0001",
+        "1 images cannot be read and are left out: 0004",
         "1 images have truth that tells no scale and shift and are left out: 0002",
-        "warning: 5 images are few; take 30 or more",
+        "warning: 4 images are few; take 30 or more",
     ):
         assert line in said
     left = json.loads(report.read_text())["images_left_out"]

@@ -34,7 +34,7 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
-from depthrefl_ros.tools.left_out import incomplete, left_out_lines
+from depthrefl_ros.tools.left_out import evaluation_lines
 from depthrefl_ros.tools.output_file import check_output_files
 from depthrefl_ros.training.protocol import ALIGNMENTS, CROPS, Protocol
 
@@ -181,6 +181,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         if arguments.mount:
             check_mounts(bundle, samples)
         infer, size = TimedInfer(opened.engine.infer), (bundle.width, bundle.height)
+        unreadable = dict(samples.unreadable)
 
         def measured(is_told: bool) -> Evaluation:
             table = bundle.sigma_table
@@ -195,12 +196,16 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
                 None if table is None else SigmaTable(*table).sigma,
                 bundle.channels,
                 is_told,
+                unreadable=unreadable,
             )
             calibration = bundle.description["calibration"] if bundle.has_sigma else None
             evaluation_report.add_coverage(found, calibration)
             return found
 
         evaluation = measured(arguments.mount)
+        for name, reason in unreadable.items():
+            if name not in samples.unreadable:  # which were told when they were opened
+                print(f"skipped: {reason}", file=sys.stderr, flush=True)
         figures = evaluation_report.make_report(evaluation, arguments.cross_fit, blocks)
         if arguments.mount:
             untold = measured(False)
@@ -219,6 +224,8 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
         "truth": samples.describe_depth(),
         "images_without_depth_file": len(samples.without_depth),
         "images_without_camera": len(samples.without_camera),
+        "images_unreadable": len(unreadable),
+        "unreadable": unreadable,
         "unit_warning": unit_hint(samples.root.name, evaluation.unit_ratios, samples),
         "crop": protocol.crop,
         "cap_m": protocol.cap_m,
@@ -232,7 +239,7 @@ def run(arguments: argparse.Namespace, ros_arguments: list[str]) -> int:
     if arguments.mount:
         said.append(evaluation_report.mount_table(report))
     said += [unsure] if unsure else []
-    said += left_out(samples, evaluation)
+    said += evaluation_lines(samples, evaluation, unreadable)
     if report["unit_warning"]:
         said.append(f"warning: {report['unit_warning']}")
     # Files first: who reads the tables through a pipe may be gone before they are printed.
@@ -331,16 +338,6 @@ def heading(report: dict, bundle: Bundle) -> str:
         f"protocol  crop {report['crop']}, cap {report['cap_m']:g} m, alignment "
         f"{report['align']}; means of per-image values, single pass"
     )
-
-
-def left_out(samples: ImageFolder, evaluation: Evaluation) -> list[str]:
-    """Return what has no part in the figures, and why, a line a reason."""
-    unknown = {"have no depth that counts": evaluation.without_truth}
-    lines = left_out_lines({**incomplete(samples), **unknown})
-    if any(evaluation.sky_shares):
-        share = 100.0 * float(np.mean(evaluation.sky_shares))
-        lines.append(f"the network takes {share:.2g} % of the truth for sky, which is left out")
-    return lines
 
 
 def write_sheet(

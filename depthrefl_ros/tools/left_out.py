@@ -17,12 +17,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
+
+from depthrefl_ros.image_files import natural_key
 
 if TYPE_CHECKING:
     from depthrefl_ros.training.datasets import ImageFolder
+    from depthrefl_ros.training.evaluation import Evaluation
 
+UNREADABLE = "cannot be read"
 _SHOWN = 5  # names a reason
 
 
@@ -41,6 +47,25 @@ def cannot_be_read(unreadable: Mapping[str, str]) -> str:
         unreadable: why, by the name of the image; at least one.
     """
     return f"{len(unreadable)} images cannot be read, the first: {next(iter(unreadable.values()))}"
+
+
+def evaluation_lines(
+    samples: ImageFolder, evaluation: Evaluation, unreadable: Collection[str]
+) -> list[str]:
+    """Return what has no part in an evaluation's figures, and why, a line a reason.
+
+    Args:
+        samples: what was evaluated.
+        evaluation: of it.
+        unreadable: names of the images that cannot be read.
+    """
+    reasons = {UNREADABLE: sorted(unreadable, key=natural_key)}
+    reasons["have no depth that counts"] = evaluation.without_truth
+    lines = left_out_lines({**incomplete(samples), **reasons})
+    if any(evaluation.sky_shares):
+        share = 100.0 * float(np.mean(evaluation.sky_shares))
+        lines.append(f"the network takes {share:.2g} % of the truth for sky, which is left out")
+    return lines
 
 
 def left_out_lines(reasons: Mapping[str, Sequence[str]]) -> list[str]:

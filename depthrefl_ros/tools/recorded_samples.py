@@ -67,6 +67,7 @@ class RecordedSamples(ImageFolder):
         root: the path.
         names: of the images that have depth.
         without_depth: of those that have none.
+        unreadable: compressed images that cannot be decoded, each with the reason.
 
     Raises:
         ToolError: the recording cannot be read, or has no images or no depth.
@@ -94,6 +95,9 @@ class RecordedSamples(ImageFolder):
         for frame in self._source.frames():
             has_depth = self._nearest(frame.stamp_ns) is not None
             (names if has_depth else self.without_depth).append(frame.name)
+        seen = {*names, *self.without_depth}
+        missing = [name for name in map(str, range(self._source.count)) if name not in seen]
+        self.unreadable = dict(zip(missing, self._source.skipped, strict=False))
         if not names:
             raise ToolError(
                 f"{path}: no image has depth on {self.truth_topic} within "
@@ -137,17 +141,17 @@ class RecordedSamples(ImageFolder):
     def _sample(self, frame: SourceFrame) -> Sample:
         from depthrefl_ros.ros.convert.images import MessageError
 
-        name = f"{self.root}: frame {frame.name}"
+        topic = self._source.image_topic
         try:
-            camera = recorded_camera(frame.camera_info, name, instead=_INSTEAD)
+            camera = recorded_camera(frame.camera_info, topic, instead=_INSTEAD)
             camera = camera.for_image(frame.width, frame.height)
-            image = frame.rgb(self._source.image_topic)
+            image = frame.rgb(topic)
             message = self._truth[self._nearest(frame.stamp_ns)]
             depth_m = depth_from_message(message, self.truth_topic)
             truth_camera = self._truth_camera(message, depth_m)
+            check_size(Path(self.truth_topic), depth_m, image.shape[:2])
         except (MessageError, ToolError, ValueError) as error:
-            raise DatasetError(str(error)) from error
-        check_size(Path(self.truth_topic), depth_m, image.shape[:2])
+            raise DatasetError(f"{self.root}: frame {frame.name}: {error}") from error
         with np.errstate(invalid="ignore"):
             known = np.isfinite(depth_m) & (depth_m > 0)
         colour = ColourImage(frame.name, image, camera, frame.frame_id, frame.stamp_ns)

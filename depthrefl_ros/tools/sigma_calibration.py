@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,13 +34,14 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.inverse_anchors import image_pairs, relative_span
 from depthrefl_ros.geometry.sigma_table import SigmaTable, beside_edges
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.left_out import incomplete, left_out_lines
+from depthrefl_ros.tools.left_out import UNREADABLE, incomplete, left_out_lines
 from depthrefl_ros.training.calibrate import SHARES, coverage, error_quantiles
+from depthrefl_ros.training.datasets.image_folder import readable
 from depthrefl_ros.training.protocol import Protocol
 from depthrefl_ros.training.uncertainty import choose_pixels, pixels_per_image
 
 if TYPE_CHECKING:
-    from depthrefl_ros.training.datasets import ImageFolder, Sample
+    from depthrefl_ros.training.datasets import ImageFolder
 
 _MIN_IMAGES = 4
 _ENOUGH_IMAGES = 30  # with fewer the table says more of these images than of the network
@@ -120,7 +120,7 @@ def calibrate(
 
 
 def _measure(
-    bundle: Bundle, engine: Engine, samples: Sequence[Sample], protocol: Protocol
+    bundle: Bundle, engine: Engine, samples: ImageFolder, protocol: Protocol
 ) -> tuple[np.ndarray, dict[str, list[str]]]:
     """Return (images, 3, n): log error, depth in metres and whether beside an edge, of pixels.
 
@@ -131,8 +131,9 @@ def _measure(
     found, count = [], pixels_per_image(len(samples))
     unfit: list[str] = []
     unknown: list[str] = []
-    for index in tqdm(range(len(samples)), unit="image", disable=not sys.stderr.isatty()):
-        sample = samples[index]
+    unreadable = dict(samples.unreadable)
+    bar = {"total": len(samples), "unit": "image", "disable": not sys.stderr.isatty()}
+    for index, sample in enumerate(tqdm(readable(samples, unreadable), **bar)):
         truth_m = protocol.truth(sample.depth_m)
         height, width = truth_m.shape
         camera = Camera.pinhole(width, height, *sample.intrinsics)
@@ -160,6 +161,7 @@ def _measure(
             planes = (np.log(depth_m / true_m), depth_m, beside_edges(depth_m))
         found.append(np.stack([plane.ravel()[places] for plane in planes]))
     reasons = {
+        UNREADABLE: list(unreadable),
         "have no depth that counts": unknown,
         "have truth that tells no scale and shift": unfit,
     }

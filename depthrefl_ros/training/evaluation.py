@@ -23,7 +23,7 @@ pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,6 +36,7 @@ from depthrefl_ros.geometry.gates import apply_sky
 from depthrefl_ros.geometry.rectification import Rectification
 from depthrefl_ros.training.boundary import edge_f1
 from depthrefl_ros.training.datasets import Sample
+from depthrefl_ros.training.datasets.image_folder import readable
 from depthrefl_ros.training.distance import DistanceBands, scale_figures, scale_summary
 from depthrefl_ros.training.metrics import depth_metrics, mean_metrics
 from depthrefl_ros.training.order import ordinal_agreements
@@ -169,7 +170,7 @@ def evaluate_model(
 
 def predictions(
     infer: Infer,
-    samples: Sequence[Sample],
+    samples: Iterable[Sample],
     network: tuple[int, int],
     focal_px: float | None,
     resize: str = "pad",
@@ -193,8 +194,7 @@ def predictions(
             ``focal_px``.
         is_told: whether such a network is told the mounts that the samples know.
     """
-    for index in range(len(samples)):
-        sample = samples[index]
+    for sample in samples:
         height, width = sample.depth_m.shape
         camera = Camera.pinhole(width, height, *sample.intrinsics)
         rectification = Rectification(camera, True, network, resize)
@@ -230,11 +230,12 @@ def evaluate_images(
     channels: int = 3,
     is_told: bool = True,
     in_detail: bool = True,
+    unreadable: dict[str, str] | None = None,
 ) -> Evaluation:
     """Predict every image and compare it with its truth.
 
-    What is random (pixels, pairs) depends on an image's place among the samples only, so that two
-    networks are compared on the same pixels.
+    What is random (pixels, pairs) depends on an image's place among the samples that can be read
+    only, so that two networks are compared on the same pixels.
 
     Args:
         infer: the network, and the next three as for ``predictions``.
@@ -248,15 +249,20 @@ def evaluate_images(
         channels: see there.
         is_told: see there.
         in_detail: measure order, edges and bands as well, which take two thirds of the time.
+        unreadable: gets the reason by name of images of an ``ImageFolder`` that cannot be read,
+            which are left out; None raises DatasetError at the first.
 
     Raises:
+        DatasetError: no image can be read.
         ValueError: no image has truth that counts, or the crop does not fit an image.
     """
     protocol = protocol or Protocol()
     count = pixels_per_image(len(samples))
     names, figures, chosen, without_truth, unit_ratios, sky_shares = [], [], [], [], [], []
     bands = DistanceBands()
-    pairs = predictions(infer, samples, network, focal_px, resize, sigma_of, channels, is_told)
+    chosen_samples = samples if unreadable is None else readable(samples, unreadable)
+    how = (network, focal_px, resize, sigma_of, channels, is_told)
+    pairs = predictions(infer, chosen_samples, *how)
     bar = tqdm(pairs, total=len(samples), unit="image", disable=not show_progress)
     for index, (sample, prediction) in enumerate(bar):
         if (anywhere := (sample.depth_m > 0) & np.isfinite(prediction.depth_m)).any():

@@ -22,7 +22,7 @@ import copy
 import difflib
 import hashlib
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -70,8 +70,8 @@ class ImageFolder(Sequence):
     What takes at most ``MEMORY_LIMIT`` bytes when decoded (judged by the first sample) is kept in
     memory; of a larger data set nothing is. A subclass sets ``kind`` and implements ``load`` and
     ``files_of``; ``without_depth`` and ``without_camera`` name images that it leaves out because
-    they have none; ``in_any_order`` says whether samples can be read in random order and by several
-    threads.
+    they have none, ``unreadable`` those that it has found to be damaged, with the reason;
+    ``in_any_order`` says whether samples can be read in random order and by several threads.
 
     Attributes:
         mounts: base_from_camera of the images of which it is known, by name.
@@ -82,6 +82,7 @@ class ImageFolder(Sequence):
     in_any_order = True
     without_depth: Sequence[str] = ()
     without_camera: Sequence[str] = ()
+    unreadable: Mapping[str, str] = MappingProxyType({})
     mounts: Mapping[str, Pose] = MappingProxyType({})
     depth_factor: float | None = None
 
@@ -185,6 +186,30 @@ def shared_names(dataset: ImageFolder, images: Mapping[str, Iterable[str]]) -> s
         images: names as ``images_by_root`` returns them.
     """
     return set(dataset.names) & set(images.get(str(dataset.root.resolve()), ()))
+
+
+def readable(samples: ImageFolder, unreadable: dict[str, str]) -> Iterator[Sample]:
+    """Yield the samples that can be read.
+
+    Args:
+        samples: the data set.
+        unreadable: gets the reason by name of the others.
+
+    Raises:
+        DatasetError: none can be read; with the first reason.
+    """
+    count = 0
+    for index, name in enumerate(samples.names):
+        try:
+            sample = samples[index]
+        except DatasetError as error:
+            unreadable[name] = str(error)
+            continue
+        count += 1
+        yield sample
+    if not count:
+        reason = next(iter(unreadable.values()))
+        raise DatasetError(f"{samples.root}: none of {len(samples)} images can be read: {reason}")
 
 
 def combined_digest(files: Sequence[Path], root: Path) -> str:

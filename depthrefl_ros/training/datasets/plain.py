@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -193,13 +194,23 @@ class PlainFolder(ImageFolder):
     def _kinds(self) -> dict[str, tuple[float, int]]:
         """Return units a metre and number of the depth files, by suffix.
 
-        The first file of a suffix stands for the others: a folder's files come from one tool.
+        The first file of a suffix that can be read stands for the others: a folder's files come
+        from one tool.
         """
         files: dict[str, list[Path]] = {}
         for name in self.names:
             path = self._pairs.of(name)[1]
             files.setdefault(path.suffix.lower(), []).append(path)
         return {
-            suffix: (self.depth_factor or usual_factor(paths[0]), len(paths))
+            suffix: (self.depth_factor or _factor_of_any(paths), len(paths))
             for suffix, paths in files.items()
         }
+
+
+def _factor_of_any(paths: list[Path]) -> float:
+    """Return ``usual_factor`` of the first file that can be read; raises DatasetError for none."""
+    *others, last = paths
+    for path in others:
+        with contextlib.suppress(DatasetError):
+            return usual_factor(path)
+    return usual_factor(last)
