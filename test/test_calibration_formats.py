@@ -159,6 +159,15 @@ def test_the_distortion_model_by_its_other_names_or_its_coefficients(model, coun
     assert calibration_fields(yaml.safe_dump(content))["distortion_model"] == read_as
 
 
+def test_an_echoed_roi_may_be_the_whole_image(tmp_path):
+    path = tmp_path / "camera.yaml"
+    path.write_text(ECHO.replace("height: 0, width: 0", "height: 240, width: 320"))
+    assert load_calibration(str(path)).width == 320
+    path.write_text(ECHO.replace("height: 0, width: 0", "height: 240, width: 160"))
+    with pytest.raises(CalibrationError, match="roi .* of the whole image is needed"):
+        load_calibration(str(path))
+
+
 @pytest.mark.parametrize(("fisheye", "read_as"), [("0", "plumb_bob"), ("1", "equidistant")])
 def test_opencv_says_of_a_lens_that_it_is_a_fisheye(tmp_path, fisheye, read_as):
     """As OpenCV's calibration sample writes it; its models have four coefficients, too."""

@@ -129,7 +129,9 @@ def _echoed(content: dict[str, Any]) -> dict[str, Any]:
     """Return a CameraInfo message; ROS 1 writes its matrices in capitals."""
     roi = content.get("roi") or {}
     binned = max(int(content.get("binning_x") or 0), int(content.get("binning_y") or 0))
-    if binned > 1 or any(roi.get(side) for side in ("x_offset", "y_offset", "width", "height")):
+    part = tuple(roi.get(side) or 0 for side in ("x_offset", "y_offset", "width", "height"))
+    whole = (0, 0, content.get("width"), content.get("height"))
+    if binned > 1 or part not in ((0, 0, 0, 0), whole):
         raise ValueError(
             f"is a CameraInfo with binning {binned} and roi {roi}; one of the whole image is needed"
         )
