@@ -22,7 +22,9 @@ from depthrefl_ros.tools.command_line import ToolError
 
 
 @pytest.mark.parametrize(
-    "name", ["a.mcap", "a.db3", "a.b.mcap", "a.db3.zstd", "a.mcap.zst", "a.bag", "gone/a.mcap"]
+    "name",
+    ["a.mcap", "a.db3", "a.b.mcap", "a.db3.zstd", "a.mcap.zst", "a.bag", "gone/a.mcap"]
+    + ["A.MCAP", "a.Db3", "a.DB3.ZSTD", "a.BAG"],
 )
 def test_a_recording_is_told_by_its_name(tmp_path, name):
     assert is_recording(tmp_path / name)

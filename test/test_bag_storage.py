@@ -132,6 +132,14 @@ def test_folders_are_read_with_and_without_metadata(tmp_path, plugin, mode, meta
     check(path)
 
 
+def test_the_endings_of_names_count_in_any_case(tmp_path):
+    check(write_mcap(tmp_path / "a.mcap").rename(tmp_path / "A.MCAP"))
+    (database,) = write_bag(tmp_path / "bag").glob("*.db3")
+    check(database.rename(tmp_path / "B.DB3"))
+    (packed,) = write_bag(tmp_path / "packed", mode=CompressionMode.FILE).glob("*.db3.zstd")
+    check(packed.rename(tmp_path / "C.DB3.ZSTD"))
+
+
 def test_compressed_files_are_read_by_themselves(tmp_path):
     packed = zstandard.compress(write_mcap(tmp_path / "a.mcap").read_bytes())
     for name in ("m.mcap.zstd", "m.mcap.zst"):

@@ -40,7 +40,7 @@ def is_recording(path: Path) -> bool:
             return True
         has_metadata = (path / METADATA).is_file()
         return bool(_stored_files(path)) and (has_metadata or not list_images(path))
-    return _is_stored(path) or path.suffix == ".bag"
+    return _is_stored(path) or path.suffix.lower() == ".bag"
 
 
 def storage_files(path: Path) -> list[Path]:
@@ -76,8 +76,8 @@ def named_in_metadata(folder: Path) -> list[Path]:
 
 
 def _is_stored(path: Path) -> bool:
-    suffixes = path.suffixes[-2:]
-    if path.suffix in COMPRESSED:
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    if suffixes and suffixes[-1] in COMPRESSED:
         suffixes = suffixes[:-1]
     return bool(suffixes) and suffixes[-1] in _STORED
 

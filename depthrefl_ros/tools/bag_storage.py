@@ -202,7 +202,7 @@ def open_storage(path: Path, stack: ExitStack) -> BagStorage:
     """
     with path.open("rb") as file:
         start = file.read(16)
-    if start.startswith(_ROS1_START) or path.suffix == ".bag":
+    if start.startswith(_ROS1_START) or path.suffix.lower() == ".bag":
         raise ToolError(
             f"{path}: is a ROS 1 bag; convert it with 'rosbags-convert --src {path.name} "
             f"--dst {path.stem}'"
@@ -215,13 +215,21 @@ def open_storage(path: Path, stack: ExitStack) -> BagStorage:
     if start.startswith(_MCAP_START):
         storage: BagStorage = McapStorage(path)
     elif start.startswith(_SQLITE_START):
-        if path.suffix != ".db3":
+        if path.suffix.lower() != ".db3":
             raise ToolError(f"{named}: is a SQLite file; its name must end in .db3")
-        storage = SqliteStorage(path)
+        storage = SqliteStorage(path if path.suffix == ".db3" else _in_lower_case(path, stack))
     else:
         raise ToolError(f"{named}: not a readable recording: it begins neither as MCAP nor SQLite")
     stack.callback(storage.close)
     return storage
+
+
+def _in_lower_case(path: Path, stack: ExitStack) -> Path:
+    """Return a link to a .DB3 file that ends as rosbags wants it."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="depthrefl_")))
+    link = folder / f"{path.stem}.db3"
+    link.symlink_to(path.resolve())
+    return link
 
 
 def unpacked(path: Path, stack: ExitStack) -> Path:
@@ -238,7 +246,7 @@ def unpacked(path: Path, stack: ExitStack) -> Path:
         if not file.read(4).startswith(_ZSTD_START):
             return path
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="depthrefl_")))
-    target = folder / (path.stem if path.suffix in COMPRESSED else path.name)
+    target = folder / (path.stem if path.suffix.lower() in COMPRESSED else path.name)
     try:
         with path.open("rb") as packed, target.open("wb") as file:
             shutil.copyfileobj(zstandard.ZstdDecompressor().stream_reader(packed), file)
