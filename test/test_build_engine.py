@@ -161,3 +161,13 @@ def test_an_unknown_target_is_said_with_those_that_are_known(cache, capsys):
 def test_tensorrt_that_cannot_build_here_says_why(capsys):
     assert main(["--engine", "tensorrt"]) == 2
     assert find_flavour("tensorrt").reason in capsys.readouterr().err
+
+
+def test_the_file_is_checked_before_the_build_and_its_folder_is_made(tmp_path, capsys):
+    base = ["--engine", "openvino", "--model", "indoor_nano"]
+    (tmp_path / "a_file").write_text("")
+    assert main([*base, "--output", str(tmp_path / "a_file" / "x.blob")]) == 2
+    shown = capsys.readouterr()
+    assert "a_file/x.blob: cannot be written" in shown.err and shown.out == ""
+    assert main([*base, "--output", str(tmp_path / "new" / "x.blob")]) == 0
+    assert (tmp_path / "new" / "x.blob").stat().st_size > 1e6

@@ -45,6 +45,7 @@ from depthrefl_ros.tools.command_line import (
     run_tool,
     write_json,
 )
+from depthrefl_ros.tools.output_file import check_output_files
 
 EXAMPLES = """
 depthrefl build_engine --engine tensorrt --model indoor_tiny
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _main(args: argparse.Namespace, _: list[str]) -> int:
+    check_output_files(args.output, args.json)  # before the minutes that building takes
     try:
         if args.list:
             figures = _list(PlanStore())
@@ -147,8 +149,7 @@ def _build_plan(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any]:
         print(key)
     for note in stored.notes:
         print(f"build_engine: warning: {note}", file=sys.stderr)
-    if args.output:
-        args.output.write_bytes(stored.data)
+    _write(args.output, stored.data)
     figures = {
         "engine": str(key),
         "bytes": len(stored.data),
@@ -230,8 +231,7 @@ def _compile_openvino(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any
     print(words)
     try:
         blob = engine.serialise()
-        if args.output:
-            args.output.write_bytes(blob)
+        _write(args.output, blob)
         figures = {
             "engine": words,
             "bytes": len(blob),
@@ -246,6 +246,16 @@ def _compile_openvino(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any
         engine.close()
     _show(figures, "none: it is compiled at every start")
     return figures
+
+
+def _write(path: Path | None, engine: bytes) -> None:
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(engine)
+    except OSError as error:
+        raise ToolError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _peak_memory() -> int:
