@@ -103,6 +103,17 @@ def test_a_list_that_is_not_of_predict_is_not_taken_for_one(tmp_path):
         assert not is_of_predict(tmp_path)
 
 
+def test_a_line_that_was_cut_off_makes_no_folder_foreign(tmp_path):
+    out = tmp_path / "out"
+    written(out, "0", "first", "second")
+    content = (out / "predict.jsonl").read_bytes()
+    for cut in (4, 20, len(content) - 20):
+        (out / "predict.jsonl").write_bytes(content[:cut])
+        assert is_of_predict(out)
+    written(out, "0", "third")
+    assert not (out / "first.npy").exists() and (out / "third.npy").is_file()
+
+
 def test_a_source_may_begin_with_a_tilde(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "~no user.jpg").write_bytes(b"")

@@ -27,6 +27,7 @@ from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.output_folder import check_output_folder
 
 LINES = "predict.jsonl"
+_BEGINNING = '{"source": '  # of every line
 
 
 class ResultFolder:
@@ -103,9 +104,14 @@ def is_of_predict(folder: Path) -> bool:
 
 
 def _lines(folder: Path) -> list[dict[str, Any]] | None:
-    """Return what ``predict.jsonl`` lists; None where there is none, or it is not ours."""
+    """Return what ``predict.jsonl`` lists; None where there is none, or it is not ours.
+
+    A last line without its end, as of a run that was killed while it wrote, is passed over.
+    """
     try:
-        lines = (folder / LINES).read_text(encoding="utf-8").splitlines()
+        *lines, torn = (folder / LINES).read_text(encoding="utf-8", errors="replace").split("\n")
+        if not torn.startswith(_BEGINNING[: len(torn)]):
+            return None
         found = [json.loads(line) for line in lines]
     except (OSError, ValueError):
         return None
