@@ -29,14 +29,15 @@ PACKAGE = Path(__file__).resolve().parents[1] / "depthrefl_ros"
 MAY_IMPORT = {
     "settings": {"settings"},
     "image_files": {"image_files"},
-    "geometry": {"geometry", "settings"},
+    "text_files": {"text_files"},
+    "geometry": {"geometry", "settings", "text_files"},
     "network": {"network"},
     "engine": {"engine", "network", "settings"},
     "conversion": {"conversion", "network", "engine", "geometry"},
     "frames": {"engine", "geometry"},
     "estimator": {"frames", "engine", "geometry", "settings"},
     "ros": {"ros", "estimator", "frames", "engine", "geometry", "settings", "image_files"},
-    "training": {"training", "network", "geometry", "image_files"},
+    "training": {"training", "network", "geometry", "image_files", "text_files"},
 }
 ROS_PACKAGES = {"rclpy", "sensor_msgs", "std_msgs", "cv_bridge", "diagnostic_msgs"}
 

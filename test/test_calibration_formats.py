@@ -159,6 +159,13 @@ def test_the_distortion_model_by_its_other_names_or_its_coefficients(model, coun
     assert calibration_fields(yaml.safe_dump(content))["distortion_model"] == read_as
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_editors_of_windows_may_have_saved_it(tmp_path, encoding):
+    path = tmp_path / "camera.yaml"
+    path.write_bytes(ROS.replace("front", "Tür").encode(encoding))
+    assert load_calibration(str(path)).width == 320
+
+
 def test_an_echoed_roi_may_be_the_whole_image(tmp_path):
     path = tmp_path / "camera.yaml"
     path.write_text(ECHO.replace("height: 0, width: 0", "height: 240, width: 320"))

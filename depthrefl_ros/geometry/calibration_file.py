@@ -28,6 +28,7 @@ import yaml
 
 from depthrefl_ros.geometry.calibration_formats import calibration_fields
 from depthrefl_ros.geometry.camera import Camera, CameraError
+from depthrefl_ros.text_files import decoded_text
 
 _LARGEST_BYTES = 1 << 20
 
@@ -97,7 +98,7 @@ def _text_of(path: Path) -> str:
     size = path.stat().st_size
     if size > _LARGEST_BYTES:
         raise OSError(f"{path} has {size} bytes; a calibration has no more than {_LARGEST_BYTES}")
-    return path.read_text(encoding="utf-8")
+    return decoded_text(path.read_bytes())
 
 
 def _pixels(content: dict[str, Any], name: str) -> int:

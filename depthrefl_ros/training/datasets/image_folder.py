@@ -17,7 +17,6 @@
 
 from __future__ import annotations
 
-import codecs
 import copy
 import difflib
 import hashlib
@@ -34,6 +33,7 @@ import yaml
 
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.image_files import IMAGE_SUFFIXES, ImageFileError, decode
+from depthrefl_ros.text_files import decoded_text
 
 # Numbers stay text: an image's name 0010 would be read as octal 8.
 TextLoader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -241,14 +241,10 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
-    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("cp1252", errors="replace")
-    if "\0" in text:
-        raise DatasetError(f"{path}: not a text file")
-    return text
+        return decoded_text(content)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from error
 
 
 def read_lines(path: str | Path) -> list[str]:
