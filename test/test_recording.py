@@ -22,7 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from dataset_folders import write_rendered_folder
+from dataset_folders import rendered_frames, write_rendered_folder
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
@@ -61,7 +61,7 @@ def stamp_s(message) -> float:
 def test_a_recording_comes_back(tmp_path):
     folder, _, _, camera = write_rendered_folder(tmp_path / "data", 3)
     path = tmp_path / "drive.mcap"
-    assert write_recording(path, folder.frames(), rate_hz=20.0) == 3
+    assert write_recording(path, rendered_frames(folder.root), rate_hz=20.0) == 3
     assert {item.name for item in tmp_path.iterdir()} == {"data", "drive.mcap"}
     messages = read(path)
     assert {topic: len(items) for topic, items in messages.items()} == {
@@ -70,7 +70,7 @@ def test_a_recording_comes_back(tmp_path):
     stamps = [stamp_s(message) for message in messages[IMAGE_TOPIC]]
     np.testing.assert_allclose(np.diff(stamps), 0.05, atol=1e-6)
     np.testing.assert_array_equal(messages[INFO_TOPIC][2].k.reshape(3, 3), camera.K)
-    jpeg, png, _ = next(folder.frames())
+    jpeg, png, _ = next(rendered_frames(folder.root))
     assert messages[IMAGE_TOPIC][0].data.tobytes() == jpeg
     assert messages[DEPTH_TOPIC][0].data.tobytes() == png
 
