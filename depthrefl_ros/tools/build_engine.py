@@ -44,6 +44,7 @@ from depthrefl_ros.tools.command_line import (
     progress,
     run_tool,
     write_json,
+    write_output,
 )
 from depthrefl_ros.tools.output_file import check_output_files
 
@@ -149,7 +150,7 @@ def _build_plan(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any]:
         print(key)
     for note in stored.notes:
         print(f"build_engine: warning: {note}", file=sys.stderr)
-    _write(args.output, stored.data)
+    write_output(args.output, stored.data)
     figures = {
         "engine": str(key),
         "bytes": len(stored.data),
@@ -231,7 +232,7 @@ def _compile_openvino(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any
     print(words)
     try:
         blob = engine.serialise()
-        _write(args.output, blob)
+        write_output(args.output, blob)
         figures = {
             "engine": words,
             "bytes": len(blob),
@@ -246,16 +247,6 @@ def _compile_openvino(bundle: Bundle, args: argparse.Namespace) -> dict[str, Any
         engine.close()
     _show(figures, "none: it is compiled at every start")
     return figures
-
-
-def _write(path: Path | None, engine: bytes) -> None:
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(engine)
-    except OSError as error:
-        raise ToolError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _peak_memory() -> int:

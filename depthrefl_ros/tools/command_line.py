@@ -231,11 +231,22 @@ def write_json(path: Path | None, figures: dict[str, Any]) -> None:
     Raises:
         ToolError: the file cannot be written.
     """
+    if path is not None:
+        text = json.dumps(_finite(figures), indent=2, allow_nan=False) + "\n"
+        write_output(path, text.encode())
+
+
+def write_output(path: Path | None, content: bytes) -> None:
+    """Write a file that the user asked for, and its folder; does nothing without a path.
+
+    Raises:
+        ToolError: the file cannot be written.
+    """
     if path is None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(_finite(figures), indent=2, allow_nan=False) + "\n")
+        path.write_bytes(content)
     except OSError as error:
         raise ToolError(f"{path}: cannot be written: {error.strerror}") from error
 

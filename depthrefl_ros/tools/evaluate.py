@@ -33,6 +33,7 @@ from depthrefl_ros.tools.command_line import (
     positive_float,
     run_tool,
     write_json,
+    write_output,
 )
 from depthrefl_ros.tools.left_out import evaluation_lines
 from depthrefl_ros.tools.output_file import check_output_files
@@ -376,11 +377,7 @@ def write_sheet(
         bundle.channels,
         is_told,
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-    except OSError as error:
-        raise ToolError(f"{path}: cannot be written: {error.strerror}") from error
+    write_output(path, cv2.imencode(".png", picture)[1].tobytes())
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -18,7 +18,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,7 +27,11 @@ from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.sample_sources import open_samples
 from depthrefl_ros.training.batches import balanced_by_depth
 from depthrefl_ros.training.datasets import ImageFolder, parse_data_options
-from depthrefl_ros.training.datasets.image_folder import images_by_root, shared_names
+from depthrefl_ros.training.datasets.image_folder import (
+    images_by_root,
+    merged_images,
+    shared_names,
+)
 from depthrefl_ros.training.evaluation import evaluate_model
 from depthrefl_ros.training.protocol import Protocol
 from depthrefl_ros.training.truth_check import check_truth, spread_over, unit_hint
@@ -166,15 +169,6 @@ def trained_on(legs: list[dict[str, Any]], parts: dict[str, Part]) -> dict[str, 
         if known:
             found[name] = f"{known} of {count} images"
     return found
-
-
-def merged_images(*several: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """Return names by root, as ``images_by_root`` has them, of several such tables."""
-    merged: dict[str, dict[str, None]] = {}
-    for images in several:
-        for root, names in images.items():
-            merged.setdefault(root, {}).update(dict.fromkeys(names))
-    return {root: list(names) for root, names in merged.items()}
 
 
 def images_of(parts: dict[str, Part]) -> dict[str, list[str]]:

@@ -172,10 +172,16 @@ class ImageFolder(Sequence):
 
 def images_by_root(datasets: Iterable[ImageFolder]) -> dict[str, list[str]]:
     """Return the names of all images by the resolved root of their data sets, each name once."""
-    images: dict[str, dict[str, None]] = {}
-    for dataset in datasets:
-        images.setdefault(str(dataset.root.resolve()), {}).update(dict.fromkeys(dataset.names))
-    return {root: list(names) for root, names in images.items()}
+    return merged_images(*({str(one.root.resolve()): one.names} for one in datasets))
+
+
+def merged_images(*several: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Return the names by root of several tables, as ``images_by_root`` has them, each once."""
+    merged: dict[str, dict[str, None]] = {}
+    for images in several:
+        for root, names in images.items():
+            merged.setdefault(root, {}).update(dict.fromkeys(names))
+    return {root: list(names) for root, names in merged.items()}
 
 
 def shared_names(dataset: ImageFolder, images: Mapping[str, Iterable[str]]) -> set[str]:
