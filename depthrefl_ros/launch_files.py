@@ -183,7 +183,8 @@ def params_file(name: str, value: str, full_namespace: str) -> str:
     Args:
         name: of the launch argument.
         value: the path.
-        full_namespace: of the node, without slashes around it.
+        full_namespace: of the node, without slashes around it; ``*`` in it is for any name, and
+            what is said of one node alone counts more.
 
     Raises:
         LaunchError: there is no such file, or it is no parameter file.
@@ -199,6 +200,7 @@ def params_file(name: str, value: str, full_namespace: str) -> str:
         return path
     for key in bare:
         key.value = wanted
+    root.value.sort(key=lambda section: section[0] not in bare)  # to ROS the last one counts
     try:
         return _copied(root)
     except OSError as error:

@@ -17,10 +17,12 @@
 
 ros2 launch depthrefl_ros depthrefl.launch.py image_topic:=/camera/image_raw \
     camera_info_topic:=/camera/camera_info use_rviz:=true
+ros2 launch depthrefl_ros depthrefl.launch.py cameras:=front,left image_topic:=image_raw
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -38,6 +40,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "config"
 ARGUMENTS = {
     "image_topic": ("image", "The camera's image topic, without /compressed."),
     "camera_info_topic": ("camera_info", "The camera's CameraInfo."),
+    "cameras": ("", "Names of cameras that share one process: front,left; each is a namespace."),
     "image_transport": ("", "raw or compressed; empty leaves it to params_file."),
     "image_is_rectified": ("", "true for images that are rectified; empty: params_file."),
     "optical_frame_id": ("", "frame_id of all results, where the images state a wrong one."),
@@ -51,6 +54,7 @@ ARGUMENTS = {
     "namespace": ("", "Namespace of the node and its topics."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
 }
+OF_CAMERA_LAUNCH = "camera"  # an argument of camera.launch.py, which includes this file
 TRANSPORTS = ("raw", "compressed")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 RESULTS = ("/depth/preview", "/points", "/points/marking", "/points/clearing")
@@ -71,12 +75,22 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     full_namespace = "/".join(filter(None, (pushed, values["namespace"])))
     given = overrides(values)
     file = launch_files.params_file("params_file", values["params_file"], full_namespace)
-    warnings = launch_files.misspelt(context.launch_configurations, ARGUMENTS)
-    entities = [*(LogInfo(msg=f"WARNING: {one}") for one in warnings), node(values, file, given)]
+    names = cameras(values, launch_files.value_in(file, "cameras", full_namespace))
+    if names:
+        full_namespace = f"{full_namespace}/*".strip("/")  # a section for all of them
+        file = launch_files.params_file("params_file", values["params_file"], full_namespace)
+    others = [name for name in context.launch_configurations if name != OF_CAMERA_LAUNCH]
+    warnings = launch_files.misspelt(others, ARGUMENTS)
+    entities = [LogInfo(msg=f"WARNING: {one}") for one in warnings]
+    if names:
+        entities.append(process(values, {**given, "cameras": names}, file))
+    else:
+        entities.append(node(values, given, file))
     if launch_files.truth("use_rviz", values["use_rviz"]):
         launch_files.require_packages({"rviz2": "use_rviz:=true"})
         in_file = launch_files.value_in(file, "use_sim_time", full_namespace)
-        entities.append(rviz(values, given.get("use_sim_time", bool(in_file))))
+        namespace = "/".join(filter(None, (values["namespace"], *names[:1])))
+        entities.append(rviz(values, namespace, given.get("use_sim_time", bool(in_file))))
     return entities
 
 
@@ -94,29 +108,58 @@ def overrides(values: dict[str, str]) -> dict[str, str | bool]:
     return given
 
 
-def node(values: dict[str, str], file: str, given: dict[str, str | bool]) -> LifecycleNode:
-    """Return the node."""
-    return LifecycleNode(
-        package="depthrefl_ros",
-        executable="depthrefl_node",
-        name="depthrefl",
-        namespace=values["namespace"],
-        parameters=[file, given] if given else [file],
-        remappings=[
+def cameras(values: dict[str, str], in_file: object) -> list[str]:
+    """Return the names of the cameras that share a process; none for a camera alone.
+
+    Args:
+        values: of the arguments.
+        in_file: what the parameter file says of it, a list or a text; or None.
+
+    Raises:
+        LaunchError: one is no name, or all would take the same images.
+    """
+    text = values["cameras"] or (" ".join(in_file) if isinstance(in_file, list) else in_file or "")
+    names = [launch_files.namespace("cameras", one) for one in text.replace(",", " ").split()]
+    topic = values["image_topic"]
+    if len(names) > 1 and topic.startswith("/"):
+        raise launch_files.LaunchError(
+            f"image_topic is {topic!r}, which cameras {', '.join(names)} would all take; give the "
+            f"part after the camera's name, such as image_raw for /{names[0]}/image_raw"
+        )
+    return names
+
+
+def node(values: dict[str, str], given: Mapping[str, object], file: str) -> LifecycleNode:
+    """Return the node of a camera alone."""
+    return LifecycleNode(name="depthrefl", **_arguments(values, given, file))
+
+
+def process(values: dict[str, str], given: Mapping[str, object], file: str) -> Node:
+    """Return the process with a node for each camera; it names them."""
+    return Node(**_arguments(values, given, file))
+
+
+def _arguments(values: dict[str, str], given: Mapping[str, object], file: str) -> dict[str, object]:
+    return {
+        "package": "depthrefl_ros",
+        "executable": "depthrefl_node",
+        "namespace": values["namespace"],
+        "parameters": [file, given] if given else [file],
+        "remappings": [
             ("image", values["image_topic"]),
             ("camera_info", values["camera_info_topic"]),
         ],
-        arguments=["--ros-args", "--log-level", values["log_level"]],
-        output="screen",
-    )
+        "arguments": ["--ros-args", "--log-level", values["log_level"]],
+        "output": "screen",
+    }
 
 
-def rviz(values: dict[str, str], use_sim_time: bool) -> Node:
-    """Return RViz with our displays, listening where the node publishes."""
+def rviz(values: dict[str, str], namespace: str, use_sim_time: bool) -> Node:
+    """Return RViz with our displays, listening where the first node publishes."""
     return Node(
         package="rviz2",
         executable="rviz2",
-        namespace=values["namespace"],
+        namespace=namespace,
         arguments=["-d", str(CONFIG / "depthrefl.rviz"), "-f", values["fixed_frame"]],
         remappings=[
             ("/image", values["image_topic"]),

@@ -36,6 +36,7 @@ from depthrefl_ros.engine import selection
 from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import EngineChoice
+from depthrefl_ros.engine.shared_engines import SharedEngines
 from depthrefl_ros.engine.tensorrt.store import PlanStore
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.engine_opening import EngineOpening
@@ -239,6 +240,7 @@ def open_in_background(cache, diagnostics, caplog):
 
     def open_in_background(bundle, kind, skip=(), on_end=lambda: None, **choice):
         opening = EngineOpening(
+            SharedEngines(),
             bundle,
             EngineChoice(kind, falls_back=True, **choice),
             frozenset(skip),

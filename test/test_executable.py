@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 import yaml
@@ -202,10 +203,38 @@ def doubts_of(peer, tmp_path):
         if params:
             (tmp_path / "params.yaml").write_text(params)
             arguments += ("--ros-args", "--params-file", str(tmp_path / "params.yaml"))
-        return doubtful_arguments(node, ["depthrefl_node", *arguments])
+        return doubtful_arguments([node], ["depthrefl_node", *arguments])
 
     yield doubts_of
     node.destroy_node()
+
+
+@contextmanager
+def two_cameras(*arguments: str):
+    """Make the nodes of two cameras in this process."""
+    import rclpy
+
+    nodes = [
+        rclpy.create_node("depthrefl", namespace=name, cli_args=list(arguments))
+        for name in ("/front", "/right")
+    ]
+    yield nodes
+    for node in nodes:
+        node.destroy_node()
+
+
+@pytest.fixture
+def doubts_of_two(ros, tmp_path):
+    """Return what is doubtful about arguments, by the nodes of two cameras."""
+
+    def doubts_of_two(*arguments: str, params: str = "") -> list[str]:
+        if params:
+            (tmp_path / "params.yaml").write_text(params)
+            arguments += ("--ros-args", "--params-file", str(tmp_path / "params.yaml"))
+        with two_cameras() as nodes:
+            return doubtful_arguments(nodes, ["depthrefl_node", *arguments])
+
+    return doubts_of_two
 
 
 @pytest.mark.parametrize(
@@ -274,8 +303,8 @@ def test_a_renamed_node_in_no_namespace_has_its_own_topics_and_services(ros):
     rules += ["clock:=/sim/clock", "/camera_info:=/front/info", "/cam/get_state:=/x/get_state"]
     arguments = ["depthrefl_node", "--ros-args", *(one for rule in rules for one in ("-r", rule))]
     node = rclpy.create_node("depthrefl", cli_args=arguments)
-    assert doubtful_arguments(node, arguments) == []
-    (doubt,) = doubtful_arguments(node, [*arguments, "-r", "/depthrefl/get_state:=/y"])
+    assert doubtful_arguments([node], arguments) == []
+    (doubt,) = doubtful_arguments([node], [*arguments, "-r", "/depthrefl/get_state:=/y"])
     assert "there is no topic '/depthrefl/get_state'" in doubt
     node.destroy_node()
 
@@ -310,3 +339,53 @@ def test_a_file_without_a_section_for_this_node_is_told(doubts_of, params, named
     (doubt,) = doubts_of(params=params)
     assert "params.yaml: no section is for this node, /front/depthrefl: " in doubt
     assert doubt.endswith(named)
+
+
+@pytest.mark.parametrize(
+    "params, named",
+    [
+        (f"depthrefl: {{{VALUES}}}", "depthrefl"),
+        (f"/**: {{{VALUES}}}\n/rihgt/depthrefl: {{{VALUES}}}", "/rihgt/depthrefl"),
+        (f"/right/sub/depthrefl: {{{VALUES}}}", "/right/sub/depthrefl"),
+        (f"/camera: {{{VALUES}}}", "/camera"),
+    ],
+)
+def test_a_section_for_none_of_several_cameras_is_told(doubts_of_two, params, named):
+    (doubt,) = doubts_of_two(params=params)
+    start = (
+        f"params.yaml: no section is for these nodes, /front/depthrefl, /right/depthrefl: {named}"
+    )
+    assert start in doubt
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        f"/**: {{{VALUES}}}",
+        f"/*/depthrefl: {{{VALUES}}}",
+        f"/**/depthrefl: {{{VALUES}}}\n/front/depthrefl: {{{VALUES}}}\n/other: {{{VALUES}}}",
+    ],
+)
+def test_a_section_for_one_of_several_cameras_is_no_doubt(doubts_of_two, params):
+    assert doubts_of_two(params=params) == []
+
+
+def test_a_remap_of_one_of_several_cameras_is_no_doubt(doubts_of_two):
+    assert doubts_of_two("--ros-args", "-r", "/right/image:=/usb_cam/image_raw") == []
+    (doubt,) = doubts_of_two("--ros-args", "-r", "/left/image:=/usb_cam/image_raw")
+    assert "there is no topic '/left/image'" in doubt
+
+
+def test_cameras_that_take_the_same_images_are_told(ros):
+    with two_cameras("--ros-args", "-r", "image:=/usb_cam/image_raw") as nodes:
+        (doubt,) = doubtful_arguments(nodes, ["depthrefl_node"])
+    assert doubt.startswith(
+        "cameras /front and /right take the same /usb_cam/image_raw: remap image"
+    )
+
+
+@pytest.mark.parametrize("value", ["[front, front]", "front/left", "2nd"])
+def test_names_that_no_camera_can_have_end_the_process_with_what_would_be_right(tmp_path, value):
+    process = RunningProcess(tmp_path / "log.txt", MODULE, "--ros-args", "-p", f"cameras:={value}")
+    assert process.process.wait(20) == 1
+    assert "it must be a list of different names" in process.output()

@@ -38,6 +38,7 @@ NAV2_DEMO = ROOT / "launch" / "nav2_demo.launch.py"
 ARGUMENTS = {
     "image_topic",
     "camera_info_topic",
+    "cameras",
     "image_transport",
     "image_is_rectified",
     "optical_frame_id",
@@ -101,6 +102,11 @@ def test_rviz_shows_image_preview_and_cloud():
         ({"image_topic": "front cam"}, "image_topic is 'front cam'; a topic's name"),
         ({"params_file": "/none.yaml"}, "params_file is '/none.yaml': there is no such file"),
         ({"log_level": "loud"}, "log_level is 'loud'; it must be one of debug"),
+        ({"cameras": "front,2nd"}, "cameras is '2nd'; a topic's name"),
+        (
+            {"cameras": "front,left", "image_topic": "/camera/image_raw"},
+            "image_topic is '/camera/image_raw', which cameras front, left would all take; give",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_starts(arguments, complaint):
@@ -172,6 +178,48 @@ def test_launch_starts_the_node_as_its_arguments_say(peer, tmp_path):
     assert "process has finished cleanly" in running.output()
     assert "Traceback" not in running.output()
     assert "openvino fp32: chosen" not in running.output()  # told at level info
+
+
+@pytest.mark.parametrize("where", ["argument", "file"])
+@pytest.mark.usefixtures("installed")
+def test_launch_starts_a_process_with_a_node_for_each_camera(peer, tmp_path, where):
+    of_all = {"max_rate": 7.5, **({"cameras": ["front", "left"]} if where == "file" else {})}
+    content = {
+        "/robot/left/depthrefl": {"ros__parameters": {"camera_height": 0.4}},
+        "depthrefl": {"ros__parameters": {"camera_height": 0.9, **of_all}},
+    }
+    params_file = tmp_path / "params.yaml"
+    params_file.write_text(yaml.safe_dump(content, sort_keys=False))
+    arguments = {"cameras": "front,left"} if where == "argument" else {}
+    running = RunningLaunch(
+        tmp_path / "log.txt",
+        LAUNCH_FILE,
+        params_file=str(params_file),
+        namespace="robot",
+        image_topic="image_raw",
+        engine="openvino",
+        **arguments,
+    )
+    try:
+        names = ["camera_height", "engine", "max_rate"]
+        request = GetParameters.Request(names=names)
+        values = {}
+        for camera in ("front", "left"):
+            service = f"/robot/{camera}/depthrefl/get_parameters"
+            height, engine, rate = peer.call(GetParameters, service, request, 30.0).values
+            values[camera] = (height.double_value, engine.string_value, rate.double_value)
+            node = ("depthrefl", f"/robot/{camera}")
+            assert peer.spin_until(
+                lambda node=node: (
+                    f"{node[1]}/image_raw"
+                    in dict(peer.node.get_subscriber_names_and_types_by_node(*node))
+                )
+            )
+    finally:
+        code = running.interrupt()
+    assert code == 0, running.output()
+    assert "no section is for" not in running.output()
+    assert values == {"front": (0.9, "openvino", 7.5), "left": (0.4, "openvino", 7.5)}
 
 
 @pytest.mark.parametrize("where", ["argument", "file"])

@@ -27,6 +27,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import BundleError
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
+from depthrefl_ros.engine.shared_engines import SharedEngines
 from depthrefl_ros.ros import loaded_model
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.loaded_model import Model, is_anything_left_behind
@@ -62,12 +63,12 @@ def make_model(told, monkeypatch):
     """Make a model that OpenVINO alone can run; nothing of it is left behind for other tests."""
     monkeypatch.setattr(loaded_model, "_LEFT_BEHIND", [])
     monkeypatch.setitem(sys.modules, "torch", None)
-    models = []
+    models, engines = [], SharedEngines(2)
 
     def make(**changes) -> Model:
         parameters = changed(Parameters(), {"engine": "openvino", **changes})
         log = logging.getLogger("node")
-        models.append(Model(parameters, told.diagnostics, log, told.on_opened))
+        models.append(Model(engines, parameters, told.diagnostics, log, told.on_opened))
         return models[-1]
 
     yield make
@@ -159,6 +160,20 @@ def test_an_engine_that_fails_is_opened_anew_and_then_passed_over(make_model, to
     assert "it has hung for 10 s again: trying the next kind of engine" in message
     with pytest.raises(EngineError, match=f"{rung}: not tried again, it failed while it ran"):
         opened_by(model)
+
+
+def test_a_camera_that_shares_a_failing_engine_takes_the_one_that_another_has_opened(make_model):
+    models = [make_model(), make_model()]
+    first, shared = (opened_by(model) for model in models)
+    models[0].replace("5 frames in a row have failed", is_hanging=False)
+    anew = opened_by(models[0])
+    image = models[0].bundle.golden().images[:1]
+    shared.engine.infer(image)  # nobody closed it
+    models[1].replace("5 frames in a row have failed", is_hanging=False)
+    with pytest.raises(AttributeError):
+        first.engine.infer(image)
+    # The same report is of one and the same self-test.
+    assert opened_by(models[1]).report is anew.report and anew.report is not first.report
 
 
 def test_an_engine_that_ran_for_long_is_opened_anew_once_more(make_model, told, monkeypatch):

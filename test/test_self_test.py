@@ -115,6 +115,20 @@ def test_a_wrong_engine_is_refused(bundle, engines, change):
         self_test(Wrapped(engines["openvino"], change), bundle)
 
 
+def test_several_images_at_once_must_be_right_too(bundle, engines):
+    def wrong_in_batches(outputs, call):
+        last = len(outputs["depth"]) - 1
+        outputs["depth"][last] *= 1 + 0.01 * (last == 2)
+        return outputs
+
+    engine = Wrapped(engines["openvino"], wrong_in_batches)
+    engine.max_batch = 2
+    self_test(engine, bundle)
+    engine.max_batch = 5
+    with pytest.raises(EngineError, match=r"fails the self-test: depth 1\.00e-02"):
+        self_test(engine, bundle)
+
+
 def test_half_precision_is_allowed_more(bundle, engines):
     def scaled(outputs, call):
         return {**outputs, "depth": outputs["depth"] * 1.003}

@@ -28,12 +28,12 @@ from depthrefl_ros.engine.bundle import Bundle, BundleError
 from depthrefl_ros.engine.ladder import TENSORRT, Rung, rungs
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.self_test import SelfTestReport, self_test
+from depthrefl_ros.engine.tensorrt.source import PlanSource
 from depthrefl_ros.engine.torch_engine import TorchEngine
 from depthrefl_ros.settings import Changeable, check, setting
 
 if TYPE_CHECKING:
     from depthrefl_ros.engine.tensorrt.run import TensorRTEngine
-    from depthrefl_ros.engine.tensorrt.source import PlanSource
 
 ENGINES = ("auto", "tensorrt", "tensorrt_rtx", "openvino", "torch")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
@@ -114,6 +114,7 @@ class OpenedEngine:
         problems: those of them that should not have happened: something that is there does not
             work, or something else runs than what was asked for.
         rung: what ``open_engine`` takes in ``skip`` to try everything but this one.
+        retire: says that the engine fails or hangs, to those who would share it.
     """
 
     engine: Engine
@@ -121,6 +122,7 @@ class OpenedEngine:
     steps: list[str]
     problems: list[str] = field(default_factory=list)
     rung: str = ""
+    retire: Callable[[], None] = lambda: None
 
 
 def open_engine(
@@ -137,7 +139,8 @@ def open_engine(
     Args:
         bundle: the model.
         choice: what the user wants; a kind alone stands for a choice of that kind.
-        plans: where TensorRT plans come from; None for the user's cache and ``choice.build``.
+        plans: where TensorRT plans come from, and how many images the engine will be given at
+            once; None for the user's cache, ``choice.build`` and one image.
         on_step: told each of ``OpenedEngine.steps`` when it happens, and whether it is a problem.
         skip: rungs (``OpenedEngine.rung``) that are not tried again, since they failed while they
             ran.
@@ -149,6 +152,7 @@ def open_engine(
         BuildStoppedError: ``plans.stop`` was called.
     """
     choice = EngineChoice(choice) if isinstance(choice, str) else choice
+    plans = plans or PlanSource(choice.build)
     walk = _Walk(bundle, choice, plans, on_step or (lambda step, is_problem: None))
     for rung in rungs(choice.kind, choice.device, choice.falls_back):
         opened = walk.try_rung(rung) if rung.name not in skip else walk.skip_rung(rung)
@@ -175,7 +179,7 @@ class _Walk:
         self,
         bundle: Bundle,
         choice: EngineChoice,
-        plans: PlanSource | None,
+        plans: PlanSource,
         on_step: Callable[[str, bool], None],
     ):
         self._bundle, self._choice, self._plans = bundle, choice, plans
@@ -233,7 +237,13 @@ class _Walk:
             return OpenVinoEngine(self._bundle, threads, rung.device, precision=precision)
         if rung.gpu is not None:
             _need_nvidia("torch")
-        return TorchEngine(self._bundle, threads, rung.device, precision=precision)
+        return TorchEngine(
+            self._bundle,
+            threads,
+            rung.device,
+            precision=precision,
+            max_batch=self._plans.batch,
+        )
 
     def _open_tensorrt(self, rung: Rung, precision: str) -> Engine:
         flavour, gpu = rung.engine, rung.gpu
@@ -242,10 +252,7 @@ class _Walk:
             _need_nvidia(flavour)
             _need_gpu(flavour, gpu)
         from depthrefl_ros.engine.tensorrt.run import TensorRTEngine
-        from depthrefl_ros.engine.tensorrt.source import PlanSource
 
-        if self._plans is None:
-            self._plans = PlanSource(self._choice.build)
         stored = self._plans.get(self._bundle, flavour, precision, gpu)
         origin = "from the cache" if stored.is_cached else "built"
         self._note(f"{rung.name} {precision}: {origin}, {len(stored.data) / 1e6:.1f} MB")
@@ -259,6 +266,7 @@ class _Walk:
                 self._bundle.height,
                 self._bundle.width,
                 self._bundle.outputs,
+                self._plans.batch,
                 precision=precision,
                 channels=self._bundle.channels,
                 runtime_cache=self._kernels,

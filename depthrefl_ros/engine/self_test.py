@@ -74,6 +74,8 @@ def plane_difference(
 def self_test(engine: Engine, bundle: Bundle) -> SelfTestReport:
     """Check that the engine reproduces the bundle's golden outputs, and repeats itself.
 
+    An engine that takes several images at once must reproduce them so, too.
+
     Depth and sigma are compared by their relative difference, ``relative``, which may be 0, by its
     difference over the image's largest value, and ``sky``, a probability, as it is.
 
@@ -92,9 +94,17 @@ def self_test(engine: Engine, bundle: Bundle) -> SelfTestReport:
     if missing:
         raise EngineError(f"{engine.name} gives no {', '.join(sorted(missing))}")
     first, again = outputs[golden.repeated()], outputs[-1]
+    which = [*range(len(outputs))]
+    for count in range(2, engine.max_batch + 1):
+        batch = [i % len(golden.images) for i in range(count)]
+        together = engine.infer(golden.images[batch])
+        outputs += [
+            {name: plane[i : i + 1] for name, plane in together.items()} for i in range(count)
+        ]
+        which += batch
     medians, p99s, repeats = {}, {}, []
     for plane, truths in golden.planes.items():
-        pairs = [(output[plane][0], truth) for output, truth in zip(outputs, truths, strict=True)]
+        pairs = [(output[plane][0], truths[i]) for output, i in zip(outputs, which, strict=True)]
         figures = [_summary(_difference(plane, *pair)) for pair in pairs]
         medians[plane], p99s[plane] = (max(column) for column in zip(*figures, strict=True))
         repeats.append(_difference(plane, again[plane], first[plane]).max())

@@ -43,6 +43,7 @@ class TorchEngine(Engine):
         precision: ``fp32``, or on CUDA ``fp16``, in which the bins stay float32.
         compiles: let ``torch.compile`` fuse the layers; takes a minute at the first frame.
         replays: on CUDA, replay each batch size as one CUDA graph.
+        max_batch: on CUDA, the attribute of that name.
 
     Raises:
         EngineMissingError: torch is not installed, there is no such device, or the bundle has no
@@ -61,6 +62,7 @@ class TorchEngine(Engine):
         precision: str = "fp32",
         compiles: bool = False,
         replays: bool = True,
+        max_batch: int = 1,
     ):
         try:
             import torch
@@ -92,6 +94,7 @@ class TorchEngine(Engine):
         self._torch, self._names = torch, OUTPUT_NAMES
         self._model = torch.compile(model) if compiles else model
         self._is_cuda = device.startswith("cuda")
+        self.max_batch = max_batch if self._is_cuda else 1
         self._replays = replays and self._is_cuda
         self._graphs: dict[int, _GraphReplay] = {}  # by batch size
         self.device = torch.cuda.get_device_name(device) if self._is_cuda else "CPU"

@@ -21,7 +21,8 @@ import threading
 from collections.abc import Callable
 
 from depthrefl_ros.engine.bundle import Bundle
-from depthrefl_ros.engine.selection import EngineChoice, OpenedEngine, open_engine
+from depthrefl_ros.engine.selection import EngineChoice, OpenedEngine
+from depthrefl_ros.engine.shared_engines import SharedEngines
 from depthrefl_ros.engine.tensorrt.source import PlanSource
 from depthrefl_ros.ros.diagnostics import Diagnostics
 
@@ -34,6 +35,7 @@ class EngineOpening:
     """One search for a working engine, which starts at once and tells each step of it.
 
     Args:
+        engines: of the process.
         bundle: the model.
         choice: which engine the user wants.
         skip: rungs of the ladder that are not tried: their engines failed while they ran.
@@ -45,6 +47,7 @@ class EngineOpening:
 
     def __init__(
         self,
+        engines: SharedEngines,
         bundle: Bundle,
         choice: EngineChoice,
         skip: frozenset[str],
@@ -52,6 +55,7 @@ class EngineOpening:
         logger,
         on_end: Callable[[], None],
     ):
+        self._engines = engines
         self._bundle, self._choice, self._skip = bundle, choice, skip
         self._diagnostics, self._logger, self._on_end = diagnostics, logger, on_end
         self._steps: list[str] = []
@@ -59,7 +63,7 @@ class EngineOpening:
         self._error: Exception | None = None
         self._changed = threading.Condition(threading.RLock())
         self._has_begun_build = self._is_stopped = False
-        self._plans = PlanSource(choice.build, self._tell_build)
+        self._plans = PlanSource(choice.build, self._tell_build, batch=engines.cameras)
         diagnostics.state_fact("engine", _OPENING)
         self._thread = threading.Thread(target=self._run, name="engine opening", daemon=True)
         self._thread.start()
@@ -124,7 +128,7 @@ class EngineOpening:
     def _run(self) -> None:
         opened = error = None
         try:
-            opened = open_engine(
+            opened = self._engines.open(
                 self._bundle, self._choice, self._plans, self._tell_step, self._skip
             )
         except Exception as caught:  # whatever it is, the node tells it

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -37,9 +38,10 @@ depth/camera_info, depth/confidence, depth/relative, depth/preview, points, poin
 points/clearing and scan out, depth/image/compressedDepth, depth/image_raw/compressedDepth and
 depth/preview/compressed for image_transport. Every parameter is explained in config/depthrefl.yaml.
 
-example:
+examples:
   depthrefl_node --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info \\
-      -p max_range:=6.0"""
+      -p max_range:=6.0
+  depthrefl_node --ros-args -p cameras:="[front, left]" -r image:=image_raw"""
 STOP_CHECK_S = 0.1  # how long a signal may wait until it is seen
 _OTHER_TOPICS = ("/tf", "/tf_static", "/clock", "/diagnostics", "/rosout", "/parameter_events")
 LAST_RESORT_S = 1.5  # after the signal; whatever hangs then, in whatever runtime, is given up
@@ -130,6 +132,7 @@ def _run(arguments: Sequence[str], stopping: threading.Event) -> tuple[int, bool
         from rclpy.exceptions import ParameterException
         from rclpy.signals import SignalHandlerOptions
 
+        from depthrefl_ros.engine.shared_engines import SharedEngines
         from depthrefl_ros.ros.loaded_model import is_anything_left_behind
         from depthrefl_ros.ros.middleware import prepare_environment
         from depthrefl_ros.ros.node import DepthReflNode
@@ -137,7 +140,7 @@ def _run(arguments: Sequence[str], stopping: threading.Event) -> tuple[int, bool
     except ImportError as error:
         print(f"depthrefl_node: {error}; source a ROS 2 installation", file=sys.stderr)
         return 1, False
-    node = None
+    nodes: list[DepthReflNode] = []
     try:
         doubts = prepare_environment()
         try:
@@ -146,13 +149,19 @@ def _run(arguments: Sequence[str], stopping: threading.Event) -> tuple[int, bool
             reason = str(error).split(", at /")[0]  # the rest names rcl's own source files
             print(f"depthrefl_node: {reason}", file=sys.stderr)
             return 1, False
-        node = DepthReflNode(stopping)
-        for doubt in doubts:
-            node.get_logger().warning(doubt)
-            node.diagnostics.problem("environment", doubt, lasting=True)
-        for doubt in doubtful_arguments(node, arguments):
-            node.get_logger().warning(doubt)
-        _spin(node, stopping)
+        namespaces = camera_namespaces()
+        engines = SharedEngines(len(namespaces))
+        for namespace in namespaces:
+            # Of the node alone: launch's __ns is for all nodes of the process.
+            own = ["--ros-args", "-r", f"__ns:={namespace}"]
+            nodes.append(DepthReflNode(stopping, engines, cli_args=own))
+        for node in nodes:
+            for doubt in doubts:
+                node.get_logger().warning(doubt)
+                node.diagnostics.problem("environment", doubt, lasting=True)
+        for doubt in doubtful_arguments(nodes, arguments):
+            nodes[0].get_logger().warning(doubt)
+        _spin(nodes, stopping)
     except (ParameterException, SettingError) as error:  # the former of rclpy's own parameters
         rclpy.logging.get_logger("depthrefl").fatal(str(error))
         return 1, False
@@ -160,34 +169,57 @@ def _run(arguments: Sequence[str], stopping: threading.Event) -> tuple[int, bool
         print(f"depthrefl_node: {error}", file=sys.stderr)
         return 1, False
     finally:
-        if node is not None:
+        for node in nodes:
             node.destroy_node()
         rclpy.try_shutdown()
     return 0, is_anything_left_behind()
 
 
-def _spin(node: DepthReflNode, stopping: threading.Event) -> None:
-    """Run the node's callbacks until the process is to stop; whatever they raise, go on."""
+def camera_namespaces() -> list[str]:
+    """Return the namespace of each node that the process shall have, by the parameter ``cameras``.
+
+    Raises:
+        SettingError: a camera has no valid name, or two have the same.
+    """
+    from rclpy.node import Node
+
+    from depthrefl_ros.ros.parameters import camera_names
+
+    # Which nodes there are has to be known before there is one: this one only asks.
+    asking = Node("depthrefl", start_parameter_services=False, enable_rosout=False)
+    try:
+        given = asking._parameter_overrides.get("cameras")
+        namespace = asking.get_namespace()
+    finally:
+        asking.destroy_node()
+    names = camera_names(None if given is None else given.value)
+    return [f"{namespace.rstrip('/')}/{name}" for name in names] or [namespace]
+
+
+def _spin(nodes: Sequence[DepthReflNode], stopping: threading.Event) -> None:
+    """Run the nodes' callbacks until the process is to stop; whatever they raise, go on."""
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    if not stopping.is_set():
-        node.autostart()
+    for node in nodes:
+        executor.add_node(node)
+    for node in nodes:
+        if not stopping.is_set():
+            node.autostart()
     while not stopping.is_set():
         try:
             executor.spin_once(timeout_sec=STOP_CHECK_S)
         except ExternalShutdownException:
             return
         except Exception as error:
-            node.survive(error)
+            nodes[0].survive(error)
 
 
-def doubtful_arguments(node: Node, arguments: Sequence[str]) -> list[str]:
-    """Return a sentence for each command line argument that has no effect on the node.
+def doubtful_arguments(nodes: Sequence[Node], arguments: Sequence[str]) -> list[str]:
+    """Return a sentence for each command line argument that has no effect, or a doubtful one.
 
     Args:
-        node: of this process.
+        nodes: of this process.
         arguments: ``sys.argv``, the program's name first.
     """
     # Imported here: signals must find their handlers before anything else is imported.
@@ -198,16 +230,14 @@ def doubtful_arguments(node: Node, arguments: Sequence[str]) -> list[str]:
         for unknown in remove_ros_args(list(arguments))[1:]
     ]
     given = list(_pairs(arguments))
-    doubts += [
-        doubt
-        for flag, value in given
-        if flag in ("-r", "--remap")
-        for doubt in _remap_doubts(node, value)
-    ]
+    for flag, value in given:
+        if flag in ("-r", "--remap"):
+            of_each = [_remap_doubts(node, value) for node in nodes]
+            doubts += of_each[0] if all(of_each) else []
     for flag, value in given:
         if flag == "--params-file":
-            doubts += _section_doubts(node, value)
-    return doubts
+            doubts += _section_doubts(nodes, value)
+    return doubts + _image_doubts(nodes)
 
 
 def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -244,8 +274,21 @@ def _remap_doubts(node: Node, rule: str) -> list[str]:
     return [f"remap {rule!r}: there is no topic {name!r}{meant}"]
 
 
-def _section_doubts(node: Node, path: str) -> list[str]:
-    """Return which sections of a parameter file name another node than this."""
+def _image_doubts(nodes: Sequence[Node]) -> list[str]:
+    """Return which cameras take the images of another one."""
+    taken: dict[str, list[str]] = {}
+    for node in nodes:
+        taken.setdefault(node.resolve_topic_name("image"), []).append(node.get_namespace())
+    return [
+        f"cameras {' and '.join(cameras)} take the same {topic}: remap image to a name without a "
+        f"leading slash, which is then below each camera's own, or remap {cameras[0]}/image alone"
+        for topic, cameras in taken.items()
+        if len(cameras) > 1
+    ]
+
+
+def _section_doubts(nodes: Sequence[Node], path: str) -> list[str]:
+    """Return which sections of a parameter file name other nodes than these."""
     import yaml
 
     from depthrefl_ros.ros.parameters import nearest
@@ -256,12 +299,16 @@ def _section_doubts(node: Node, path: str) -> list[str]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return []  # rcl has read it already, or has told why not
     names = list(_sections(content if isinstance(content, dict) else {}))
-    own = node.get_fully_qualified_name()
-    if any(_matches(name, own, node.get_name()) for name in names):
+    own, name = [node.get_fully_qualified_name() for node in nodes], nodes[0].get_name()
+    is_alone = len(nodes) == 1
+    strays = [one for one in names if not any(_is_for(one, node, is_alone) for node in nodes)]
+    of_others = [one for one in strays if one.rpartition("/")[2] != name]
+    if len(strays) < len(names) and strays == of_others:
         return []
+    these = f"this node, {own[0]}" if is_alone else f"these nodes, {', '.join(own)}"
     return [
-        f"{path}: no section is for this node, {own}: {', '.join(names) or 'it has none'}"
-        f"{nearest(node.get_name(), [name.strip('/') for name in names])}"
+        f"{path}: no section is for {these}: {', '.join(strays) or 'it has none'}"
+        f"{nearest(name, [one.strip('/') for one in strays])}"
     ]
 
 
@@ -275,10 +322,15 @@ def _sections(content: dict, prefix: str = "") -> Iterator[str]:
             yield from _sections(inner, full)
 
 
-def _matches(section: str, own: str, name: str) -> bool:
-    """Return whether a section is for a node, ``/**`` and ``/*`` included."""
-    parts = [part for part in section.split("/") if part]
-    return section.strip("/") in (own.strip("/"), name) or parts[-1:] in (["**"], ["*"], [name])
+def _is_for(section: str, node: Node, is_alone: bool) -> bool:
+    """Return whether a section is for a node, ``/**`` and ``/*`` included.
+
+    A section that lacks the namespace is taken for a node that is alone: launch files add it.
+    """
+    if is_alone:
+        return section.strip("/").rpartition("/")[2] in ("**", "*", node.get_name())
+    pattern = re.escape(f"/{section.strip('/')}").replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
+    return re.fullmatch(pattern, node.get_fully_qualified_name()) is not None
 
 
 if __name__ == "__main__":

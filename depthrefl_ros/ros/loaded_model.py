@@ -27,6 +27,7 @@ import cv2
 
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import OpenedEngine
+from depthrefl_ros.engine.shared_engines import SharedEngines
 from depthrefl_ros.estimator import EstimatorSettings
 from depthrefl_ros.frames import SelfMask
 from depthrefl_ros.geometry.calibration_file import load_calibration
@@ -119,6 +120,7 @@ class Model:
     """A loaded bundle and what runs it.
 
     Args:
+        engines: of the process.
         parameters: the node's.
         diagnostics: told the model, the engine and the progress of a build.
         logger: of the node.
@@ -135,11 +137,13 @@ class Model:
 
     def __init__(
         self,
+        engines: SharedEngines,
         parameters: Parameters,
         diagnostics: Diagnostics,
         logger: Any,
         on_opened: Callable[[], None],
     ):
+        self._engines = engines
         self._diagnostics, self._logger, self._on_opened = diagnostics, logger, on_opened
         self.bundle = bundle = Bundle.load(parameters.model)
         self.settings = FrameSettings.of(parameters, bundle)
@@ -167,6 +171,11 @@ class Model:
         self.search()
 
     @property
+    def cameras(self) -> int:
+        """Number of cameras in this process, which may all wait for one engine."""
+        return self._engines.cameras
+
+    @property
     def device(self) -> str:
         """What the engine runs on; empty without an engine."""
         return "" if self._opened is None else self._opened.engine.device
@@ -175,6 +184,7 @@ class Model:
         """Begin to look for an engine, where there is none and no search is under way."""
         if self._opened is None and self._opening is None:
             self._opening = EngineOpening(
+                self._engines,
                 self.bundle,
                 self.settings.parameters.engine,
                 self._skipped,
@@ -224,6 +234,7 @@ class Model:
             told = f"engine {opened.rung}: {reason}: reopening it"
         self._logger.error(told)
         self._diagnostics.problem("engine_replaced", told, ERROR)
+        opened.retire()
         if is_hanging:
             _LEFT_BEHIND.append(opened)
         else:
@@ -233,6 +244,7 @@ class Model:
     def leave_behind(self) -> None:
         """Forget an engine that never returned from a call; the next search opens another one."""
         if self._opened is not None:
+            self._opened.retire()
             _LEFT_BEHIND.append(self._opened)
             self._opened = None
 

@@ -43,6 +43,7 @@ from rclpy.parameter import Parameter
 
 from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import BundleError
+from depthrefl_ros.engine.shared_engines import SharedEngines
 from depthrefl_ros.ros.diagnostics import ERROR, Diagnostics
 from depthrefl_ros.ros.engine_opening import PROBLEM
 from depthrefl_ros.ros.loaded_model import FrameSettings, Model
@@ -100,6 +101,7 @@ class DepthReflNode(LifecycleNode):
 
     Args:
         stopping: set when the process is to end: nothing is waited for then.
+        engines: of the process, where it has several cameras.
         arguments: of ``rclpy.node.Node``, such as ``namespace`` or ``parameter_overrides``.
 
     Raises:
@@ -107,9 +109,15 @@ class DepthReflNode(LifecycleNode):
         ParameterException: the same, of a parameter of rclpy's own such as ``use_sim_time``.
     """
 
-    def __init__(self, stopping: threading.Event | None = None, **arguments: Any):
+    def __init__(
+        self,
+        stopping: threading.Event | None = None,
+        engines: SharedEngines | None = None,
+        **arguments: Any,
+    ):
         self.diagnostics = Diagnostics()
         self._stopping = stopping or threading.Event()
+        self._engines = engines or SharedEngines()
         self._configured: _Configured | None = None
         self._session: Session | None = None
         self._broken_by = ""  # why the lifecycle's error processing is under way
@@ -292,7 +300,11 @@ class DepthReflNode(LifecycleNode):
         start_s = time.monotonic()
         with ExitStack() as closing:
             model = Model(
-                self.parameters, self.diagnostics, self.get_logger(), self._opening_ended.trigger
+                self._engines,
+                self.parameters,
+                self.diagnostics,
+                self.get_logger(),
+                self._opening_ended.trigger,
             )
             closing.callback(lambda: model.close(SHUTDOWN_S))
             publishers = Publishers(self, self.diagnostics)

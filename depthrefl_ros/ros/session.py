@@ -149,16 +149,18 @@ class Session:
             self._subscriptions.image_topic,
             self._node.get_logger().info,
         )
-        usual_s = opened.report.seconds
+        usual_s = opened.report.seconds * model.cameras  # each may have to wait for all others
         worker = NewestWorker(pipeline.process, "depthrefl worker")
         self._work = _Work(worker, pipeline, usual_s)
         if usual_s <= STALE_S:
             self._diagnostics.solve("slow")
             return
+        of_cameras = f" of each of {model.cameras} cameras" if model.cameras > 1 else ""
         self._diagnostics.problem(
             "slow",
-            f"the engine on {model.device} takes {usual_s:.1f} s for an image: marking, clearing "
-            f"and scan need depth within {STALE_S:g} s and stay silent; take a smaller model",
+            f"the engine on {model.device} takes {usual_s:.1f} s for an image{of_cameras}: "
+            f"marking, clearing and scan need depth within {STALE_S:g} s and stay silent; take a "
+            "smaller model",
             lasting=True,
         )
 

@@ -54,6 +54,7 @@ class BuildProcess:
         store_folder: where the plan is looked for and stored.
         force: build even where the plan is there.
         gpu: index of the CUDA device that it shall run on.
+        batch: largest number of images at once.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class BuildProcess:
         store_folder: Path,
         force: bool = False,
         gpu: int = 0,
+        batch: int = 1,
     ):
         self._words = f"the build of {flavour} {precision}"
         self._is_stopped = False
@@ -87,6 +89,7 @@ class BuildProcess:
             "store_folder": str(store_folder.resolve()),
             "force": force,
             "gpu": gpu,
+            "batch": batch,
         }
 
     @property
@@ -159,6 +162,7 @@ def _build(
     store_folder: str,
     force: bool,
     gpu: int,
+    batch: int,
 ) -> StoredPlan:
     bundle = Bundle.load(bundle_folder)
     due_s = 0.0
@@ -173,12 +177,18 @@ def _build(
     def build(times: bytes) -> BuiltPlan:
         path = bundle.path(ONNX_FILES[precision])
         return build_plan(
-            flavour, path, precision=precision, timing_cache=times, progress=tell, gpu=gpu
+            flavour,
+            path,
+            batch=batch,
+            precision=precision,
+            timing_cache=times,
+            progress=tell,
+            gpu=gpu,
         )
 
     return find_or_build(
         PlanStore(Path(store_folder)),
-        plan_key(bundle, flavour, precision, gpu=gpu),
+        plan_key(bundle, flavour, precision, batch, gpu=gpu),
         build,
         force,
         on_wait=lambda: tell("another process is building it", 0.0),

@@ -85,7 +85,7 @@ class TensorRTEngine(Engine):
         module, log = load_runtime(flavour), runtime_log(flavour)
         self.name, self.precision = flavour, precision
         self.height, self.width, self.channels = height, width, channels
-        self._max_batch = max_batch
+        self.max_batch = max_batch
         self._log, self._outputs = log, outputs
         with suppress(EngineError):  # the refusal below says why
             use_gpu(gpu)
@@ -119,14 +119,14 @@ class TensorRTEngine(Engine):
         found = tuple(self._engine.get_tensor_shape(INPUT))
         if found[0] < 0:  # batches vary: the profile says up to which
             found = tuple(self._engine.get_tensor_profile_shape(INPUT, 0)[2])
-        expected = (self._max_batch, self.height, self.width, self.channels)
+        expected = (self.max_batch, self.height, self.width, self.channels)
         if found != expected:
             raise EngineError(f"the plan takes {found} at most; {expected} is needed")
 
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         parts = [
-            self._run_part(images[start : start + self._max_batch])
-            for start in range(0, len(images), self._max_batch)
+            self._run_part(images[start : start + self.max_batch])
+            for start in range(0, len(images), self.max_batch)
         ]
         if len(parts) == 1:
             return parts[0]

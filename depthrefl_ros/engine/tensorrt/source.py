@@ -41,6 +41,10 @@ class PlanSource:
             even what is there (``selection.BUILDS``).
         on_progress: told at the start of a build and during it what is built and the share done.
         store: None takes the user's.
+        batch: number of images that may be given to the engine at once.
+
+    Attributes:
+        batch: as given.
     """
 
     def __init__(
@@ -48,15 +52,22 @@ class PlanSource:
         build: str = "auto",
         on_progress: Progress | None = None,
         store: PlanStore | None = None,
+        batch: int = 1,
     ):
+        self.batch = batch
         self._build = build
         self._on_progress = on_progress or (lambda phase, share: None)
         self._store = store
         self._process: BuildProcess | None = None
         self._is_stopped = False
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether ``stop`` was called."""
+        return self._is_stopped
+
     def get(self, bundle: Bundle, flavour: str, precision: str, gpu: int = 0) -> StoredPlan:
-        """Return the plan for batches of one on the CUDA device of this index.
+        """Return the plan for the CUDA device of this index.
 
         Raises:
             EngineError: there is none and none can or may be built.
@@ -64,11 +75,12 @@ class PlanSource:
         """
         # Only where TensorRT is wanted: the other engines shall start fast.
         from depthrefl_ros.engine.tensorrt.build_process import BuildProcess
-        from depthrefl_ros.engine.tensorrt.plan import StoredPlan, plan_key
+        from depthrefl_ros.engine.tensorrt.plan import StoredPlan
         from depthrefl_ros.engine.tensorrt.store import PlanStore, PlanStoreError
 
         store = self._store or PlanStore()
-        key, name = plan_key(bundle, flavour, precision, gpu=gpu), f"{flavour} {precision}"
+        key = self._key(bundle, flavour, precision, gpu)
+        name = f"{flavour} {precision}"
         note = ""
         if self._build != "force":
             try:
@@ -80,7 +92,13 @@ class PlanSource:
         if self._build == "never":
             raise EngineError(f"not in the cache {store.folder}, and build is never{note}")
         process = self._process = BuildProcess(
-            bundle.folder, flavour, precision, store.folder, self._build == "force", gpu
+            bundle.folder,
+            flavour,
+            precision,
+            store.folder,
+            force=self._build == "force",
+            gpu=gpu,
+            batch=self.batch,
         )
         # Looked at only now: stop() may have come before there was a process to stop.
         if self._is_stopped:
@@ -91,13 +109,12 @@ class PlanSource:
 
     def kernels(self, bundle: Bundle, flavour: str, precision: str, gpu: int = 0) -> bytes:
         """Return what ``keep_kernels`` was given at an earlier start; empty without any."""
-        from depthrefl_ros.engine.tensorrt.plan import plan_key
         from depthrefl_ros.engine.tensorrt.store import PlanStore, PlanStoreError
 
         if self._build == "force":
             return b""
         try:
-            key = plan_key(bundle, flavour, precision, gpu=gpu).of_kernels()
+            key = self._key(bundle, flavour, precision, gpu).of_kernels()
             return (self._store or PlanStore()).find(key) or b""
         except PlanStoreError:  # they are compiled again, as is the plan that lies beside them
             return b""
@@ -112,10 +129,9 @@ class PlanSource:
         Returns:
             What was wrong with the store, for people.
         """
-        from depthrefl_ros.engine.tensorrt.plan import plan_key
         from depthrefl_ros.engine.tensorrt.store import PlanStore
 
-        key = plan_key(bundle, flavour, precision, gpu=gpu).of_kernels()
+        key = self._key(bundle, flavour, precision, gpu).of_kernels()
         return (self._store or PlanStore()).find_or_build(key, lambda: kernels, force=True).notes
 
     def stop(self) -> None:
@@ -123,6 +139,11 @@ class PlanSource:
         self._is_stopped = True
         if self._process is not None:
             self._process.stop()
+
+    def _key(self, bundle: Bundle, flavour: str, precision: str, gpu: int) -> PlanKey:
+        from depthrefl_ros.engine.tensorrt.plan import plan_key
+
+        return plan_key(bundle, flavour, precision, self.batch, gpu=gpu)
 
 
 def find_or_build(
