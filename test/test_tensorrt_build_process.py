@@ -225,6 +225,16 @@ def test_a_child_builds_int8_under_a_key_of_its_own(bundle, store):
     assert store.find(replace(key, precision="fp16")) is None
 
 
+def test_a_plan_is_for_as_many_images_as_are_given_at_once(bundle, store):
+    source = PlanSource(store=store, batch=2)
+    key = plan_key(bundle, *RTX, batch=2)
+    assert store.find(key) is None
+    assert source.get(bundle, *RTX).data == store.find(key)
+    assert store.find(plan_key(bundle, *RTX)) is None
+    source.keep_kernels(bundle, *RTX, b"kernels")
+    assert PlanSource(store=store).kernels(bundle, *RTX) == b""
+
+
 def test_compiled_kernels_are_kept_beside_the_engine_and_checked_like_it(bundle, store):
     source = PlanSource(store=store)
     assert source.kernels(bundle, *RTX) == b""
