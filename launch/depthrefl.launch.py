@@ -43,6 +43,8 @@ ARGUMENTS = {
     "cameras": ("", "Names of cameras that share one process: front,left; each is a namespace."),
     "image_transport": ("", "raw or compressed; empty leaves it to params_file."),
     "image_is_rectified": ("", "true for images that are rectified; empty: params_file."),
+    "camera_height": ("", "Metres from floor to lens, where TF does not say; empty: params_file."),
+    "camera_pitch": ("", "Degrees that it looks down, where TF does not say; empty: params_file."),
     "optical_frame_id": ("", "frame_id of all results, where the images state a wrong one."),
     "model": ("", "Name of a shipped model or path of a bundle; empty leaves it to params_file."),
     "engine": ("", "auto, tensorrt, tensorrt_rtx, openvino or torch; empty: params_file."),
@@ -94,12 +96,15 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     return entities
 
 
-def overrides(values: dict[str, str]) -> dict[str, str | bool]:
+def overrides(values: dict[str, str]) -> dict[str, str | bool | float]:
     """Return the parameters that arguments give; what is left empty stays as the file has it."""
-    given: dict[str, str | bool] = {}
+    given: dict[str, str | bool | float] = {}
     for name in ("use_sim_time", "autostart", "image_is_rectified"):
         if values[name]:
             given[name] = launch_files.truth(name, values[name])
+    for name in ("camera_height", "camera_pitch"):
+        if values[name]:
+            given[name] = launch_files.number(name, values[name])
     if values["image_transport"]:
         transport = launch_files.one_of("image_transport", values["image_transport"], TRANSPORTS)
         given["image_transport"] = transport

@@ -41,6 +41,8 @@ ARGUMENTS = {
     "cameras",
     "image_transport",
     "image_is_rectified",
+    "camera_height",
+    "camera_pitch",
     "optical_frame_id",
     "fixed_frame",
     "model",
@@ -102,6 +104,7 @@ def test_rviz_shows_image_preview_and_cloud():
         ({"image_topic": "front cam"}, "image_topic is 'front cam'; a topic's name"),
         ({"params_file": "/none.yaml"}, "params_file is '/none.yaml': there is no such file"),
         ({"log_level": "loud"}, "log_level is 'loud'; it must be one of debug"),
+        ({"camera_height": "high"}, "camera_height is 'high'; it must be a number"),
         ({"cameras": "front,2nd"}, "cameras is '2nd'; a topic's name"),
         (
             {"cameras": "front,left", "image_topic": "/camera/image_raw"},
@@ -149,6 +152,8 @@ def test_launch_starts_the_node_as_its_arguments_say(peer, tmp_path):
         camera_info_topic="/camera/camera_info",
         engine="openvino",
         log_level="warn",
+        camera_height="1",
+        camera_pitch="-4.5",
     )
     try:
 
@@ -165,11 +170,12 @@ def test_launch_starts_the_node_as_its_arguments_say(peer, tmp_path):
         assert peer.spin_until(
             lambda: given <= set(dict(graph.get_publisher_names_and_types_by_node(*node)))
         )
-        names = ["max_rate", "engine", "model", "use_sim_time"]
+        names = ["max_rate", "engine", "model", "use_sim_time", "camera_height", "camera_pitch"]
         answer = peer.call(
             GetParameters, "/robot/depthrefl/get_parameters", GetParameters.Request(names=names)
         )
-        rate, engine, model, sim_time = answer.values
+        rate, engine, model, sim_time, height, pitch = answer.values
+        assert (height.double_value, pitch.double_value) == (1.0, -4.5)
         assert (rate.double_value, engine.string_value) == (7.5, "openvino")
         assert (model.string_value, sim_time.bool_value) == ("indoor_tiny", True)
     finally:

@@ -269,14 +269,14 @@ def declare(node: Node) -> Parameters:
 def understood(one: Setting, default: Any, value: Any) -> Any:
     """Return a value as its setting has it.
 
-    6 for a number is 6.0, 1 for a text, such as ``device``, is ``"1"``, a list of words, such as
-    ``cameras``, is a text of them, and YAML's `off` is ``none``.
+    6 for a number is 6.0, 1 for a text, such as ``device``, is ``"1"``, the list ``cameras`` is a
+    text of its words, and YAML's `off` is ``none``.
     """
     if isinstance(default, float) and type(value) is int:
         return float(value)
     if isinstance(default, str) and type(value) is int:
         return str(value)
-    if isinstance(default, str) and isinstance(value, list):
+    if one.name == "cameras":
         return _text(value)
     if one.choices is not None and _OFF in one.choices and value in (False, "off"):
         return _OFF
