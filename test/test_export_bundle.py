@@ -264,9 +264,42 @@ def test_images_get_the_planes_of_plausible_mounts_where_the_network_takes_them(
     np.testing.assert_array_equal(with_planes(told, CONFIG), images)
 
 
+def test_a_network_gets_another_input_size_and_computes_the_same(exported, tmp_path, capsys):
+    bundle, wide = exported[0], tmp_path / "wide"
+    assert main([str(bundle), str(wide), "--size", "96x64"]) == 0
+    before, after = Bundle.load(str(bundle)), Bundle.load(str(wide))
+    assert (after.height, after.width, after.focal_px) == (64, 96, before.focal_px)
+    assert after.description["trained_size"] == {"height": 64, "width": 64}
+    assert after.description["accuracy"] == before.description["accuracy"]
+    assert after.files["model.safetensors"] == before.files["model.safetensors"]
+    # Golden outputs are the network's own at that size: the engine passes the self-test.
+    engine = open_engine(after, "openvino").engine
+    depth = engine.infer(after.golden().images[:1])["depth"]
+    assert depth.shape == (1, 1, 64, 96)
+    # The size it was trained at stays known however often it is changed.
+    assert main([str(wide), str(wide), "--size", "64x96"]) == 0
+    again = Bundle.load(str(wide))
+    assert (again.height, again.description["trained_size"]["width"]) == (96, 64)
+
+
+def test_a_size_that_the_network_cannot_have_is_refused(exported, tmp_path, capsys):
+    assert main([str(exported[0]), str(tmp_path / "wide"), "--size", "100x64"]) == 2
+    told = "--size is 100x64: width is 100; a positive multiple of 32 is needed"
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "wide").exists()
+
+
+def test_a_shipped_model_may_be_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["indoor_nano", "wide", "--size", "192x128"]) == 0
+    wide = Bundle.load(str(tmp_path / "wide"))
+    assert (wide.name, wide.height, wide.width, wide.channels) == ("wide", 128, 192, 4)
+    open_engine(wide, "openvino").engine.close()
+
+
 def test_the_examples_can_be_typed_as_they_are(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     examples = capsys.readouterr().out.split("examples:\n")[1].strip().splitlines()
-    assert len(examples) == 2
+    assert len(examples) == 3
     assert all(line.strip().startswith("depthrefl export_bundle ") for line in examples)

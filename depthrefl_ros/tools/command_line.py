@@ -21,6 +21,7 @@ import argparse
 import json
 import math
 import os
+import re
 import select
 import signal
 import sys
@@ -218,6 +219,14 @@ def positive_int(text: str) -> int:
 def whole_number(text: str) -> int:
     """Return a whole number that is not negative; for argparse's ``type``."""
     return number_of(text, int, lambda value: value >= 0, "a whole number, 0 or more")
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Return ``640x480`` as (height, width), pixels; for argparse's ``type``."""
+    found = re.fullmatch(r"(\d+)x(\d+)", text.lower())
+    if not found or not all(16 <= int(one) <= 4096 for one in found.groups()):
+        raise argparse.ArgumentTypeError(f"{text!r} must be WIDTHxHEIGHT, 16 to 4096 pixels each")
+    return int(found[2]), int(found[1])
 
 
 def port_number(text: str) -> int:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import re
 import shutil
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from depthrefl_ros.image_files import home_expanded
 from depthrefl_ros.tools.command_line import (
     ToolError,
     add_json_argument,
+    image_size,
     make_parser,
     run_tool,
     write_json,
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     meaning.add_argument("--preset", metavar="NAME", help="name of a known network (see --presets)")
     parser.add_argument(
-        "--size", type=_size, metavar="WxH", help="input size, where the file leaves it open"
+        "--size", type=image_size, metavar="WxH", help="input size, where the file leaves it open"
     )
     parser.add_argument("--presets", action="store_true", help="list the presets and exit")
     parser.add_argument(
@@ -98,14 +98,6 @@ def _parser() -> argparse.ArgumentParser:
     add_json_argument(parser, "the bundle's figures")
     add_meaning_options(parser)
     return parser
-
-
-def _size(text: str) -> tuple[int, int]:
-    """Return ``--size 640x480`` as (height, width)."""
-    found = re.fullmatch(r"(\d+)x(\d+)", text.lower())
-    if not found or not all(16 <= int(one) <= 4096 for one in found.groups()):
-        raise argparse.ArgumentTypeError(f"{text!r} must be WIDTHxHEIGHT, 16 to 4096 pixels each")
-    return int(found[2]), int(found[1])
 
 
 def _convert(args: argparse.Namespace, _: list[str]) -> int:

@@ -18,8 +18,10 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ from depthrefl_ros.engine.bundle import file_digest
 from depthrefl_ros.tools.command_line import (
     ToolError,
     add_json_argument,
+    image_size,
     make_parser,
     run_tool,
     write_json,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 depthrefl export_bundle runs/tiny models/indoor_tiny --golden a.jpg b.jpg c.jpg
 depthrefl export_bundle old_bundle new_bundle --int8 photos_of_my_rooms
+depthrefl export_bundle indoor_tiny models/wide --size 384x224
 """
 NYU = "Silberman et al., Indoor Segmentation and Support Inference, ECCV 2012"
 CITATIONS = {
@@ -65,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         "run",
         type=Path,
         help="folder of a run after `depthrefl train finish`, or a bundle trained with this "
-        "package, to rewrite in the current format",
+        "package, to rewrite in the current format: its folder, or the name of a shipped model",
     )
     parser.add_argument(
         "bundle",
@@ -79,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
         nargs=3,
         metavar="IMAGE",
         help="three rendered images for the self-test, not from a data set; required for a run",
+    )
+    parser.add_argument(
+        "--size",
+        type=image_size,
+        metavar="WxH",
+        help="input size of the network, such as 384x224 for cameras of 16:9; default: the size "
+        "it was trained at. What an image is short of is padded",
     )
     parser.add_argument(
         "--int8",
@@ -257,6 +268,25 @@ def load_bundle(folder: Path) -> tuple[DepthModel, dict[str, Any], np.ndarray]:
     return model, told, images
 
 
+def resized(model: DepthModel, size: tuple[int, int]) -> DepthModel:
+    """Return the same network for inputs of another size; no weight depends on it.
+
+    Args:
+        model: the network.
+        size: (height, width), pixels.
+
+    Raises:
+        ToolError: the size is no multiple of the network's stride.
+    """
+    height, width = size
+    other = copy.copy(model)
+    try:
+        other.config = replace(model.config, height=height, width=width)
+    except ValueError as error:
+        raise ToolError(f"--size is {width}x{height}: {error}") from error
+    return other
+
+
 def with_planes(images: np.ndarray, config: ModelConfig) -> np.ndarray:
     """Return images as the network takes them: those without the mount's plane get some.
 
@@ -326,9 +356,11 @@ def read_calibration(folder: Path, width: int, height: int) -> np.ndarray:
 
 
 def _export(args: argparse.Namespace, _: list[str]) -> int:
-    from depthrefl_ros.engine.bundle import BundleError, is_bundle
+    from depthrefl_ros.engine.bundle import Bundle, BundleError, is_bundle, shipped_models
     from depthrefl_ros.engine.description import DESCRIPTION, Fields, read_range
 
+    if str(args.run) in shipped_models():
+        args.run = Bundle.load(str(args.run)).folder
     if is_bundle(args.run):
         model, told, images = load_bundle(args.run)
     else:
@@ -338,6 +370,12 @@ def _export(args: argparse.Namespace, _: list[str]) -> int:
         warn_of_later_weights(args.run, told["training"]["weights_sha256"])
         told["range_m"] = {"min": 0.4, "max": 10.0}
     told |= stated(args.licence, args.commercial)
+    if args.size is not None and args.size != (model.config.height, model.config.width):
+        before = {"height": model.config.height, "width": model.config.width}
+        told.setdefault("trained_size", before)  # accuracy and calibration are of it
+        model = resized(model, args.size)
+        if args.golden is None:
+            images = np.stack([cv2.resize(image[..., :3], args.size[::-1]) for image in images])
     if args.golden is not None:
         images = read_golden(args.golden, model.config.width, model.config.height)
     check_bundle_folder(
