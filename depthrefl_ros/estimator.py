@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from depthrefl_ros.engine.base import Engine, EngineError
+from depthrefl_ros.engine.base import Engine, EngineError, WithdrawnError
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.frames import (
     DepthFrame,
@@ -239,7 +239,7 @@ class DepthEstimator:
         """Run the engine; whatever a runtime raises is told from what preparing a frame raises."""
         try:
             return self.engine.infer(images)
-        except EngineError:
+        except (EngineError, WithdrawnError):
             raise
         except Exception as error:
             raise EngineError(f"{type(error).__name__}: {error}") from error

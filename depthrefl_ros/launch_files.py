@@ -32,6 +32,7 @@ from pathlib import Path
 import yaml
 
 from depthrefl_ros.engine.private_files import own_folder, write_whole
+from depthrefl_ros.settings import SettingError, names_in
 
 NODE = "depthrefl"
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -184,7 +185,7 @@ def params_file(name: str, value: str, full_namespace: str) -> str:
         name: of the launch argument.
         value: the path.
         full_namespace: of the node, without slashes around it; ``*`` in it is for any name, and
-            what is said of one node alone counts more.
+            a section of one node's full name counts more.
 
     Raises:
         LaunchError: there is no such file, or it is no parameter file.
@@ -200,7 +201,8 @@ def params_file(name: str, value: str, full_namespace: str) -> str:
         return path
     for key in bare:
         key.value = wanted
-    root.value.sort(key=lambda section: section[0] not in bare)  # to ROS the last one counts
+    if "*" in full_namespace:  # to ROS the last section counts that fits
+        root.value.sort(key=lambda one: 1 if one[0] in bare else 2 * ("*" not in one[0].value))
     try:
         return _copied(root)
     except OSError as error:
@@ -208,6 +210,31 @@ def params_file(name: str, value: str, full_namespace: str) -> str:
             f"{name} names the node {NODE!r} without its namespace, and no copy can be written "
             f"({error}): name it {wanted} in {path}"
         ) from error
+
+
+def section_file(sections: Mapping[str, Mapping[str, object]]) -> str:
+    """Return the path of a parameter file that gives nodes, by full name, these parameters.
+
+    Raises:
+        LaunchError: it cannot be written.
+    """
+    content = {f"/{node.strip('/')}": {_SECTION: dict(one)} for node, one in sections.items()}
+    try:
+        return _copied(yaml.compose(yaml.safe_dump(content, sort_keys=False)))
+    except OSError as error:
+        raise LaunchError(f"no parameter file can be written: {error}") from error
+
+
+def names(name: str, value: object) -> list[str]:
+    """Return the names that a launch argument or a parameter lists.
+
+    Raises:
+        LaunchError: one can be no namespace, or there are two of it.
+    """
+    try:
+        return names_in(name, value)
+    except SettingError as error:
+        raise LaunchError(str(error)) from error
 
 
 def renamed_section(name: str, path: str, before: str, after: str) -> str:

@@ -21,6 +21,7 @@ its name, unit, range, description, and when it may change. Classes nest; names 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum
@@ -159,6 +160,29 @@ def check(settings: Any) -> None:
     for item in fields(settings):
         if _KEY in item.metadata:
             setting_of(item).check(getattr(settings, item.name))
+
+
+def names_in(setting_name: str, given: Any) -> list[str]:
+    """Return the names that a setting lists; none where it is empty or None.
+
+    Args:
+        setting_name: for the error.
+        given: a list of words, or a text with spaces or commas between them, in brackets or not.
+
+    Raises:
+        SettingError: one cannot be the name of a namespace, or there are two of it.
+    """
+    words = given if isinstance(given, list) else [given or ""]
+    text = " ".join(map(str, words)).strip()
+    names = text.removeprefix("[").removesuffix("]").replace(",", " ").split()
+    wrong = [name for name in names if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)]
+    wrong += [one for one in words if not isinstance(one, str)]
+    if wrong or len(set(names)) < len(names) or (text and not names):
+        raise SettingError(
+            f"{setting_name} is {given!r}; it must be different names with spaces between them, "
+            "each of letters, digits and _ and not beginning with a digit"
+        )
+    return names
 
 
 def check_order(settings: Any, low: str, high: str) -> None:

@@ -22,7 +22,6 @@ ros2 launch depthrefl_ros depthrefl.launch.py cameras:=front,left image_topic:=i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -32,6 +31,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
 from depthrefl_ros import launch_files
+from depthrefl_ros.camera_recipes import RECIPES
 
 # This file lies in launch/ beside config/, in the source tree and where it is installed.
 CONFIG = Path(__file__).resolve().parents[1] / "config"
@@ -40,7 +40,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "config"
 ARGUMENTS = {
     "image_topic": ("image", "The camera's image topic, without /compressed."),
     "camera_info_topic": ("camera_info", "The camera's CameraInfo."),
-    "cameras": ("", "Names of cameras that share one process: front,left; each is a namespace."),
+    "cameras": ("", "Names of cameras that share one process: front,left. Each is a namespace."),
     "image_transport": ("", "raw or compressed; empty leaves it to params_file."),
     "image_is_rectified": ("", "true for images that are rectified; empty: params_file."),
     "camera_height": ("", "Metres from floor to lens, where TF does not say; empty: params_file."),
@@ -56,7 +56,6 @@ ARGUMENTS = {
     "namespace": ("", "Namespace of the node and its topics."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
 }
-OF_CAMERA_LAUNCH = "camera"  # an argument of camera.launch.py, which includes this file
 TRANSPORTS = ("raw", "compressed")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 RESULTS = ("/depth/preview", "/points", "/points/marking", "/points/clearing")
@@ -78,16 +77,16 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     given = overrides(values)
     file = launch_files.params_file("params_file", values["params_file"], full_namespace)
     names = cameras(values, launch_files.value_in(file, "cameras", full_namespace))
+    entities = [LogInfo(msg=f"WARNING: {one}") for one in _misspelt(context)]
     if names:
+        own = {f"{full_namespace}/{name}/depthrefl": given for name in names}
+        own["/**"] = {"cameras": " ".join(names)}
         full_namespace = f"{full_namespace}/*".strip("/")  # a section for all of them
         file = launch_files.params_file("params_file", values["params_file"], full_namespace)
-    others = [name for name in context.launch_configurations if name != OF_CAMERA_LAUNCH]
-    warnings = launch_files.misspelt(others, ARGUMENTS)
-    entities = [LogInfo(msg=f"WARNING: {one}") for one in warnings]
-    if names:
-        entities.append(process(values, {**given, "cameras": names}, file))
+        entities.append(Node(**_arguments(values, [file, launch_files.section_file(own)])))
     else:
-        entities.append(node(values, given, file))
+        files = [file, given] if given else [file]
+        entities.append(LifecycleNode(name="depthrefl", **_arguments(values, files)))
     if launch_files.truth("use_rviz", values["use_rviz"]):
         launch_files.require_packages({"rviz2": "use_rviz:=true"})
         in_file = launch_files.value_in(file, "use_sim_time", full_namespace)
@@ -118,13 +117,12 @@ def cameras(values: dict[str, str], in_file: object) -> list[str]:
 
     Args:
         values: of the arguments.
-        in_file: what the parameter file says of it, a list or a text; or None.
+        in_file: what the parameter file says of it, or None.
 
     Raises:
         LaunchError: one is no name, or all would take the same images.
     """
-    text = values["cameras"] or (" ".join(in_file) if isinstance(in_file, list) else in_file or "")
-    names = [launch_files.namespace("cameras", one) for one in text.replace(",", " ").split()]
+    names = launch_files.names("cameras", values["cameras"] or in_file)
     topic = values["image_topic"]
     if len(names) > 1 and topic.startswith("/"):
         raise launch_files.LaunchError(
@@ -134,22 +132,19 @@ def cameras(values: dict[str, str], in_file: object) -> list[str]:
     return names
 
 
-def node(values: dict[str, str], given: Mapping[str, object], file: str) -> LifecycleNode:
-    """Return the node of a camera alone."""
-    return LifecycleNode(name="depthrefl", **_arguments(values, given, file))
+def _misspelt(context: LaunchContext) -> list[str]:
+    given = dict(context.launch_configurations)
+    if given.get("camera") in RECIPES:  # of camera.launch.py, which includes this file
+        del given["camera"]
+    return launch_files.misspelt(given, ARGUMENTS)
 
 
-def process(values: dict[str, str], given: Mapping[str, object], file: str) -> Node:
-    """Return the process with a node for each camera; it names them."""
-    return Node(**_arguments(values, given, file))
-
-
-def _arguments(values: dict[str, str], given: Mapping[str, object], file: str) -> dict[str, object]:
+def _arguments(values: dict[str, str], parameters: list[object]) -> dict[str, object]:
     return {
         "package": "depthrefl_ros",
         "executable": "depthrefl_node",
         "namespace": values["namespace"],
-        "parameters": [file, given] if given else [file],
+        "parameters": parameters,
         "remappings": [
             ("image", values["image_topic"]),
             ("camera_info", values["camera_info_topic"]),

@@ -384,8 +384,21 @@ def test_cameras_that_take_the_same_images_are_told(ros):
     )
 
 
-@pytest.mark.parametrize("value", ["[front, front]", "front/left", "2nd"])
+def test_a_value_that_one_camera_cannot_take_names_the_camera(tmp_path):
+    (tmp_path / "params.yaml").write_text(
+        "/**: {ros__parameters: {cameras: [front, left]}}\n"
+        "/left/depthrefl: {ros__parameters: {engine: fast}}\n"
+    )
+    process = RunningProcess(
+        tmp_path / "log.txt", MODULE, "--ros-args", "--params-file", str(tmp_path / "params.yaml")
+    )
+    assert process.process.wait(20) == 1
+    (line,) = (one for one in process.output().splitlines() if "FATAL" in one)
+    assert "[left.depthrefl]: engine is 'fast'; it must be one of" in line
+
+
+@pytest.mark.parametrize("value", ["front front", "front/left", "2nd"])
 def test_names_that_no_camera_can_have_end_the_process_with_what_would_be_right(tmp_path, value):
     process = RunningProcess(tmp_path / "log.txt", MODULE, "--ros-args", "-p", f"cameras:={value}")
     assert process.process.wait(20) == 1
-    assert "it must be a list of different names" in process.output()
+    assert "it must be different names with spaces between them" in process.output()

@@ -79,6 +79,13 @@ def test_rviz_only_where_asked_for_and_installed(tmp_path):
     assert ["-f", "cam"] == texts(nodes[1])[2:4]
 
 
+@pytest.mark.parametrize("text, is_told", [("front", True), ("realsense", False)])
+def test_camera_is_a_slip_but_where_camera_launch_gives_it(text, is_told):
+    _, said = entities(LAUNCH_FILE, camera=text)
+    told = ["WARNING: argument camera is not known; did you mean cameras?"]
+    assert said == (told if is_told else [])
+
+
 def test_a_slip_in_an_arguments_name_is_told():
     _, said = entities(LAUNCH_FILE, imagetopic="/camera/image_raw")
     assert said == ["WARNING: argument imagetopic is not known; did you mean image_topic?"]
@@ -105,7 +112,8 @@ def test_rviz_shows_image_preview_and_cloud():
         ({"params_file": "/none.yaml"}, "params_file is '/none.yaml': there is no such file"),
         ({"log_level": "loud"}, "log_level is 'loud'; it must be one of debug"),
         ({"camera_height": "high"}, "camera_height is 'high'; it must be a number"),
-        ({"cameras": "front,2nd"}, "cameras is '2nd'; a topic's name"),
+        ({"cameras": "front,2nd"}, "cameras is 'front,2nd'; it must be different names"),
+        ({"cameras": "front,front"}, "cameras is 'front,front'; it must be different names"),
         (
             {"cameras": "front,left", "image_topic": "/camera/image_raw"},
             "image_topic is '/camera/image_raw', which cameras front, left would all take; give",
@@ -186,16 +194,58 @@ def test_launch_starts_the_node_as_its_arguments_say(peer, tmp_path):
     assert "openvino fp32: chosen" not in running.output()  # told at level info
 
 
+def of_cameras(peer, namespace: str = "") -> dict[str, dict]:
+    """Return what parameters the nodes of front and left have."""
+    names = ["camera_height", "engine", "max_rate", "autostart"]
+    request, values = GetParameters.Request(names=names), {}
+    for camera in ("front", "left"):
+        service = f"{namespace}/{camera}/depthrefl/get_parameters"
+        height, engine, rate, autostart = peer.call(GetParameters, service, request, 30.0).values
+        values[camera] = {
+            "camera_height": height.double_value,
+            "engine": engine.string_value,
+            "max_rate": rate.double_value,
+            "autostart": autostart.bool_value,
+        }
+    return values
+
+
+@pytest.mark.usefixtures("installed")
+def test_launch_starts_a_process_with_a_node_for_each_camera(peer, tmp_path):
+    """With the shipped parameter file, as the README has it."""
+    running = RunningLaunch(
+        tmp_path / "log.txt", LAUNCH_FILE, cameras="front,left", image_topic="image_raw"
+    )
+    try:
+        assert set(of_cameras(peer)) == {"front", "left"}
+        for camera in ("/front", "/left"):
+            assert peer.spin_until(
+                lambda camera=camera: (
+                    f"{camera}/image_raw"
+                    in dict(peer.node.get_subscriber_names_and_types_by_node("depthrefl", camera))
+                )
+            )
+    finally:
+        code = running.interrupt()
+    assert code == 0, running.output()
+
+
 @pytest.mark.parametrize("where", ["argument", "file"])
 @pytest.mark.usefixtures("installed")
-def test_launch_starts_a_process_with_a_node_for_each_camera(peer, tmp_path, where):
-    of_all = {"max_rate": 7.5, **({"cameras": ["front", "left"]} if where == "file" else {})}
+def test_a_section_of_one_camera_counts_more_and_arguments_most(peer, tmp_path, where):
+    of_all = {"max_rate": 7.5, "camera_height": 0.9}
+    of_all |= {"cameras": ["front", "left"]} if where == "file" else {}
     content = {
-        "/robot/left/depthrefl": {"ros__parameters": {"camera_height": 0.4}},
-        "depthrefl": {"ros__parameters": {"camera_height": 0.9, **of_all}},
+        "/robot/left/depthrefl": {"camera_height": 0.4, "engine": "torch", "autostart": True},
+        "/**": {"max_rate": 3.0, "camera_height": 0.1, "autostart": True},
+        "depthrefl": of_all,
     }
     params_file = tmp_path / "params.yaml"
-    params_file.write_text(yaml.safe_dump(content, sort_keys=False))
+    params_file.write_text(
+        yaml.safe_dump(
+            {name: {"ros__parameters": one} for name, one in content.items()}, sort_keys=False
+        )
+    )
     arguments = {"cameras": "front,left"} if where == "argument" else {}
     running = RunningLaunch(
         tmp_path / "log.txt",
@@ -204,28 +254,45 @@ def test_launch_starts_a_process_with_a_node_for_each_camera(peer, tmp_path, whe
         namespace="robot",
         image_topic="image_raw",
         engine="openvino",
+        autostart="false",
         **arguments,
     )
     try:
-        names = ["camera_height", "engine", "max_rate"]
-        request = GetParameters.Request(names=names)
-        values = {}
-        for camera in ("front", "left"):
-            service = f"/robot/{camera}/depthrefl/get_parameters"
-            height, engine, rate = peer.call(GetParameters, service, request, 30.0).values
-            values[camera] = (height.double_value, engine.string_value, rate.double_value)
-            node = ("depthrefl", f"/robot/{camera}")
-            assert peer.spin_until(
-                lambda node=node: (
-                    f"{node[1]}/image_raw"
-                    in dict(peer.node.get_subscriber_names_and_types_by_node(*node))
-                )
-            )
+        values = of_cameras(peer, "/robot")
     finally:
         code = running.interrupt()
     assert code == 0, running.output()
     assert "no section is for" not in running.output()
-    assert values == {"front": (0.9, "openvino", 7.5), "left": (0.4, "openvino", 7.5)}
+    both = {"engine": "openvino", "max_rate": 7.5, "autostart": False}
+    assert values == {
+        "front": {"camera_height": 0.9, **both},
+        "left": {"camera_height": 0.4, **both},
+    }
+
+
+@pytest.mark.usefixtures("installed")
+def test_arguments_count_more_than_a_section_by_the_nodes_name(peer, tmp_path):
+    params_file = tmp_path / "params.yaml"
+    params_file.write_text(
+        "/**: {ros__parameters: {engine: openvino, autostart: true, max_range: 5.0}}\n"
+        "depthrefl: {ros__parameters: {max_range: 6.0}}\n"
+    )
+    running = RunningLaunch(
+        tmp_path / "log.txt",
+        LAUNCH_FILE,
+        params_file=str(params_file),
+        namespace="robot",
+        autostart="false",
+        engine="torch",
+    )
+    try:
+        request = GetParameters.Request(names=["engine", "autostart", "max_range"])
+        service = "/robot/depthrefl/get_parameters"
+        engine, autostart, reach = peer.call(GetParameters, service, request, 30.0).values
+    finally:
+        running.interrupt()
+    values = (engine.string_value, autostart.bool_value, reach.double_value)
+    assert values == ("torch", False, 6.0), running.output()
 
 
 @pytest.mark.parametrize("where", ["argument", "file"])

@@ -27,7 +27,6 @@ from rclpy.parameter import Parameter
 from depthrefl_ros.ros.loaded_model import FrameSettings, load_mask
 from depthrefl_ros.ros.parameters import (
     Parameters,
-    camera_names,
     check_changeable,
     config_text,
     declare,
@@ -280,28 +279,10 @@ def test_a_parameter_that_does_not_exist_is_told_with_the_nearest_name(make_node
     assert nearest("zzzz", ["model"]) == ""
 
 
-@pytest.mark.parametrize(
-    "given, names",
-    [
-        (None, []),
-        ("", []),
-        ([], []),
-        (["front", "left"], ["front", "left"]),
-        ("front, left_2", ["front", "left_2"]),
-        ("front left", ["front", "left"]),
-    ],
-)
-def test_names_of_cameras_are_a_list_or_a_text(given, names):
-    assert camera_names(given) == names
-
-
-@pytest.mark.parametrize(
-    "given", [["front", "front"], "front/left", ["2nd"], ["front left", "front"]]
-)
-def test_names_that_no_camera_can_have_are_refused(given):
-    with pytest.raises(SettingError, match="cameras is .*it must be a list of different names"):
-        camera_names(given)
-
-
 def test_a_list_of_cameras_is_declared_as_a_text(make_node):
     assert declare(make_node(cameras=["front", "left"])).cameras == "front left"
+
+
+def test_a_list_is_no_text_of_another_parameter(make_node):
+    with pytest.raises(SettingError, match="parameter base_frame"):
+        declare(make_node(base_frame=["base_link"]))

@@ -26,6 +26,7 @@ from depthrefl_ros.settings import (
     check,
     check_order,
     described,
+    names_in,
     setting,
     values_of,
 )
@@ -76,3 +77,27 @@ def test_changed_replaces_only_what_changes():
 def test_what_cannot_be_taken_is_named(changes, message):
     with pytest.raises(SettingError, match=message):
         changed(Settings(), changes)
+
+
+@pytest.mark.parametrize(
+    "given, names",
+    [
+        (None, []),
+        ("", []),
+        ([], []),
+        (["front", "left"], ["front", "left"]),
+        ("front, left_2", ["front", "left_2"]),
+        ("front left", ["front", "left"]),
+        ("[front, left]", ["front", "left"]),
+    ],
+)
+def test_names_are_a_list_or_a_text(given, names):
+    assert names_in("cameras", given) == names
+
+
+@pytest.mark.parametrize(
+    "given", [["front", "front"], "front/left", ["2nd"], ["front left", "front"], ",", True, [1, 2]]
+)
+def test_names_that_none_can_have_are_refused(given):
+    with pytest.raises(SettingError, match="cameras is .*it must be different names with spaces"):
+        names_in("cameras", given)

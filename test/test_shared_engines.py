@@ -25,7 +25,7 @@ import pytest
 from bundle_copies import copy_bundle
 
 from depthrefl_ros.engine import selection
-from depthrefl_ros.engine.base import BuildStoppedError, EngineError
+from depthrefl_ros.engine.base import BuildStoppedError, EngineError, WithdrawnError
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.openvino_engine import OpenVinoEngine
 from depthrefl_ros.engine.selection import EngineChoice, OpenedEngine
@@ -134,6 +134,24 @@ def test_who_asks_meanwhile_waits_for_the_same_search(cameras, bundle, opened_co
         assert first.result(20).rung == second.result(20).rung and opened_count.count == 1
 
 
+def test_who_waits_is_told_of_the_build_that_it_waits_for(cameras, bundle, opened_count):
+    opened_count.may_open.clear()
+    told = []
+    second = PlanSource(on_progress=lambda *progress: told.append(progress))
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(cameras[0].open, bundle)
+        assert opened_count.begun.wait(20)
+        cameras[1].plans = second
+        waiting = pool.submit(cameras[1].open, bundle)
+        cameras[0].plans.tell("tensorrt fp16: tactics", 0.25)
+        end_s = time.monotonic() + 5
+        while not told and time.monotonic() < end_s:
+            time.sleep(0.01)
+        opened_count.may_open.set()
+        first.result(20), waiting.result(20)
+    assert told == [("tensorrt fp16: tactics", 0.25)]
+
+
 def test_who_waits_may_give_up(cameras, bundle, opened_count):
     opened_count.may_open.clear()
     with ThreadPoolExecutor() as pool:
@@ -210,7 +228,7 @@ def queue(cameras, bundle, monkeypatch):
     monkeypatch.setattr(OpenVinoEngine, "_run", held_up)
     seen.fails = False
 
-    def start(pool, max_batch):
+    def start(pool, max_batch, goes_on=True):
         """Give the engine image 0 of the first camera, then 1 and 2 of the others, in order."""
         monkeypatch.setattr(OpenVinoEngine, "max_batch", max_batch)
         waiting = []
@@ -218,10 +236,11 @@ def queue(cameras, bundle, monkeypatch):
             waiting.append(pool.submit(one.engine.infer, images[i : i + 1]))
             assert seen.begun.wait(20)
             time.sleep(0.05)  # until it stands in the queue
-        seen.go_on.set()
+        if goes_on:
+            seen.go_on.set()
         return waiting
 
-    seen.start = start
+    seen.start, seen.opened = start, opened
     return seen
 
 
@@ -234,6 +253,41 @@ def test_what_waits_together_is_run_together_and_in_order(queue, bundle, max_bat
     for i, result in enumerate(results):
         assert result["depth"].shape == golden.depth[i : i + 1].shape
         assert np.allclose(result["depth"][0], golden.depth[i], rtol=0.01)
+
+
+def test_who_gives_up_waits_for_nobody_and_the_others_go_on(queue, bundle):
+    with ThreadPoolExecutor() as pool:
+        running, waiting, last = queue.start(pool, 1, goes_on=False)
+        queue.opened[1].withdraw()
+        with pytest.raises(WithdrawnError):
+            waiting.result(2)
+        queue.opened[0].withdraw()  # too late: the engine has it
+        assert not running.done() and not last.done()
+        queue.go_on.set()
+        assert len(running.result(20)["depth"]) == len(last.result(20)["depth"]) == 1
+    assert queue.batches == [[0], [2]]
+    images = bundle.golden().images
+    assert len(queue.opened[1].engine.infer(images[1:2])["depth"]) == 1  # and may ask again
+
+
+def test_who_is_served_first_does_not_wait_for_those_behind(queue, monkeypatch):
+    with ThreadPoolExecutor() as pool:
+        first, *others = queue.start(pool, 1, goes_on=False)
+        begun = queue.batches.copy()
+        slow = threading.Event()
+        run = OpenVinoEngine._run
+
+        def slow_from_now_on(self, given):
+            assert slow.wait(20)
+            return run(self, given)
+
+        monkeypatch.setattr(OpenVinoEngine, "_run", slow_from_now_on)
+        queue.go_on.set()
+        first.result(20)
+        assert begun == [[0]] and not any(one.done() for one in others)
+        slow.set()
+        for one in others:
+            one.result(20)
 
 
 def test_a_failure_reaches_all_whose_images_were_in_it_and_no_others(queue, bundle):

@@ -37,7 +37,7 @@ def why(peer):
 
 
 def test_other_topics_of_the_type_that_somebody_publishes_on_are_named(peer, other, why):
-    for topic in ("right/image_raw", "left/image_raw"):
+    for topic in ("right/image_raw", "left/image_raw", "depth/image"):
         other.node.create_publisher(Image, topic, 1)
     other.node.create_publisher(String, "chatter", 1)
     peer.node.create_subscription(Image, "nobody_speaks_here", lambda _: None, 1)
@@ -50,10 +50,11 @@ def test_other_topics_of_the_type_that_somebody_publishes_on_are_named(peer, oth
 def test_what_the_nodes_of_other_cameras_publish_is_left_out(peer, why):
     with_camera = rclpy.create_node(peer.node.get_name(), namespace="/left")
     with_camera.create_publisher(Image, "depth/image", 1)
-    camera = rclpy.create_node("driver", namespace="/left")
+    # Of the same name as this node, perhaps, but a driver.
+    camera = rclpy.create_node(peer.node.get_name(), namespace="/drv")
     camera.create_publisher(Image, "image_raw", 1)
     try:
-        found = "topics of type sensor_msgs/msg/Image: /left/image_raw"
+        found = "topics of type sensor_msgs/msg/Image: /drv/image_raw"
         assert peer.spin_until(lambda: why().endswith(found)), why()
     finally:
         with_camera.destroy_node()

@@ -36,6 +36,10 @@ class BuildStoppedError(Exception):
     """A build was stopped by the one who wanted it: no fault of the engine."""
 
 
+class WithdrawnError(Exception):
+    """An image that its owner does not want any more; the engine has not seen it."""
+
+
 class Engine(ABC):
     """A network compiled for one runtime. Calls of ``infer`` from several threads take turns.
 

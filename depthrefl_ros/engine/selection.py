@@ -115,6 +115,7 @@ class OpenedEngine:
             work, or something else runs than what was asked for.
         rung: what ``open_engine`` takes in ``skip`` to try everything but this one.
         retire: says that the engine fails or hangs, to those who would share it.
+        withdraw: ends the wait of an image for its turn at a shared one, with ``WithdrawnError``.
     """
 
     engine: Engine
@@ -123,6 +124,7 @@ class OpenedEngine:
     problems: list[str] = field(default_factory=list)
     rung: str = ""
     retire: Callable[[], None] = lambda: None
+    withdraw: Callable[[], None] = lambda: None
 
 
 def open_engine(

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from depthrefl_ros.engine.base import BuildStoppedError, Engine
+from depthrefl_ros.engine.base import BuildStoppedError, Engine, WithdrawnError
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.selection import EngineChoice, OpenedEngine, open_engine
 from depthrefl_ros.engine.tensorrt.source import PlanSource
@@ -48,7 +48,7 @@ class SharedEngines:
         self.cameras = cameras
         self._changed = threading.Condition()
         self._opened: dict[_Key, _Opened] = {}
-        self._being_opened: set[_Key] = set()
+        self._searches: dict[_Key, PlanSource] = {}  # under way
 
     def open(
         self,
@@ -67,37 +67,50 @@ class SharedEngines:
             Exception: those of ``open_engine``.
         """
         key = (frozenset(bundle.files.items()), choice, skip)
-        with self._changed:
-            while key in self._being_opened:
-                self._changed.wait(_LOOK_S)
-                if plans.is_stopped:
-                    raise BuildStoppedError("the search for an engine was stopped")
-            found = self._opened.get(key)
-            if found is not None:
-                opened = self._share(key, found)
-            else:
-                self._being_opened.add(key)
+        found = self._find(key, plans)
         if found is not None:
-            on_step(f"{opened.steps[-1]}; opened for another camera", False)
-            return opened
+            on_step(f"{found.steps[-1]}; opened for another camera", False)
+            return found
         try:
             opened = open_engine(bundle, choice, plans, on_step, skip)
             with self._changed:
                 self._opened[key] = _Opened(opened, _Turns(opened.engine))
-                return self._share(key, self._opened[key])
+                return self._share(key)
         finally:
             with self._changed:
-                self._being_opened.remove(key)
+                del self._searches[key]
                 self._changed.notify_all()
 
-    def _share(self, key: _Key, opened: _Opened) -> OpenedEngine:
+    def _find(self, key: _Key, plans: PlanSource) -> OpenedEngine | None:
+        """Return a share, waiting for a search that is under way; None: the caller has to search.
+
+        Raises:
+            BuildStoppedError: ``plans.stop`` was called meanwhile.
+        """
+        while True:
+            with self._changed:
+                if key in self._opened:
+                    return self._share(key)
+                if key not in self._searches:
+                    self._searches[key] = plans
+                    return None
+                progress = self._searches[key].progress
+                self._changed.wait(_LOOK_S)
+            if plans.is_stopped:
+                raise BuildStoppedError("the search for an engine was stopped")
+            if progress not in (None, plans.progress):
+                plans.tell(*progress)
+
+    def _share(self, key: _Key) -> OpenedEngine:
+        opened = self._opened[key]
         opened.owners += 1
-        share = EngineShare(
-            opened.engine.engine,
-            opened.turns.infer,
-            lambda: self._close(key, opened),
+        share = EngineShare(opened.engine.engine, opened.turns, lambda: self._close(key, opened))
+        return replace(
+            opened.engine,
+            engine=share,
+            retire=lambda: self._retire(key, opened),
+            withdraw=lambda: opened.turns.withdraw(share),
         )
-        return replace(opened.engine, engine=share, retire=lambda: self._retire(key, opened))
 
     def _retire(self, key: _Key, opened: _Opened) -> None:
         with self._changed:
@@ -119,24 +132,19 @@ class EngineShare(Engine):
 
     Args:
         engine: that all use.
-        infer: runs it for this camera, in turn.
+        turns: of all at it.
         on_close: called once, when this camera needs it no more.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        infer: Callable[[np.ndarray], dict[str, np.ndarray]],
-        on_close: Callable[[], None],
-    ):
+    def __init__(self, engine: Engine, turns: _Turns, on_close: Callable[[], None]):
         self.name, self.device, self.precision = engine.name, engine.device, engine.precision
         self.height, self.width, self.channels = engine.height, engine.width, engine.channels
         self.max_batch = engine.max_batch
-        self._infer, self._on_close = infer, on_close
+        self._turns, self._on_close = turns, on_close
         self._is_closed = False
 
     def _run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        return self._infer(images)
+        return self._turns.infer(images, self)
 
     def close(self) -> None:
         """Give this share back; with the last one the engine is closed. May be called again."""
@@ -155,6 +163,7 @@ class _Opened:
 @dataclass(eq=False)
 class _Request:
     images: np.ndarray
+    owner: object
     outputs: dict[str, np.ndarray] | None = None
     error: Exception | None = None
 
@@ -166,26 +175,46 @@ class _Request:
 class _Turns:
     """Runs an engine for callers of several threads, first come, first served.
 
-    Whoever has the turn runs what has waited longest, as many at once as the engine is fast with,
-    until its own is done.
+    Whoever finds the engine free runs what has waited longest, as many at once as the engine is
+    fast with, for whomever it is.
     """
 
     def __init__(self, engine: Engine):
         self._engine = engine
-        self._turn = threading.Lock()
-        self._waiting: deque[_Request] = deque()  # taken from by the one who has the turn only
+        self._changed = threading.Condition()
+        self._waiting: deque[_Request] = deque()
+        self._is_running = False
 
-    def infer(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Do ``Engine.infer``."""
-        request = _Request(images)
-        self._waiting.append(request)
-        with self._turn:
-            while not request.is_done:
+    def infer(self, images: np.ndarray, owner: object) -> dict[str, np.ndarray]:
+        """Do ``Engine.infer`` for one of the owners."""
+        request = _Request(images, owner)
+        with self._changed:
+            self._waiting.append(request)
+        while not request.is_done:
+            with self._changed:
+                self._changed.wait_for(lambda: request.is_done or not self._is_running)
+                if request.is_done:
+                    break
                 count = min(len(self._waiting), self._engine.max_batch)
-                self._run([self._waiting.popleft() for _ in range(count)])
+                batch = [self._waiting.popleft() for _ in range(count)]
+                self._is_running = True
+            try:
+                self._run(batch)
+            finally:
+                with self._changed:
+                    self._is_running = False
+                    self._changed.notify_all()
         if request.error is not None:
             raise request.error
         return request.outputs
+
+    def withdraw(self, owner: object) -> None:
+        """Let an owner's requests fail at once that wait for their turn."""
+        with self._changed:
+            for request in [one for one in self._waiting if one.owner is owner]:
+                self._waiting.remove(request)
+                request.error = WithdrawnError("the image is not wanted any more")
+            self._changed.notify_all()
 
     def _run(self, requests: list[_Request]) -> None:
         try:

@@ -41,7 +41,7 @@ depth/preview/compressed for image_transport. Every parameter is explained in co
 examples:
   depthrefl_node --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info \\
       -p max_range:=6.0
-  depthrefl_node --ros-args -p cameras:="[front, left]" -r image:=image_raw"""
+  depthrefl_node --ros-args -p cameras:="front left" -r image:=image_raw"""
 STOP_CHECK_S = 0.1  # how long a signal may wait until it is seen
 _OTHER_TOPICS = ("/tf", "/tf_static", "/clock", "/diagnostics", "/rosout", "/parameter_events")
 LAST_RESORT_S = 1.5  # after the signal; whatever hangs then, in whatever runtime, is given up
@@ -141,6 +141,7 @@ def _run(arguments: Sequence[str], stopping: threading.Event) -> tuple[int, bool
         print(f"depthrefl_node: {error}; source a ROS 2 installation", file=sys.stderr)
         return 1, False
     nodes: list[DepthReflNode] = []
+    name = "depthrefl"
     try:
         doubts = prepare_environment()
         try:
@@ -152,6 +153,8 @@ def _run(arguments: Sequence[str], stopping: threading.Event) -> tuple[int, bool
         namespaces = camera_namespaces()
         engines = SharedEngines(len(namespaces))
         for namespace in namespaces:
+            if len(namespaces) > 1:
+                name = f"{namespace}/depthrefl".strip("/").replace("/", ".")
             # Of the node alone: launch's __ns is for all nodes of the process.
             own = ["--ros-args", "-r", f"__ns:={namespace}"]
             nodes.append(DepthReflNode(stopping, engines, cli_args=own))
@@ -161,9 +164,10 @@ def _run(arguments: Sequence[str], stopping: threading.Event) -> tuple[int, bool
                 node.diagnostics.problem("environment", doubt, lasting=True)
         for doubt in doubtful_arguments(nodes, arguments):
             nodes[0].get_logger().warning(doubt)
-        _spin(nodes, stopping)
+        running, nodes = nodes, []  # each is closed where it has run
+        _run_all(running, stopping)
     except (ParameterException, SettingError) as error:  # the former of rclpy's own parameters
-        rclpy.logging.get_logger("depthrefl").fatal(str(error))
+        rclpy.logging.get_logger(name).fatal(str(error))
         return 1, False
     except OSError as error:  # from the environment
         print(f"depthrefl_node: {error}", file=sys.stderr)
@@ -183,7 +187,7 @@ def camera_namespaces() -> list[str]:
     """
     from rclpy.node import Node
 
-    from depthrefl_ros.ros.parameters import camera_names
+    from depthrefl_ros.settings import names_in
 
     # Which nodes there are has to be known before there is one: this one only asks.
     asking = Node("depthrefl", start_parameter_services=False, enable_rosout=False)
@@ -192,27 +196,43 @@ def camera_namespaces() -> list[str]:
         namespace = asking.get_namespace()
     finally:
         asking.destroy_node()
-    names = camera_names(None if given is None else given.value)
+    names = names_in("cameras", None if given is None else given.value)
     return [f"{namespace.rstrip('/')}/{name}" for name in names] or [namespace]
 
 
-def _spin(nodes: Sequence[DepthReflNode], stopping: threading.Event) -> None:
-    """Run the nodes' callbacks until the process is to stop; whatever they raise, go on."""
+def _run_all(nodes: Sequence[DepthReflNode], stopping: threading.Event) -> None:
+    """Run each node in a thread of its own until the process is to stop, and close it there.
+
+    What one node waits for, such as its engine at a transition, then holds up no other one.
+    """
+    others = [
+        threading.Thread(target=_run_node, args=(node, stopping), name=node.get_namespace())
+        for node in nodes[1:]
+    ]
+    for other in others:
+        other.daemon = True
+        other.start()
+    _run_node(nodes[0], stopping)
+    for other in others:
+        other.join()
+
+
+def _run_node(node: DepthReflNode, stopping: threading.Event) -> None:
+    """Run the node's callbacks until the process is to stop; whatever they raise, go on."""
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
     executor = SingleThreadedExecutor()
-    for node in nodes:
-        executor.add_node(node)
-    for node in nodes:
-        if not stopping.is_set():
-            node.autostart()
+    executor.add_node(node)
+    if not stopping.is_set():
+        node.autostart()
     while not stopping.is_set():
         try:
             executor.spin_once(timeout_sec=STOP_CHECK_S)
         except ExternalShutdownException:
-            return
+            break
         except Exception as error:
-            nodes[0].survive(error)
+            node.survive(error)
+    node.destroy_node()
 
 
 def doubtful_arguments(nodes: Sequence[Node], arguments: Sequence[str]) -> list[str]:
@@ -308,7 +328,7 @@ def _section_doubts(nodes: Sequence[Node], path: str) -> list[str]:
     these = f"this node, {own[0]}" if is_alone else f"these nodes, {', '.join(own)}"
     return [
         f"{path}: no section is for {these}: {', '.join(strays) or 'it has none'}"
-        f"{nearest(name, [one.strip('/') for one in strays])}"
+        f"{nearest(name, [one.strip('/') for one in strays]) if is_alone else '; /** is for all'}"
     ]
 
 

@@ -241,6 +241,11 @@ class Model:
             _close_in_time(opened)
         self.search()
 
+    def withdraw(self) -> None:
+        """Let a frame end that waits until the engine has done those of other cameras."""
+        if self._opened is not None:
+            self._opened.withdraw()
+
     def leave_behind(self) -> None:
         """Forget an engine that never returned from a call; the next search opens another one."""
         if self._opened is not None:

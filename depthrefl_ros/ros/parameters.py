@@ -22,7 +22,6 @@ description, validation and ``config/depthrefl.yaml`` are derived from those fie
 from __future__ import annotations
 
 import difflib
-import re
 import sys
 import textwrap
 from collections.abc import Iterable
@@ -214,9 +213,9 @@ class Parameters:
     engine: EngineChoice = EngineChoice(falls_back=True)
     cameras: str = setting(
         "",
-        "Names of cameras that share this process and its engine, such as [front, left]. Each gets "
-        "a node of its own, /front/depthrefl, with topics of its own, /front/image, /front/points "
-        "and so on. Empty: one camera, in no namespace of its own.",
+        "Names of cameras that share this process and its engine, such as 'front left'. Each has a "
+        "node of its own, /front/depthrefl, and topics of its own, /front/image, /front/points and "
+        "so on. Empty: one camera, in no namespace of its own.",
         changeable=Changeable.AT_START,
     )
     autostart: bool = setting(
@@ -277,15 +276,10 @@ def understood(one: Setting, default: Any, value: Any) -> Any:
     if isinstance(default, str) and type(value) is int:
         return str(value)
     if one.name == "cameras":
-        return _text(value)
+        return " ".join(map(str, value)) if isinstance(value, list) else str(value)
     if one.choices is not None and _OFF in one.choices and value in (False, "off"):
         return _OFF
     return value
-
-
-def _text(value: Any) -> str:
-    """Return a text as it is, and a list of words as a text of them."""
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def descriptor(one: Setting, default: Any) -> ParameterDescriptor:
@@ -333,25 +327,6 @@ def unknown_parameters(node: Node) -> list[str]:
         for name in node._parameter_overrides
         if name not in known and name not in others and not name.startswith("qos_overrides.")
     ]
-
-
-def camera_names(given: Any) -> list[str]:
-    """Return the names in the parameter ``cameras``; none where it is empty or not given.
-
-    Args:
-        given: a list of words, or one text with spaces or commas between them.
-
-    Raises:
-        SettingError: one cannot be the name of a namespace, or there are two of it.
-    """
-    names = _text(given or "").replace(",", " ").split()
-    wrong = [name for name in names if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)]
-    if wrong or len(set(names)) < len(names):
-        raise SettingError(
-            f"cameras is {given!r}; it must be a list of different names, each of letters, digits "
-            "and _ and not beginning with a digit, such as [front, left]"
-        )
-    return names
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

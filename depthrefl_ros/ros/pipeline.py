@@ -32,7 +32,7 @@ from rclpy.clock import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from depthrefl_ros.engine.base import EngineError
+from depthrefl_ros.engine.base import EngineError, WithdrawnError
 from depthrefl_ros.estimator import DepthEstimator, StepTimer
 from depthrefl_ros.frames import DepthFrame, Frame, Prediction
 from depthrefl_ros.geometry.correction import Corrected, DepthCorrection, uncorrected
@@ -196,6 +196,8 @@ class Pipeline:
         """Count an engine's failures; end the frame if nobody wants to know of it any more."""
         try:
             yield
+        except WithdrawnError:
+            raise DroppedError("deactivated") from None
         except Exception as error:
             if self._is_left_behind:
                 raise _LeftBehindError from None

@@ -43,6 +43,7 @@ from depthrefl_ros.ros.subscriptions import GRAPH_PERIOD_S, Subscriptions
 from depthrefl_ros.ros.worker import NewestWorker, RateLimit
 
 SILENCE_S = 2.0  # without images for longer, a costmap is told
+WITHDRAW_S = 0.2  # in which a frame that waits for other cameras' ends
 GIVE_UP_S = 10.0  # an engine that hangs longer is left behind and another one is looked for
 # A network may be slow, on a CPU above all: by its time in the self-test it is stuck, given up.
 _STUCK_AFTER, _GIVE_UP_AFTER = 3.0, 6.0
@@ -216,7 +217,8 @@ class Session:
 
     def _watch_work(self, work: _Work) -> None:
         stuck_s = work.worker.busy_s
-        stuck_after_s = max(STALE_S, _STUCK_AFTER * work.usual_s)
+        # With several cameras part of it is waiting for the others' frames.
+        stuck_after_s = max(STALE_S * self._model.cameras, _STUCK_AFTER * work.usual_s)
         was_stuck, self._is_stuck = self._is_stuck, stuck_s > stuck_after_s
         if stuck_s > STALE_S:
             self._obstacles.fall_silent()
@@ -231,7 +233,7 @@ class Session:
         if self._is_stuck and not was_stuck:
             self._tell_now()
         if stuck_s > max(GIVE_UP_S, _GIVE_UP_AFTER * work.usual_s):
-            self._replace_engine(f"it has hung for {stuck_s:.0f} s", 0.0)
+            self._replace_engine(f"it has hung for {stuck_s:.0f} s", WITHDRAW_S)
         elif work.pipeline.engine_failures >= FAILURES:
             failures = work.pipeline.engine_failures
             self._replace_engine(f"{failures} frames in a row have failed", STALE_S)
@@ -247,6 +249,7 @@ class Session:
         work, self._work = self._work, None
         if work is None:
             return True
+        self._model.withdraw()
         has_ended, waiting = work.worker.stop(timeout_s)
         if waiting is not None:
             self._diagnostics.drop("deactivated")

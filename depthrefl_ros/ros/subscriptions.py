@@ -32,6 +32,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depthrefl_ros.ros.camera_lookup import CAMERA_INFO_DEPTH
 from depthrefl_ros.ros.parameters import InputSettings
+from depthrefl_ros.ros.publishers import TYPES
 from depthrefl_ros.ros.sensors import SENSOR_TYPES, needed_sensors
 
 GRAPH_PERIOD_S = 1.0
@@ -339,10 +340,11 @@ def _is_best_effort_offered(node: Node, topic: str) -> bool:
 def _other_topics(node: Node, topic: str, kind: type) -> str:
     """Return the topics of a type that somebody publishes on, our own ones left out."""
     wanted = _type_name(kind)
+    own = {node.resolve_topic_name(one) for one in TYPES}
     found = [
         name
         for name, kinds in node.get_topic_names_and_types()
-        if wanted in kinds and name != topic and _is_published_by_others(node, name)
+        if wanted in kinds and name not in (topic, *own) and _is_published_by_others(node, name)
     ]
     if not found:
         return f"; no topic of type {wanted} exists"
@@ -351,9 +353,12 @@ def _other_topics(node: Node, topic: str, kind: type) -> str:
 
 
 def _is_published_by_others(node: Node, topic: str) -> bool:
-    """Return whether another node publishes there than this, or than those of its other cameras."""
-    ends = node.get_publishers_info_by_topic(topic)
-    return any(end.node_name != node.get_name() for end in ends)
+    """Return whether somebody publishes there who is no node like this, for another camera."""
+    return any(
+        end.node_name != node.get_name()
+        or topic.removeprefix(f"{end.node_namespace.rstrip('/')}/") not in TYPES
+        for end in node.get_publishers_info_by_topic(topic)
+    )
 
 
 def _type_hint(topic: str, kinds: Sequence[str]) -> str:

@@ -45,6 +45,7 @@ class PlanSource:
 
     Attributes:
         batch: as given.
+        progress: what ``on_progress`` was told last; None before.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class PlanSource:
         batch: int = 1,
     ):
         self.batch = batch
+        self.progress: tuple[str, float] | None = None
         self._build = build
         self._on_progress = on_progress or (lambda phase, share: None)
         self._store = store
@@ -104,8 +106,13 @@ class PlanSource:
         if self._is_stopped:
             process.stop()
             raise BuildStoppedError(f"the build of {name} was stopped")
-        self._on_progress(name, 0.0)
-        return process.result(lambda phase, share: self._on_progress(f"{name}: {phase}", share))
+        self.tell(name, 0.0)
+        return process.result(lambda phase, share: self.tell(f"{name}: {phase}", share))
+
+    def tell(self, phase: str, share: float) -> None:
+        """Tell ``on_progress`` of a build, this source's or one whose plan it waits for."""
+        self.progress = (phase, share)
+        self._on_progress(phase, share)
 
     def kernels(self, bundle: Bundle, flavour: str, precision: str, gpu: int = 0) -> bytes:
         """Return what ``keep_kernels`` was given at an earlier start; empty without any."""
