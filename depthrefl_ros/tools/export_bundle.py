@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 depthrefl export_bundle runs/tiny models/indoor_tiny --golden a.jpg b.jpg c.jpg
 depthrefl export_bundle old_bundle new_bundle --int8 photos_of_my_rooms
-depthrefl export_bundle indoor_tiny models/wide --size 384x224
+depthrefl export_bundle indoor_tiny models/wide --size 352x224
 """
 NYU = "Silberman et al., Indoor Segmentation and Support Inference, ECCV 2012"
 CITATIONS = {
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "--size",
         type=image_size,
         metavar="WxH",
-        help="input size of the network, such as 384x224 for cameras of 16:9; default: the size "
+        help="input size of the network, such as 352x224 for cameras of 16:9; default: the size "
         "it was trained at. What an image is short of is padded",
     )
     parser.add_argument(
