@@ -29,8 +29,10 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from depthrefl_ros.ros.diagnostics import percentile
 from depthrefl_ros.tools.command_line import (
@@ -45,6 +47,9 @@ from depthrefl_ros.tools.command_line import (
     write_json,
 )
 from depthrefl_ros.tools.processes import Child, Children
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
 
 RECORDING = Path(__file__).resolve().parents[1] / "test" / "data" / "corridor.mcap"
 PRELOADED = 60  # frames that the source holds decoded, so that decoding takes no time meanwhile
@@ -202,20 +207,46 @@ def _at(rss: list[tuple[int, float]], time_ns: int) -> float:
 
 
 def subscribe(report: Path) -> None:
-    """Receive depth images and clouds, best effort, until they stop coming; writes ``report``.
+    """Receive depth images and clouds until they stop coming; writes ``report``."""
+    from diagnostic_msgs.msg import DiagnosticArray
+    from sensor_msgs.msg import Image, PointCloud2
+
+    values: dict[str, str] = {}
+
+    def on_diagnostics(message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == "depthrefl":
+                values.update({item.key: item.value for item in status.values})
+
+    topics = {"depth/image": Image, "points": PointCloud2}
+    received = receive(
+        topics,
+        lambda node: node.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, 10),
+    )
+    write_json(report, {**received, "diagnostics": values})
+
+
+def receive(
+    topics: dict[str, type], subscribe_more: Callable[[Node], Any] = lambda node: None
+) -> dict[str, list[dict[str, float]]]:
+    """Receive messages, best effort, until they stop coming.
 
     Messages are taken serialised: what a subscriber does with them is its own affair.
+
+    Args:
+        topics: their types by name.
+        subscribe_more: may subscribe the node to others, which do not count.
+
+    Returns:
+        ``received_ns`` and ``latency_ms``, since the stamp, of each message by topic.
     """
-    from diagnostic_msgs.msg import DiagnosticArray
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.qos import qos_profile_sensor_data
-    from sensor_msgs.msg import Image, PointCloud2
 
     from depthrefl_ros.tools.recordings import header_stamp
     from depthrefl_ros.tools.ros_node import tool_node
 
-    received: dict[str, list] = {"depth/image": [], "points": []}
-    values: dict[str, str] = {}
+    received: dict[str, list] = {topic: [] for topic in topics}
     last_s = [time.monotonic() + START_WITHIN_S]
 
     def on_message(topic: str, serialised: bytes) -> None:
@@ -224,24 +255,19 @@ def subscribe(report: Path) -> None:
         received[topic].append({"received_ns": now, "latency_ms": latency_ms})
         last_s[0] = time.monotonic()
 
-    def on_diagnostics(message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name == "depthrefl":
-                values.update({item.key: item.value for item in status.values})
-
     with StopRequest() as stop, tool_node("throughput_subscriber", []) as node:
-        for topic, kind in (("depth/image", Image), ("points", PointCloud2)):
+        for topic, kind in topics.items():
             node.create_subscription(
                 kind, topic, partial(on_message, topic), qos_profile_sensor_data, raw=True
             )
-        node.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, 10)
+        subscribe_more(node)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         # Silence is longer than the diagnostics' period: the last counters are in.
         while not stop and time.monotonic() < last_s[0] + SILENCE_S:
             executor.spin_once(timeout_sec=0.2)
         executor.shutdown()
-    write_json(report, {**received, "diagnostics": values})
+    return received
 
 
 if __name__ == "__main__":

@@ -31,8 +31,9 @@ import statistics
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
+
+from node_throughput import RECORDING, START_WITHIN_S, receive
 
 from depthrefl_ros.ros.diagnostics import percentile
 from depthrefl_ros.tools.command_line import (
@@ -47,11 +48,8 @@ from depthrefl_ros.tools.command_line import (
 )
 from depthrefl_ros.tools.processes import Child, Children
 
-RECORDING = Path(__file__).resolve().parents[1] / "test" / "data" / "corridor.mcap"
 PRELOADED = 30  # frames that each source holds decoded
-START_WITHIN_S = 60.0
 WARM_UP_S = 2.0  # after the first cloud; left out
-SILENCE_S = 3.0  # after this long without a cloud a run is over
 ARRANGEMENTS = ("one process", "a process each")
 
 
@@ -82,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     names = [f"camera{i}" for i in range(args.cameras)]
     if args.subscriber:
-        subscribe(args.subscriber, names)
+        from sensor_msgs.msg import PointCloud2
+
+        write_json(args.subscriber, receive({f"{name}/points": PointCloud2 for name in names}))
         return
     load_before = os.getloadavg()
     runs: dict[str, list[dict[str, float]]] = {one: [] for one in ARRANGEMENTS}
@@ -197,41 +197,6 @@ def summarise(received: dict[str, list[dict[str, float]]]) -> dict[str, float]:
         "latency_ms_p50": percentile(latencies, 0.5),
         "latency_ms_p99": percentile(latencies, 0.99),
     }
-
-
-def subscribe(report: Path, names: list[str]) -> None:
-    """Receive the full clouds of all cameras until they stop coming; writes ``report``."""
-    from rclpy.executors import SingleThreadedExecutor
-    from rclpy.qos import qos_profile_sensor_data
-    from sensor_msgs.msg import PointCloud2
-
-    from depthrefl_ros.tools.recordings import header_stamp
-    from depthrefl_ros.tools.ros_node import tool_node
-
-    received: dict[str, list] = {name: [] for name in names}
-    last_s = [time.monotonic() + START_WITHIN_S]
-
-    def on_cloud(name: str, serialised: bytes) -> None:
-        now = time.time_ns()
-        latency_ms = (now - header_stamp(serialised)) / 1e6
-        received[name].append({"received_ns": now, "latency_ms": latency_ms})
-        last_s[0] = time.monotonic()
-
-    with StopRequest() as stop, tool_node("several_cameras_subscriber", []) as node:
-        for name in names:
-            node.create_subscription(
-                PointCloud2,
-                f"{name}/points",
-                partial(on_cloud, name),
-                qos_profile_sensor_data,
-                raw=True,
-            )
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while not stop and time.monotonic() < last_s[0] + SILENCE_S:
-            executor.spin_once(timeout_sec=0.2)
-        executor.shutdown()
-    write_json(report, received)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.inference import InferenceModel
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.network.reflector import ReflectorConfig
-from depthrefl_ros.tools.export_bundle import with_planes
+from depthrefl_ros.tools.golden_images import with_planes
 
 RTX = find_flavour("tensorrt_rtx")
 

@@ -17,7 +17,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -30,7 +29,7 @@ from depthrefl_ros.network.checkpoints import save_weights
 from depthrefl_ros.network.efficientnet import EfficientNetLiteConfig
 from depthrefl_ros.network.model import ModelConfig, create_model
 from depthrefl_ros.network.reflector import ReflectorConfig
-from depthrefl_ros.tools.export_bundle import main, warn_of_later_weights, with_planes
+from depthrefl_ros.tools.export_bundle import main, warn_of_later_weights
 from depthrefl_ros.tools.output_folder import is_export_of
 
 CONFIG = ModelConfig(
@@ -248,20 +247,6 @@ def test_a_damaged_bundle_is_named(exported, tmp_path, capsys):
     (tmp_path / "first" / "model.safetensors").write_bytes(b"")
     assert main([str(tmp_path / "first"), str(tmp_path / "second")]) == 2
     assert "model.safetensors has SHA-256" in capsys.readouterr().err
-
-
-def test_images_get_the_planes_of_plausible_mounts_where_the_network_takes_them():
-    config = replace(CONFIG, mount=True)
-    images = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), np.uint8)
-    told = with_planes(images, config)
-    np.testing.assert_array_equal(told[..., :3], images)
-    assert told[..., 3].any(axis=(1, 2)).tolist() == [True, False, True, False, True]
-    assert len({plane.tobytes() for plane in told[::2, ..., 3]}) == 3
-    # Farther up the image the floor is farther away.
-    column = told[0, :, 32, 3].astype(int)
-    assert (np.diff(column[column > 0]) <= 0).all() and 1 < column[-1] < 255
-    np.testing.assert_array_equal(with_planes(told, config), told)
-    np.testing.assert_array_equal(with_planes(told, CONFIG), images)
 
 
 def test_a_network_gets_another_input_size_and_computes_the_same(exported, tmp_path, capsys):

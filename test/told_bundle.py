@@ -25,7 +25,7 @@ from small_network import told_network
 from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.engine.export import export_bundle
 from depthrefl_ros.network.model import DepthModel
-from depthrefl_ros.tools.export_bundle import with_planes
+from depthrefl_ros.tools.golden_images import with_planes
 
 
 def told_bundle(folder: Path) -> Bundle:

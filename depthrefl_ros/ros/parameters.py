@@ -213,9 +213,8 @@ class Parameters:
     engine: EngineChoice = EngineChoice(falls_back=True)
     cameras: str = setting(
         "",
-        "Names of cameras that share this process and its engine, such as 'front left'. Each has a "
-        "node of its own, /front/depthrefl, and topics of its own, /front/image, /front/points and "
-        "so on. Empty: one camera, in no namespace of its own.",
+        "Names of cameras that share this process and its engine, such as 'front left': each has "
+        "its node, /front/depthrefl, and topics, /front/image. Empty: one camera, in no namespace.",
         changeable=Changeable.AT_START,
     )
     autostart: bool = setting(
@@ -275,8 +274,8 @@ def understood(one: Setting, default: Any, value: Any) -> Any:
         return float(value)
     if isinstance(default, str) and type(value) is int:
         return str(value)
-    if one.name == "cameras":
-        return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if one.name == "cameras" and isinstance(value, list):
+        return " ".join(map(str, value))
     if one.choices is not None and _OFF in one.choices and value in (False, "off"):
         return _OFF
     return value

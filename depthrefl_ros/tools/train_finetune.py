@@ -27,7 +27,8 @@ from depthrefl_ros.engine.bundle import MODEL_WEIGHTS, Bundle
 from depthrefl_ros.engine.export import export_bundle
 from depthrefl_ros.network.model import DepthModel, ModelConfig
 from depthrefl_ros.tools.command_line import ToolError
-from depthrefl_ros.tools.export_bundle import load_run, with_planes
+from depthrefl_ros.tools.export_bundle import load_run
+from depthrefl_ros.tools.golden_images import with_planes
 from depthrefl_ros.tools.output_folder import check_bundle_folder, set_names, training_of
 from depthrefl_ros.tools.teacher_labels import add_labels, first_set
 from depthrefl_ros.tools.train_data import open_parts
