@@ -118,7 +118,7 @@ def _measure(
             children.start(
                 f"node_{group[0]}",
                 *("-m", "depthrefl_ros.ros.node", "--ros-args", "-r", "image:=image_raw"),
-                *("-p", f"cameras:=[{', '.join(group)}]", *common),
+                *("-p", f"cameras:={' '.join(group)}", *common),
             )
             for group in groups
         ]

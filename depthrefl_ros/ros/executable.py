@@ -206,11 +206,12 @@ def _run_all(nodes: Sequence[DepthReflNode], stopping: threading.Event) -> None:
     What one node waits for, such as its engine at a transition, then holds up no other one.
     """
     others = [
-        threading.Thread(target=_run_node, args=(node, stopping), name=node.get_namespace())
+        threading.Thread(
+            target=_run_node, args=(node, stopping), name=node.get_namespace(), daemon=True
+        )
         for node in nodes[1:]
     ]
     for other in others:
-        other.daemon = True
         other.start()
     _run_node(nodes[0], stopping)
     for other in others:
