@@ -26,9 +26,12 @@ what the rays free, and how many cells of true obstacles among it: those they wo
 
     python benchmark/costmap_drive.py test/data/corridor.mcap
     python benchmark/costmap_drive.py DRIVE --step 0.0883 --range 2.5 3 5
+    python benchmark/costmap_drive.py DRIVE --motion
 
-The robot's true poses stand in for its odometry. A drive that was rendered goes straight ahead;
-``--step`` is 0.09 m, and less where its lane is short.
+``--motion`` corrects depth by what the camera's motion tells, as ``scale_correction: motion`` does.
+The robot's true poses stand in for its odometry; for ``--motion`` each is turned by
+``--turn-noise`` degrees about every axis, one standard deviation, as a body that rocks is. A drive
+that was rendered goes straight ahead; ``--step`` is 0.09 m, and less where its lane is short.
 """
 
 from __future__ import annotations
@@ -46,6 +49,11 @@ from scale import RECORDING
 from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import BundleError
 from depthrefl_ros.geometry.gates import GateSettings
+from depthrefl_ros.geometry.local_scale import corrected_by_points
+from depthrefl_ros.geometry.motion import MotionDepth
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.rays import image_rays
+from depthrefl_ros.geometry.rectification import reprojected
 from depthrefl_ros.tools.command_line import (
     ToolError,
     add_json_argument,
@@ -56,6 +64,8 @@ from depthrefl_ros.tools.command_line import (
 from depthrefl_ros.tools.occupancy import CELL_M, all_points, in_view, near
 
 STEP_M = 0.09  # from frame to frame
+PERIOD_S = 0.1
+FLOOR_M, FARTHEST_M = 0.05, 6.0
 EVERY = 2  # frames of 10 Hz to an update of the costmap
 SETTLED = 10  # frames after which the map is counted
 AHEAD_M = (1.5, 2.5, 4.0)
@@ -75,6 +85,12 @@ class Place:
         c, s = math.cos(self.yaw), math.sin(self.yaw)
         xy = points[:, :2] @ np.array([[c, s], [-s, c]]) + (self.x, self.y)
         return np.floor(xy / CELL_M).astype(np.int64) + HALF
+
+    @property
+    def pose(self) -> Pose:
+        """odom_from_base."""
+        c, s = math.cos(self.yaw), math.sin(self.yaw)
+        return Pose(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]), np.array([self.x, self.y, 0.0]))
 
     def ahead(self) -> np.ndarray:
         """Return (2 HALF, 2 HALF) metres from the robot to each cell; inf beside and behind it."""
@@ -209,6 +225,42 @@ def drive(
     return counts
 
 
+def corrected(
+    scenes: list[Scene], places: list[Place], turn_noise_deg: float, is_told: bool
+) -> list[np.ndarray]:
+    """Return every frame's depth (h, w) float32 metres as the camera's motion corrects it.
+
+    Args:
+        scenes: frame by frame, as the next one.
+        places: of the robot, by odometry.
+        turn_noise_deg: standard deviation of odometry's turn about each axis.
+        is_told: the network was told where the floor is.
+    """
+    motion, rng, depths = MotionDepth(), np.random.default_rng(0), []
+    for index, (scene, place) in enumerate(zip(scenes, places, strict=True)):
+        mount = scene.base_from_camera
+        turn = cv2.Rodrigues(np.radians(turn_noise_deg) * rng.normal(size=3))[0]
+        pose = place.pose @ mount @ Pose(turn, np.zeros(3))
+        grey = cv2.cvtColor(scene.image_bgr, cv2.COLOR_BGR2GRAY)
+        found = motion.update(grey, scene.camera, None, pose, index * PERIOD_S)
+        floor = mount if is_told else None
+        depths.append(corrected_by_points(scene.depth_m, scene.network_camera, found, floor)[0])
+    return depths
+
+
+def error_above_floor(scenes: list[Scene], depths: list[np.ndarray]) -> float:
+    """Return the mean absolute relative error of what stands above the floor, up to 6 m."""
+    errors = []
+    for scene, depth_m in zip(scenes, depths, strict=True):
+        camera, mount = scene.network_camera, scene.base_from_camera
+        true_m = reprojected(scene.truth_m, scene.camera, camera)
+        height_m = (image_rays(camera) * true_m[..., None]) @ mount.rotation[2]
+        counts = height_m + mount.translation[2] > FLOOR_M
+        counts &= (true_m > 0.0) & (true_m < FARTHEST_M) & np.isfinite(depth_m)
+        errors.append(np.abs(depth_m[counts] / true_m[counts] - 1.0).mean())
+    return float(np.nanmean(errors))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; see ``--help``."""
     return run_tool(_parser(), argv, _run)
@@ -234,6 +286,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="M",
         help="obstacle_max_range",
     )
+    parser.add_argument("--untold", action="store_true", help="do not tell the network its mount")
+    parser.add_argument("--motion", action="store_true", help="correct depth by motion")
+    parser.add_argument(
+        "--turn-noise", type=float, default=0.3, metavar="DEG", help="of --motion (%(default)s)"
+    )
     add_json_argument(parser, "the figures")
     return parser
 
@@ -241,8 +298,9 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     try:
         gates = GateSettings(min_confidence=MIN_CONFIDENCE)
-        _, estimator, rows = opened(args.model, args.engine, gates)
-        scenes = list(read_drive(args.drive, estimator))
+        bundle, estimator, rows = opened(args.model, args.engine, gates)
+        is_told = bundle.takes_mount and not args.untold
+        scenes = list(read_drive(args.drive, estimator, is_told=is_told))
     except (BundleError, EngineError, ValueError) as error:
         raise ToolError(str(error)) from error
     if len(scenes) <= SETTLED:
@@ -251,10 +309,18 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         places = recorded_places(len(scenes))
     else:
         places = [Place(args.step * index, 0.0, 0.0) for index in range(len(scenes))]
+    depths = [scene.depth_m for scene in scenes]
+    if args.motion:
+        depths = corrected(scenes, places, args.turn_noise, is_told)
+    above = error_above_floor(scenes, depths)
+    print(f"AbsRel of what stands above the floor, up to {FARTHEST_M:g} m: {above:.3f}")
     updates = scenes[::EVERY]
-    clouds = [rows.clouds(scene, scene.depth_m, rows.sigma_limit) for scene in updates]
+    clouds = [
+        rows.clouds(scene, depth_m, rows.sigma_limit)
+        for scene, depth_m in zip(updates, depths[::EVERY], strict=True)
+    ]
     true = [true_cells(*one) for one in zip(scenes, places, strict=True)]
-    figures = {}
+    figures = {"above_floor_abs_rel": above}
     print("obstacle_max_range: false marks of all marks")
     for range_m in args.range:
         counts = drive(scenes, places, clouds, true, range_m)

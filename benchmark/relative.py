@@ -26,7 +26,8 @@ its AbsRel is within 2 points of that after at most 15 frames and on average fro
 The anchors: ``reference_depth`` is the true depth with noise of 0.2 % z^2, nothing beyond 6 m, and
 holes over a quarter of the image; ``reference_points``, ``range`` and ``ground`` are those of
 benchmark/scale.py; ``ground, fixed`` knows only how the camera is mounted, not how it rocks, and
-``ground, 1 degree`` has an error of so much in pitch. ``auto`` has floor and Range.
+``ground, 1 degree`` has an error of so much in pitch. ``motion``, of the shipped recording only,
+knows the robot's true poses. ``auto`` has floor and Range.
 """
 
 from __future__ import annotations
@@ -34,10 +35,13 @@ from __future__ import annotations
 import argparse
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
+from costmap_drive import recorded_places
 from scale import (
+    RECORDING,
     SONAR_CONE_RAD,
     SONAR_POSE,
     SONAR_RANGE_M,
@@ -50,6 +54,7 @@ from scale import (
 
 from depthrefl_ros.geometry.anchors import RangeReading
 from depthrefl_ros.geometry.correction import CorrectionSettings, DepthCorrection
+from depthrefl_ros.geometry.motion import MotionDepth
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.tools.command_line import (
@@ -61,8 +66,8 @@ from depthrefl_ros.tools.command_line import (
 )
 from depthrefl_ros.training.metrics import depth_metrics
 
-CASES = ("reference_depth", "reference_points", "ground", "ground, fixed", "ground, 1 degree",
-         "range", "auto")  # fmt: skip
+CASES = ("reference_depth", "reference_points", "motion", "ground", "ground, fixed",
+         "ground, 1 degree", "range", "auto")  # fmt: skip
 ALLOWED_FRAMES, ALLOWED_POINTS = 15, 0.02
 HOLES = 0.25
 _FARTHEST_REFERENCE_M = 6.0
@@ -86,13 +91,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
-    steps = [halved(step) for step in read_sequence(args, ALLOWED_FRAMES)]
+    steps = read_sequence(args, ALLOWED_FRAMES)
+    cases = CASES
+    if Path(args.source).resolve() == RECORDING.resolve():
+        steps = with_motion(steps)
+    else:
+        cases = [case for case in CASES if case != "motion"]
+    steps = [halved(step) for step in steps]
     rows = []
     for prediction in ("truth", args.model):
         chosen = steps
         if prediction == "truth":
             chosen = [replace(step, predicted_m=step.truth_m) for step in steps]
-        for case in CASES:
+        for case in cases:
             for wanders in (False, True):
                 found = [play(chosen, case, seed, wanders) for seed in range(args.seeds)]
                 row = {"prediction": prediction, "anchor": case, "wandering": wanders}
@@ -100,6 +111,16 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
                 rows.append(row)
     print(table(rows))
     write_json(args.json, {"source": args.source, "frames": len(steps), "rows": rows})
+
+
+def with_motion(steps: list[Step]) -> list[Step]:
+    """Return the recording's steps with what its motion tells, by the robot's true poses."""
+    motion, found = MotionDepth(), []
+    for step, place in zip(steps, recorded_places(len(steps)), strict=True):
+        pose = place.pose @ Pose.from_mount(**step.mount)
+        points = motion.update(step.grey, step.camera, None, pose, step.stamp_s)
+        found.append(replace(step, motion=points))
+    return found
 
 
 def halved(step: Step) -> Step:
@@ -165,6 +186,8 @@ def _surround(step: Step, case: str, mount: Pose, rng: np.random.Generator) -> S
         return Surround(**known, reference_m=depth_camera(step.truth_m, rng))
     if case == "reference_points":
         return Surround(**known, points=sparse_points(step, rng))
+    if case == "motion":
+        return Surround(**known, motion=step.motion)
     if case in ("range", "auto"):
         reading = RangeReading(
             sonar(step) * math.exp(rng.normal(0, 0.01)), *SONAR_RANGE_M, SONAR_CONE_RAD

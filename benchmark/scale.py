@@ -40,6 +40,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from depthrefl_ros.engine.base import EngineError
@@ -54,6 +55,7 @@ from depthrefl_ros.geometry.anchors import (
     range_anchor,
 )
 from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.motion import MotionPoints
 from depthrefl_ros.geometry.pose import BASE_FROM_OPTICAL, Pose
 from depthrefl_ros.geometry.rays import pixel_rays
 from depthrefl_ros.geometry.scale import ScaleCorrection, ScaleSettings
@@ -95,7 +97,11 @@ Mount = dict[str, float]  # arguments of Pose.from_mount
 
 @dataclass(eq=False)
 class Step:
-    """One frame of a sequence: prediction and truth (h, w) float32 metres, of the image's size."""
+    """One frame of a sequence: prediction and truth (h, w) float32 metres, of the image's size.
+
+    ``grey`` is the image, (h, w) uint8; ``motion`` the points whose distance the camera's motion
+    tells, where somebody found them.
+    """
 
     predicted_m: np.ndarray
     truth_m: np.ndarray
@@ -103,6 +109,8 @@ class Step:
     mount: Mount
     stamp_s: float
     name: str = ""
+    grey: np.ndarray | None = None
+    motion: MotionPoints | None = None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -240,7 +248,8 @@ def read_steps(
         told = Pose.from_mount(**mount) if is_told else None
         found = estimator.estimate(image, camera, base_from_camera=told)
         true = truth.depth_m({"source_stamp_ns": frame.stamp_ns, "name": frame.name})
-        yield Step(found.depth_m, true, found.camera, mount, seconds, frame.name)
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        yield Step(found.depth_m, true, found.camera, mount, seconds, frame.name, grey)
         bar.update()
 
 

@@ -44,6 +44,13 @@ _TO_BGRA = {
     "bgra": None,
     "mono": cv2.COLOR_GRAY2BGRA,
 }
+_TO_GREY = {
+    "rgb": cv2.COLOR_RGB2GRAY,
+    "bgr": cv2.COLOR_BGR2GRAY,
+    "rgba": cv2.COLOR_RGBA2GRAY,
+    "bgra": cv2.COLOR_BGRA2GRAY,
+    "mono": None,
+}
 CHANNELS = tuple(_TO_RGB)
 
 
@@ -125,6 +132,12 @@ class NetworkView:
     unseen: np.ndarray | None
     hidden: np.ndarray | None
 
+    @cached_property
+    def image_unseen(self) -> np.ndarray | None:
+        """(H, W) bool, what the rectified image does not show, the robot included, or None."""
+        planes = [one for one in (self.rectification.unseen, self.hidden) if one is not None]
+        return np.logical_or.reduce(planes) if planes else None
+
 
 @table
 def network_view(
@@ -198,6 +211,21 @@ class Prediction:
     def camera(self) -> Camera:
         """The rectified pinhole camera of the planes."""
         return self.view.rectification.network_camera
+
+    @property
+    def image_camera(self) -> Camera:
+        """The rectified pinhole camera of the image's own size."""
+        return self.view.rectification.camera
+
+    def rectified_grey(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the rectified image at its own size, (H, W) uint8, and where it was seen.
+
+        That is (H, W) bool, without the robot itself; None where all was seen. ``image_camera``
+        is the camera of both.
+        """
+        grey = _converted(self.frame.image, _TO_GREY[self.frame.channels])
+        way, unseen = self.view.rectification, self.view.image_unseen
+        return way.rectify(grey), None if unseen is None else ~unseen
 
     def beside(self, depth_m: np.ndarray) -> np.ndarray:
         """Return a depth of the raw image's pixels (H, W) at the network's, (h, w) float32 NaN.

@@ -45,6 +45,7 @@ ARGUMENTS = {
     "image_is_rectified": ("", "true for images that are rectified; empty: params_file."),
     "camera_height": ("", "Metres from floor to lens, where TF does not say; empty: params_file."),
     "camera_pitch": ("", "Degrees that it looks down, where TF does not say; empty: params_file."),
+    "scale_correction": ("", "none, motion (by odometry on TF), auto ...; empty: params_file."),
     "optical_frame_id": ("", "frame_id of all results, where the images state a wrong one."),
     "model": ("", "Name of a shipped model or path of a bundle; empty leaves it to params_file."),
     "engine": ("", "auto, tensorrt, tensorrt_rtx, openvino or torch; empty: params_file."),
@@ -107,7 +108,7 @@ def overrides(values: dict[str, str]) -> dict[str, str | bool | float]:
     if values["image_transport"]:
         transport = launch_files.one_of("image_transport", values["image_transport"], TRANSPORTS)
         given["image_transport"] = transport
-    texts = ("model", "engine", "optical_frame_id")
+    texts = ("model", "engine", "optical_frame_id", "scale_correction")
     given.update((name, values[name]) for name in texts if values[name])
     return given
 

@@ -40,6 +40,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.correction import (
     FLOOR_HELD_S,
 )
+from depthrefl_ros.geometry.motion import MotionPoints
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.settings import SettingError
@@ -193,10 +194,47 @@ def test_the_anchors_of_a_setting_are_the_most_trusted_first():
         "reference_depth",
         "reference_points",
         "range",
+        "motion",
         "ground",
     )
     with pytest.raises(SettingError, match="scale_correction is 'off'"):
         settings("off")
+
+
+# What the camera's motion tells.
+
+
+def motion_of(metres: float) -> MotionPoints:
+    points = points_at(metres)
+    return MotionPoints(points, np.full(len(points), 0.02))
+
+
+def test_motion_corrects_depth_and_not_the_factor(bench):
+    found = bench.apply(wall(1.6), unmounted(motion=motion_of(WALL_M)), settings("motion"))
+    assert np.median(found.depth_m) == pytest.approx(WALL_M, abs=0.03)
+    assert (found.factor, found.scale.ok, found.scale.reason) == (1.0, True, "not corrected")
+    assert found.motion == "200 points, depth changed by +24 % (median)"
+    without = bench.apply(wall(1.6), unmounted(), settings("motion"))
+    assert np.array_equal(without.depth_m, wall(1.6)) and without.motion == ""
+
+
+def test_motion_corrects_what_another_reference_leaves(bench):
+    points, moved = points_at(WALL_M), motion_of(WALL_M)
+    surround = unmounted(points=points, motion=moved)
+    found = bench.apply(wall(1.0), surround, settings("auto"))
+    assert found.factor == pytest.approx(2.0) and found.scale.corrected_by == "reference_points"
+    np.testing.assert_allclose(found.depth_m, WALL_M, rtol=0.01)
+
+
+@pytest.mark.parametrize("is_told, stays", [(True, True), (False, False)])
+def test_a_floor_that_the_network_was_told_stays_where_it_is(bench, is_told, stays):
+    depth, mount = floor(0.5, math.radians(10.0), 3.0), mounted(0.5, 10.0)
+    near = depth < 2.0
+    surround = replace(mount, motion=motion_of(3.6))  # all that is seen is on the wall
+    found = bench.apply(depth, surround, settings("motion"), is_told=is_told, untold_m=depth)
+    changed = np.abs(found.depth_m / depth - 1.0)
+    assert bool(changed[near].max() < 1e-3) is stays
+    assert np.median(found.depth_m[depth > 2.99]) == pytest.approx(3.6, abs=0.15)
 
 
 # Where the camera stands.

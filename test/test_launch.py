@@ -43,6 +43,7 @@ ARGUMENTS = {
     "image_is_rectified",
     "camera_height",
     "camera_pitch",
+    "scale_correction",
     "optical_frame_id",
     "fixed_frame",
     "model",
@@ -162,6 +163,7 @@ def test_launch_starts_the_node_as_its_arguments_say(peer, tmp_path):
         log_level="warn",
         camera_height="1",
         camera_pitch="-4.5",
+        scale_correction="motion",
     )
     try:
 
@@ -179,10 +181,12 @@ def test_launch_starts_the_node_as_its_arguments_say(peer, tmp_path):
             lambda: given <= set(dict(graph.get_publisher_names_and_types_by_node(*node)))
         )
         names = ["max_rate", "engine", "model", "use_sim_time", "camera_height", "camera_pitch"]
+        names.append("scale_correction")
         answer = peer.call(
             GetParameters, "/robot/depthrefl/get_parameters", GetParameters.Request(names=names)
         )
-        rate, engine, model, sim_time, height, pitch = answer.values
+        rate, engine, model, sim_time, height, pitch, scale = answer.values
+        assert scale.string_value == "motion"
         assert (height.double_value, pitch.double_value) == (1.0, -4.5)
         assert (rate.double_value, engine.string_value) == (7.5, "openvino")
         assert (model.string_value, sim_time.bool_value) == ("indoor_tiny", True)

@@ -31,6 +31,7 @@ from geometry_msgs.msg import TransformStamped
 from node_harness import FRAME, MODULE
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import PointCloud2
+from transform_buffer import transform_of
 
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.convert.clouds import cloud_to_points
@@ -46,13 +47,6 @@ pytestmark = pytest.mark.skipif(
 def pose_at(time_s: float) -> Pose:
     """Return a camera that nods by 5 degrees about 15, twice in three seconds."""
     return Pose.from_mount(HEIGHT_M, math.radians(15 + 5 * math.sin(2 * math.pi * time_s / 1.5)))
-
-
-def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
-    """x, y, z, w of a rotation whose w is not 0."""
-    w = math.sqrt(1.0 + np.trace(rotation)) / 2.0
-    x, y, z = ((rotation[i, j] - rotation[j, i]) / (4.0 * w) for i, j in ((2, 1), (0, 2), (1, 0)))
-    return x, y, z, w
 
 
 class NoddingHarness(BoxHarness):
@@ -74,13 +68,10 @@ class NoddingHarness(BoxHarness):
         return header
 
     def transform(self, time_s: float, child: str = FRAME) -> TransformStamped:
-        message, pose = TransformStamped(), pose_at(time_s)
+        message = transform_of(pose_at(time_s))
         message.header.frame_id, message.child_frame_id = "base_footprint", child
         stamp = message.header.stamp
         stamp.sec, stamp.nanosec = divmod(round(time_s * 1e9), 10**9)
-        turn, shift = message.transform.rotation, message.transform.translation
-        turn.x, turn.y, turn.z, turn.w = quaternion(pose.rotation)
-        shift.x, shift.y, shift.z = map(float, pose.translation)
         return message
 
     def nod(self, late_s: float | None) -> None:

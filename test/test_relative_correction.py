@@ -25,6 +25,7 @@ from room_depth import CAMERA, monocular, room_depth, room_picture
 from depthrefl_ros.geometry.affine import HELD_S
 from depthrefl_ros.geometry.anchors import RangeReading
 from depthrefl_ros.geometry.correction import CorrectionSettings, DepthCorrection
+from depthrefl_ros.geometry.motion import MotionPoints
 from depthrefl_ros.geometry.pose import BASE_FROM_OPTICAL, Pose
 from depthrefl_ros.geometry.rays import pixel_rays
 from depthrefl_ros.geometry.surround import Surround
@@ -81,6 +82,9 @@ class Sequence:
         points[:20] /= 3.0
         return points
 
+    def moved(self):
+        return MotionPoints(self.points(), np.full(200, 0.03))
+
     def depth_image(self):
         noisy = self.truth + self.rng.normal(0, 0.003, self.truth.shape) * self.truth**2
         noisy[:, :30] = np.nan
@@ -95,6 +99,7 @@ def abs_rel(depth_m, truth_m) -> float:
 ANCHORS = {
     "reference_points": {"points": Sequence.points},
     "reference_depth": {"reference_m": Sequence.depth_image},
+    "motion": {"motion": Sequence.moved},
     "ground": {},
 }
 

@@ -337,3 +337,44 @@ def test_readings_of_an_imu_that_are_not_finite_are_told_beside_what_else_is_wro
     assert found.problems["imu"] == said and found.up == pytest.approx([1, 0, 0])
     found = bench.at(NOW_S + 3, scale_correction="ground")
     assert found.problems["imu"] == f"{said}; imu is 3.0 s older than the image: not used"
+
+
+# Where odometry has the camera.
+
+
+def test_odometry_is_looked_up_where_motion_is_to_tell_distances(bench):
+    bench.known["odom", FRAME] = transform((3.0, 1.0, 0.5))
+    for how in ("motion", "auto"):
+        found = bench.at(scale_correction=how)
+        assert found.odom_from_camera.translation == pytest.approx([3.0, 1.0, 0.5])
+        assert "motion" not in found.problems
+    assert bench.at(scale_correction="ground").odom_from_camera is None
+    assert bench.at(scale_correction="motion", odom_frame="map").odom_from_camera is None
+
+
+def test_a_robot_that_stood_long_is_not_taken_to_stand_still(bench, monkeypatch):
+    bench.known["odom", FRAME] = transform((3.0, 1.0, 0.5))
+    monkeypatch.setattr(transforms_module, "_FIXED_AFTER_S", 0.0)
+    for count in range(30):
+        assert bench.at(NOW_S + 0.1 * count, scale_correction="motion").odom_from_camera
+    bench.buffer.last_s = NOW_S + 3.0
+    late = bench.at(NOW_S + 4.0, scale_correction="motion", transform_timeout=0.02)
+    assert late.odom_from_camera is None
+    assert "extrapolation into the future" in late.problems["motion"]
+
+
+def test_missing_odometry_is_told_only_to_who_asked_for_it(bench):
+    found = bench.at(scale_correction="motion")
+    assert found.odom_from_camera is None
+    assert found.problems["motion"].startswith(
+        f"motion cannot tell distances: no transform from {FRAME!r} to 'odom': "
+    )
+    assert "motion" not in bench.at(scale_correction="auto").problems
+
+
+def test_images_without_a_stamp_have_no_place_in_odometry(bench):
+    bench.known["odom", FRAME] = transform((3.0, 1.0, 0.5))
+    parameters = changed(Parameters(), {"scale_correction": "motion"})
+    found = bench.robot.at(header(0), 5.0, parameters)
+    assert found.odom_from_camera is None
+    assert found.problems["motion"] == "motion cannot tell distances: images have no stamp"

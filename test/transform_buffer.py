@@ -19,8 +19,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from geometry_msgs.msg import TransformStamped
 from rclpy.time import Time
+
+from depthrefl_ros.geometry.pose import Pose
 
 
 def transform(shift=(0.0, 0.0, 0.0), turn=(0.0, 0.0, 0.0, 1.0)) -> TransformStamped:
@@ -29,6 +32,21 @@ def transform(shift=(0.0, 0.0, 0.0), turn=(0.0, 0.0, 0.0, 1.0)) -> TransformStam
     vector.x, vector.y, vector.z = shift
     quaternion.x, quaternion.y, quaternion.z, quaternion.w = turn
     return message
+
+
+def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
+    """Return x, y, z, w of a rotation (3, 3), by the largest of the four (Shepperd 1978)."""
+    trace = np.trace(rotation)
+    # 4 q q^T without its fourth row and column, which the antisymmetric part gives.
+    square = rotation + rotation.T + (1.0 - trace) * np.eye(3)
+    x, y, z = (rotation[j, i] - rotation[i, j] for i, j in ((1, 2), (2, 0), (0, 1)))
+    products = np.block([[square, np.array([[x], [y], [z]])], [np.array([[x, y, z]]), 1.0 + trace]])
+    largest = products[np.diag(products).argmax()]
+    return tuple((largest / np.linalg.norm(largest)).tolist())
+
+
+def transform_of(pose: Pose) -> TransformStamped:
+    return transform(tuple(pose.translation.tolist()), quaternion(pose.rotation))
 
 
 class TransformBuffer:

@@ -37,7 +37,7 @@ from depthrefl_ros.geometry.scale import MIN_INLIERS, ScaleSettings
 
 # The most trusted first. A ranger comes last: it sees one distance at a time, so that only a robot
 # that drives towards something learns both numbers from it.
-ORDER = ("reference_depth", "reference_points", "ground", "range")
+ORDER = ("reference_depth", "reference_points", "motion", "ground", "range")
 MIN_SPAN = 0.15  # of what the image spans in r; less does not tell the scale from the shift
 HELD_S = 3.0  # without a fit, for this long; the numbers are a scene's, not the network's
 AGREEING_FITS = 3

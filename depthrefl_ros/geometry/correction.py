@@ -32,11 +32,13 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.fill import FILLS, fill_holes
 from depthrefl_ros.geometry.floor_check import FloorCheck, FloorCheckSettings, mount_doubt
 from depthrefl_ros.geometry.ground import FloorSettings, find_floor
+from depthrefl_ros.geometry.local_scale import corrected_by_points
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.relative_correction import RelativeCorrection
 from depthrefl_ros.geometry.scale import (
     ANCHORS,
     GROUND,
+    MOTION,
     REFERENCE_DEPTH,
     ScaleCorrection,
     ScaleHealth,
@@ -84,8 +86,9 @@ class CorrectionSettings:
     scale_correction: str = setting(
         "none",
         "Reference that corrects the scale, and the shift of a relative model: reference_depth (a "
-        "depth camera's image), reference_points, range, ground (camera height), or auto for all "
-        "of them. none keeps the model's scale.",
+        "depth camera's image), reference_points, range, motion (what moves in the image while the "
+        "robot drives, by odom_frame), ground (camera height), or auto for all of them. none keeps "
+        "the model's scale.",
         choices=SCALE_CORRECTIONS,
     )
     fill: str = setting(
@@ -126,6 +129,7 @@ class Corrected:
         floor_offset_m: of the seen floor above z = 0, metres; NaN where it was not measured.
         problems: by a short name, for people; what could not be measured and why.
         is_measured: (h, w) bool, where the depth is a depth camera's; None if nothing was filled.
+        motion: what the camera's motion told, in words; empty where it was not asked.
     """
 
     depth_m: np.ndarray
@@ -137,6 +141,7 @@ class Corrected:
     floor_offset_m: float
     problems: dict[str, str]
     is_measured: np.ndarray | None = None
+    motion: str = ""
 
 
 def uncorrected(depth_m: np.ndarray, obstacle_problem: str) -> Corrected:
@@ -214,6 +219,11 @@ class DepthCorrection:
         uncorrected_m = depth_m
         if factor != 1.0:
             depth_m = depth_m * np.float32(factor)
+        motion = ""
+        if surround.motion is not None:
+            # A network that was told the floor has it right, better than any corner on it.
+            floor = surround.base_from_camera if is_told else None
+            depth_m, motion = corrected_by_points(depth_m, camera, surround.motion, floor)
         is_measured = None
         if settings.fill == "holes" and surround.reference_m is not None:
             depth_m = fill_holes(depth_m, surround.reference_m)
@@ -231,7 +241,7 @@ class DepthCorrection:
                 )
         if not scale.ok:
             problem = scale.reason
-        found = (pose, source, problem, offset_m, problems, is_measured)
+        found = (pose, source, problem, offset_m, problems, is_measured, motion)
         return Corrected(depth_m, factor, scale, *found)
 
     def needs_untold(self, surround: Surround, settings: CorrectionSettings) -> bool:
@@ -290,12 +300,13 @@ class DepthCorrection:
         settings: CorrectionSettings,
         problems: dict[str, str],
     ) -> tuple[float, ScaleHealth]:
-        if not settings.anchors:
+        anchors = tuple(name for name in settings.anchors if name != MOTION)
+        if not anchors:
             self._scale.reset()
             self._ratios, self._untold_ratios = AnchorRatios(), AnchorRatios()
             return 1.0, ScaleHealth(True, "not corrected")
-        self._scale.settings = replace(settings.scale, correct_with=settings.anchors)
-        ratios = self._ratios.measure(depth_m, camera, surround, settings.anchors, problems)
+        self._scale.settings = replace(settings.scale, correct_with=anchors)
+        ratios = self._ratios.measure(depth_m, camera, surround, anchors, problems)
         return self._scale.update(ratios, surround.time_s), self._scale.health
 
     def _judged(

@@ -95,6 +95,8 @@ class Rectification:
     Attributes:
         camera: the rectified pinhole camera, of the images' size, D zero.
         network_camera: the same for the network's input.
+        unseen: (H, W) bool, pixels of the rectified image that the raw one does not show; None
+            where it shows all.
     """
 
     def __init__(
@@ -119,7 +121,7 @@ class Rectification:
             (self.camera.cy - self._seen.y + 0.5) * scale_y - 0.5 + self._place.y,
         )
         self._is_warped = camera.is_distorted and not is_rectified
-        self._unseen: np.ndarray | None = None
+        self.unseen: np.ndarray | None = None
         self._turn: np.ndarray | None = None
         if self._is_warped:
             self._prepare_maps(camera)
@@ -146,7 +148,7 @@ class Rectification:
             cv2.CV_16SC2,
         )
         x, y = undistortion_maps(camera, self.camera.K, self._size)
-        self._unseen = (x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)
+        self.unseen = (x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5)
         self._image_maps = cv2.convertMaps(x, y, cv2.CV_16SC2)
         if not np.array_equal(camera.R, np.eye(3)):
             # What is at depth 1 along the raw axis is at this depth along the rectified one.
@@ -219,8 +221,8 @@ class Rectification:
         unseen = np.ones((self._network[1], self._network[0]), bool)
         inside = self._place.of(unseen)
         inside[...] = False
-        if self._unseen is not None:
-            mask = self._seen.of(self._unseen.astype(np.uint8))
+        if self.unseen is not None:
+            mask = self._seen.of(self.unseen.astype(np.uint8))
             size = (self._place.width, self._place.height)
             inside |= cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT) > 0
         return unseen if unseen.any() else None
@@ -254,8 +256,8 @@ class Rectification:
             canvas = np.full(self._size[::-1], np.nan, np.float32)
             self._seen.of(canvas)[...] = full
             full = canvas
-        if self._unseen is not None:
-            full[self._unseen] = np.nan
+        if self.unseen is not None:
+            full[self.unseen] = np.nan
         return full
 
 

@@ -71,6 +71,7 @@ class RelativeCorrection:
             "reference_depth": self._measure_depth,
             "reference_points": self._measure_points,
             "range": self._measure_range,
+            "motion": self._measure_motion,
             "ground": self._measure_ground,
         }
         span, pairs = relative_span(relative), {}
@@ -100,6 +101,14 @@ class RelativeCorrection:
         if surround.points is None:
             return NO_PAIRS
         return points_pairs(relative, camera, surround.points, span)
+
+    @staticmethod
+    def _measure_motion(
+        relative: np.ndarray, camera: Camera, surround: Surround, span: float
+    ) -> Pairs:
+        if surround.motion is None:
+            return NO_PAIRS
+        return points_pairs(relative, camera, surround.motion.points, span)
 
     @staticmethod
     def _measure_ground(

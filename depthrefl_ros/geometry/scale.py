@@ -32,9 +32,9 @@ import numpy as np
 from depthrefl_ros.settings import SettingError, check, setting
 
 REFERENCE_DEPTH, REFERENCE_POINTS = "reference_depth", "reference_points"
-RANGE, GROUND = "range", "ground"
+RANGE, MOTION, GROUND = "range", "motion", "ground"
 # In the order in which they are trusted.
-ANCHORS = (REFERENCE_DEPTH, REFERENCE_POINTS, RANGE, GROUND)
+ANCHORS = (REFERENCE_DEPTH, REFERENCE_POINTS, RANGE, MOTION, GROUND)
 MIN_INLIERS = 20
 CLAMP = (0.5, 2.0)
 # Seconds by which a factor outlives its sensor. A floor may be out of sight for longer.

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from depthrefl_ros.geometry.anchors import RangeReading
+from depthrefl_ros.geometry.motion import MotionPoints
 from depthrefl_ros.geometry.pose import Pose
 
 
@@ -48,6 +49,8 @@ class Surround:
         camera_from_ranger: the ranger's frame, x ahead, in the camera's optical frame, or None.
         points: (n, 3) float32 metres in the camera's optical frame: sparse points of known
             distance, or None.
+        odom_from_camera: where odometry has the camera's optical frame, or None.
+        motion: points whose distance the camera's motion tells, or None.
         reference_m: (h, w) float32 metres of the network's pixels as a depth camera has them, NaN
             where it has none; or None.
         reference_image_m: (H, W) float32, the same of the raw image's pixels.
@@ -70,6 +73,8 @@ class Surround:
     reading: RangeReading | None = None
     camera_from_ranger: Pose | None = None
     points: np.ndarray | None = None
+    odom_from_camera: Pose | None = None
+    motion: MotionPoints | None = None
     reference_m: np.ndarray | None = None
     reference_image_m: np.ndarray | None = None
     problems: dict[str, str] = field(default_factory=dict)

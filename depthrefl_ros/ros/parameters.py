@@ -149,6 +149,11 @@ class MountSettings:
         "gives the camera's pose.",
         limits=(-180.0, 180.0),
     )
+    odom_frame: str = setting(
+        "odom",
+        "Frame in which the robot drives (REP-105), for scale_correction: motion. Its transform "
+        "must not jump, as that of map does.",
+    )
     use_mount: bool = setting(
         True,
         "Give the network the camera's height and angles, from TF or from the parameters above. "

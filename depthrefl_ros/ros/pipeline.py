@@ -36,6 +36,7 @@ from depthrefl_ros.engine.base import EngineError, WithdrawnError
 from depthrefl_ros.estimator import DepthEstimator, StepTimer
 from depthrefl_ros.frames import DepthFrame, Frame, Prediction
 from depthrefl_ros.geometry.correction import Corrected, DepthCorrection, uncorrected
+from depthrefl_ros.geometry.motion import MotionDepth
 from depthrefl_ros.geometry.scale import REFERENCE_DEPTH
 from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.ros.camera_lookup import CameraLookup
@@ -96,6 +97,7 @@ class Pipeline:
         bundle = estimator.bundle
         self._intake = Intake(cameras, diagnostics, clock, topic, bundle.trained_hfov_deg)
         self._correction = DepthCorrection(bundle.untold_error)
+        self._motion = MotionDepth()
         self._has_told = False
         self._is_left_behind = self._must_forget = False
         self.engine_failures = 0
@@ -135,6 +137,7 @@ class Pipeline:
     def _forget(self) -> None:
         self._must_forget = False
         self._correction.reset()
+        self._motion.reset()
         self._robot.forget()
         self._intake.forget()
 
@@ -158,6 +161,12 @@ class Pipeline:
         if REFERENCE_DEPTH in settings.parameters.correction.anchors:
             with timer.step("reference"):
                 surround = self._with_reference(received, prediction, surround)
+        if surround.odom_from_camera is not None:
+            with timer.step("motion"):
+                grey, seen = prediction.rectified_grey()
+                camera, odom_from_camera = prediction.image_camera, surround.odom_from_camera
+                found = self._motion.update(grey, camera, seen, odom_from_camera, time_s)
+                surround = replace(surround, motion=found)
         if time.monotonic() - received.at_s > STALE_S:
             self._obstacles.fall_silent()
             wanted -= OBSTACLE_TOPICS
@@ -362,6 +371,10 @@ class Pipeline:
                 self._diagnostics.warn(f"gated_{gate}", told)
         self._diagnostics.measure("scale_factor", corrected.factor)
         self._diagnostics.state_fact("scale", corrected.scale.reason)
+        if corrected.motion:
+            self._diagnostics.state_fact("motion", corrected.motion)
+        else:
+            self._diagnostics.withdraw("motion")
         # Without a listener for obstacles the correction asks for no pose; the robot knows it.
         pose, source = corrected.base_from_camera, corrected.pose_source
         if pose is None:

@@ -35,7 +35,7 @@ from std_msgs.msg import Header
 from depthrefl_ros.geometry.anchors import RangeReading
 from depthrefl_ros.geometry.ground import up_from_acceleration
 from depthrefl_ros.geometry.pose import Pose, mount_rotation
-from depthrefl_ros.geometry.scale import RANGE, REFERENCE_POINTS
+from depthrefl_ros.geometry.scale import MOTION, RANGE, REFERENCE_POINTS
 from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.ros.convert.encodings import MessageError
 from depthrefl_ros.ros.parameters import MountSettings, Parameters
@@ -139,6 +139,7 @@ class _Look:
         if REFERENCE_POINTS in sensors:
             points = self._isolated(REFERENCE_POINTS, self._reference_points)
         up = self._up(sensors)
+        odom_from_camera = self._isolated(MOTION, self._odometry)
         mount, mount_problem = self._told_mount(up)
         return Surround(
             time_s=self._time_s,
@@ -157,6 +158,7 @@ class _Look:
             reading=reading,
             camera_from_ranger=camera_from_ranger,
             points=points,
+            odom_from_camera=odom_from_camera,
             problems=self._problems,
         )
 
@@ -326,6 +328,22 @@ class _Look:
         except MessageError as error:
             self._problems[REFERENCE_POINTS] = f"reference_points cannot measure the scale: {error}"
             return None
+
+    def _odometry(self) -> Pose | None:
+        """Return where odometry has the camera; None where nobody asks or it is not known."""
+        transforms, mount = self._robot._transforms, self._parameters.mount
+        if MOTION not in self._parameters.correction.anchors:
+            return None
+        why = "images have no stamp"
+        if seconds_of(self._header.stamp):
+            arguments = mount.odom_frame, self._header.frame_id, self._header.stamp
+            try:
+                return transforms.find(*arguments, self._deadline_s, may_be_fixed=False)
+            except TransformError as error:
+                why = str(error)
+        if self._parameters.correction.scale_correction == MOTION and not self._tf_may_still_come():
+            self._problems[MOTION] = f"motion cannot tell distances: {why}"
+        return None
 
     def _sensor_pose(self, topic: str, header: Header) -> Pose | None:
         """Return camera_from_sensor."""

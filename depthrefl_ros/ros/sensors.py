@@ -26,7 +26,7 @@ from builtin_interfaces.msg import Time as Stamp
 from sensor_msgs.msg import Image, Imu, PointCloud2, Range
 from std_msgs.msg import Header
 
-from depthrefl_ros.geometry.scale import GROUND, RANGE, REFERENCE_DEPTH, REFERENCE_POINTS
+from depthrefl_ros.geometry.scale import GROUND, MOTION, RANGE, REFERENCE_DEPTH, REFERENCE_POINTS
 from depthrefl_ros.ros.convert.clouds import cloud_to_points
 from depthrefl_ros.ros.convert.images import MessageError, depth_image_to_metres
 from depthrefl_ros.ros.parameters import Parameters
@@ -51,7 +51,7 @@ def seconds_of(stamp: Stamp) -> float:
 
 def needed_sensors(anchors: Sequence[str]) -> frozenset[str]:
     """Return the topics of ``SENSOR_TYPES`` that some anchors of the scale need."""
-    return frozenset(IMU if one == GROUND else one for one in anchors)
+    return frozenset(IMU if one == GROUND else one for one in anchors if one != MOTION)
 
 
 def told(error: Exception) -> str:

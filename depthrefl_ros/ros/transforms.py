@@ -120,7 +120,14 @@ class Transforms:
         except ImportError as error:
             self.missing = f"tf2's Python package is not installed ({error})"
 
-    def find(self, target: str, source: str, stamp: Stamp, deadline_s: float = 0.0) -> Pose:
+    def find(
+        self,
+        target: str,
+        source: str,
+        stamp: Stamp,
+        deadline_s: float = 0.0,
+        may_be_fixed: bool = True,
+    ) -> Pose:
         """Look up the source frame in the target frame at a time.
 
         A fixed link whose newest transform is older than the stamp holds at the stamp, too. A link
@@ -132,6 +139,8 @@ class Transforms:
             stamp: 0 is the newest.
             deadline_s: until when a transform that comes later than its image is waited for, by
                 ``time.monotonic``. One look at several links has one deadline.
+            may_be_fixed: False for two frames of which one drives: that it stands does not say that
+                it stands still.
 
         Returns:
             target_from_source.
@@ -147,7 +156,7 @@ class Transforms:
                 pose, _ = self._looked_up(target, source, Time.from_msg(stamp))
             except Exception as error:  # tf2's own kinds are known only where it is installed
                 held = self._held(target, source, stamp)
-                if held is not None:
+                if held is not None and may_be_fixed:
                     return held
                 link = self._links.get((target, source))
                 now_s = time.monotonic()

@@ -1,0 +1,146 @@
+# Copyright 2026 depthrefl_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from corridor_drive import PERIOD_S, DriveFrame, corridor_frames
+
+from depthrefl_ros.geometry.motion import MotionDepth, MotionPoints
+from depthrefl_ros.geometry.pose import Pose
+
+
+class Drive:
+    """Sends frames of the recording to one ``MotionDepth``."""
+
+    def __init__(self, turn_noise_deg=0.0):
+        self.motion, self.time_s = MotionDepth(), 100.0
+        self._rng, self._noise = np.random.default_rng(0), np.radians(turn_noise_deg)
+
+    def send(self, frame: DriveFrame, pose=None, after_s=PERIOD_S, grey=None, seen=None):
+        self.time_s += after_s
+        turn = cv2.Rodrigues(self._noise * self._rng.normal(size=3))[0]
+        pose = (pose or frame.odom_from_camera) @ Pose(turn, np.zeros(3))
+        grey = frame.grey if grey is None else grey
+        return self.motion.update(grey, frame.camera, seen, pose, self.time_s)
+
+    def drive(self, count=16) -> MotionPoints:
+        for frame in corridor_frames()[:count]:
+            found = self.send(frame)
+        return found
+
+
+@pytest.fixture
+def last() -> DriveFrame:
+    return corridor_frames()[-1]
+
+
+@pytest.mark.parametrize("turn_noise_deg", [0.0, 1.0])
+def test_depth_is_right_within_a_few_percent_though_odometry_turns_wrongly(turn_noise_deg, last):
+    found = Drive(turn_noise_deg).drive()
+    off = np.abs(last.errors(found.points))
+    assert len(found.points) == len(found.sigma) > 80
+    assert np.median(off) < 0.04 and np.quantile(off, 0.8) < 0.12
+    assert (found.sigma < 0.121).all() and (found.sigma >= 0.01).all()
+
+
+def test_odometry_that_is_a_tenth_short_makes_all_a_tenth_nearer(last):
+    drive = Drive()
+    for frame in corridor_frames():
+        pose = frame.odom_from_camera
+        found = drive.send(frame, Pose(pose.rotation, 0.9 * pose.translation))
+    right = np.median(last.errors(Drive().drive().points, 0))
+    assert np.median(last.errors(found.points, 0)) - right == pytest.approx(np.log(0.9), abs=0.03)
+
+
+def test_nothing_is_known_before_the_robot_drives(last):
+    drive = Drive()
+    for _ in range(12):
+        assert len(drive.send(last).points) == 0
+
+
+def test_a_robot_that_turns_on_the_spot_learns_nothing(last):
+    drive = Drive()
+    for index in range(8):
+        turned = Pose(cv2.Rodrigues(np.array([0.0, 0.01 * index, 0.0]))[0], np.zeros(3))
+        assert len(drive.send(last, last.odom_from_camera @ turned).points) == 0
+
+
+def test_a_robot_that_stops_still_knows_what_it_saw(last):
+    drive = Drive()
+    driving = drive.drive()
+    for _ in range(40):
+        found = drive.send(last)
+    assert len(found.points) > 0.8 * len(driving.points)
+    assert np.median(np.abs(last.errors(found.points))) < 0.04
+
+
+def test_what_begins_to_move_by_itself_is_left_out(last):
+    drive = Drive()
+    before = drive.drive()
+    grey, moves = last.grey, 220  # columns
+    before_there = (last.columns(before.points) < moves).sum()
+    for step in range(1, 9):
+        shown = grey.copy()
+        shown[:, :moves] = np.roll(grey[:, :moves], 2 * step, axis=1)
+        found = drive.send(last, grey=shown)
+    there = (last.columns(found.points) < moves).sum()
+    assert before_there > 20 and there < 0.15 * before_there
+    assert len(found.points) - there > 0.6 * (len(before.points) - before_there)
+
+
+@pytest.mark.parametrize("torn", ["gap", "set back", "odometry", "camera"])
+def test_what_is_torn_begins_anew(torn, last):
+    drive = Drive()
+    drive.drive()
+    pose, after_s, frame = None, PERIOD_S, last
+    if torn == "gap":
+        after_s = 1.5
+    elif torn == "set back":
+        after_s = -5.0
+    elif torn == "odometry":
+        pose = Pose(last.odom_from_camera.rotation, last.odom_from_camera.translation + 3.0)
+    else:
+        frame = last._replace(camera=last.camera.scaled(640, 479), rgb=last.rgb[:479])
+    assert len(drive.send(frame, pose, after_s).points) == 0
+
+
+def test_the_robot_itself_and_the_padding_are_no_surroundings():
+    drive, seen = Drive(), np.ones((480, 640), bool)
+    seen[240:] = False
+    for frame in corridor_frames():
+        found = drive.send(frame, seen=seen)
+    rows = frame.rows(found.points)
+    assert len(rows) > 20 and rows.max() < 240
+
+
+def test_large_images_are_shrunk_and_tell_the_same(last):
+    motion = MotionDepth()
+    camera = last.camera.scaled(1920, 1440)
+    seen = np.ones((1440, 1920), bool)
+    for index, frame in enumerate(corridor_frames()):
+        grey = cv2.resize(frame.grey, (1920, 1440), interpolation=cv2.INTER_CUBIC)
+        found = motion.update(grey, camera, seen, frame.odom_from_camera, index * PERIOD_S)
+    assert len(found.points) > 60
+    assert np.median(np.abs(last.errors(found.points))) < 0.05
+
+
+def test_reset_forgets(last):
+    drive = Drive()
+    drive.drive()
+    drive.motion.reset()
+    assert len(drive.send(last).points) == 0
