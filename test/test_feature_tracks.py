@@ -72,6 +72,18 @@ def test_what_leaves_the_image_or_hides_is_dropped(picture):
     assert tracks.pixels.min() >= 3 and tracks.pixels[:, 1].max() <= 236
 
 
+def test_a_corner_that_something_hides_is_no_longer_followed(picture):
+    tracks = started(picture)
+    before, hidden = tracks.pixels, picture.copy()
+    hidden[60:180, 100:220] = (
+        np.random.default_rng(7).permuted(hidden[60:180, 100:220].ravel()).reshape(120, 120)
+    )
+    hidden = cv2.GaussianBlur(hidden, (5, 5), 2.0)
+    kept = tracks.follow(hidden, before, None)
+    behind = ((before > (110, 70)) & (before < (210, 170))).all(axis=1)
+    assert behind.sum() > 10 and kept[behind].mean() < 0.2 and kept[~behind].mean() > 0.6
+
+
 def test_new_corners_come_last_and_not_beside_the_old_ones_nor_where_nothing_is_seen(picture):
     tracks = started(picture)
     tracks.pixels = tracks.pixels[::4]

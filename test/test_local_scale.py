@@ -85,6 +85,15 @@ def test_wrong_points_among_right_ones_hardly_count():
     assert np.median(np.abs(found - math.log(1.2))) < 0.05
 
 
+def test_a_point_a_pixel_beside_its_surface_is_of_the_surface_that_it_fits():
+    rows = np.arange(6, 186, 6)
+    near = pixel_rays(CAMERA, np.full(len(rows), 128), rows) * 2.0  # the far wall begins here
+    points = MotionPoints(
+        np.vstack([near, known(two_walls()).points]), np.full(len(rows) + 80, 0.02)
+    )
+    assert np.abs(ratio(two_walls(), points)).max() < 0.03
+
+
 def test_unsure_points_count_less():
     sure = np.median(ratio(two_walls(), known(1.2 * two_walls(), count=12)))
     unsure = np.median(ratio(two_walls(), known(1.2 * two_walls(), count=12, sigma=0.3)))

@@ -89,6 +89,32 @@ def test_points_that_move_by_themselves_do_not_turn_the_camera():
     assert np.median(np.abs(misses_px[:30])) > 3.0 and np.median(np.abs(misses_px[30:])) < 0.5
 
 
+def test_what_the_images_cannot_tell_stays_odometrys():
+    far = points() * 1e4
+    rng, rays = np.random.default_rng(4), []
+    for seen in (far, TRUE.apply(far)):
+        noise = rng.normal(0.0, NOISE_PX / FOCAL_PX, (len(seen), 2))
+        rays.append(seen / seen[:, 2:] + np.pad(noise, ((0, 0), (0, 1))))
+    turned = odometry((0.5, 0.5, 0.5))
+    movement, _ = refined(TwoViews(*rays), turned, FOCAL_PX)
+    assert angle_deg(movement.rotation, TRUE.rotation) < 0.1
+    cosine = movement.axes[0] @ turned.axes[0]
+    assert math.degrees(math.acos(min(1.0, cosine))) < 2.5
+    assert np.linalg.eigvalsh(movement.covariance)[-1] > 0.3 * math.radians(2.0) ** 2
+
+
+def test_few_corners_close_together_do_not_turn_a_camera_whose_odometry_is_right():
+    rng = np.random.default_rng(8)
+    first = np.column_stack([*rng.uniform(-0.1, 0.1, (2, 10)), np.full(10, 3.0)])
+    rays = []
+    for seen in (first, TRUE.apply(first)):
+        noise = rng.normal(0.0, NOISE_PX / FOCAL_PX, (len(seen), 2))
+        rays.append(seen / seen[:, 2:] + np.pad(noise, ((0, 0), (0, 1))))
+    movement, _ = refined(TwoViews(*rays), odometry(), FOCAL_PX)
+    assert math.degrees(math.acos(min(1.0, movement.axes[0] @ odometry().axes[0]))) < 1.5
+    assert angle_deg(movement.rotation, TRUE.rotation) < 1.5
+
+
 def test_the_error_is_as_large_as_is_told():
     both, depth_m = views(NOISE_PX)
     movement, _ = refined(both, odometry((0.7, -0.4, 0.3), 1.0), FOCAL_PX)

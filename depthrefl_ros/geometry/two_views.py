@@ -37,7 +37,7 @@ _TURN_RAD = math.radians(1.5)
 _HEADING_RAD = math.radians(2.0)  # of the direction of travel in the camera
 _NOISE_PX = 0.3  # of a corner's place
 _HUBER = 2.0  # standard deviations from which on a pixel counts less
-_STEPS = 6
+_STEPS = 4
 _DELTA = 1e-5
 
 

@@ -137,7 +137,6 @@ class Pipeline:
     def _forget(self) -> None:
         self._must_forget = False
         self._correction.reset()
-        self._motion.reset()
         self._robot.forget()
         self._intake.forget()
 
