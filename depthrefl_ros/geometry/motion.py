@@ -302,7 +302,6 @@ class MotionDepth:
         # Where odometry has the camera lean wrongly, all corners far from the middle are off.
         moves = known[off > max(_OFF_PLACE_PX, _OFF_PLACE_FACTOR * float(np.nanmedian(off)))]
         places.contradictions[moves] += 1
-        places.agreements[moves] = 0
 
     def _known(self, pose: Pose) -> MotionPoints:
         places = self._places
