@@ -30,8 +30,9 @@ what the rays free, and how many cells of true obstacles among it: those they wo
 
 ``--motion`` corrects depth by what the camera's motion tells, as ``scale_correction: motion`` does.
 The robot's true poses stand in for its odometry; for ``--motion`` each is turned by
-``--turn-noise`` degrees about every axis, one standard deviation, as a body that rocks is. A drive
-that was rendered goes straight ahead; ``--step`` is 0.09 m, and less where its lane is short.
+``--turn-noise`` degrees about every axis, one standard deviation, as a body that rocks is, and
+its way is longer by ``--way-error``. A drive that was rendered goes straight ahead; ``--step`` is
+0.09 m, and less where its lane is short.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from scale import RECORDING
 from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import BundleError
 from depthrefl_ros.geometry.gates import GateSettings
-from depthrefl_ros.geometry.local_scale import corrected_by_points
+from depthrefl_ros.geometry.local_scale import MotionCorrection
 from depthrefl_ros.geometry.motion import MotionDepth
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rays import image_rays
@@ -226,7 +227,11 @@ def drive(
 
 
 def corrected(
-    scenes: list[Scene], places: list[Place], turn_noise_deg: float, is_told: bool
+    scenes: list[Scene],
+    places: list[Place],
+    turn_noise_deg: float,
+    is_told: bool,
+    way_error: float = 0.0,
 ) -> list[np.ndarray]:
     """Return every frame's depth (h, w) float32 metres as the camera's motion corrects it.
 
@@ -235,16 +240,20 @@ def corrected(
         places: of the robot, by odometry.
         turn_noise_deg: standard deviation of odometry's turn about each axis.
         is_told: the network was told where the floor is.
+        way_error: share by which odometry's way is too long.
     """
-    motion, rng, depths = MotionDepth(), np.random.default_rng(0), []
+    motion, correction = MotionDepth(), MotionCorrection()
+    rng, depths = np.random.default_rng(0), []
     for index, (scene, place) in enumerate(zip(scenes, places, strict=True)):
         mount = scene.base_from_camera
         turn = cv2.Rodrigues(np.radians(turn_noise_deg) * rng.normal(size=3))[0]
-        pose = place.pose @ mount @ Pose(turn, np.zeros(3))
+        longer = Place(*((1.0 + way_error) * one for one in (place.x, place.y)), place.yaw)
+        pose = longer.pose @ mount @ Pose(turn, np.zeros(3))
         grey = cv2.cvtColor(scene.image_bgr, cv2.COLOR_BGR2GRAY)
         found = motion.update(grey, scene.camera, None, pose, index * PERIOD_S)
         floor = mount if is_told else None
-        depths.append(corrected_by_points(scene.depth_m, scene.network_camera, found, floor)[0])
+        arguments = scene.network_camera, found, floor, index * PERIOD_S
+        depths.append(correction.apply(scene.depth_m, *arguments)[0])
     return depths
 
 
@@ -291,6 +300,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--turn-noise", type=float, default=0.3, metavar="DEG", help="of --motion (%(default)s)"
     )
+    parser.add_argument(
+        "--way-error", type=float, default=0.0, metavar="SHARE", help="of --motion (%(default)s)"
+    )
     add_json_argument(parser, "the figures")
     return parser
 
@@ -311,7 +323,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         places = [Place(args.step * index, 0.0, 0.0) for index in range(len(scenes))]
     depths = [scene.depth_m for scene in scenes]
     if args.motion:
-        depths = corrected(scenes, places, args.turn_noise, is_told)
+        depths = corrected(scenes, places, args.turn_noise, is_told, args.way_error)
     above = error_above_floor(scenes, depths)
     print(f"AbsRel of what stands above the floor, up to {FARTHEST_M:g} m: {above:.3f}")
     updates = scenes[::EVERY]

@@ -133,10 +133,10 @@ class NetworkView:
     hidden: np.ndarray | None
 
     @cached_property
-    def image_unseen(self) -> np.ndarray | None:
-        """(H, W) bool, what the rectified image does not show, the robot included, or None."""
+    def image_seen(self) -> np.ndarray | None:
+        """(H, W) bool, where the rectified image shows the surroundings; None for everywhere."""
         planes = [one for one in (self.rectification.unseen, self.hidden) if one is not None]
-        return np.logical_or.reduce(planes) if planes else None
+        return ~np.logical_or.reduce(planes) if planes else None
 
 
 @table
@@ -224,8 +224,7 @@ class Prediction:
         is the camera of both.
         """
         grey = _converted(self.frame.image, _TO_GREY[self.frame.channels])
-        way, unseen = self.view.rectification, self.view.image_unseen
-        return way.rectify(grey), None if unseen is None else ~unseen
+        return self.view.rectification.rectify(grey), self.view.image_seen
 
     def beside(self, depth_m: np.ndarray) -> np.ndarray:
         """Return a depth of the raw image's pixels (H, W) at the network's, (h, w) float32 NaN.

@@ -214,16 +214,27 @@ def test_motion_corrects_depth_and_not_the_factor(bench):
     assert np.median(found.depth_m) == pytest.approx(WALL_M, abs=0.03)
     assert (found.factor, found.scale.ok, found.scale.reason) == (1.0, True, "not corrected")
     assert found.motion == "200 points, depth changed by +24 % (median)"
+    bench.correction.reset()
     without = bench.apply(wall(1.6), unmounted(), settings("motion"))
-    assert np.array_equal(without.depth_m, wall(1.6)) and without.motion == ""
+    assert np.array_equal(without.depth_m, wall(1.6)) and without.motion == "no odometry"
+    assert bench.apply(wall(1.6), unmounted(), settings("ground")).motion == ""
 
 
-def test_motion_corrects_what_another_reference_leaves(bench):
-    points, moved = points_at(WALL_M), motion_of(WALL_M)
-    surround = unmounted(points=points, motion=moved)
-    found = bench.apply(wall(1.0), surround, settings("auto"))
-    assert found.factor == pytest.approx(2.0) and found.scale.corrected_by == "reference_points"
-    np.testing.assert_allclose(found.depth_m, WALL_M, rtol=0.01)
+@pytest.mark.parametrize("reference", ["points", "reference_m"])
+def test_what_measures_better_is_not_overruled_by_motion(bench, reference):
+    exact = {"points": points_at(WALL_M), "reference_m": wall()}[reference]
+    surround = unmounted(motion=motion_of(1.4 * WALL_M), **{reference: exact})
+    found = bench.apply(wall(1.5), surround, settings("auto"))
+    np.testing.assert_allclose(found.depth_m, WALL_M, rtol=1e-3)
+    assert found.motion == "another reference measures better"
+
+
+def test_motion_corrects_what_the_floor_leaves(bench):
+    depth = floor(0.5, math.radians(10.0), 3.0)
+    surround = replace(mounted(0.5, 10.0), motion=motion_of(3.6))
+    found = bench.apply(depth, surround, settings("auto"), is_told=True, untold_m=depth)
+    assert found.scale.corrected_by == "ground"
+    assert np.median(found.depth_m[depth > 2.99]) == pytest.approx(3.6, abs=0.15)
 
 
 @pytest.mark.parametrize("is_told, stays", [(True, True), (False, False)])

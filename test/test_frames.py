@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pytest
 
-from depthrefl_ros.frames import Frame, SelfMask
+from depthrefl_ros.frames import Frame, Prediction, SelfMask, network_view
 from depthrefl_ros.geometry.camera import Camera
 
 WIDTH, HEIGHT = 160, 120
@@ -75,3 +75,37 @@ def test_grey_becomes_three_equal_colours():
     frame = Frame(pixels, "mono", CAMERA)
     np.testing.assert_array_equal(frame.as_rgb(pixels), cv2.merge([pixels] * 3))
     np.testing.assert_array_equal(frame.as_bgra(pixels)[..., :3], cv2.merge([pixels] * 3))
+
+
+@pytest.mark.parametrize("channels", ["rgb", "bgr", "rgba", "mono"])
+def test_the_grey_image_is_rectified_and_says_where_it_shows_the_surroundings(channels):
+    bent = Camera(
+        width=WIDTH,
+        height=HEIGHT,
+        K=CAMERA.K,
+        D=np.array([-0.3, 0.1, 0.0, 0.0, 0.0]),
+        R=np.eye(3),
+        P=CAMERA.P,
+        distortion_model="plumb_bob",
+    )
+    rng = np.random.default_rng(2)
+    image = cv2.GaussianBlur(rng.integers(0, 255, (HEIGHT, WIDTH), np.uint8), (0, 0), 3)
+    shown = image if channels == "mono" else np.stack([image] * len(channels), axis=-1)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[100:] = 1
+    view = network_view(bent, SelfMask(mask), False, (96, 64), "pad")
+    planes = [np.zeros((64, 96), np.float32)] * 3
+    frame = Frame(shown, channels, bent, SelfMask(mask))
+    prediction = Prediction(frame, *planes, np.zeros((64, 96, 3), np.uint8), None, view)
+    grey, seen = prediction.rectified_grey()
+    assert np.array_equal(grey, view.rectification.rectify(image))
+    assert np.abs(grey.astype(int) - image).max() > 10 and grey.shape == image.shape
+    assert seen is prediction.rectified_grey()[1]
+    assert not seen[view.rectification.unseen].any() and not seen[115:, 60:100].any()
+    assert seen[40:80, 60:100].all()
+    assert prediction.image_camera == view.rectification.camera
+
+
+def test_where_all_is_seen_nothing_says_so():
+    view = network_view(CAMERA, None, False, (96, 64), "pad")
+    assert view.image_seen is None

@@ -22,7 +22,7 @@ from corridor_drive import corridor_frames
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.local_scale import (
     FEWEST_POINTS,
-    corrected_by_points,
+    MotionCorrection,
     local_log_ratio,
 )
 from depthrefl_ros.geometry.motion import MotionDepth, MotionPoints
@@ -49,7 +49,11 @@ def known(true_m: np.ndarray, count=80, sigma=0.02, columns=(4, 252), seed=1) ->
 
 
 def ratio(depth_m: np.ndarray, points: MotionPoints) -> np.ndarray:
-    return local_log_ratio(depth_m, CAMERA, points.points, points.sigma)
+    return local_log_ratio(depth_m, CAMERA, points.points, points.sigma)[0]
+
+
+def corrected(depth_m: np.ndarray, points: MotionPoints, mount: Pose | None = None):
+    return MotionCorrection().apply(depth_m, CAMERA, points, mount, 50.0)
 
 
 def test_each_surface_gets_its_own_factor():
@@ -66,7 +70,7 @@ def test_each_surface_gets_its_own_factor():
 
 
 def test_depth_that_is_right_stays():
-    depth_m, words = corrected_by_points(two_walls(), CAMERA, known(two_walls()), None)
+    depth_m, words = corrected(two_walls(), known(two_walls()))
     assert depth_m == pytest.approx(two_walls(), rel=0.005)
     assert words == "80 points, depth changed by +0 % (median)"
 
@@ -102,20 +106,62 @@ def test_unsure_points_count_less():
 
 def test_points_of_nothing_in_the_picture_are_none():
     few = known(two_walls(), count=FEWEST_POINTS - 1)
-    depth_m, words = corrected_by_points(two_walls(), CAMERA, few, None)
+    depth_m, words = corrected(two_walls(), few)
     assert np.array_equal(depth_m, two_walls())
-    assert words == "9 points; 10 in view are needed"
+    assert words == (
+        "9 points; 10 that are in view and within a factor of 2.7 of the depth are needed, there "
+        "are 9"
+    )
     behind = known(two_walls())
     assert ratio(two_walls(), MotionPoints(-behind.points, behind.sigma)) is None
-    assert ratio(two_walls(), known(5.0 * two_walls())) is None  # another surface's
+    assert ratio(two_walls(), known(9.0 * two_walls())) is None  # another surface's
+    assert corrected(two_walls(), known(9.0 * two_walls()))[1].endswith("there are 0")
     assert ratio(np.full((192, 256), np.nan, np.float32), behind) is None
+
+
+def test_nothing_becomes_farther_by_more_than_half_and_nearer_it_may():
+    """What moves away on the camera's own way is seen like something farther."""
+    assert np.exp(ratio(two_walls(), known(2.2 * two_walls()))).max() == pytest.approx(1.5)
+    assert np.median(ratio(two_walls(), known(0.5 * two_walls()))) < math.log(0.6)
+
+
+def test_a_correction_that_nothing_tells_any_more_fades():
+    correction, points = MotionCorrection(), known(1.3 * two_walls())
+    seen = []
+    for time_s, found in ((50.0, points), (50.25, None), (50.5, None), (51.1, None), (51.2, None)):
+        depth_m, words = correction.apply(two_walls(), CAMERA, found, None, time_s)
+        seen.append(np.median(depth_m[LEFT]) / 2.0)
+    assert seen[0] == pytest.approx(1.3, abs=0.03)
+    assert seen[0] > seen[1] > seen[2] > 1.1 and seen[3:] == [1.0, 1.0]
+    assert words == "no odometry"
+
+
+def test_what_is_begun_anew_does_not_linger():
+    correction, points = MotionCorrection(), known(1.3 * two_walls())
+    correction.apply(two_walls(), CAMERA, points, None, 50.0)
+    anew = MotionPoints(np.zeros((0, 3)), np.zeros(0), "the camera has changed")
+    depth_m, words = correction.apply(two_walls(), CAMERA, anew, None, 50.1)
+    assert np.array_equal(depth_m, two_walls())
+    assert words.startswith("0 points, begun anew: the camera has changed; 10 that are in view")
+
+
+def test_large_networks_take_no_longer_and_rows_beside_the_padding_are_right():
+    size, camera = (512, 640), Camera.from_horizontal_fov(640, 512, 1.1)
+    depth_m = np.full(size, 2.0, np.float32)
+    depth_m[:101] = np.nan
+    rng = np.random.default_rng(1)
+    at = rng.integers((4, 110), (636, 500), (80, 2)).T
+    points = pixel_rays(camera, *at) * 2.4
+    found, count = local_log_ratio(depth_m, camera, points, np.full(80, 0.02))
+    assert count == 80 and found.shape == size and found.dtype == np.float32
+    assert found[101:] == pytest.approx(math.log(1.2), abs=0.03)
 
 
 def test_what_is_unknown_stays_unknown_and_the_rest_is_corrected():
     depth_m = two_walls()
     depth_m[50:90, 40:80] = np.nan
     depth_m[:20] = np.inf
-    found, _ = corrected_by_points(depth_m, CAMERA, known(1.2 * two_walls()), None)
+    found, _ = corrected(depth_m, known(1.2 * two_walls()))
     assert np.isnan(found[50:90, 40:80]).all() and np.isinf(found[:20]).all()
     rest = np.isfinite(depth_m)
     assert np.isfinite(found[rest]).all()
@@ -133,12 +179,12 @@ def test_a_floor_that_is_known_stays_and_what_stands_on_it_does_not():
     predicted = np.where(is_floor, true_m, true_m * np.float32(0.8))
     wall = known(true_m)
     wall = MotionPoints(wall.points[wall.points[:, 2] > 2.9], wall.sigma[wall.points[:, 2] > 2.9])
-    found, _ = corrected_by_points(predicted, CAMERA, wall, mount)
+    found, _ = corrected(predicted, wall, mount)
     # Where the wall is predicted at 0.8 of its distance its foot lies a little over the floor.
     foot_m = 0.5 * (1.0 - predicted / floor_m)
     assert found[is_floor] == pytest.approx(true_m[is_floor], rel=1e-3)
     assert np.median(found[~is_floor & (foot_m > 0.1)] / 3.0) == pytest.approx(1.0, abs=0.02)
-    without, _ = corrected_by_points(predicted, CAMERA, wall, None)
+    without, _ = corrected(predicted, wall)
     assert np.median(without[is_floor] / true_m[is_floor]) > 1.02
 
 
@@ -159,7 +205,7 @@ def test_a_network_in_the_corridor_comes_nearer_to_the_truth(bundle):
     prediction = estimator.predict(shown, settings, base_from_camera=mount)
     engine.close()
     camera = prediction.camera
-    corrected_m, _ = corrected_by_points(prediction.depth_m, camera, found, mount)
+    corrected_m, _ = MotionCorrection().apply(prediction.depth_m, camera, found, mount, 50.0)
     true_m = reprojected(frame.true_m, frame.camera, camera)
     near = (true_m > 0) & (true_m < 6.0) & np.isfinite(prediction.depth_m)
     errors = [

@@ -30,6 +30,7 @@ from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros import transforms as transforms_module
 from depthrefl_ros.ros.parameters import Parameters
 from depthrefl_ros.ros.robot import Robot
+from depthrefl_ros.ros.transforms import TransformError
 from depthrefl_ros.settings import changed
 
 
@@ -342,39 +343,50 @@ def test_readings_of_an_imu_that_are_not_finite_are_told_beside_what_else_is_wro
 # Where odometry has the camera.
 
 
-def test_odometry_is_looked_up_where_motion_is_to_tell_distances(bench):
+def asked(scale_correction="motion", **changes) -> Parameters:
+    return changed(Parameters(), {"scale_correction": scale_correction, **changes})
+
+
+def test_odometry_has_the_camera_at_the_time_of_an_image(bench):
     bench.known["odom", FRAME] = transform((3.0, 1.0, 0.5))
-    for how in ("motion", "auto"):
-        found = bench.at(scale_correction=how)
-        assert found.odom_from_camera.translation == pytest.approx([3.0, 1.0, 0.5])
-        assert "motion" not in found.problems
-    assert bench.at(scale_correction="ground").odom_from_camera is None
-    assert bench.at(scale_correction="motion", odom_frame="map").odom_from_camera is None
+    bench.known["map", FRAME] = transform((4.0, 1.0, 0.5))
+    for parameters, x in ((asked(), 3.0), (asked("auto"), 3.0), (asked(odom_frame="map"), 4.0)):
+        found = bench.robot.odometry(header(), parameters)
+        assert found.translation == pytest.approx([x, 1.0, 0.5])
 
 
 def test_a_robot_that_stood_long_is_not_taken_to_stand_still(bench, monkeypatch):
     bench.known["odom", FRAME] = transform((3.0, 1.0, 0.5))
     monkeypatch.setattr(transforms_module, "_FIXED_AFTER_S", 0.0)
     for count in range(30):
-        assert bench.at(NOW_S + 0.1 * count, scale_correction="motion").odom_from_camera
+        bench.robot.odometry(header(NOW_S + 0.1 * count), asked())
     bench.buffer.last_s = NOW_S + 3.0
-    late = bench.at(NOW_S + 4.0, scale_correction="motion", transform_timeout=0.02)
-    assert late.odom_from_camera is None
-    assert "extrapolation into the future" in late.problems["motion"]
+    with pytest.raises(TransformError, match="extrapolation into the future") as caught:
+        bench.robot.odometry(header(NOW_S + 4.0), asked(transform_timeout=0.02))
+    assert caught.value.is_known
 
 
-def test_missing_odometry_is_told_only_to_who_asked_for_it(bench):
-    found = bench.at(scale_correction="motion")
-    assert found.odom_from_camera is None
-    assert found.problems["motion"].startswith(
-        f"motion cannot tell distances: no transform from {FRAME!r} to 'odom': "
-    )
-    assert "motion" not in bench.at(scale_correction="auto").problems
+@pytest.mark.parametrize("how, waits", [("motion", True), ("auto", False)])
+def test_late_odometry_is_waited_for_only_by_who_asked_for_it(bench, how, waits):
+    bench.known["odom", FRAME] = transform((3.0, 1.0, 0.5))
+    bench.robot.odometry(header(), asked(how))
+    bench.buffer.last_s = float(NOW_S)
+    start = time.monotonic()
+    with pytest.raises(TransformError):
+        bench.robot.odometry(header(NOW_S + 1), asked(how, transform_timeout=0.3))
+    assert (time.monotonic() - start >= 0.3) is waits
+
+
+@pytest.mark.parametrize("frame", [FRAME, FOOTPRINT])
+def test_an_odometry_frame_that_moves_with_the_robot_is_none(bench, frame):
+    bench.known[frame, FRAME] = transform((0.0, 0.0, 0.5))
+    with pytest.raises(
+        TransformError, match=f"odom_frame is '{frame}', which moves with the robot"
+    ):
+        bench.robot.odometry(header(), asked(odom_frame=frame))
 
 
 def test_images_without_a_stamp_have_no_place_in_odometry(bench):
     bench.known["odom", FRAME] = transform((3.0, 1.0, 0.5))
-    parameters = changed(Parameters(), {"scale_correction": "motion"})
-    found = bench.robot.at(header(0), 5.0, parameters)
-    assert found.odom_from_camera is None
-    assert found.problems["motion"] == "motion cannot tell distances: images have no stamp"
+    with pytest.raises(TransformError, match="images have no stamp"):
+        bench.robot.odometry(header(0), asked())

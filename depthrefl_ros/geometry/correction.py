@@ -32,7 +32,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.fill import FILLS, fill_holes
 from depthrefl_ros.geometry.floor_check import FloorCheck, FloorCheckSettings, mount_doubt
 from depthrefl_ros.geometry.ground import FloorSettings, find_floor
-from depthrefl_ros.geometry.local_scale import corrected_by_points
+from depthrefl_ros.geometry.local_scale import MotionCorrection
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.relative_correction import RelativeCorrection
 from depthrefl_ros.geometry.scale import (
@@ -40,6 +40,7 @@ from depthrefl_ros.geometry.scale import (
     GROUND,
     MOTION,
     REFERENCE_DEPTH,
+    REFERENCE_POINTS,
     ScaleCorrection,
     ScaleHealth,
     ScaleSettings,
@@ -171,6 +172,7 @@ class DepthCorrection:
         self._floor_check = FloorCheck(FloorCheckSettings())
         self._floor: Pose | None = None
         self._floor_seen_s = -math.inf
+        self._motion = MotionCorrection()
 
     def apply(
         self,
@@ -207,7 +209,9 @@ class DepthCorrection:
                 self._scale.reset()
                 reason = self._relative.health.reason
                 problems["metric"] = f"depth is NaN: {reason}"
-                return replace(uncorrected(depth_m, reason), problems=problems)
+                known = 0 if surround.motion is None else len(surround.motion.points)
+                words = f"{known} points" if MOTION in settings.anchors else ""
+                return replace(uncorrected(depth_m, reason), problems=problems, motion=words)
             depth_m = np.where(np.isnan(depth_m), affine.depth_m(relative), depth_m)
         depth_m = self._steadied(
             depth_m, image, camera, surround.time_s, settings.temporal_smoothing_s
@@ -219,11 +223,14 @@ class DepthCorrection:
         uncorrected_m = depth_m
         if factor != 1.0:
             depth_m = depth_m * np.float32(factor)
-        motion = ""
-        if surround.motion is not None:
+        is_measured_well = scale.corrected_by in (REFERENCE_DEPTH, REFERENCE_POINTS)
+        motion = "another reference measures better" if is_measured_well else ""
+        if MOTION in settings.anchors and not is_measured_well:
             # A network that was told the floor has it right, better than any corner on it.
             floor = surround.base_from_camera if is_told else None
-            depth_m, motion = corrected_by_points(depth_m, camera, surround.motion, floor)
+            depth_m, motion = self._motion.apply(
+                depth_m, camera, surround.motion, floor, surround.time_s
+            )
         is_measured = None
         if settings.fill == "holes" and surround.reference_m is not None:
             depth_m = fill_holes(depth_m, surround.reference_m)

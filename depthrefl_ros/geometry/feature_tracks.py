@@ -28,7 +28,7 @@ import numpy as np
 _MOST = 500
 _QUALITY = 0.005  # of the best corner's
 _APART_PX = 8  # corners of one another
-_WINDOW_PX = 13
+WINDOW_PX = 13
 _PYRAMID_LEVELS = 3
 _STOP = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 0.01)
 _THERE_AND_BACK_PX = 0.3  # a corner that is followed and followed back must end where it began
@@ -105,7 +105,7 @@ def _flow(
         target,
         start,
         guess.copy(),
-        winSize=(_WINDOW_PX, _WINDOW_PX),
+        winSize=(WINDOW_PX, WINDOW_PX),
         maxLevel=_PYRAMID_LEVELS,
         criteria=_STOP,
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,

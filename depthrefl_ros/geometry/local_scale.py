@@ -39,7 +39,9 @@ from depthrefl_ros.geometry.pose import Pose
 FEWEST_POINTS = 10
 # What is so high above a floor that is known is no floor; below, the correction fades out.
 _OVER_FLOOR_M = 0.1
+_FADES_S = 1.0  # within which a correction that nothing tells any more is gone
 _STRIDE = 4  # the network decides at a quarter of its resolution; so does the factor
+_CELLS = 6000  # what is computed grows with their number
 # Of the process: what neighbours have in common, standard deviations of log depth; and how far
 # neighbours reach, in shares of the picture's width and in log depth. Chosen on rendered drives,
 # which hardly mind: 0.15 to 0.25, and 0.3 to 0.45.
@@ -52,32 +54,66 @@ _AROUND_PX = 1
 _DEGREES = 4.0  # of freedom of Student's t
 _REWEIGHTINGS = 3
 _LARGEST = 1.0  # of a log ratio: what is nearly three times off is no point of this surface
+# What moves away from the robot on its own way is seen like something farther, and nothing tells
+# the two apart: so depth becomes farther by half of itself at most.
+_FARTHER = math.log(1.5)
 _MOST_POINTS = 300  # what is solved grows with the cube
 
 
-def corrected_by_points(
-    depth_m: np.ndarray, camera: Camera, known: MotionPoints, base_from_camera: Pose | None
-) -> tuple[np.ndarray, str]:
-    """Return depth that agrees with points of known distance.
+class MotionCorrection:
+    """Makes depth agree with what the camera's motion tells, frame by frame."""
 
-    Args:
-        depth_m: (h, w) float32 metres; what is not finite stays as it is.
-        camera: the rectified pinhole camera of ``depth_m``.
-        known: the points.
-        base_from_camera: where the camera stands, if the floor's depth is right already and must
-            stay; None otherwise.
+    def __init__(self) -> None:
+        self._log_ratio: np.ndarray | None = None  # of the last frame of which enough was known
+        self._time_s = -math.inf  # of that frame
 
-    Returns:
-        (h, w) float32 metres, and what was done, for people.
-    """
-    count = len(known.points)
-    ratio = local_log_ratio(depth_m, camera, known.points, known.sigma)
-    if ratio is None:
-        return depth_m, f"{count} points; {FEWEST_POINTS} in view are needed"
-    if base_from_camera is not None:
-        ratio *= _above_floor(depth_m, camera, base_from_camera)
-    middle = 100.0 * math.expm1(float(np.median(ratio)))
-    return depth_m * np.exp(ratio), f"{count} points, depth changed by {middle:+.0f} % (median)"
+    def apply(
+        self,
+        depth_m: np.ndarray,
+        camera: Camera,
+        known: MotionPoints | None,
+        base_from_camera: Pose | None,
+        time_s: float,
+    ) -> tuple[np.ndarray, str]:
+        """Return depth that agrees with points of known distance.
+
+        Where they tell nothing for a moment, as when odometry is late, the last correction fades.
+
+        Args:
+            depth_m: (h, w) float32 metres; what is not finite stays as it is.
+            camera: the rectified pinhole camera of ``depth_m``.
+            known: the points, or None without odometry.
+            base_from_camera: where the camera stands, if the floor's depth is right already and
+                must stay; None otherwise.
+            time_s: of the frame, seconds.
+
+        Returns:
+            (h, w) float32 metres, and what was done, for people.
+        """
+        words = "no odometry"
+        if known is not None:
+            words = f"{len(known.points)} points"
+            if known.begun_anew:
+                self._log_ratio = None
+                words += f", begun anew: {known.begun_anew}"
+            ratio, count = local_log_ratio(depth_m, camera, known.points, known.sigma)
+            if ratio is not None:
+                if base_from_camera is not None:
+                    ratio *= _above_floor(depth_m, camera, base_from_camera)
+                self._log_ratio, self._time_s = ratio, time_s
+                middle = 100.0 * math.expm1(float(np.median(ratio)))
+                words += f", depth changed by {middle:+.0f} % (median)"
+                return depth_m * np.exp(ratio), words
+            words += (
+                f"; {FEWEST_POINTS} that are in view and within a factor of "
+                f"{math.exp(_LARGEST):.1f} of the depth are needed, there are {count}"
+            )
+        held, elapsed_s = self._log_ratio, time_s - self._time_s
+        if held is None or held.shape != depth_m.shape or not 0.0 <= elapsed_s < _FADES_S:
+            self._log_ratio = None
+            return depth_m, words
+        share = np.float32(1.0 - elapsed_s / _FADES_S)
+        return depth_m * np.exp(share * held), f"{words}; the last correction fades"
 
 
 def _above_floor(depth_m: np.ndarray, camera: Camera, base_from_camera: Pose) -> np.ndarray:
@@ -91,7 +127,7 @@ def _above_floor(depth_m: np.ndarray, camera: Camera, base_from_camera: Pose) ->
 
 def local_log_ratio(
     depth_m: np.ndarray, camera: Camera, points: np.ndarray, sigma: np.ndarray
-) -> np.ndarray | None:
+) -> tuple[np.ndarray | None, int]:
     """Return what log depth is to be raised by, for the points and what belongs to them.
 
     Args:
@@ -101,31 +137,46 @@ def local_log_ratio(
         sigma: (n,) standard deviation of their log depth.
 
     Returns:
-        (h, w) float32, finite everywhere; None where fewer than ``FEWEST_POINTS`` of the points
-        are in the picture.
+        (h, w) float32, finite everywhere, or None where fewer than ``FEWEST_POINTS`` of the points
+        can be used; and how many can.
     """
     columns, rows, seen = project(camera, points)
-    if np.count_nonzero(seen) < FEWEST_POINTS:
-        return None
+    if not seen.any():
+        return None, 0
     known_m = np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, np.float32(np.nan))
     predicted = _predicted(known_m, np.where(seen, columns, 0), np.where(seen, rows, 0), points)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = np.log(points[:, 2] / predicted)
         used = np.flatnonzero(seen & (np.abs(ratios) < _LARGEST))
     if len(used) < FEWEST_POINTS:
-        return None
+        return None, len(used)
+    count = len(used)
     used = used[np.argsort(sigma[used], kind="stable")[:_MOST_POINTS]]
     unit = np.array([1.0 / (_REACH * camera.width)] * 2 + [1.0 / _REACH_LOG_DEPTH])
     at = np.column_stack([columns[used], rows[used], np.log(predicted[used])]) * unit
     weights = _weights(_common(at, at), ratios[used], _CORNER_FACTOR * sigma[used])
+    stride = _stride(depth_m.shape)
     height, width = depth_m.shape
-    grid_rows, grid_columns = np.mgrid[0:height:_STRIDE, 0:width:_STRIDE]
-    some_m = np.nan_to_num(known_m[::_STRIDE, ::_STRIDE], nan=1.0)
+    grid_rows, grid_columns = np.mgrid[0:height:stride, 0:width:stride]
+    some_m = _filled(known_m[::stride, ::stride])
     everywhere = np.stack([grid_columns, grid_rows, np.log(some_m)], axis=-1).reshape(-1, 3) * unit
-    coarse = (_common(everywhere.astype(np.float32), at.astype(np.float32)) @ weights).astype(
-        np.float32
-    )
-    return _enlarged(coarse.reshape(some_m.shape), (width, height))
+    common = _common(everywhere.astype(np.float32), at.astype(np.float32))
+    coarse = (common @ weights).astype(np.float32).reshape(some_m.shape)
+    ratio = np.minimum(_enlarged(coarse, (width, height), stride), np.float32(_FARTHER))
+    return ratio, count
+
+
+def _stride(shape: tuple[int, ...]) -> int:
+    """Return every which row and column of a depth (h, w) is looked at."""
+    return max(_STRIDE, math.ceil(math.sqrt(shape[0] * shape[1] / _CELLS)))
+
+
+def _filled(depth_m: np.ndarray) -> np.ndarray:
+    """Return a depth (h, w) whose unknown pixels have a neighbour's, or 1 m where none is known."""
+    known = np.nan_to_num(depth_m, nan=0.0)
+    around = cv2.dilate(known, np.ones((3, 3), np.uint8))
+    some = np.where(known > 0.0, known, around)
+    return np.where(some > 0.0, some, np.float32(1.0))
 
 
 def _predicted(
@@ -164,8 +215,8 @@ def _weights(common: np.ndarray, ratios: np.ndarray, sigma: np.ndarray) -> np.nd
     return weights
 
 
-def _enlarged(coarse: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _enlarged(coarse: np.ndarray, size: tuple[int, int], stride: int) -> np.ndarray:
     """Return every n-th pixel's values, interpolated between where these pixels are."""
-    at = [np.arange(n, dtype=np.float32) / np.float32(_STRIDE) for n in size]
+    at = [np.arange(n, dtype=np.float32) / np.float32(stride) for n in size]
     columns, rows = np.meshgrid(*at)
     return cv2.remap(coarse, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -32,13 +32,14 @@ import cv2
 import numpy as np
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.geometry.feature_tracks import FeatureTracks
+from depthrefl_ros.geometry.feature_tracks import WINDOW_PX, FeatureTracks
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.geometry.rays import pixel_rays
 from depthrefl_ros.geometry.two_views import Movement, TwoViews, refined, triangulated
 
+_WINDOW = np.ones((WINDOW_PX + 4, WINDOW_PX + 4), np.uint8)  # and what a blur mixes into it
 _WIDEST_PX = 960  # wider images are shrunk: corners are followed well enough
-_GAP_S = 1.0  # after a longer one nothing is where it was
+_GAP_S = 2.0  # after a longer one nothing is where it was
 # Faster than any robot indoors: the odometry was set back.
 _FASTEST_M_S, _FASTEST_RAD_S = 5.0, 6.0
 _SLACK_M, _SLACK_RAD = 0.2, 0.3
@@ -61,6 +62,9 @@ _CONTRADICTION = 3.0  # standard deviations between a measurement and what is kn
 _MOST_CONTRADICTIONS = 3
 # Farther from where its place should be seen, a corner moves by itself: pixels, times the median.
 _OFF_PLACE_PX, _OFF_PLACE_FACTOR = 4.0, 3.0
+# Where that is so of half of them, odometry is wrong: it was set back, or the wheels slip. Under a
+# degree of wrong turns it is 3 pixels at most, at a jump of 0.3 m 10.
+_ODOMETRY_OFF_PX = 6.0
 _FEWEST_PLACES = 8  # by whose median the odometry's own turn is taken off
 
 
@@ -71,10 +75,12 @@ class MotionPoints:
     Attributes:
         points: (n, 3) float64 metres in the camera's optical frame.
         sigma: (n,) float64 standard deviation of their log depth.
+        begun_anew: why all that was known before this image is forgotten; empty where it is not.
     """
 
     points: np.ndarray
     sigma: np.ndarray
+    begun_anew: str = ""
 
 
 NO_POINTS = MotionPoints(np.zeros((0, 3)), np.zeros(0))
@@ -141,6 +147,8 @@ class MotionDepth:
         self._camera: Camera | None = None
         self._pose: Pose | None = None
         self._time_s = -math.inf
+        self._found = NO_POINTS  # in the last image
+        self._seen: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
 
     def update(
         self,
@@ -156,7 +164,7 @@ class MotionDepth:
             grey: (H, W) uint8, rectified.
             camera: its rectified pinhole camera.
             seen: (H, W) bool, where it shows the surroundings and not the robot itself; None for
-                everywhere.
+                everywhere. The same array is looked at once.
             odom_from_camera: where the camera's optical frame is by odometry, when the image was
                 taken.
             time_s: when that was, seconds.
@@ -164,36 +172,63 @@ class MotionDepth:
         Returns:
             The corners whose distance is known.
         """
+        if time_s == self._time_s:  # the same image once more
+            return self._found
         factor = math.ceil(camera.width / _WIDEST_PX)
         if factor > 1:
             size = (camera.width // factor, camera.height // factor)
             grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
             camera = camera.scaled(*size)
-            if seen is not None:
-                whole = cv2.resize(seen.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-                seen = whole > 0
-        if camera != self._camera or self._is_torn(odom_from_camera, time_s):
+        seen = self._inside(seen, grey.shape)
+        begun_anew = self._torn(camera, odom_from_camera, time_s)
+        if begun_anew:
             self.reset()
         self._follow(grey, camera, seen, odom_from_camera)
         self._camera, self._pose, self._time_s = camera, odom_from_camera, time_s
-        self._measure(odom_from_camera)
-        self._contradict_what_moves(odom_from_camera)
-        found = self._known(odom_from_camera)
-        self._remember(odom_from_camera)
-        self._renew(camera, seen)
-        return found
+        is_view = self._is_elsewhere()
+        if is_view:  # from the same place nothing new is seen, and an error would confirm itself
+            self._measure(odom_from_camera)
+        if not self._fits(odom_from_camera):
+            begun_anew = "images and odometry do not fit: it jumped, or wheels slipped"
+            self._places, self._views = _Places.unknown(len(self._rays)), []
+        points, sigma = self._known(odom_from_camera)
+        if is_view:
+            self._views = [*self._views, _View(odom_from_camera, self._rays)][-_VIEWS:]
+            self._places.variance = self._places.variance + _WANDERS**2
+        self._renew(camera, seen, is_view)
+        self._found = MotionPoints(points, sigma, begun_anew)
+        return self._found
 
-    def _is_torn(self, pose: Pose, time_s: float) -> bool:
-        """Tell whether what is remembered says nothing of this image."""
+    def _inside(self, seen: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | None:
+        """Return (H, W) bool, where a corner's window shows the surroundings alone, or None."""
+        if seen is None:
+            return None
+        if self._seen[0] is not seen or self._seen[1].shape != shape:
+            whole = cv2.resize(seen.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
+            self._seen = seen, cv2.erode(whole, _WINDOW, borderValue=1) > 0
+        return self._seen[1]
+
+    def _torn(self, camera: Camera, pose: Pose, time_s: float) -> str:
+        """Return why what is remembered says nothing of this image; empty where it does."""
         if self._pose is None:
-            return False
+            return ""
+        if not camera.is_like(self._camera):
+            return "the camera has changed"
         elapsed_s = time_s - self._time_s
-        if not 0.0 < elapsed_s <= _GAP_S:
-            return True
+        if elapsed_s < 0.0:
+            return "the clock was set back"
+        if elapsed_s > _GAP_S:
+            return f"no image and place for {elapsed_s:.1f} s; {_GAP_S:g} s are allowed"
         step = self._pose.inverse() @ pose
+        way_m = float(np.linalg.norm(step.translation))
         turn_rad = math.acos(np.clip((np.trace(step.rotation) - 1.0) / 2.0, -1.0, 1.0))
-        is_far = np.linalg.norm(step.translation) > _FASTEST_M_S * elapsed_s + _SLACK_M
-        return bool(is_far or turn_rad > _FASTEST_RAD_S * elapsed_s + _SLACK_RAD)
+        is_far = way_m > _FASTEST_M_S * elapsed_s + _SLACK_M
+        if is_far or turn_rad > _FASTEST_RAD_S * elapsed_s + _SLACK_RAD:
+            return (
+                f"odometry moved by {way_m:.1f} m and {math.degrees(turn_rad):.0f} degrees within "
+                f"{elapsed_s:.2f} s"
+            )
+        return ""
 
     def _follow(
         self, grey: np.ndarray, camera: Camera, seen: np.ndarray | None, pose: Pose
@@ -289,39 +324,43 @@ class MotionDepth:
         places.agreements = np.where(contradicts, 0, places.agreements + agrees)
         places.contradictions = np.maximum(places.contradictions + contradicts - agrees, 0)
 
-    def _contradict_what_moves(self, pose: Pose) -> None:
-        """Count a contradiction of what is not seen where its place is: it moves by itself."""
+    def _fits(self, pose: Pose) -> bool:
+        """Tell whether the corners are seen where their places are, as odometry has the camera.
+
+        Of few that are not, a contradiction is counted: they move by themselves.
+        """
         places = self._places
         here = pose.inverse().apply(places.points)
         known = np.flatnonzero(np.isfinite(places.variance) & (here[:, 2] > _NEAREST_M))
         if len(known) < _FEWEST_PLACES:
-            return
+            return True
         missing = np.full((len(known), 2), np.nan)
         off = _projected(self._camera, here[known], missing) - self._tracks.pixels[known]
         off = np.linalg.norm(off - np.nanmedian(off, axis=0), axis=1)
         # Where odometry has the camera lean wrongly, all corners far from the middle are off.
-        moves = known[off > max(_OFF_PLACE_PX, _OFF_PLACE_FACTOR * float(np.nanmedian(off)))]
+        middle = float(np.nanmedian(off))
+        moves = known[off > max(_OFF_PLACE_PX, _OFF_PLACE_FACTOR * middle)]
         places.contradictions[moves] += 1
+        return middle <= _ODOMETRY_OFF_PX
 
-    def _known(self, pose: Pose) -> MotionPoints:
+    def _known(self, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+        """Return points (n, 3) in the optical frame, and sigma (n,) of their log depth."""
         places = self._places
         sure = places.variance < _SURE_SIGMA**2
         sure &= (places.agreements > 0) & (places.contradictions == 0)
         depth_m = pose.inverse().apply(places.points[sure])[:, 2]
         ahead = depth_m > _NEAREST_M
         points = self._rays[sure][ahead] * depth_m[ahead][:, None]
-        return MotionPoints(points, np.sqrt(places.variance[sure][ahead]))
+        return points, np.sqrt(places.variance[sure][ahead])
 
-    def _remember(self, pose: Pose) -> None:
-        """Keep this view, if the last one kept was somewhere else."""
-        apart_m = _VIEW_APART * self._usual_m
-        last = self._views[-1].pose.translation if self._views else np.full(3, np.inf)
-        if np.linalg.norm(last - pose.translation) >= apart_m:
-            self._views.append(_View(pose, self._rays.copy()))
-            self._views = self._views[-_VIEWS:]
-            self._places.variance = self._places.variance + _WANDERS**2
+    def _is_elsewhere(self) -> bool:
+        """Tell whether this view is from another place than the last one that was kept."""
+        if not self._views:
+            return True
+        way_m = np.linalg.norm(self._views[-1].pose.translation - self._pose.translation)
+        return bool(way_m >= _VIEW_APART * self._usual_m)
 
-    def _renew(self, camera: Camera, seen: np.ndarray | None) -> None:
+    def _renew(self, camera: Camera, seen: np.ndarray | None, is_view: bool) -> None:
         """Drop what contradicted itself, and look for new corners where a view was kept.
 
         Elsewhere nothing could be said of them, and looking takes a third of the time.
@@ -329,14 +368,14 @@ class MotionDepth:
         kept = self._places.contradictions < _MOST_CONTRADICTIONS
         self._tracks.pixels, self._rays = self._tracks.pixels[kept], self._rays[kept]
         self._keep(kept)
-        count = self._tracks.renew(seen) if self._views[-1].pose is self._pose else 0
+        count = self._tracks.renew(seen) if is_view else 0
         if not count:
             return
         new = pixel_rays(camera, *self._tracks.pixels[-count:].T)
         self._rays = np.vstack([self._rays, new])
         self._places.extend(count)
         *before, now = self._views
-        now.rays = self._rays.copy()
+        now.rays = self._rays
         for view in before:
             view.rays = np.vstack([view.rays, np.full((count, 3), np.nan)])
 

@@ -31,7 +31,7 @@ from depthrefl_ros.geometry.inverse_anchors import (
     range_pair,
     relative_span,
 )
-from depthrefl_ros.geometry.scale import ScaleSettings
+from depthrefl_ros.geometry.scale import MIN_INLIERS, ScaleSettings
 from depthrefl_ros.geometry.surround import Surround
 
 
@@ -106,8 +106,8 @@ class RelativeCorrection:
     def _measure_motion(
         relative: np.ndarray, camera: Camera, surround: Surround, span: float
     ) -> Pairs:
-        if surround.motion is None:
-            return NO_PAIRS
+        if surround.motion is None or len(surround.motion.points) < MIN_INLIERS:
+            return NO_PAIRS  # a robot that has not driven yet is no fault
         return points_pairs(relative, camera, surround.motion.points, span)
 
     @staticmethod

@@ -49,7 +49,6 @@ class Surround:
         camera_from_ranger: the ranger's frame, x ahead, in the camera's optical frame, or None.
         points: (n, 3) float32 metres in the camera's optical frame: sparse points of known
             distance, or None.
-        odom_from_camera: where odometry has the camera's optical frame, or None.
         motion: points whose distance the camera's motion tells, or None.
         reference_m: (h, w) float32 metres of the network's pixels as a depth camera has them, NaN
             where it has none; or None.
@@ -73,7 +72,6 @@ class Surround:
     reading: RangeReading | None = None
     camera_from_ranger: Pose | None = None
     points: np.ndarray | None = None
-    odom_from_camera: Pose | None = None
     motion: MotionPoints | None = None
     reference_m: np.ndarray | None = None
     reference_image_m: np.ndarray | None = None

@@ -36,13 +36,11 @@ from depthrefl_ros.engine.base import EngineError, WithdrawnError
 from depthrefl_ros.estimator import DepthEstimator, StepTimer
 from depthrefl_ros.frames import DepthFrame, Frame, Prediction
 from depthrefl_ros.geometry.correction import Corrected, DepthCorrection, uncorrected
-from depthrefl_ros.geometry.motion import MotionDepth
-from depthrefl_ros.geometry.scale import REFERENCE_DEPTH
 from depthrefl_ros.geometry.surround import Surround
 from depthrefl_ros.ros.camera_lookup import CameraLookup
-from depthrefl_ros.ros.convert.images import MessageError
 from depthrefl_ros.ros.diagnostics import Diagnostics
 from depthrefl_ros.ros.intake import DroppedError, Intake, Received
+from depthrefl_ros.ros.late_sensors import LateSensors
 from depthrefl_ros.ros.loaded_model import FrameSettings
 from depthrefl_ros.ros.obstacle_publisher import CLOUDS, ObstaclePublisher
 from depthrefl_ros.ros.obstacle_publisher import TOPICS as OBSTACLE_TOPICS
@@ -97,7 +95,7 @@ class Pipeline:
         bundle = estimator.bundle
         self._intake = Intake(cameras, diagnostics, clock, topic, bundle.trained_hfov_deg)
         self._correction = DepthCorrection(bundle.untold_error)
-        self._motion = MotionDepth()
+        self._late = LateSensors(robot, self._fail)
         self._has_told = False
         self._is_left_behind = self._must_forget = False
         self.engine_failures = 0
@@ -157,15 +155,7 @@ class Pipeline:
         with timer.step("robot"):
             surround = self._robot.at(header, time_s, settings.parameters)
         prediction = self._predict(frame, surround, settings, timer)
-        if REFERENCE_DEPTH in settings.parameters.correction.anchors:
-            with timer.step("reference"):
-                surround = self._with_reference(received, prediction, surround)
-        if surround.odom_from_camera is not None:
-            with timer.step("motion"):
-                grey, seen = prediction.rectified_grey()
-                camera, odom_from_camera = prediction.image_camera, surround.odom_from_camera
-                found = self._motion.update(grey, camera, seen, odom_from_camera, time_s)
-                surround = replace(surround, motion=found)
+        surround = self._late.completed(received, header, prediction, surround, timer)
         if time.monotonic() - received.at_s > STALE_S:
             self._obstacles.fall_silent()
             wanted -= OBSTACLE_TOPICS
@@ -214,25 +204,6 @@ class Pipeline:
         if self._is_left_behind:
             raise _LeftBehindError
         self.engine_failures = 0
-
-    def _with_reference(
-        self, received: Received, prediction: Prediction, surround: Surround
-    ) -> Surround:
-        """Add what a depth camera saw; where it cannot be used, say so."""
-        camera, parameters = prediction.frame.camera, received.settings.parameters
-        how = parameters.correction.scale_correction
-        size = (camera.width, camera.height)
-        try:
-            depth_m = self._robot.reference_depth(received.message.header, size, parameters)
-        except MessageError as error:
-            return replace(surround, problems={**surround.problems, REFERENCE_DEPTH: str(error)})
-        if depth_m is None:
-            if parameters.correction.fill == "none" and how == "auto":
-                return surround
-            missing = f"nothing has come on {REFERENCE_DEPTH} yet"
-            return replace(surround, problems={**surround.problems, REFERENCE_DEPTH: missing})
-        reference_m = prediction.beside(depth_m)
-        return replace(surround, reference_m=reference_m, reference_image_m=depth_m)
 
     def _correct(
         self,

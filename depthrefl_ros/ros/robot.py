@@ -110,6 +110,31 @@ class Robot:
         header = Header(stamp=self.moment(header), frame_id=header.frame_id)
         return self._sensors.reference_depth(header, size, parameters)
 
+    def odometry(self, header: Header, parameters: Parameters) -> Pose:
+        """Return where odometry has the camera when an image was taken.
+
+        Looked for when the network is done, since it often comes a little after the image.
+
+        Args:
+            header: of the image, its ``frame_id`` as it is published.
+            parameters: the node's. Whoever asks for ``motion`` waits for it; ``auto`` does not.
+
+        Raises:
+            TransformError: it is not known; with ``auto`` also where it is only late.
+        """
+        mount, how = parameters.mount, parameters.correction.scale_correction
+        frame = header.frame_id
+        if mount.odom_frame in (frame, mount.base_frame):
+            raise TransformError(
+                f"odom_frame is {mount.odom_frame!r}, which moves with the robot; the frame in "
+                "which it drives is needed, such as odom"
+            )
+        if not seconds_of(header.stamp):
+            raise TransformError("images have no stamp")
+        deadline_s = time.monotonic() + (mount.transform_timeout_s if how == MOTION else 0.0)
+        arguments = mount.odom_frame, frame, header.stamp, deadline_s
+        return self._transforms.find(*arguments, may_be_fixed=False)
+
 
 class _Look:
     """One look at the robot: what was found, and what could not be used."""
@@ -139,7 +164,6 @@ class _Look:
         if REFERENCE_POINTS in sensors:
             points = self._isolated(REFERENCE_POINTS, self._reference_points)
         up = self._up(sensors)
-        odom_from_camera = self._isolated(MOTION, self._odometry)
         mount, mount_problem = self._told_mount(up)
         return Surround(
             time_s=self._time_s,
@@ -158,7 +182,6 @@ class _Look:
             reading=reading,
             camera_from_ranger=camera_from_ranger,
             points=points,
-            odom_from_camera=odom_from_camera,
             problems=self._problems,
         )
 
@@ -328,22 +351,6 @@ class _Look:
         except MessageError as error:
             self._problems[REFERENCE_POINTS] = f"reference_points cannot measure the scale: {error}"
             return None
-
-    def _odometry(self) -> Pose | None:
-        """Return where odometry has the camera; None where nobody asks or it is not known."""
-        transforms, mount = self._robot._transforms, self._parameters.mount
-        if MOTION not in self._parameters.correction.anchors:
-            return None
-        why = "images have no stamp"
-        if seconds_of(self._header.stamp):
-            arguments = mount.odom_frame, self._header.frame_id, self._header.stamp
-            try:
-                return transforms.find(*arguments, self._deadline_s, may_be_fixed=False)
-            except TransformError as error:
-                why = str(error)
-        if self._parameters.correction.scale_correction == MOTION and not self._tf_may_still_come():
-            self._problems[MOTION] = f"motion cannot tell distances: {why}"
-        return None
 
     def _sensor_pose(self, topic: str, header: Header) -> Pose | None:
         """Return camera_from_sensor."""

@@ -115,7 +115,7 @@ def test_a_jump_of_the_clock_forgets_what_the_motion_told(make_bench):
     assert not bench.values()["motion"].startswith("0 points")
     bench.time_s = 10.0
     bench.show(frames[-1])
-    assert bench.values()["motion"] == "0 points; 10 in view are needed"
+    assert bench.values()["motion"].startswith("0 points, begun anew: the clock was set back; ")
 
 
 def test_what_motion_told_is_not_told_of_a_node_that_no_longer_asks(make_bench):
@@ -125,3 +125,27 @@ def test_what_motion_told_is_not_told_of_a_node_that_no_longer_asks(make_bench):
     bench.set(scale_correction="none", temporal_smoothing=0.0)
     bench.show(frames[-1])
     assert "motion" not in bench.values()
+
+
+def test_auto_does_not_miss_odometry_that_tf_does_not_know_but_one_that_is_late(make_bench):
+    bench, frames = make_bench(scale_correction="auto"), corridor_frames()[:4]
+    bench.drive(frames[:2], knows_odometry=False)
+    assert "motion" not in bench.status().message
+    assert bench.values()["motion"] == "no odometry"
+    bench.show(frames[2])
+    bench.buffer.last_s = bench.time_s
+    bench.show(frames[3])
+    assert "motion cannot tell distances: no transform" in bench.status().message
+
+
+def test_what_fails_in_motion_costs_no_frame_and_not_the_next_ones(make_bench, monkeypatch):
+    bench, frames = make_bench(scale_correction="motion"), corridor_frames()
+    bench.drive(frames[:4])
+    with monkeypatch.context() as patched:
+        patched.setattr("depthrefl_ros.geometry.motion.pixel_rays", lambda *_: 1 / 0)
+        bench.show(frames[4])
+    assert "what moves could not be followed: ZeroDivisionError" in bench.status().message
+    bench.drive(frames[5:])
+    counts = bench.diagnostics.counts()
+    assert counts["processed"] == len(frames) and not counts.get("dropped_failed")
+    assert int(bench.values()["motion"].split(" ")[0]) > 40
