@@ -72,8 +72,9 @@ def test_a_folder_is_noted_by_what_it_holds_and_not_by_its_place(tmp_path, optio
     assert listing_digest(tmp_path / "one", (name.lower(),)) != first
 
 
-def test_a_world_is_noted_by_what_its_files_hold(tmp_path):
-    args = parser().parse_args(["world", str(tmp_path / "a.world"), "out"])
+@pytest.mark.parametrize("words", [("world", "{}", "out"), ("drive", "out", "--world", "{}")])
+def test_a_world_is_noted_by_what_its_files_hold(tmp_path, words):
+    args = parser().parse_args([word.format(tmp_path / "a.world") for word in words])
     (tmp_path / "a.world").write_text("one")
     (tmp_path / "b.obj").write_text("mesh")
     files = {tmp_path / "a.world", tmp_path / "b.obj"}
@@ -81,6 +82,12 @@ def test_a_world_is_noted_by_what_its_files_hold(tmp_path):
     assert first["world"] == "a.world" and first["world_digest"] == files_digest(files)
     (tmp_path / "a.world").write_text("two")
     assert recipe_of(args, files)["world_digest"] != first["world_digest"]
+
+
+def test_a_drive_is_through_a_kind_of_room_or_a_world(capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["drive", "out", "--kind", "lobby", "--world", "a.world"])
+    assert "--world: not allowed with argument --kind" in capsys.readouterr().err
 
 
 def test_a_folder_that_older_versions_began_goes_on(tmp_path):

@@ -378,6 +378,19 @@ def test_a_drive_has_the_mounts_that_its_floor_shows(known_scene, tmp_path):
     assert all(folder.glass(name).shape == (48, 64) for name in folder.names())
 
 
+def test_a_drive_through_a_gazebo_world_stands_on_its_floor(known_scene, tmp_path):
+    world, out = tmp_path / "hall.world", tmp_path / "out"
+    world.write_text(SDF)
+    (tmp_path / "crate.obj").write_text(OBJ)
+    command = [SYNTH_PYTHON, "-m", "depthrefl_ros.tools.render", "drive", out, "--world", world,
+               "--count", "3", "--width", "64", "--height", "48", "--samples", "1"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    mounts = RenderedFolder(out).mounts()
+    assert list(mounts) == ["0000", "0001", "0002"]
+    assert all(0.3 <= mount["height_m"] <= 0.6 for mount in mounts.values())
+
+
 def test_a_drive_through_a_chosen_kind_shows_its_panes(known_scene, tmp_path):
     command = [SYNTH_PYTHON, "-m", "depthrefl_ros.tools.render", "drive", "--count", "1",
                "--width", "64", "--height", "48", "--samples", "1", "--seed", "9743"]  # fmt: skip

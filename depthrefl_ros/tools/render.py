@@ -134,9 +134,18 @@ def parser() -> argparse.ArgumentParser:
         help="dataset folder, or FILE.mcap; the frames of FILE.mcap stay in FILE.frames beside it",
     )
     _add_render_arguments(corridor, count=64, seed=8, size=(640, 480), samples=4)
-    drive = commands.add_parser("drive", help="a straight drive through a random room")
+    drive = commands.add_parser(
+        "drive", help="a straight drive through a random room or a Gazebo world"
+    )
     drive.add_argument("out", type=Path, help="dataset folder, with mounts.yaml and glass/")
-    drive.add_argument("--kind", help="kind of room, such as lobby (default: drawn at random)")
+    through = drive.add_mutually_exclusive_group()
+    through.add_argument("--kind", help="kind of room, such as lobby (default: drawn at random)")
+    through.add_argument(
+        "--world", type=Path, metavar="WORLD", help="a Gazebo world, as `world` takes it"
+    )
+    drive.add_argument(
+        "--models", type=Path, metavar="FOLDER", help="of --world, as `world` takes it"
+    )
     _add_render_arguments(drive, count=30, seed=9100, size=(320, 240), samples=6)
     closer = commands.add_parser(
         "closer", help="closer views, made from photographs with depth, as a dataset folder"
@@ -221,7 +230,7 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
             models = Models(args.furniture)
         if args.command in ("rooms", "world"):
             looks = find_looks(args.panoramas, args.photographs, scratch)
-        if args.command == "world":
+        if getattr(args, "world", None) is not None:
             visuals = read_world(find_world(args.world), args.models, world_files)
         folder = RenderedFolder(root)
         existing = len(folder.names())
@@ -244,7 +253,7 @@ def _render(args: argparse.Namespace, root: Path, scratch: Path) -> dict:
     elif args.command == "corridor":
         names = generate.render_corridor(folder, *options)
     else:
-        names = generate.render_drive(folder, *options, args.kind)
+        names = generate.render_drive(folder, *options, args.kind, visuals)
     try:
         made = _counted(names, args, existing, f"--resume goes on in {root}")
     except (WorldError, LooksError, views.NoPlaceError) as error:

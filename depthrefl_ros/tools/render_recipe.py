@@ -52,8 +52,9 @@ def recipe_of(args: argparse.Namespace, world_files: Iterable[Path] = ()) -> dic
         if args.kind:
             recipe["kinds"] = [args.kind]
     elif args.command == "world":
-        recipe |= {"views": args.views, "world": args.world.name}
-        recipe["world_digest"] = files_digest(world_files)
+        recipe["views"] = args.views
+    if getattr(args, "world", None) is not None:
+        recipe |= {"world": args.world.name, "world_digest": files_digest(world_files)}
     for name, suffixes in FOLDERS.items():
         if (folder := getattr(args, name, None)) is not None:
             recipe[name] = listing_digest(folder, suffixes)

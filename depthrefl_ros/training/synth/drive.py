@@ -30,7 +30,7 @@ from .furniture import CATALOGUE, legs
 from .materials import Materials
 from .shell import Opening, Room, ceiling_lights, decorate, door, floor_and_ceiling, wall, window
 from .stage import Stage
-from .views import View
+from .views import Region, View
 
 CORRIDOR = Room(length=12.5, width=2.7, height=2.6)
 CAMERA_HEIGHT_M = 0.5
@@ -132,18 +132,19 @@ def drive_views(count: int) -> list[View]:
     return views
 
 
-def choose_drive(stage: Stage, room: Room, rng: np.random.Generator, count: int) -> list[View]:
+def choose_drive(stage: Stage, region: Region, rng: np.random.Generator, count: int) -> list[View]:
     """Choose `count` views along a straight drive on the longest of LANE_TRIES random lanes.
 
     Camera height (0.3 to 0.6 m), mean pitch, field of view and lane are random; pitch and roll
     rock as in `drive_views`. Frames are 1 / RATE_HZ apart at SPEED_M_PER_S, or closer together
     where the lane is short.
     """
+    x0, y0, x1, y1 = region.bounds
     lanes = [
-        (rng.uniform(0.5, room.length - 0.5), rng.uniform(0.5, room.width - 0.5), heading)
+        (rng.uniform(x0 + 0.5, x1 - 0.5), rng.uniform(y0 + 0.5, y1 - 0.5), heading)
         for heading in rng.uniform(-math.pi, math.pi, LANE_TRIES)
     ]
-    lengths = [lane_length(stage, *lane) for lane in lanes]
+    lengths = [lane_length(stage, *lane, region.floor_m) for lane in lanes]
     longest = int(np.argmax(lengths))
     x, y, heading = lanes[longest]
     free = max(lengths[longest] - STOP_BEFORE_M, 0.0)
@@ -155,25 +156,26 @@ def choose_drive(stage: Stage, room: Room, rng: np.random.Generator, count: int)
             position=(
                 x + math.cos(heading) * step * index,
                 y + math.sin(heading) * step * index,
-                height,
+                region.floor_m + height,
             ),
             yaw=heading,
             pitch=pitch + math.radians(0.5) * math.sin(5.1 * index / RATE_HZ),
             roll=math.radians(0.6) * math.sin(3.7 * index / RATE_HZ + 1.0),
             horizontal_fov=fov,
+            floor_m=region.floor_m,
         )
         for index in range(count)
     ]
 
 
-def lane_length(stage: Stage, x: float, y: float, heading: float) -> float:
+def lane_length(stage: Stage, x: float, y: float, heading: float, floor_m: float = 0.0) -> float:
     """Return how far (m) a robot at (x, y) can drive straight ahead, by a bundle of parallel rays.
 
     It is 0 where the robot would stand in something.
     """
     ahead = np.array([math.cos(heading), math.sin(heading), 0.0])
     starts = [
-        (x - ahead[1] * aside, y + ahead[0] * aside, height)
+        (x - ahead[1] * aside, y + ahead[0] * aside, floor_m + height)
         for aside in LANE_ASIDE_M
         for height in LANE_HEIGHTS_M
     ]

@@ -29,7 +29,7 @@ from .models import Models
 from .renderer import PictureSettings, Renderer
 from .rooms import build_room
 from .stage import Stage
-from .views import View, choose_views
+from .views import Region, View, choose_views
 from .world_stage import build_world
 from .worlds import Visual
 
@@ -125,14 +125,20 @@ def render_drive(
     seed: int,
     picture: PictureSettings,
     kind: str | None = None,
+    visuals: Sequence[Visual] = (),
 ) -> Iterator[str]:
     """Render frames 0000 to count - 1 of a straight drive through the random room `seed`.
 
-    `kind` picks one of `rooms.KINDS`.
+    `kind` picks one of `rooms.KINDS`. With `visuals`, of a Gazebo world, the drive is through that
+    world, and `seed` chooses the lane and the lights.
     """
     stage = Stage()
-    space, rng = build_room(stage, seed, kind=kind)
-    views = choose_drive(stage, space.room, rng, count)
+    if visuals:
+        region, rng = build_world(stage, list(visuals), seed, PLAIN)
+    else:
+        space, rng = build_room(stage, seed, kind=kind)
+        region = Region((0.0, 0.0, space.room.length, space.room.width), space.room.height)
+    views = choose_drive(stage, region, rng, count)
     yield from _render_views(folder, stage, views, picture)
 
 
