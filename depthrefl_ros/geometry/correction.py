@@ -231,6 +231,7 @@ class DepthCorrection:
             depth_m, motion = self._motion.apply(
                 depth_m, camera, surround.motion, floor, surround.time_s
             )
+            motion = ": ".join(filter(None, (motion, surround.motion_problem)))
         is_measured = None
         if settings.fill == "holes" and surround.reference_m is not None:
             depth_m = fill_holes(depth_m, surround.reference_m)

@@ -50,7 +50,7 @@ _REACH, _REACH_LOG_DEPTH = 0.2, 0.4
 # Points are corners, where surfaces end, and the network rounds these off: beside them it errs
 # otherwise than in between. So a point says less of its surface than its own sigma tells.
 _CORNER_FACTOR = 2.5
-_AROUND_PX = 1
+_AROUND_PX = 1  # of the network: so far its edges lie from the picture's
 _DEGREES = 4.0  # of freedom of Student's t
 _REWEIGHTINGS = 3
 _LARGEST = 1.0  # of a log ratio: what is nearly three times off is no point of this surface

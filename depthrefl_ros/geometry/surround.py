@@ -50,6 +50,7 @@ class Surround:
         points: (n, 3) float32 metres in the camera's optical frame: sparse points of known
             distance, or None.
         motion: points whose distance the camera's motion tells, or None.
+        motion_problem: why there are none, where somebody asked for them.
         reference_m: (h, w) float32 metres of the network's pixels as a depth camera has them, NaN
             where it has none; or None.
         reference_image_m: (H, W) float32, the same of the raw image's pixels.
@@ -73,6 +74,7 @@ class Surround:
     camera_from_ranger: Pose | None = None
     points: np.ndarray | None = None
     motion: MotionPoints | None = None
+    motion_problem: str = ""
     reference_m: np.ndarray | None = None
     reference_image_m: np.ndarray | None = None
     problems: dict[str, str] = field(default_factory=dict)

@@ -103,12 +103,10 @@ class LateSensors:
         try:
             odom_from_camera = self._robot.odometry(header, parameters)
         except TransformError as error:
-            is_early = surround.awaits_transforms
-            is_asked_for = parameters.correction.scale_correction == MOTION or error.is_known
-            if is_early or not is_asked_for:
-                return surround
-            why = f"motion cannot tell distances: {error}"
-            return replace(surround, problems={**surround.problems, MOTION: why})
+            problems = surround.problems
+            if parameters.correction.scale_correction == MOTION and not surround.awaits_transforms:
+                problems = {**problems, MOTION: f"motion cannot tell distances: {error}"}
+            return replace(surround, motion_problem=str(error), problems=problems)
         try:
             grey, seen = prediction.rectified_grey()
             camera, time_s = prediction.image_camera, surround.time_s
