@@ -27,6 +27,7 @@ what the rays free, and how many cells of true obstacles among it: those they wo
     python benchmark/costmap_drive.py test/data/corridor.mcap
     python benchmark/costmap_drive.py DRIVE --step 0.0883 --range 2.5 3 5
     python benchmark/costmap_drive.py DRIVE --motion
+    python benchmark/costmap_drive.py DRIVE --motion --frames 24 36 48 --picture docs/motion.webp
 
 ``--motion`` corrects depth by what the camera's motion tells, as ``scale_correction: motion`` does.
 The robot's true poses stand in for its odometry; for ``--motion`` each is turned by
@@ -270,6 +271,32 @@ def error_above_floor(scenes: list[Scene], depths: list[np.ndarray]) -> float:
     return float(np.nanmean(errors))
 
 
+def errors_picture(scenes: list[Scene], depths: list[np.ndarray], frames: list[int]) -> np.ndarray:
+    """Return a picture (H, W, 3) uint8 BGR: camera, error before and after, a row for each frame.
+
+    Red is too far and blue too near, by half or more; green is right.
+
+    Raises:
+        ToolError: the drive has no such frame.
+    """
+    rows = []
+    for frame in frames:
+        if not 0 <= frame < len(scenes):
+            raise ToolError(f"--frames is {frame}; the drive has frames 0 to {len(scenes) - 1}")
+        scene = scenes[frame]
+        camera = scene.network_camera
+        true_m = reprojected(scene.truth_m, scene.camera, camera)
+        row = [cv2.resize(scene.image_bgr, (camera.width, camera.height))]
+        for depth_m in (scene.depth_m, depths[frame]):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                share = 0.5 + 0.5 * np.log(depth_m / true_m) / math.log(1.5)
+            known = np.isfinite(share) & (true_m > 0.0)
+            share = np.where(known, np.clip(share, 0.0, 1.0), 0.5)
+            row.append(cv2.applyColorMap((255 * share).astype(np.uint8), cv2.COLORMAP_JET))
+        rows.append(np.hstack(row))
+    return np.vstack(rows)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; see ``--help``."""
     return run_tool(_parser(), argv, _run)
@@ -303,6 +330,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--way-error", type=float, default=0.0, metavar="SHARE", help="of --motion (%(default)s)"
     )
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="draw errors without and with --motion"
+    )
+    parser.add_argument(
+        "--frames", type=int, nargs="+", default=[0], metavar="N", help="for --picture"
+    )
     add_json_argument(parser, "the figures")
     return parser
 
@@ -324,6 +357,9 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
     depths = [scene.depth_m for scene in scenes]
     if args.motion:
         depths = corrected(scenes, places, args.turn_noise, is_told, args.way_error)
+    if args.picture:
+        picture = errors_picture(scenes, depths, args.frames)
+        cv2.imwrite(str(args.picture), picture, (cv2.IMWRITE_WEBP_QUALITY, 75))
     above = error_above_floor(scenes, depths)
     print(f"AbsRel of what stands above the floor, up to {FARTHEST_M:g} m: {above:.3f}")
     updates = scenes[::EVERY]

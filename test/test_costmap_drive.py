@@ -20,7 +20,23 @@ import math
 
 import costmap_drive
 import numpy as np
-from costmap_drive import HALF, Counts, Place, freed, update
+import pytest
+from corridor_drive import corridor_frames
+from costmap import Scene
+from costmap_drive import (
+    HALF,
+    Counts,
+    Place,
+    corrected,
+    error_above_floor,
+    errors_picture,
+    freed,
+    update,
+)
+
+from depthrefl_ros.geometry.camera import Camera
+from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.tools.command_line import ToolError
 
 EYE = np.array([0.0, 0.0, 0.5])
 NOTHING = np.zeros((0, 3))
@@ -67,6 +83,42 @@ def test_a_mark_is_false_away_from_the_truth_of_the_whole_drive():
     counts = Counts()
     counts.add(marked, right, true, np.zeros_like(marked))
     assert counts == Counts()
+
+
+def test_the_picture_of_errors_is_green_where_depth_is_right_and_red_where_it_is_too_far():
+    camera = Camera.from_horizontal_fov(64, 48, 1.0)
+    true_m = np.full((48, 64), 2.0, np.float32)
+    planes = {"sigma": true_m, "confidence": true_m, "network_camera": camera}
+    image = np.zeros((48, 64, 3), np.uint8)
+    mount = Pose.from_mount(0.5)
+    scene = Scene(true_m, camera, 2.0 * true_m, base_from_camera=mount, image_bgr=image, **planes)
+    picture = errors_picture([scene], [true_m], [0])
+    assert picture.shape == (48, 3 * 64, 3)
+    blue, green, red = picture[24, 64 + 32].astype(int)
+    assert red > 100 and green == blue == 0
+    blue, green, red = picture[24, 128 + 32].astype(int)
+    assert green > 250 and abs(red - blue) < 20
+    with pytest.raises(ToolError, match="--frames is 3; the drive has frames 0 to 0"):
+        errors_picture([scene], [true_m], [3])
+
+
+def test_what_motion_tells_comes_into_the_depth_of_the_drive():
+    frames = corridor_frames(8)
+    scenes = [
+        Scene(
+            one.true_m, one.camera, one.true_m * np.float32(1.3), np.full_like(one.true_m, 0.1),
+            np.ones_like(one.true_m), one.camera, one.base_from_camera,
+            np.ascontiguousarray(one.rgb[..., ::-1]),
+        )
+        for one in frames
+    ]  # fmt: skip
+    places = [one.place for one in frames]
+    depths = corrected(scenes, places, 0.3, False)
+    assert np.array_equal(depths[0], scenes[0].depth_m)
+    before, after = (
+        error_above_floor(scenes[-1:], one) for one in ([scenes[-1].depth_m], depths[-1:])
+    )
+    assert before == pytest.approx(0.3, abs=0.01) and after < 0.2
 
 
 def test_the_recording_advances_by_a_step_a_frame():
