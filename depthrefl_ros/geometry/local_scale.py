@@ -55,8 +55,9 @@ _DEGREES = 4.0  # of freedom of Student's t
 _REWEIGHTINGS = 3
 _LARGEST = 1.0  # of a log ratio: what is nearly three times off is no point of this surface
 # What moves away from the robot on its own way is seen like something farther, and nothing tells
-# the two apart: so depth becomes farther by half of itself at most.
-_FARTHER = math.log(1.5)
+# the two apart. So what is near becomes farther by half of itself at most; what is out of a
+# costmap's reach, where networks fall short by half, may become farther by more.
+_NEAR_M, _FARTHER = (3.0, 4.5), (math.log(1.5), math.log(2.5))
 _MOST_POINTS = 300  # what is solved grows with the cube
 
 
@@ -162,8 +163,8 @@ def local_log_ratio(
     everywhere = np.stack([grid_columns, grid_rows, np.log(some_m)], axis=-1).reshape(-1, 3) * unit
     common = _common(everywhere.astype(np.float32), at.astype(np.float32))
     coarse = (common @ weights).astype(np.float32).reshape(some_m.shape)
-    ratio = np.minimum(_enlarged(coarse, (width, height), stride), np.float32(_FARTHER))
-    return ratio, count
+    most = np.interp(np.nan_to_num(known_m), _NEAR_M, _FARTHER).astype(np.float32)
+    return np.minimum(_enlarged(coarse, (width, height), stride), most), count
 
 
 def _stride(shape: tuple[int, ...]) -> int:
