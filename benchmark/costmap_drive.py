@@ -46,6 +46,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from costmap import MIN_CONFIDENCE, Scene, opened, read_drive
+from costmap_picture import errors_picture
 from scale import RECORDING
 
 from depthrefl_ros.engine.base import EngineError
@@ -269,32 +270,6 @@ def error_above_floor(scenes: list[Scene], depths: list[np.ndarray]) -> float:
         counts &= (true_m > 0.0) & (true_m < FARTHEST_M) & np.isfinite(depth_m)
         errors.append(np.abs(depth_m[counts] / true_m[counts] - 1.0).mean())
     return float(np.nanmean(errors))
-
-
-def errors_picture(scenes: list[Scene], depths: list[np.ndarray], frames: list[int]) -> np.ndarray:
-    """Return a picture (H, W, 3) uint8 BGR: camera, error before and after, a row for each frame.
-
-    Red is too far and blue too near, by half or more; green is right.
-
-    Raises:
-        ToolError: the drive has no such frame.
-    """
-    rows = []
-    for frame in frames:
-        if not 0 <= frame < len(scenes):
-            raise ToolError(f"--frames is {frame}; the drive has frames 0 to {len(scenes) - 1}")
-        scene = scenes[frame]
-        camera = scene.network_camera
-        true_m = reprojected(scene.truth_m, scene.camera, camera)
-        row = [cv2.resize(scene.image_bgr, (camera.width, camera.height))]
-        for depth_m in (scene.depth_m, depths[frame]):
-            with np.errstate(divide="ignore", invalid="ignore"):
-                share = 0.5 + 0.5 * np.log(depth_m / true_m) / math.log(1.5)
-            known = np.isfinite(share) & (true_m > 0.0)
-            share = np.where(known, np.clip(share, 0.0, 1.0), 0.5)
-            row.append(cv2.applyColorMap((255 * share).astype(np.uint8), cv2.COLORMAP_JET))
-        rows.append(np.hstack(row))
-    return np.vstack(rows)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,16 +13,24 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a costmap holds after one frame: of every pixel of the depth, and of what the node sends."""
+"""Pictures of what a costmap holds after one frame, and of how far a drive's depth errs."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
+from depthrefl_ros.geometry.rectification import reprojected
+from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.overview import FAINT, GAP, MARGIN, VIEW_ASPECT, Canvas, view_legend
 from depthrefl_ros.tools.top_down import NavigationView, draw_top_down
+
+if TYPE_CHECKING:  # costmap imports this module
+    from costmap import Scene
 
 CAMERA_WIDTH = 400
 VIEW_HEIGHT = 460
@@ -75,3 +83,29 @@ def draw_costmaps(rows: list[CostmapRow]) -> np.ndarray:
     words = "cells of 0.05 m; wrong: more than 0.15 m from every true obstacle"
     canvas.text(words, columns[1], y + 68, 12, FAINT)
     return canvas.reduced()
+
+
+def errors_picture(scenes: list[Scene], depths: list[np.ndarray], frames: list[int]) -> np.ndarray:
+    """Return a picture (H, W, 3) uint8 BGR: camera, error before and after, a row for each frame.
+
+    Red is too far and blue too near, by half or more; green is right.
+
+    Raises:
+        ToolError: the drive has no such frame.
+    """
+    rows = []
+    for frame in frames:
+        if not 0 <= frame < len(scenes):
+            raise ToolError(f"--frames is {frame}; the drive has frames 0 to {len(scenes) - 1}")
+        scene = scenes[frame]
+        camera = scene.network_camera
+        true_m = reprojected(scene.truth_m, scene.camera, camera)
+        row = [cv2.resize(scene.image_bgr, (camera.width, camera.height))]
+        for depth_m in (scene.depth_m, depths[frame]):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                share = 0.5 + 0.5 * np.log(depth_m / true_m) / math.log(1.5)
+            known = np.isfinite(share) & (true_m > 0.0)
+            share = np.where(known, np.clip(share, 0.0, 1.0), 0.5)
+            row.append(cv2.applyColorMap((255 * share).astype(np.uint8), cv2.COLORMAP_JET))
+        rows.append(np.hstack(row))
+    return np.vstack(rows)

@@ -29,10 +29,10 @@ from costmap_drive import (
     Place,
     corrected,
     error_above_floor,
-    errors_picture,
     freed,
     update,
 )
+from costmap_picture import errors_picture
 
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.pose import Pose

@@ -35,6 +35,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.floor_plane import camera_floor_depth
 from depthrefl_ros.geometry.motion import MotionPoints
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.tables import frozen, table
 
 FEWEST_POINTS = 10
 # What is so high above a floor that is known is no floor; below, the correction fades out.
@@ -117,9 +118,15 @@ class MotionCorrection:
         return depth_m * np.exp(share * held), f"{words}; the last correction fades"
 
 
+@table
+def _floor_m(camera: Camera, base_from_camera: Pose) -> np.ndarray:
+    """Return ``camera_floor_depth``, made once for a camera that stands still on its robot."""
+    return frozen(camera_floor_depth(camera, base_from_camera))
+
+
 def _above_floor(depth_m: np.ndarray, camera: Camera, base_from_camera: Pose) -> np.ndarray:
     """Return (h, w) float32, 0 for pixels of the floor, 1 for what is above it."""
-    floor_m = camera_floor_depth(camera, base_from_camera)
+    floor_m = _floor_m(camera, base_from_camera)
     with np.errstate(divide="ignore", invalid="ignore"):
         height_m = base_from_camera.translation[2] * (1.0 - depth_m / floor_m)
         share = np.clip(height_m / _OVER_FLOOR_M, 0.0, 1.0)
