@@ -27,11 +27,16 @@ import yaml
 
 pytest.importorskip("rclpy")
 
+from corridor_drive import corridor_frames
+from corridor_recording import corridor_recording
 from drive_recording import BASE_FROM_COLOUR, COLOUR, Drive, error_of
+from exact_bundle import FINE, exact_bundle
 from recording_files import camera_recording
 
+from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.tools import dataset as tool
+from depthrefl_ros.tools.weight_terms import terms_of_bundle, terms_of_folder
 from depthrefl_ros.training.datasets import open_dataset
 
 
@@ -153,6 +158,46 @@ def test_what_was_kept_before_an_error_can_be_used(tmp_path, capsys):
     assert open_dataset(tmp_path / "out").names == ["a/000000", "a/000001", "a/000002"]
 
 
+def test_motion_needs_no_depth_sensor_and_hands_on_the_terms_of_the_model(tmp_path, capsys):
+    bag, report = corridor_recording(tmp_path / "drive.mcap"), tmp_path / "report.json"
+    out = tmp_path / "out"
+    assert made(bag, out, "--motion", "--engine", "openvino", "--json", report) == 0
+    said = capsys.readouterr()
+    assert "with depth by its motion in odom, 16 images" in said.err
+    assert "depthrefl train --finetune indoor_tiny --data" in said.out
+    samples = open_dataset(out)
+    assert len(samples) == json.loads(report.read_text())["kept"] == 8
+    for name in samples.names:
+        sample, frame = samples[samples.names.index(name)], corridor_frames()[int(name)]
+        known = sample.depth_m > 0
+        assert known.mean() > 0.3
+        off = np.abs(sample.depth_m[known] / frame.true_m[known] - 1.0)
+        assert np.median(off) < 0.06
+        assert samples.mounts[name].translation[2] == pytest.approx(0.5, abs=1e-3)
+    [terms] = terms_of_folder(out)
+    assert terms == terms_of_bundle(Bundle.load("indoor_tiny"))
+    # A folder of the same name by a sensor has nothing of the model's.
+    other = camera_recording(tmp_path / "desk.mcap", 3, truth_m=2.0)
+    assert made(other, out, "--all") == 0
+    assert terms_of_folder(out) == []
+
+
+def test_what_motion_cannot_use_is_told(tmp_path, capsys):
+    bag = Drive(3).write(tmp_path / "drive.mcap")
+    command = (bag, tmp_path / "out", "--motion")
+    assert made(*command, "--registered", "--depth-topic", "/depth/image_rect_raw") == 2
+    assert "takes no depth of a sensor: leave out --depth-topic, --reg" in capsys.readouterr().err
+    assert made(*command, "--model", "no_such_model") == 2
+    assert "no_such_model" in capsys.readouterr().err
+    relative = exact_bundle(
+        tmp_path / "relative", COLOUR, ("relative",), FINE, kind="inverse_relative",
+        focal_px=None, calibration=None,
+    )  # fmt: skip
+    assert made(*command, "--model", relative) == 2
+    assert "gives relative depth; --motion needs metres" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_is_told_and_what_was_kept_can_be_used(tmp_path, capsys, monkeypatch, number):
     bag, report = camera_recording(tmp_path / "a.mcap", 5, truth_m=2.0), tmp_path / "report.json"
@@ -165,7 +210,7 @@ def test_a_stop_is_told_and_what_was_kept_can_be_used(tmp_path, capsys, monkeypa
 
     monkeypatch.setattr(tool.DatasetFolder, "add", add_and_stop)
     assert made(bag, tmp_path / "out", "--all", "--json", report) == 130
-    assert "stopped after 2 of 5 pairs" in capsys.readouterr().err
+    assert "stopped after 2 of 5 images" in capsys.readouterr().err
     assert open_dataset(tmp_path / "out").names == ["000000", "000001"]
     figures = json.loads(report.read_text())
     assert figures["stopped"] is True and figures["kept"] == 2

@@ -23,6 +23,7 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.local_scale import (
     FEWEST_POINTS,
     MotionCorrection,
+    certain_depth,
     local_log_ratio,
 )
 from depthrefl_ros.geometry.motion import MotionDepth, MotionPoints
@@ -187,6 +188,58 @@ def test_a_floor_that_is_known_stays_and_what_stands_on_it_does_not():
     assert np.median(found[~is_floor & (foot_m > 0.1)] / 3.0) == pytest.approx(1.0, abs=0.02)
     without, _ = corrected(predicted, wall)
     assert np.median(without[is_floor] / true_m[is_floor]) > 1.02
+
+
+def certain(depth_m: np.ndarray, points: MotionPoints, mount: Pose | None = None) -> np.ndarray:
+    return certain_depth(depth_m, CAMERA, points.points, points.sigma, mount)
+
+
+def test_depth_with_care_is_known_beside_points_alone_and_by_more_than_half():
+    found = certain(two_walls(), known(2.2 * two_walls(), count=300, columns=(4, 60)))
+    assert found[:, :60] == pytest.approx(4.4, rel=0.03)  # the robot's way allows 3 m
+    assert np.isnan(found[RIGHT]).all()
+    unsure = certain(two_walls(), known(two_walls(), sigma=0.4))
+    assert np.isnan(unsure).all()
+    few = certain(two_walls(), known(two_walls(), count=FEWEST_POINTS - 1))
+    assert few.shape == (192, 256) and few.dtype == np.float32 and np.isnan(few).all()
+
+
+def test_doubt_about_depth_with_care_is_what_it_errs_by():
+    """Where the factor changes from place to place as the process expects, errors are as told."""
+    rows, columns = np.mgrid[0:192, 0:256]
+    wave = 0.2 * np.sin(columns / 40.0) * np.cos(rows / 35.0)
+    true_m = (two_walls() * np.exp(wave)).astype(np.float32)
+    found = certain(two_walls(), known(true_m, count=200))
+    told = np.isfinite(found)
+    assert told.mean() > 0.8
+    off = np.abs(np.log(found[told] / true_m[told]))
+    assert np.median(off) < 0.03 and np.quantile(off, 0.95) < 0.1
+
+
+def test_with_care_a_floor_counts_as_known_unless_points_contradict_it():
+    mount = Pose.from_mount(0.5, math.radians(10.0))
+    drop = -(image_rays(CAMERA) @ mount.up_in_source)
+    with np.errstate(divide="ignore"):
+        floor_m = np.where(drop > 0, 0.5 / drop, np.inf)
+    depth_m = np.minimum(floor_m, 3.0).astype(np.float32)  # a wall at 3 m
+    is_floor = floor_m < 2.9
+    wall = known(depth_m, count=150)
+    on_wall = wall.points[:, 2] > 2.95
+    points = MotionPoints(wall.points[on_wall], wall.sigma[on_wall])
+    found = certain(depth_m, points, mount)
+    assert found[is_floor] == pytest.approx(depth_m[is_floor], rel=1e-3)
+    assert np.isnan(certain(depth_m, points)[is_floor]).mean() > 0.5  # nothing else tells it
+    left, right = np.arange(256) < 128, np.arange(256) > 170
+    for factor in (0.75, 1.4):  # of something on the floor, and of what the floor mirrors
+        true_m = np.where(is_floor & left, factor * depth_m, depth_m).astype(np.float32)
+        found = certain(depth_m, known(true_m, count=400), mount)
+        assert np.isfinite(found[is_floor & right]).mean() > 0.9
+        found, true_m = found[is_floor & left], true_m[is_floor & left]
+        if factor < 1.0:
+            assert np.isfinite(found).mean() > 0.8
+            assert np.nanmedian(np.abs(found / true_m - 1.0)) < 0.03
+        else:
+            assert np.isnan(found).mean() > 0.7
 
 
 def test_a_network_in_the_corridor_comes_nearer_to_the_truth(bundle):

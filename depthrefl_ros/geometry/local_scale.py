@@ -26,6 +26,8 @@ with their neighbours count less (Student's t, by reweighting).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -59,7 +61,11 @@ _LARGEST = 1.0  # of a log ratio: what is nearly three times off is no point of 
 # the two apart. So what is near becomes farther by half of itself at most; what is out of a
 # costmap's reach, where networks fall short by half, may become farther by more.
 _NEAR_M, _FARTHER = (3.0, 4.5), (math.log(1.5), math.log(2.5))
-_MOST_POINTS = 300  # what is solved grows with the cube
+# What is solved grows with the cube of their number.
+_MOST_POINTS, _MOST_POINTS_WITH_CARE = 300, 600
+CERTAIN_SIGMA = 0.1  # of log depth
+# Points contradict the floor that are so many standard deviations and so much of log depth off it.
+_CONTRADICTION, _LEAST_DOUBT = 2.0, 0.05
 
 
 class MotionCorrection:
@@ -148,30 +154,144 @@ def local_log_ratio(
         (h, w) float32, finite everywhere, or None where fewer than ``FEWEST_POINTS`` of the points
         can be used; and how many can.
     """
-    columns, rows, seen = project(camera, points)
-    if not seen.any():
-        return None, 0
-    known_m = np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, np.float32(np.nan))
-    predicted = _predicted(known_m, np.where(seen, columns, 0), np.where(seen, rows, 0), points)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratios = np.log(points[:, 2] / predicted)
-        used = np.flatnonzero(seen & (np.abs(ratios) < _LARGEST))
-    if len(used) < FEWEST_POINTS:
-        return None, len(used)
-    count = len(used)
-    used = used[np.argsort(sigma[used], kind="stable")[:_MOST_POINTS]]
-    unit = np.array([1.0 / (_REACH * camera.width)] * 2 + [1.0 / _REACH_LOG_DEPTH])
-    at = np.column_stack([columns[used], rows[used], np.log(predicted[used])]) * unit
-    weights = _weights(_common(at, at), ratios[used], _CORNER_FACTOR * sigma[used])
-    stride = _stride(depth_m.shape)
-    height, width = depth_m.shape
-    grid_rows, grid_columns = np.mgrid[0:height:stride, 0:width:stride]
-    some_m = _filled(known_m[::stride, ::stride])
-    everywhere = np.stack([grid_columns, grid_rows, np.log(some_m)], axis=-1).reshape(-1, 3) * unit
-    common = _common(everywhere.astype(np.float32), at.astype(np.float32))
-    coarse = (common @ weights).astype(np.float32).reshape(some_m.shape)
+    known_m, seen = _known(depth_m), _Seen.of(depth_m, camera, points, sigma)
+    if seen.count < FEWEST_POINTS:
+        return None, seen.count
+    regression = _Regression(seen.best(_MOST_POINTS))
+    ratio = _everywhere(known_m, camera, lambda at: regression.mean(at.astype(np.float32)))
     most = np.interp(np.nan_to_num(known_m), _NEAR_M, _FARTHER).astype(np.float32)
-    return np.minimum(_enlarged(coarse, (width, height), stride), most), count
+    return np.minimum(ratio, most), seen.count
+
+
+def certain_depth(
+    depth_m: np.ndarray,
+    camera: Camera,
+    points: np.ndarray,
+    sigma: np.ndarray,
+    base_from_camera: Pose | None,
+) -> np.ndarray:
+    """Return depth that agrees with points of known distance, where they leave little doubt.
+
+    It is for images that are looked at later and with care, not for a robot that drives: it takes
+    more points, limits no ratio, and leaves out what the points say too little of.
+
+    Args:
+        depth_m: (h, w) float32 metres; what is not finite is unknown.
+        camera: the rectified pinhole camera of ``depth_m``.
+        points: (n, 3) metres in the camera's optical frame, of known distance.
+        sigma: (n,) standard deviation of their log depth.
+        base_from_camera: where the camera stands, if the floor's depth is right already: it counts
+            as certain where no points contradict it. None otherwise.
+
+    Returns:
+        (h, w) float32 metres; NaN where the standard deviation of log depth (Rasmussen and Williams
+        2006, eq. 2.26) is above ``CERTAIN_SIGMA``.
+    """
+    known_m = _known(depth_m)
+    seen = _Seen.of(depth_m, camera, points, sigma).best(_MOST_POINTS_WITH_CARE)
+    if seen.count < FEWEST_POINTS:
+        return np.full_like(known_m, np.nan)
+    regression = _Regression(seen)
+    log_ratio = _everywhere(known_m, camera, regression.mean)
+    doubt = _everywhere(known_m, camera, regression.sigma)
+    if base_from_camera is not None:
+        over_floor = _above_floor(depth_m, camera, base_from_camera)
+        limit = _CONTRADICTION * doubt + _LEAST_DOUBT
+        # What is nearer stands on the floor; what is farther is mirrored by it, or is a hole.
+        is_mirrored = (over_floor < 0.5) & (log_ratio > limit)
+        share = np.where(log_ratio < -limit, np.float32(1.0), over_floor)
+        log_ratio, doubt = share * log_ratio, np.where(is_mirrored, np.inf, share * doubt)
+    found_m = known_m * np.exp(log_ratio)
+    found_m[doubt > CERTAIN_SIGMA] = np.nan
+    return found_m
+
+
+class _Seen(NamedTuple):
+    """Points that are seen in a depth image and fit it.
+
+    Attributes:
+        at: (n, 3) places, of ``_places``.
+        log_ratio: (n,) of their depth to the image's.
+        sigma: (n,) of the log ratio.
+    """
+
+    at: np.ndarray
+    log_ratio: np.ndarray
+    sigma: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """Return how many there are."""
+        return len(self.at)
+
+    @classmethod
+    def of(
+        cls, depth_m: np.ndarray, camera: Camera, points: np.ndarray, sigma: np.ndarray
+    ) -> _Seen:
+        """Return those of the points; arguments of ``local_log_ratio``."""
+        columns, rows, inside = project(camera, points)
+        columns, rows, points = columns[inside], rows[inside], points[inside]
+        predicted = _predicted(_known(depth_m), columns, rows, points)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            log_ratio = np.log(points[:, 2] / predicted)
+            fits = np.abs(log_ratio) < _LARGEST
+        at = _places(columns[fits], rows[fits], predicted[fits], camera.width)
+        return cls(at, log_ratio[fits], _CORNER_FACTOR * sigma[inside][fits])
+
+    def best(self, most: int) -> _Seen:
+        """Return the surest of them, so many at most."""
+        order = np.argsort(self.sigma, kind="stable")[:most]
+        return _Seen(*(values[order] for values in self))
+
+
+class _Regression:
+    """What points tell of the log ratio at other places.
+
+    Args:
+        seen: the points.
+    """
+
+    def __init__(self, seen: _Seen):
+        common, variance = _common(seen.at, seen.at), seen.sigma**2
+        robust = variance
+        for _ in range(_REWEIGHTINGS):
+            weights = np.linalg.solve(common + np.diag(robust), seen.log_ratio)
+            left = (seen.log_ratio - common @ weights) ** 2 / variance
+            robust = variance * (_DEGREES + left) / (_DEGREES + 1.0)
+        self._at, self._weights, self._covariance = seen.at, weights, common + np.diag(robust)
+
+    def mean(self, at: np.ndarray) -> np.ndarray:
+        """Return the log ratio (n,) that is expected at places (n, 3)."""
+        return _common(at, self._at.astype(at.dtype)) @ self._weights
+
+    def sigma(self, at: np.ndarray) -> np.ndarray:
+        """Return its standard deviation (n,)."""
+        common = _common(at, self._at)
+        told = (common * np.linalg.solve(self._covariance, common.T).T).sum(axis=1)
+        return np.sqrt(np.maximum(_ALL_IN_COMMON**2 + _NEIGHBOURS_IN_COMMON**2 - told, 0.0))
+
+
+def _known(depth_m: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, np.float32(np.nan))
+
+
+def _places(columns: np.ndarray, rows: np.ndarray, depth_m: np.ndarray, width: int) -> np.ndarray:
+    """Return pixels (n,) of a depth image as places (n, 3), of which near ones err alike."""
+    unit = np.array([1.0 / (_REACH * width)] * 2 + [1.0 / _REACH_LOG_DEPTH])
+    return np.column_stack([columns, rows, np.log(depth_m)]) * unit
+
+
+def _everywhere(
+    known_m: np.ndarray, camera: Camera, at_places: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Return (h, w) float32 of what is told at places (n, 3), between every few pixels."""
+    height, width = known_m.shape
+    stride = _stride(known_m.shape)
+    rows, columns = np.mgrid[0:height:stride, 0:width:stride]
+    some_m = _filled(known_m[::stride, ::stride])
+    places = _places(columns.ravel(), rows.ravel(), some_m.ravel(), camera.width)
+    coarse = at_places(places).astype(np.float32).reshape(some_m.shape)
+    return _enlarged(coarse, (width, height), stride)
 
 
 def _stride(shape: tuple[int, ...]) -> int:
@@ -199,7 +319,7 @@ def _predicted(
     height, width = known_m.shape
     at_rows = np.clip(rows[:, None, None] + around[:, None], 0, height - 1)
     at_columns = np.clip(columns[:, None, None] + around, 0, width - 1)
-    there = known_m[at_rows, at_columns].reshape(len(points), -1)
+    there = known_m[at_rows, at_columns].reshape(len(points), around.size**2)
     with np.errstate(invalid="ignore", divide="ignore"):
         off = np.abs(np.log(points[:, 2, None] / there))
     best = np.where(np.isfinite(off), off, np.inf).argmin(axis=1)
@@ -210,17 +330,6 @@ def _common(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the covariance (n, m) of log ratios at places (n, 3) and (m, 3)."""
     square = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2.0 * first @ second.T
     return _ALL_IN_COMMON**2 + _NEIGHBOURS_IN_COMMON**2 * np.exp(-0.5 * square)
-
-
-def _weights(common: np.ndarray, ratios: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Return (n,) what each point's covariance with a place is to be multiplied with."""
-    variance = sigma**2
-    robust = variance
-    for _ in range(_REWEIGHTINGS):
-        weights = np.linalg.solve(common + np.diag(robust), ratios)
-        left = (ratios - common @ weights) ** 2 / variance
-        robust = variance * (_DEGREES + left) / (_DEGREES + 1.0)
-    return weights
 
 
 def _enlarged(coarse: np.ndarray, size: tuple[int, int], stride: int) -> np.ndarray:

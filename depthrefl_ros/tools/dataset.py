@@ -13,7 +13,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""``dataset``: recordings with colour and depth, or a lidar, become a folder to train on."""
+"""``dataset``: recordings with a depth sensor or odometry become a folder to train on."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from depthrefl_ros.estimator import DepthEstimator
 from depthrefl_ros.image_files import stem_of
 from depthrefl_ros.tools.camera_info_file import Intrinsics, add_camera_arguments
 from depthrefl_ros.tools.command_line import (
@@ -30,6 +31,7 @@ from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,
     add_json_argument,
+    add_model_arguments,
     make_parser,
     positive_float,
     progress,
@@ -38,7 +40,9 @@ from depthrefl_ros.tools.command_line import (
 )
 from depthrefl_ros.tools.dataset_folder import DatasetFolder, is_of_dataset
 from depthrefl_ros.tools.keyframes import KeyframeSettings
+from depthrefl_ros.tools.motion_drive import MotionDrive
 from depthrefl_ros.tools.output_folder import check_output_folder
+from depthrefl_ros.tools.predict import open_estimator
 from depthrefl_ros.tools.recorded_depth import DepthImages, LidarPoints
 from depthrefl_ros.tools.recorded_drive import (
     FIXED_FRAMES,
@@ -46,6 +50,7 @@ from depthrefl_ros.tools.recorded_drive import (
     DriveSettings,
     RecordedDrive,
 )
+from depthrefl_ros.tools.sensor_drive import SensorDrive
 
 MAX_GIGABYTES = 20.0
 
@@ -59,12 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     usual = KeyframeSettings()
     parser = make_parser(
         "depthrefl dataset",
-        "Make a training folder from recordings with a colour camera and depth images or a lidar. "
-        "It pairs images and depth by stamp, brings depth into the colour camera's view by TF and "
-        "camera info, leaves out frames that show nothing new, and rectifies the images.",
+        "Make a training folder from recordings with a colour camera and depth images, a lidar, or "
+        "the robot's odometry. It pairs images and depth by stamp, brings depth into the colour "
+        "camera's view by TF and camera info, leaves out frames that show nothing new, and "
+        "rectifies the images. With --motion no depth sensor is needed: how the images change on "
+        "the way that odometry tells, says how far away things are.",
         """depthrefl dataset drive1.mcap drive2.mcap my_folder
         depthrefl dataset rosbag2_folder/ my_folder --depth-topic /camera/depth/image_rect_raw
         depthrefl dataset drive.mcap my_folder --depth-topic /velodyne_points --max-depth 30
+        depthrefl dataset drive.mcap my_folder --motion
         depthrefl train --finetune indoor_tiny --data my_folder""",
     )
     parser.add_argument(
@@ -81,6 +89,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TOPIC",
         help="depth images or a lidar's points; default: found in the recording, if unambiguous",
     )
+    parser.add_argument(
+        "--motion",
+        action="store_true",
+        help="depth by the camera's motion, which TF must have as odometry; --model fills in what "
+        "lies between the corners that are followed",
+    )
+    add_model_arguments(parser)
     parser.add_argument(
         "--registered",
         action="store_true",
@@ -144,12 +159,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> int:
     check_output_folder(args.output, is_of_dataset)
-    drives, settings = [], _settings(args)
+    estimator, settings = _estimator(args) if args.motion else None, _settings(args)
+    drives: list[RecordedDrive] = []
     for bag in args.bags:  # every input is checked before any output
-        drives.append(RecordedDrive(bag, settings))
+        drives.append(
+            SensorDrive(bag, settings)
+            if estimator is None
+            else MotionDrive(bag, settings, estimator)
+        )
         _say(drives[-1].plan())
     prefixes = _prefixes(args.bags)
-    folder = DatasetFolder(args.output, prefixes)
+    folder = DatasetFolder(args.output, prefixes, estimator and estimator.bundle)
     _say(f"writing to {args.output}/, at most {args.max_gigabytes:g} GB (--max-gigabytes)")
     begun: list[RecordedDrive] = []
     with StopRequest() as stop:  # a second Ctrl-C does not cut the end short
@@ -167,7 +187,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> int:
         print(drive.told(), flush=True)
     if kept:
         print(f"{args.output}: {kept} images, {folder.written / 1e6:.0f} MB; train with:")
-        print(f"  depthrefl train --finetune indoor_tiny --data {args.output}", flush=True)
+        print(f"  depthrefl train --finetune {args.model} --data {args.output}", flush=True)
     return EXIT_STOPPED if stopped else 0
 
 
@@ -190,7 +210,7 @@ def _fill(
         stop: of the user.
     """
     total = sum(map(len, drives))
-    with progress(total, "reading", "pairs") as bar:
+    with progress(total, "reading", "images") as bar:
         read = 0
 
         def step() -> None:
@@ -209,13 +229,29 @@ def _fill(
                         _say(f"{max_gigabytes:g} GB are written: ending")
                         return False
         except _StoppedError:
-            _say(f"stopped after {read} of {total} pairs")
+            _say(f"stopped after {read} of {total} images")
             return True
     return False
 
 
 class _StoppedError(Exception):
     """The user wants an end."""
+
+
+def _estimator(args: argparse.Namespace) -> DepthEstimator:
+    """Return the network of --motion.
+
+    Raises:
+        ToolError: depth of a sensor is asked for, too, or the model cannot be used.
+    """
+    of_sensor = {"depth-topic": args.depth_topic, "registered": args.registered}
+    given = [f"--{name}" for name, value in {**of_sensor, "max-gap": args.max_gap}.items() if value]
+    if given:
+        raise ToolError(f"--motion takes no depth of a sensor: leave out {', '.join(given)}")
+    estimator = open_estimator(args.model, args.engine)
+    if estimator.bundle.kind == "inverse_relative":
+        raise ToolError(f"--model {args.model} gives relative depth; --motion needs metres")
+    return estimator
 
 
 def _settings(args: argparse.Namespace) -> DriveSettings:

@@ -23,8 +23,10 @@ from typing import Any
 
 import yaml
 
+from depthrefl_ros.engine.bundle import Bundle
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.tools.command_line import ToolError
+from depthrefl_ros.tools.weight_terms import TERMS_FILE, note_terms
 from depthrefl_ros.training.datasets import Sample
 from depthrefl_ros.training.synth.folder import RenderedFolder
 from depthrefl_ros.training.whole_files import write_file
@@ -46,14 +48,15 @@ class DatasetFolder:
     Args:
         path: of the folder: new, empty, or made by an earlier run.
         subfolders: of ``rgb`` and ``depth`` in which the images are; "" for those themselves.
+        labelled_by: the model that has a part in the depth, whose terms go with it; None for none.
 
     Attributes:
         names: of the images in it.
         written: bytes.
     """
 
-    def __init__(self, path: Path, subfolders: list[str]):
-        self.path, self._subfolders = path, subfolders
+    def __init__(self, path: Path, subfolders: list[str], labelled_by: Bundle | None = None):
+        self.path, self._subfolders, self._labelled_by = path, subfolders, labelled_by
         self.names: list[str] = []
         self.written = 0
         self._folder: RenderedFolder | None = None
@@ -115,6 +118,8 @@ class DatasetFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         # From now on the folder is ours: what is stopped half way can be made anew.
         self._write_log([])
+        if self._labelled_by is not None:
+            note_terms(self.path, self._labelled_by)
         return RenderedFolder(self.path, JPEG_QUALITY, PNG_LEVEL, FLUSH_EVERY)
 
     def _remove_earlier(self) -> None:
@@ -126,7 +131,7 @@ class DatasetFolder:
                 for file in (self.path / kind / subfolder).glob("*.part"):
                     if _UNFINISHED.fullmatch(file.name):
                         file.unlink()
-        for file in ("intrinsics.yaml", "mounts.yaml", UNLISTED):
+        for file in ("intrinsics.yaml", "mounts.yaml", TERMS_FILE, UNLISTED):
             (self.path / file).unlink(missing_ok=True)
 
     def _check_free(self, name: str) -> None:

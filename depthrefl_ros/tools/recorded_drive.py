@@ -17,29 +17,19 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from depthrefl_ros.geometry.camera import CameraError
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.tools.camera_info_file import Intrinsics, recorded_camera
 from depthrefl_ros.tools.command_line import ToolError, UnreadableError
-from depthrefl_ros.tools.keyframes import Keyframes, KeyframeSettings
-from depthrefl_ros.tools.recorded_depth import (
-    CLOUD_TYPE,
-    ColourImage,
-    DepthImages,
-    LidarPoints,
-    RecordedDepth,
-    find_depth_topic,
-)
-from depthrefl_ros.tools.recorded_infos import RecordedInfos
-from depthrefl_ros.tools.recorded_pairs import RecordedPairs
+from depthrefl_ros.tools.keyframes import KeyframeSettings
+from depthrefl_ros.tools.recorded_depth import ColourImage
 from depthrefl_ros.tools.recorded_transforms import RecordedTransforms, TransformMissingError
 from depthrefl_ros.tools.recording_source import RecordingSource
 from depthrefl_ros.tools.recordings import Recording
@@ -49,7 +39,6 @@ from depthrefl_ros.training.datasets.mounts import mount_of
 
 FIXED_FRAMES = ("odom", "map", "world")  # in which a robot drives (REP-105)
 FLOOR_FRAME = "base_footprint"  # whose z = 0 is the floor (REP-120)
-FEWEST_KNOWN = 100  # pixels with depth; an image with fewer teaches nothing
 
 
 @dataclass(frozen=True)
@@ -79,7 +68,7 @@ class DriveSettings:
     keyframes: KeyframeSettings | None = KeyframeSettings()
 
 
-class RecordedDrive:
+class RecordedDrive(ABC):
     """One recording on its way into the folder.
 
     Args:
@@ -87,7 +76,8 @@ class RecordedDrive:
         settings: what is taken of it.
 
     Raises:
-        ToolError: it has no images, no depth, or no two of about the same stamp.
+        ToolError: it has no images, nothing says what camera took them, or a frame that was asked
+            for is not on TF.
     """
 
     def __init__(self, bag: Path, settings: DriveSettings):
@@ -102,39 +92,63 @@ class RecordedDrive:
                     "or --hfov DEGREES"
                 )
             self._source.check_cameras()
-            topic = find_depth_topic(recording, settings.depth_topic)
             self._transforms = RecordedTransforms(recording)
             self._frame = recording.first(self._source.image_topic).header.frame_id
-            self._fixed = self._fixed_frame()
-            self._floor = self._transforms.called(settings.floor_frame, self._frame)
-            self._depth = self._opened_depth(recording, topic)
-            gap_s = settings.max_gap_s or self._depth.largest_gap_s
-            self._pairs = RecordedPairs(recording, self._source, topic, gap_s)
-        if not len(self._pairs):
-            raise ToolError(
-                f"{bag}: none of {self._pairs.images} images on {self._source.image_topic} is "
-                f"within {gap_s:g} s of one of {self._pairs.depths} stamps on {topic} (--max-gap)"
-            )
+        self._fixed = self._fixed_frame()
+        self._floor = self._transforms.called(settings.floor_frame, self._frame)
+        if not self._floor and settings.floor_frame != FLOOR_FRAME:
+            raise ToolError(f"{bag}: {settings.floor_frame} is not above {self._frame} on TF")
         self._follows_tf = self._fixed is not None and self._transforms.moves(
             self._fixed, self._frame
         )
-        if not self._floor and settings.floor_frame != FLOOR_FRAME:
-            raise ToolError(f"{bag}: {settings.floor_frame} is not above {self._frame} on TF")
 
+    @abstractmethod
     def __len__(self) -> int:
-        """Return the number of pairs."""
-        return len(self._pairs)
+        """Return how often ``samples`` calls its ``step``."""
 
+    @abstractmethod
     def plan(self) -> str:
         """Return in words what will be taken."""
-        thinned = "by TF" if self._follows_tf else "by the pictures"
+
+    @abstractmethod
+    def samples(
+        self, step: Callable[[], None]
+    ) -> Iterator[tuple[str, Sample, dict[str, float] | None]]:
+        """Yield name, image with depth, and mount of what is worth keeping.
+
+        Args:
+            step: called once for every image that is looked at.
+
+        Raises:
+            ToolError: a frame can never be used, as where TF does not know the sensors.
+        """
+
+    @abstractmethod
+    def figures(self) -> dict[str, Any]:
+        """Return what became of the recording's images."""
+
+    def told(self) -> str:
+        """Return the same in words."""
+        parts = [f"{count} {why}" for why, count in self._left_out_with_reasons().items()]
+        text = f"{self._bag}: {self._kept} of {self.figures()['images']} images kept"
+        text += f"; {', '.join(parts)}" if parts else ""
+        return f"{text} ({self._reason})" if self._reason else text
+
+    def left_out(self) -> dict[str, int]:
+        """Return how many images were left out so far, by the reason."""
+        unreadable = len(self._source.skipped)
+        return {**self._left_out, **({"unreadable": unreadable} if unreadable else {})}
+
+    def _left_out_with_reasons(self) -> dict[str, int]:
+        return self.left_out()
+
+    def _thinned(self) -> str:
         if self._settings.keyframes is None:
-            thinned = "not at all"
-        return (
-            f"{self._bag}: {self._source.image_topic} with {self._depth.topic}, "
-            f"{len(self._pairs)} pairs, thinned {thinned}, "
-            f"{'mounts from ' + self._floor if self._floor else 'no mounts'}"
-        )
+            return "thinned not at all"
+        return f"thinned {'by TF' if self._follows_tf else 'by the pictures'}"
+
+    def _mounts(self) -> str:
+        return f"mounts from {self._floor}" if self._floor else "no mounts"
 
     def _fixed_frame(self) -> str | None:
         chosen = self._settings.fixed_frame
@@ -145,73 +159,6 @@ class RecordedDrive:
             raise ToolError(f"{self._bag}: {chosen} is not above {self._frame} on TF")
         return frame
 
-    def _opened_depth(self, recording: Recording, topic: str) -> RecordedDepth:
-        if recording.topics[topic] == CLOUD_TYPE:
-            return LidarPoints(topic, self._transforms, self._fixed)
-        info_topic = recording.camera_info_topic(topic)
-        is_given = self._settings.intrinsics.are_given
-        if is_given and info_topic == recording.camera_info_topic(self._source.image_topic):
-            info_topic = None  # one camera: the user's word counts for its depth, too
-        infos = RecordedInfos(recording, info_topic) if info_topic else None
-        is_registered = self._settings.is_registered
-        return DepthImages(topic, self._transforms, self._fixed, infos, is_registered)
-
-    def samples(self, step: Any) -> Iterator[tuple[str, Sample, dict[str, float] | None]]:
-        """Yield name, image with depth, and mount of what is worth keeping.
-
-        Args:
-            step: called once for every pair.
-
-        Raises:
-            ToolError: a frame can never be used, as where TF does not know the sensors.
-        """
-        chosen = self._settings.keyframes
-        keyframes = None if chosen is None else Keyframes(chosen)
-
-        def pose_at(time_ns: int) -> Pose | None:
-            if keyframes is None or not self._follows_tf:
-                return None
-            return self._transforms.find(self._fixed, self._frame, time_ns)
-
-        def wants(time_ns: int) -> bool:
-            step()
-            try:
-                pose = pose_at(time_ns)
-            except TransformMissingError as error:
-                return self._leave_out("without transform", error)
-            return pose is None or keyframes.is_new_pose(pose) or self._leave_out("alike")
-
-        with Recording(self._bag) as recording:
-            for frame, message in self._pairs.read(recording, wants):
-                try:
-                    pose, colour = pose_at(frame.stamp_ns), self._colour(frame)
-                    if keyframes is not None:
-                        # Asked anew: another may have been kept since, whose depth came late.
-                        if not (
-                            keyframes.is_new_picture(colour.pixels)
-                            if pose is None
-                            else keyframes.is_new_pose(pose)
-                        ):
-                            self._leave_out("alike")
-                            continue
-                    sample = self._bounded(self._depth.sample(message, colour))
-                    mount = self._mount(frame.stamp_ns)
-                except UnreadableError as error:
-                    self._skip(frame, error)
-                    continue
-                except TransformMissingError as error:
-                    if not error.is_of_time:
-                        raise ToolError(f"{self._bag}: {error}") from error
-                    self._leave_out("without transform", error)
-                    continue
-                if np.count_nonzero(sample.depth_m) < FEWEST_KNOWN:
-                    self._leave_out("without depth in view")
-                    continue
-                if keyframes is not None:
-                    keyframes.keep(colour.pixels, pose)
-                self._kept += 1
-                yield f"{int(frame.name):06d}", sample, mount
-
     def _skip(self, frame: SourceFrame, error: UnreadableError) -> None:
         text = f"{self._bag}: frame {frame.name}: {error}"
         self._source.skip(text)
@@ -221,6 +168,16 @@ class RecordedDrive:
         self._left_out[why] += 1
         self._reason = self._reason or str(error)
         return False
+
+    def _without_transform(self, error: TransformMissingError) -> None:
+        """Leave out an image of whose time TF says nothing.
+
+        Raises:
+            ToolError: it says nothing of any time.
+        """
+        if not error.is_of_time:
+            raise ToolError(f"{self._bag}: {error}") from error
+        self._leave_out("without transform", error)
 
     def _colour(self, frame: SourceFrame) -> ColourImage:
         from depthrefl_ros.ros.convert.images import MessageError
@@ -241,33 +198,18 @@ class RecordedDrive:
             sample.depth_m[sample.depth_m > self._settings.max_depth_m] = 0.0
         return sample
 
-    def _mount(self, time_ns: int) -> dict[str, float] | None:
+    def _base_from_camera(self, time_ns: int) -> Pose | None:
+        """Return where the camera stands over the floor; None where no frame is on the floor."""
         if self._floor is None:
             return None
-        return mount_of(self._transforms.find(self._floor, self._frame, time_ns))
+        return self._transforms.find(self._floor, self._frame, time_ns)
 
-    def left_out(self) -> dict[str, int]:
-        """Return how many pairs were left out so far, by the reason."""
-        unreadable = len(self._source.skipped)
-        return {**self._left_out, **({"unreadable": unreadable} if unreadable else {})}
 
-    def figures(self) -> dict[str, Any]:
-        """Return what became of the recording's images."""
-        return {
-            "recording": str(self._bag),
-            "image_topic": self._source.image_topic,
-            "depth_topic": self._depth.topic,
-            "images": self._pairs.images,
-            "pairs": len(self._pairs),
-            "kept": self._kept,
-            "left_out": self.left_out(),
-        }
+def mount_numbers(base_from_camera: Pose | None) -> dict[str, float] | None:
+    """Return a pose as ``mounts.yaml`` has it, None for None."""
+    return None if base_from_camera is None else mount_of(base_from_camera)
 
-    def told(self) -> str:
-        """Return the same in words."""
-        without = self._pairs.images - len(self._pairs)
-        parts = [f"{count} {why}" for why, count in self.left_out().items()]
-        parts += [f"{without} without depth of that time"] if without else []
-        text = f"{self._bag}: {self._kept} of {self._pairs.images} images kept"
-        text += f"; {', '.join(parts)}" if parts else ""
-        return f"{text} ({self._reason})" if self._reason else text
+
+def frame_name(frame: SourceFrame) -> str:
+    """Return the name that an image of a recording has in the folder."""
+    return f"{int(frame.name):06d}"

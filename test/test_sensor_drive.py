@@ -13,7 +13,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A recorded drive: what of it is kept, and why the rest is not."""
+"""A drive with a depth sensor: what of it is kept, and why the rest is not."""
 
 import math
 
@@ -27,14 +27,15 @@ from recording_files import image_message, info_message, truth_message, write_re
 from depthrefl_ros.tools.camera_info_file import Intrinsics
 from depthrefl_ros.tools.command_line import ToolError
 from depthrefl_ros.tools.keyframes import KeyframeSettings
-from depthrefl_ros.tools.recorded_drive import DriveSettings, RecordedDrive
+from depthrefl_ros.tools.recorded_drive import DriveSettings
+from depthrefl_ros.tools.sensor_drive import SensorDrive
 
 
 def test_what_is_left_out_is_counted_by_its_reason(tmp_path):
     bag = Drive(count=13).write(tmp_path / "drive.mcap")  # 25 mm and 0.86 degrees a frame
     keyframes = KeyframeSettings(travel_m=0.095, turn_rad=math.pi / 2)
     steps = []
-    drive = RecordedDrive(bag, DriveSettings(keyframes=keyframes))
+    drive = SensorDrive(bag, DriveSettings(keyframes=keyframes))
     assert "13 pairs, thinned by TF, mounts from base_footprint" in drive.plan()
     names = [name for name, _, mount in drive.samples(lambda: steps.append(1)) if mount]
     assert names == ["000000", "000004", "000008", "000012"] and len(steps) == len(drive) == 13
@@ -45,7 +46,7 @@ def test_what_is_left_out_is_counted_by_its_reason(tmp_path):
 
 def test_every_frame_is_kept_where_nothing_is_thinned(tmp_path):
     bag = Drive(count=3).write(tmp_path / "drive.mcap")
-    drive = RecordedDrive(bag, DriveSettings(keyframes=None, max_depth_m=3.0))
+    drive = SensorDrive(bag, DriveSettings(keyframes=None, max_depth_m=3.0))
     assert "thinned not at all" in drive.plan()
     samples = [sample for _, sample, _ in drive.samples(lambda: None)]
     assert len(samples) == 3 and max(one.depth_m.max() for one in samples) <= 3.0
@@ -68,14 +69,14 @@ def standing(path, pictures=None, truths=None, infos=None):
 
 def test_an_image_without_depth_makes_no_other_look_alike(tmp_path):
     truths = [truth_message(n, 2.0 if n else 0.0) for n in range(6)]
-    drive = RecordedDrive(standing(tmp_path / "a.mcap", truths=truths), DriveSettings())
+    drive = SensorDrive(standing(tmp_path / "a.mcap", truths=truths), DriveSettings())
     assert [name for name, _, _ in drive.samples(lambda: None)] == ["000001"]
     assert drive.figures()["left_out"] == {"without depth in view": 1, "alike": 4}
 
 
 def test_a_pose_without_depth_makes_no_other_look_alike(tmp_path):
     bag = Drive(count=5).write(tmp_path / "drive.mcap")
-    drive = RecordedDrive(bag, DriveSettings(keyframes=KeyframeSettings(100.0, 3.0)))
+    drive = SensorDrive(bag, DriveSettings(keyframes=KeyframeSettings(100.0, 3.0)))
     taken, sample_of = [], drive._depth.sample
 
     def without_the_first(message, colour):
@@ -95,7 +96,7 @@ def test_a_zoom_lens_is_followed_with_its_depth(tmp_path):
     for number, info in enumerate(infos):
         info.k[0] = info.k[4] = info.p[0] = info.p[5] = 60.0 + 20 * number
     bag = standing(tmp_path / "a.mcap", infos=infos)
-    drive = RecordedDrive(bag, DriveSettings(keyframes=None))
+    drive = SensorDrive(bag, DriveSettings(keyframes=None))
     for number, (_, sample, _) in enumerate(drive.samples(lambda: None)):
         assert sample.intrinsics[0] == 60.0 + 20 * number
         assert (sample.depth_m[0] == 0).all() and (sample.depth_m[1:] == 2.0).all()
@@ -111,7 +112,7 @@ def not_calibrated(numbers):
 
 def test_images_before_the_calibration_has_loaded_are_left_out(tmp_path, capsys):
     bag = standing(tmp_path / "a.mcap", infos=not_calibrated([0, 1]))
-    drive = RecordedDrive(bag, DriveSettings(keyframes=None))
+    drive = SensorDrive(bag, DriveSettings(keyframes=None))
     names = [name for name, _, _ in drive.samples(lambda: None)]
     assert names == ["000002", "000003", "000004", "000005"]
     assert drive.figures()["left_out"] == {"unreadable": 2}
@@ -121,9 +122,9 @@ def test_images_before_the_calibration_has_loaded_are_left_out(tmp_path, capsys)
 def test_a_camera_that_is_not_calibrated_is_told_before_the_work(tmp_path):
     bag = standing(tmp_path / "a.mcap", infos=not_calibrated(range(6)))
     with pytest.raises(ToolError, match="all zero.*; give --camera-info FILE or --hfov DEGREES$"):
-        RecordedDrive(bag, DriveSettings())
+        SensorDrive(bag, DriveSettings())
     given = DriveSettings(Intrinsics(horizontal_fov_deg=60.0), keyframes=None)
-    samples = [sample for _, sample, _ in RecordedDrive(bag, given).samples(lambda: None)]
+    samples = [sample for _, sample, _ in SensorDrive(bag, given).samples(lambda: None)]
     assert len(samples) == 6 and (samples[0].depth_m[1:] == 2.0).all()
 
 
@@ -135,12 +136,12 @@ def test_a_depth_camera_without_calibration_is_told_with_what_helps(tmp_path):
         "/depth/image": [truth_message(n, 2.0) for n in range(6)],
     }
     bag = write_recording(tmp_path / "a.mcap", topics)
-    drive = RecordedDrive(bag, DriveSettings(keyframes=None))
+    drive = SensorDrive(bag, DriveSettings(keyframes=None))
     with pytest.raises(ToolError, match="/depth/image: K of its .*; give --registered where"):
         list(drive.samples(lambda: None))
     topics["/depth/camera_info"] = not_calibrated([0])
     bag = write_recording(tmp_path / "b.mcap", topics)
-    drive = RecordedDrive(bag, DriveSettings(keyframes=None))
+    drive = SensorDrive(bag, DriveSettings(keyframes=None))
     assert len(list(drive.samples(lambda: None))) == 5
 
 
@@ -155,7 +156,7 @@ def test_one_bad_message_is_named_and_left_out(tmp_path, capsys, what):
     else:
         truths[3].data = truths[3].data[:40] if what == "depth" else b""
     bag = standing(tmp_path / "a.mcap", pictures, truths, infos)
-    drive = RecordedDrive(bag, DriveSettings(keyframes=None))
+    drive = SensorDrive(bag, DriveSettings(keyframes=None))
     names = [name for name, _, _ in drive.samples(lambda: None)]
     assert names == ["000000", "000001", "000002", "000004", "000005"]
     assert drive.figures()["left_out"] == {"unreadable": 1}
