@@ -22,15 +22,9 @@ from pathlib import Path
 
 import numpy as np
 from corridor_drive import DriveFrame, corridor_frames
-from drive_recording import TF_TYPE, image, tf_message
-from rclpy.serialization import serialize_message
+from motion_depth import RobotImage, write_recording
 
 from depthrefl_ros.geometry.camera import Camera
-from depthrefl_ros.ros.convert.camera_info import camera_to_info
-from depthrefl_ros.tools.recording_writer import RecordingWriter
-from depthrefl_ros.tools.recordings import stamp_ns
-
-FRAME = "camera_optical_frame"
 
 
 def corridor_recording(
@@ -41,28 +35,24 @@ def corridor_recording(
     camera: Camera | None = None,
     picture: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> Path:
-    """Write what a robot with one camera and odometry records on its way.
+    """Write the recording.
 
     Args:
-        path: of the recording.
-        frames: one every 50 ms; by default those of ``corridor_frames``.
+        path: of it.
+        frames: by default those of ``corridor_frames``.
         with_odometry: odom -> base_footprint on /tf.
-        with_mounts: it is the base's frame that is the floor, and otherwise another one.
+        with_mounts: the base's frame is called base_footprint, and otherwise base_link.
         camera: of the images; by default the frames' own.
         picture: what the camera makes of a picture (H, W, 3) uint8.
     """
-    base = "base_footprint" if with_mounts else "base_link"
-    writer = RecordingWriter(path)
-    writer.add_topic("/camera/image_raw", "sensor_msgs/msg/Image", is_latched=False)
-    writer.add_topic("/camera/camera_info", "sensor_msgs/msg/CameraInfo", is_latched=False)
-    writer.add_topic("/tf", TF_TYPE, is_latched=False)
-    for number, frame in enumerate(frames or corridor_frames()):
-        message = image(number, FRAME, picture(frame.rgb), "rgb8")
-        info, now_ns = camera_to_info(camera or frame.camera, message.header), stamp_ns(message)
-        writer.write("/tf", now_ns, tf_message(base, FRAME, frame.base_from_camera, now_ns))
-        if with_odometry:
-            writer.write("/tf", now_ns, tf_message("odom", base, frame.place.pose, now_ns))
-        writer.write("/camera/camera_info", now_ns, serialize_message(info))
-        writer.write("/camera/image_raw", now_ns, serialize_message(message))
-    writer.close()
+    images = [
+        RobotImage(
+            picture(frame.rgb),
+            camera or frame.camera,
+            frame.base_from_camera,
+            frame.place.pose if with_odometry else None,
+        )
+        for frame in frames or corridor_frames()
+    ]
+    write_recording(path, images, "base_footprint" if with_mounts else "base_link")
     return path
