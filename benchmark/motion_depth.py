@@ -163,7 +163,7 @@ def compared(
     """
     rows, ratios = [], []
     drive = MotionDrive(recording, DriveSettings(), estimator)
-    for name, sample, _ in drive.samples(lambda: None):
+    for name, sample, _ in drive.samples(lambda _done: None):
         scene = scenes[int(name)]
         predicted = reprojected(scene.depth_m, scene.network_camera, scene.camera)
         true_m = scene.truth_m
@@ -223,7 +223,9 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
             places = [Place(args.step * index, 0.0, 0.0) for index in range(len(scenes))]
             if Path(drive).resolve() == RECORDING.resolve():
                 places = recorded_places(len(scenes))
-            recording = folder / f"{Path(drive).stem}.mcap"
+            name = Path(drive).stem
+            (folder / name).mkdir(exist_ok=True)
+            recording = folder / name / f"{name}.mcap"
             write_recording(recording, robot_images(scenes, places, args.turn_noise))
             one = found[drive] = compared(scenes, recording, estimator)
             print(

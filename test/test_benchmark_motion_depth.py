@@ -33,7 +33,7 @@ def test_the_shipped_recording_is_measured_and_kept_as_a_robot_would_record_it(t
     assert found["motion"] < 0.8 * found["network"] < found["everywhere"]
     assert found["far_motion"] == pytest.approx(1.0, abs=0.08)
     assert f"{found['motion']:.3f}, {found['network']:.3f}" in capsys.readouterr().out
-    with Recording(kept / "corridor.mcap") as recording:
+    with Recording(kept / "corridor" / "corridor.mcap") as recording:
         assert recording.count("/camera/image_raw") == recording.count("/tf") == 64
         assert recording.camera_info_topic("/camera/image_raw") == "/camera/camera_info"
 

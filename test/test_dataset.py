@@ -182,11 +182,30 @@ def test_motion_needs_no_depth_sensor_and_hands_on_the_terms_of_the_model(tmp_pa
     assert terms_of_folder(out) == []
 
 
+@pytest.mark.parametrize("read", [4, 20])
+def test_a_stop_ends_motion_while_it_reads_and_while_it_writes(tmp_path, capsys, monkeypatch, read):
+    bag, looks = corridor_recording(tmp_path / "drive.mcap"), []
+
+    class Stopped(tool.StopRequest):
+        def __bool__(self):
+            looks.append(1)  # once for every image that is read, and for every one that is done
+            return len(looks) > read
+
+    monkeypatch.setattr(tool, "StopRequest", Stopped)
+    assert made(bag, tmp_path / "out", "--motion", "--all", "--engine", "openvino") == 130
+    kept = max(0, read - 16)
+    said = capsys.readouterr()
+    assert f"stopped after {kept} of 16 images" in said.err
+    assert f"{kept} of 16 images kept; {16 - kept} not looked at" in said.out
+
+
 def test_what_motion_cannot_use_is_told(tmp_path, capsys):
     bag = Drive(3).write(tmp_path / "drive.mcap")
     command = (bag, tmp_path / "out", "--motion")
     assert made(*command, "--registered", "--depth-topic", "/depth/image_rect_raw") == 2
     assert "takes no depth of a sensor: leave out --depth-topic, --reg" in capsys.readouterr().err
+    assert made(bag, tmp_path / "out", "--model", "indoor_nano") == 2
+    assert "--model has no effect without --motion" in capsys.readouterr().err
     assert made(*command, "--model", "no_such_model") == 2
     assert "no_such_model" in capsys.readouterr().err
     relative = exact_bundle(

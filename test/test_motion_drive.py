@@ -25,6 +25,7 @@ pytest.importorskip("rclpy")
 
 from corridor_drive import corridor_frames
 from corridor_recording import corridor_recording
+from costmap_drive import Place
 
 import depthrefl_ros
 from depthrefl_ros.geometry.camera import Camera
@@ -47,7 +48,7 @@ def bag(tmp_path_factory):
 
 
 def samples_of(drive: MotionDrive):
-    return [(name, sample, mount) for name, sample, mount in drive.samples(lambda: None)]
+    return [(name, sample, mount) for name, sample, mount in drive.samples(lambda done: None)]
 
 
 def errors(sample, true_m) -> np.ndarray:
@@ -89,8 +90,8 @@ def test_only_images_from_new_places_are_kept_and_the_rest_is_counted(bag, estim
         f"{bag}: /camera/image_raw with depth by its motion in odom, 16 images, thinned by TF, "
         "mounts from base_footprint"
     )
-    found = [sample for _, sample, _ in drive.samples(lambda: steps.append(1))]
-    assert len(steps) == len(drive) == 16
+    found = [sample for _, sample, _ in drive.samples(steps.append)]
+    assert sum(steps) == len(drive) == 16
     assert 4 <= len(found) <= 6 and max(one.depth_m.max() for one in found) <= 3.0
     figures = drive.figures()
     assert (figures["kept"], figures["left_out"]) == (len(found), {"alike": 16 - len(found)})
@@ -104,15 +105,37 @@ def test_a_robot_that_stands_tells_nothing(tmp_path, estimator):
     bag = corridor_recording(tmp_path / "stands.mcap", frames)
     drive = MotionDrive(bag, DriveSettings(keyframes=None), estimator)
     assert samples_of(drive) == []
-    assert drive.figures()["left_out"] == {"of whose depth motion tells too little": 6}
+    assert drive.figures()["left_out"] == {"with too little depth by motion": 6}
+    assert drive.told() == (
+        f"{bag}: 0 of 6 images kept; 6 with too little depth by motion; is the robot driving, "
+        "'camera_optical_frame' the optical frame of /camera/image_raw, odom in metres, and TF of "
+        "the images' clock?"
+    )
 
 
 def test_odometry_is_needed_and_said_so(tmp_path, estimator):
     bag = corridor_recording(tmp_path / "a.mcap", corridor_frames()[:3], with_odometry=False)
-    with pytest.raises(ToolError, match=r"needs odometry: on TF, camera_optical_frame does not"):
+    with pytest.raises(ToolError, match="on TF, frame 'camera_optical_frame' of images"):
         MotionDrive(bag, DriveSettings(), estimator)
     with pytest.raises(ToolError, match="vicon is not above camera_optical_frame on TF"):
         MotionDrive(bag, DriveSettings(fixed_frame="vicon"), estimator)
+
+
+def test_why_all_was_begun_anew_is_told(tmp_path, estimator):
+    frames = [
+        frame._replace(place=Place(12.0 * frame.place.x, frame.place.y, frame.place.yaw))
+        for frame in corridor_frames()
+    ]
+    drive = MotionDrive(corridor_recording(tmp_path / "a.mcap", frames), DriveSettings(), estimator)
+    assert samples_of(drive) == []
+    assert "(odometry moved by 1.0 m and 0 degrees within 0.10 s)" in drive.told()
+
+
+def test_depth_that_max_depth_leaves_out_is_told_apart(bag, estimator):
+    drive = MotionDrive(bag, DriveSettings(keyframes=None, max_depth_m=0.5), estimator)
+    assert samples_of(drive) == []
+    assert drive.left_out() == {"with too little depth up to --max-depth": 16}
+    assert drive.told() == f"{bag}: 0 of 16 images kept; 16 with too little depth up to --max-depth"
 
 
 def test_without_a_frame_on_the_floor_there_are_no_mounts(tmp_path, estimator):

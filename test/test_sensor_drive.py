@@ -37,7 +37,7 @@ def test_what_is_left_out_is_counted_by_its_reason(tmp_path):
     steps = []
     drive = SensorDrive(bag, DriveSettings(keyframes=keyframes))
     assert "13 pairs, thinned by TF, mounts from base_footprint" in drive.plan()
-    names = [name for name, _, mount in drive.samples(lambda: steps.append(1)) if mount]
+    names = [name for name, _, mount in drive.samples(steps.append) if mount]
     assert names == ["000000", "000004", "000008", "000012"] and len(steps) == len(drive) == 13
     figures = drive.figures()
     assert (figures["kept"], figures["left_out"]) == (4, {"alike": 9})
@@ -48,7 +48,7 @@ def test_every_frame_is_kept_where_nothing_is_thinned(tmp_path):
     bag = Drive(count=3).write(tmp_path / "drive.mcap")
     drive = SensorDrive(bag, DriveSettings(keyframes=None, max_depth_m=3.0))
     assert "thinned not at all" in drive.plan()
-    samples = [sample for _, sample, _ in drive.samples(lambda: None)]
+    samples = [sample for _, sample, _ in drive.samples(lambda done: None)]
     assert len(samples) == 3 and max(one.depth_m.max() for one in samples) <= 3.0
 
 
@@ -70,7 +70,7 @@ def standing(path, pictures=None, truths=None, infos=None):
 def test_an_image_without_depth_makes_no_other_look_alike(tmp_path):
     truths = [truth_message(n, 2.0 if n else 0.0) for n in range(6)]
     drive = SensorDrive(standing(tmp_path / "a.mcap", truths=truths), DriveSettings())
-    assert [name for name, _, _ in drive.samples(lambda: None)] == ["000001"]
+    assert [name for name, _, _ in drive.samples(lambda done: None)] == ["000001"]
     assert drive.figures()["left_out"] == {"without depth in view": 1, "alike": 4}
 
 
@@ -87,7 +87,7 @@ def test_a_pose_without_depth_makes_no_other_look_alike(tmp_path):
         return sample
 
     drive._depth.sample = without_the_first
-    assert [name for name, _, _ in drive.samples(lambda: None)] == ["000001"]
+    assert [name for name, _, _ in drive.samples(lambda done: None)] == ["000001"]
     assert taken == ["0", "1"]
 
 
@@ -97,7 +97,7 @@ def test_a_zoom_lens_is_followed_with_its_depth(tmp_path):
         info.k[0] = info.k[4] = info.p[0] = info.p[5] = 60.0 + 20 * number
     bag = standing(tmp_path / "a.mcap", infos=infos)
     drive = SensorDrive(bag, DriveSettings(keyframes=None))
-    for number, (_, sample, _) in enumerate(drive.samples(lambda: None)):
+    for number, (_, sample, _) in enumerate(drive.samples(lambda done: None)):
         assert sample.intrinsics[0] == 60.0 + 20 * number
         assert (sample.depth_m[0] == 0).all() and (sample.depth_m[1:] == 2.0).all()
     assert drive.figures()["kept"] == 6
@@ -113,7 +113,7 @@ def not_calibrated(numbers):
 def test_images_before_the_calibration_has_loaded_are_left_out(tmp_path, capsys):
     bag = standing(tmp_path / "a.mcap", infos=not_calibrated([0, 1]))
     drive = SensorDrive(bag, DriveSettings(keyframes=None))
-    names = [name for name, _, _ in drive.samples(lambda: None)]
+    names = [name for name, _, _ in drive.samples(lambda done: None)]
     assert names == ["000002", "000003", "000004", "000005"]
     assert drive.figures()["left_out"] == {"unreadable": 2}
     assert f"skipped: {bag}: frame 1: /camera/image_raw: K of its" in capsys.readouterr().err
@@ -124,7 +124,7 @@ def test_a_camera_that_is_not_calibrated_is_told_before_the_work(tmp_path):
     with pytest.raises(ToolError, match="all zero.*; give --camera-info FILE or --hfov DEGREES$"):
         SensorDrive(bag, DriveSettings())
     given = DriveSettings(Intrinsics(horizontal_fov_deg=60.0), keyframes=None)
-    samples = [sample for _, sample, _ in SensorDrive(bag, given).samples(lambda: None)]
+    samples = [sample for _, sample, _ in SensorDrive(bag, given).samples(lambda done: None)]
     assert len(samples) == 6 and (samples[0].depth_m[1:] == 2.0).all()
 
 
@@ -138,11 +138,11 @@ def test_a_depth_camera_without_calibration_is_told_with_what_helps(tmp_path):
     bag = write_recording(tmp_path / "a.mcap", topics)
     drive = SensorDrive(bag, DriveSettings(keyframes=None))
     with pytest.raises(ToolError, match="/depth/image: K of its .*; give --registered where"):
-        list(drive.samples(lambda: None))
+        list(drive.samples(lambda done: None))
     topics["/depth/camera_info"] = not_calibrated([0])
     bag = write_recording(tmp_path / "b.mcap", topics)
     drive = SensorDrive(bag, DriveSettings(keyframes=None))
-    assert len(list(drive.samples(lambda: None))) == 5
+    assert len(list(drive.samples(lambda done: None))) == 5
 
 
 @pytest.mark.parametrize("what", ["depth", "empty depth", "image", "camera info"])
@@ -157,7 +157,7 @@ def test_one_bad_message_is_named_and_left_out(tmp_path, capsys, what):
         truths[3].data = truths[3].data[:40] if what == "depth" else b""
     bag = standing(tmp_path / "a.mcap", pictures, truths, infos)
     drive = SensorDrive(bag, DriveSettings(keyframes=None))
-    names = [name for name, _, _ in drive.samples(lambda: None)]
+    names = [name for name, _, _ in drive.samples(lambda done: None)]
     assert names == ["000000", "000001", "000002", "000004", "000005"]
     assert drive.figures()["left_out"] == {"unreadable": 1}
     assert "1 unreadable" in drive.told()

@@ -31,8 +31,8 @@ from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.motion import MotionDepth, MotionPoints
 from depthrefl_ros.geometry.pose import Pose
 
-# Images that are kept at a time, and how many after an image are looked back from: at a few
-# centimetres from one to the next, that is some metres of the way.
+# Images that are looked back through at a time, and how many after these are held beside them: at a
+# few centimetres from one to the next, that is some metres of the way.
 _LEG, _AHEAD = 200, 150
 
 Label = TypeVar("Label")
@@ -44,7 +44,8 @@ class DriveImage(NamedTuple):
     Attributes:
         grey: (H, W) uint8, rectified.
         camera: its rectified pinhole camera.
-        seen: (H, W) bool, where it shows the surroundings; None for everywhere.
+        seen: (h, w) bool of any size, where it shows the surroundings; None for everywhere. The
+            same array is looked at once.
         odom_from_camera: where the camera's optical frame is by odometry.
         time_s: when it was taken, seconds.
     """
@@ -67,7 +68,7 @@ def in_hindsight(
 ) -> Iterator[tuple[Label, MotionPoints]]:
     """Yield each image's label with the corners of known distance that are in it.
 
-    A few hundred images are held in memory.
+    350 images and labels are held in memory; the first is yielded when so many have come, or all.
 
     Args:
         images: of one drive in the order of time, some centimetres from one to the next; each with
@@ -91,4 +92,5 @@ def _with_later(
     later = [image.tell(backwards, -1.0) for image, _, _ in reversed(held)][::-1]
     for (_, label, before), after in zip(held[:count], later[:count], strict=True):
         points = np.vstack([before.points, after.points])
-        yield label, MotionPoints(points, np.concatenate([before.sigma, after.sigma]))
+        sigma = np.concatenate([before.sigma, after.sigma])
+        yield label, MotionPoints(points, sigma, before.begun_anew or after.begun_anew)

@@ -174,11 +174,7 @@ class MotionDepth:
         """
         if time_s == self._time_s:  # the same image once more
             return self._found
-        factor = math.ceil(camera.width / _WIDEST_PX)
-        if factor > 1:
-            size = (camera.width // factor, camera.height // factor)
-            grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-            camera = camera.scaled(*size)
+        grey, camera = as_followed(grey, camera)
         seen = self._inside(seen, grey.shape)
         begun_anew = self._torn(camera, odom_from_camera, time_s)
         if begun_anew:
@@ -378,6 +374,15 @@ class MotionDepth:
         now.rays = self._rays
         for view in before:
             view.rays = np.vstack([view.rays, np.full((count, 3), np.nan)])
+
+
+def as_followed(grey: np.ndarray, camera: Camera) -> tuple[np.ndarray, Camera]:
+    """Return an image (H, W) uint8 no larger than helps to follow corners, and its camera."""
+    factor = math.ceil(camera.width / _WIDEST_PX)
+    if factor == 1:
+        return grey, camera
+    size = (camera.width // factor, camera.height // factor)
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA), camera.scaled(*size)
 
 
 def _projected(camera: Camera, points: np.ndarray, otherwise: np.ndarray) -> np.ndarray:

@@ -31,7 +31,6 @@ from depthrefl_ros.tools.command_line import (
     StopRequest,
     ToolError,
     add_json_argument,
-    add_model_arguments,
     make_parser,
     positive_float,
     progress,
@@ -53,6 +52,7 @@ from depthrefl_ros.tools.recorded_drive import (
 from depthrefl_ros.tools.sensor_drive import SensorDrive
 
 MAX_GIGABYTES = 20.0
+MODEL = "indoor_tiny"  # that is trained further, and that knows most of what lies between corners
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -92,10 +92,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--motion",
         action="store_true",
-        help="depth by the camera's motion, which TF must have as odometry; --model fills in what "
-        "lies between the corners that are followed",
+        help="depth by the camera's motion, which TF must have as odometry; a network fills in "
+        "what lies between the corners that are followed",
     )
-    add_model_arguments(parser)
+    parser.add_argument(
+        "--model",
+        metavar="NAME|FOLDER",
+        help=f"network of --motion: a shipped model, or a bundle (default {MODEL})",
+    )
+    parser.add_argument(
+        "--engine", help="engine of --motion: auto (default), openvino, torch or another"
+    )
     parser.add_argument(
         "--registered",
         action="store_true",
@@ -159,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace, _ros_args: list[str]) -> int:
     check_output_folder(args.output, is_of_dataset)
-    estimator, settings = _estimator(args) if args.motion else None, _settings(args)
+    estimator, settings = _estimator(args), _settings(args)
     drives: list[RecordedDrive] = []
     for bag in args.bags:  # every input is checked before any output
         drives.append(
@@ -180,14 +187,18 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> int:
             folder.close(figures)
     kept = len(folder.names)
     if not kept and not stopped:
-        raise ToolError(f"nothing to train on: {drives[0].told()}")
+        raise ToolError(f"nothing to train on: {'; '.join(drive.told() for drive in begun)}")
     found = {"output": str(args.output), "kept": kept, "stopped": stopped, "recordings": figures}
     write_json(args.json, found)
     for drive in begun:
         print(drive.told(), flush=True)
+        if not drive.kept and not stopped:
+            _say("warning: the last of these gave nothing")
     if kept:
         print(f"{args.output}: {kept} images, {folder.written / 1e6:.0f} MB; train with:")
-        print(f"  depthrefl train --finetune {args.model} --data {args.output}", flush=True)
+        print(
+            f"  depthrefl train --finetune {args.model or MODEL} --data {args.output}", flush=True
+        )
     return EXIT_STOPPED if stopped else 0
 
 
@@ -213,12 +224,12 @@ def _fill(
     with progress(total, "reading", "images") as bar:
         read = 0
 
-        def step() -> None:
+        def step(done: int) -> None:
             nonlocal read
             if stop:
                 raise _StoppedError
-            read += 1
-            bar.update()
+            read += done
+            bar.update(done)
 
         try:
             for drive, prefix in zip(drives, prefixes, strict=True):
@@ -238,19 +249,26 @@ class _StoppedError(Exception):
     """The user wants an end."""
 
 
-def _estimator(args: argparse.Namespace) -> DepthEstimator:
-    """Return the network of --motion.
+def _estimator(args: argparse.Namespace) -> DepthEstimator | None:
+    """Return the network of --motion, None without.
 
     Raises:
-        ToolError: depth of a sensor is asked for, too, or the model cannot be used.
+        ToolError: options do not belong together, or the model cannot be used.
     """
-    of_sensor = {"depth-topic": args.depth_topic, "registered": args.registered}
-    given = [f"--{name}" for name, value in {**of_sensor, "max-gap": args.max_gap}.items() if value]
-    if given:
-        raise ToolError(f"--motion takes no depth of a sensor: leave out {', '.join(given)}")
-    estimator = open_estimator(args.model, args.engine)
+
+    def given(*names: str) -> str:
+        return ", ".join(f"--{one}" for one in names if getattr(args, one.replace("-", "_")))
+
+    if not args.motion:
+        if options := given("model", "engine"):
+            raise ToolError(f"{options} has no effect without --motion")
+        return None
+    if options := given("depth-topic", "registered", "max-gap"):
+        raise ToolError(f"--motion takes no depth of a sensor: leave out {options}")
+    model = args.model or MODEL
+    estimator = open_estimator(model, args.engine or "auto")
     if estimator.bundle.kind == "inverse_relative":
-        raise ToolError(f"--model {args.model} gives relative depth; --motion needs metres")
+        raise ToolError(f"--model {model} gives relative depth; --motion needs metres")
     return estimator
 
 

@@ -37,7 +37,7 @@ from depthrefl_ros.frames import Frame, SelfMask
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.hindsight import DriveImage, in_hindsight
 from depthrefl_ros.geometry.local_scale import certain_depth
-from depthrefl_ros.geometry.motion import MotionPoints
+from depthrefl_ros.geometry.motion import MotionPoints, as_followed
 from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.tools.command_line import ToolError, UnreadableError
 from depthrefl_ros.tools.keyframes import Keyframes, KeyframeSettings
@@ -50,12 +50,13 @@ from depthrefl_ros.tools.recorded_drive import (
 )
 from depthrefl_ros.tools.recorded_transforms import TransformMissingError
 from depthrefl_ros.training.datasets import Sample
+from depthrefl_ros.training.datasets.file_pairs import pinhole_sample
 
 # Corners are followed from image to image, so these lie closer together than what is kept.
 _FOLLOWED = KeyframeSettings(travel_m=0.03, turn_rad=math.radians(1.5))
-_LONGEST_S = 1.0  # between two that are looked at, also where the robot stands
-_WIDEST_PX = 960  # as corners are followed in
-FEWEST_KNOWN = 0.1  # of an image, the share with depth
+_LONGEST_S = 0.5  # between two that are looked at, also where the robot stands
+_LEAST_KNOWN = 0.1  # of an image, the share with depth
+_TOO_LITTLE = "with too little depth by motion"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +67,40 @@ class _Image:
         name: in the folder.
         pixels: (H, W, 3) uint8 RGB, rectified.
         camera: of it.
-        unseen: (H, W) bool, where a rectified image shows nothing; None for nowhere.
+        mask: where a rectified image shows nothing; None for nowhere.
         base_from_camera: the mount; None where it is not known.
     """
 
     name: str
     pixels: np.ndarray
     camera: Camera
-    unseen: np.ndarray | None
+    mask: SelfMask | None
     base_from_camera: Pose | None
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What the rectified images of a camera show; where they show all, nothing is kept of it.
+
+    Attributes:
+        camera: as it takes the images.
+        seen: (H, W) bool, where they show something.
+        mask: where they show nothing.
+    """
+
+    camera: Camera
+    seen: np.ndarray | None
+    mask: SelfMask | None
+
+    @classmethod
+    def of(cls, camera: Camera) -> _View:
+        """Return that of a camera."""
+        size = camera.height, camera.width
+        picture, ones = np.zeros((*size, 3), np.uint8), np.ones(size, np.float32)
+        seen = pinhole_sample("", picture, ones, camera).depth_m > 0
+        if seen.all():
+            return cls(camera, None, None)
+        return cls(camera, seen, SelfMask((~seen).astype(np.uint8)))
 
 
 class MotionDrive(RecordedDrive):
@@ -92,12 +118,22 @@ class MotionDrive(RecordedDrive):
     def __init__(self, bag: Path, settings: DriveSettings, estimator: DepthEstimator):
         super().__init__(bag, settings)
         self._estimator = estimator
-        self._looked_at = 0
+        self._view: _View | None = None
         if not self._follows_tf:
-            raise ToolError(
-                f"{bag}: --motion needs odometry: on TF, {self._frame} does not move in "
-                f"{self._fixed or ', '.join(FIXED_FRAMES)} (--fixed-frame)"
+            raise ToolError(f"{bag}: --motion needs odometry: {self._what_does_not_move()}")
+
+    def _what_does_not_move(self) -> str:
+        images = f"images on {self._source.image_topic}"
+        if not self._frame:
+            return f"{images} have no frame_id"
+        known = self._transforms.frames
+        if self._frame.lstrip("/") not in known:
+            return (
+                f"frame {self._frame!r} of {images} is not on TF, which has "
+                f"{', '.join(sorted(known)) or 'nothing'} (--image-topic)"
             )
+        fixed = self._fixed or ", ".join(FIXED_FRAMES)
+        return f"on TF, frame {self._frame!r} of {images} does not move in {fixed} (--fixed-frame)"
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -111,59 +147,82 @@ class MotionDrive(RecordedDrive):
         )
 
     def samples(
-        self, step: Callable[[], None]
+        self, step: Callable[[int], None]
     ) -> Iterator[tuple[str, Sample, dict[str, float] | None]]:
-        """Yield what is worth keeping; see the base class. ``step`` is called for every image."""
+        """Yield what is worth keeping; see the base class."""
         for image, points in in_hindsight(self._images(step)):
             if image is None:
                 continue
-            sample = self._bounded(self._sample(image, points))
-            if (sample.depth_m > 0).mean() < FEWEST_KNOWN:
-                self._leave_out("of whose depth motion tells too little")
+            step(1)
+            sample = self._sample(image, points)
+            if _known(sample) < _LEAST_KNOWN:
+                self._leave_out(_TOO_LITTLE, points.begun_anew)
+                continue
+            sample = self._bounded(sample)
+            if _known(sample) < _LEAST_KNOWN:
+                self._leave_out("with too little depth up to --max-depth")
                 continue
             self._kept += 1
             yield image.name, sample, mount_numbers(image.base_from_camera)
 
-    def _images(self, step: Callable[[], None]) -> Iterator[tuple[DriveImage, _Image | None]]:
+    def _images(self, step: Callable[[int], None]) -> Iterator[tuple[DriveImage, _Image | None]]:
         """Yield the images in which corners are followed, and those of them that may be kept."""
         chosen = self._settings.keyframes
         followed, kept = Keyframes(_FOLLOWED), None if chosen is None else Keyframes(chosen)
         last_ns = -math.inf
         for frame in self._source.frames():
-            step()
+            step(0)
             try:
                 pose = self._transforms.find(self._fixed, self._frame, frame.stamp_ns)
                 is_late = frame.stamp_ns - last_ns > _LONGEST_S * 1e9
                 is_kept = kept is None or kept.is_new_pose(pose)
                 if not is_kept and not is_late and not followed.is_new_pose(pose):
                     self._leave_out("alike")
+                    step(1)
                     continue
                 colour = self._colour(frame)
                 base_from_camera = self._base_from_camera(frame.stamp_ns)
             except UnreadableError as error:
                 self._skip(frame, error)
+                step(1)
                 continue
             except TransformMissingError as error:
                 self._without_transform(error)
+                step(1)
                 continue
-            sample = colour.without_distortion(np.ones(colour.pixels.shape[:2], np.float32))
-            height, width = sample.depth_m.shape
-            camera = Camera.pinhole(width, height, *sample.intrinsics)
-            unseen = sample.depth_m == 0
-            unseen = unseen if unseen.any() else None
-            followed.keep(sample.image, pose)
+            pixels = colour.without_distortion().image
+            camera, view = colour.camera.rectified(), self._view_of(colour.camera)
+            followed.keep(pixels, pose)
             last_ns, image = frame.stamp_ns, None
             if is_kept:
-                image = _Image(frame_name(frame), sample.image, camera, unseen, base_from_camera)
+                image = _Image(frame_name(frame), pixels, camera, view.mask, base_from_camera)
                 if kept is not None:
-                    kept.keep(sample.image, pose)
+                    kept.keep(pixels, pose)
             else:
                 self._leave_out("alike")
-            yield _followed(sample.image, camera, unseen, pose, frame.stamp_ns / 1e9), image
+                step(1)
+            grey, grey_camera = as_followed(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), camera)
+            time_s = frame.stamp_ns / 1e9
+            yield DriveImage(grey, grey_camera, view.seen, pose, time_s), image
+
+    def _view_of(self, camera: Camera) -> _View:
+        """Return what a camera's rectified images show, made once for all of them."""
+        if self._view is None or self._view.camera != camera:
+            self._view = _View.of(camera)
+        return self._view
+
+    def told(self) -> str:
+        """Return what became of the images, and where none was kept what may be wrong."""
+        text = super().told()
+        if self._kept or not self._left_out[_TOO_LITTLE]:
+            return text
+        return (
+            f"{text}; is the robot driving, {self._frame!r} the optical frame of "
+            f"{self._source.image_topic}, {self._fixed} in metres, and TF of the images' clock?"
+        )
 
     def _sample(self, image: _Image, points: MotionPoints) -> Sample:
         """Return an image with the depth that is certain, 0 elsewhere."""
-        mask = None if image.unseen is None else SelfMask(image.unseen.astype(np.uint8))
         # What floats between two surfaces is gated, what the network doubts is not.
         settings = EstimatorSettings(
             image_is_rectified=True, min_range_m=0.0, max_range_m=0.0, min_confidence=0.0
@@ -171,7 +230,9 @@ class MotionDrive(RecordedDrive):
         mount = image.base_from_camera
         try:
             found = self._estimator.predict(
-                Frame(image.pixels, "rgb", image.camera, mask), settings, base_from_camera=mount
+                Frame(image.pixels, "rgb", image.camera, image.mask),
+                settings,
+                base_from_camera=mount,
             )
         except EngineError as error:
             raise ToolError(f"{self._bag}: frame {image.name}: {error}") from error
@@ -195,13 +256,5 @@ class MotionDrive(RecordedDrive):
         }
 
 
-def _followed(
-    pixels: np.ndarray, camera: Camera, unseen: np.ndarray | None, pose: Pose, time_s: float
-) -> DriveImage:
-    """Return an image as corners are followed in it: grey, and not larger than helps."""
-    grey, seen = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), None if unseen is None else ~unseen
-    factor = math.ceil(camera.width / _WIDEST_PX)
-    if factor > 1:
-        size = camera.width // factor, camera.height // factor
-        grey, camera = cv2.resize(grey, size, interpolation=cv2.INTER_AREA), camera.scaled(*size)
-    return DriveImage(grey, camera, seen, pose, time_s)
+def _known(sample: Sample) -> float:
+    return float((sample.depth_m > 0).mean())

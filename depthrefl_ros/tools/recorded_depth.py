@@ -320,7 +320,8 @@ def find_depth_topic(recording: Recording, chosen: str | None) -> str:
     if not found:
         raise ToolError(
             f"{recording.path}: neither depth images nor points; topics: "
-            f"{', '.join(recording.topics) or 'none'}"
+            f"{', '.join(recording.topics) or 'none'}. Where TF has the robot's odometry, --motion "
+            "needs neither"
         )
     raise ToolError(
         f"{recording.path}: which topic is the depth? Found {', '.join(found)}; name it by "

@@ -104,7 +104,7 @@ class RecordedDrive(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return how often ``samples`` calls its ``step``."""
+        """Return the number of images that are looked at."""
 
     @abstractmethod
     def plan(self) -> str:
@@ -112,16 +112,22 @@ class RecordedDrive(ABC):
 
     @abstractmethod
     def samples(
-        self, step: Callable[[], None]
+        self, step: Callable[[int], None]
     ) -> Iterator[tuple[str, Sample, dict[str, float] | None]]:
         """Yield name, image with depth, and mount of what is worth keeping.
 
         Args:
-            step: called once for every image that is looked at.
+            step: called with the number of images that are done, adding up to the length; with 0
+                now and then in between. What it raises ends the work.
 
         Raises:
             ToolError: a frame can never be used, as where TF does not know the sensors.
         """
+
+    @property
+    def kept(self) -> int:
+        """How many images were kept so far."""
+        return self._kept
 
     @abstractmethod
     def figures(self) -> dict[str, Any]:
@@ -129,8 +135,11 @@ class RecordedDrive(ABC):
 
     def told(self) -> str:
         """Return the same in words."""
-        parts = [f"{count} {why}" for why, count in self._left_out_with_reasons().items()]
-        text = f"{self._bag}: {self._kept} of {self.figures()['images']} images kept"
+        left_out, images = self._left_out_with_reasons(), self.figures()["images"]
+        rest = images - self._kept - sum(left_out.values())
+        left_out |= {"not looked at": rest} if rest > 0 else {}
+        parts = [f"{count} {why}" for why, count in left_out.items()]
+        text = f"{self._bag}: {self._kept} of {images} images kept"
         text += f"; {', '.join(parts)}" if parts else ""
         return f"{text} ({self._reason})" if self._reason else text
 

@@ -95,9 +95,9 @@ class SensorDrive(RecordedDrive):
         return DepthImages(topic, self._transforms, self._fixed, infos, is_registered)
 
     def samples(
-        self, step: Callable[[], None]
+        self, step: Callable[[int], None]
     ) -> Iterator[tuple[str, Sample, dict[str, float] | None]]:
-        """Yield what is worth keeping; see the base class. ``step`` is called for every pair."""
+        """Yield what is worth keeping; see the base class."""
         chosen = self._settings.keyframes
         keyframes = None if chosen is None else Keyframes(chosen)
 
@@ -107,7 +107,7 @@ class SensorDrive(RecordedDrive):
             return self._transforms.find(self._fixed, self._frame, time_ns)
 
         def wants(time_ns: int) -> bool:
-            step()
+            step(1)
             try:
                 pose = pose_at(time_ns)
             except TransformMissingError as error:
