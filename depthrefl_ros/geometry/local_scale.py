@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -155,12 +155,12 @@ def local_log_ratio(
         can be used; and how many can.
     """
     known_m, seen = _known(depth_m), _Seen.of(depth_m, camera, points, sigma)
-    if seen.count < FEWEST_POINTS:
-        return None, seen.count
+    if len(seen) < FEWEST_POINTS:
+        return None, len(seen)
     regression = _Regression(seen.best(_MOST_POINTS))
     ratio = _everywhere(known_m, camera, lambda at: regression.mean(at.astype(np.float32)))
     most = np.interp(np.nan_to_num(known_m), _NEAR_M, _FARTHER).astype(np.float32)
-    return np.minimum(ratio, most), seen.count
+    return np.minimum(ratio, most), len(seen)
 
 
 def certain_depth(
@@ -189,7 +189,7 @@ def certain_depth(
     """
     known_m = _known(depth_m)
     seen = _Seen.of(depth_m, camera, points, sigma).best(_MOST_POINTS_WITH_CARE)
-    if seen.count < FEWEST_POINTS:
+    if len(seen) < FEWEST_POINTS:
         return np.full_like(known_m, np.nan)
     regression = _Regression(seen)
     log_ratio = _everywhere(known_m, camera, regression.mean)
@@ -206,7 +206,8 @@ def certain_depth(
     return found_m
 
 
-class _Seen(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Seen:
     """Points that are seen in a depth image and fit it.
 
     Attributes:
@@ -219,8 +220,7 @@ class _Seen(NamedTuple):
     log_ratio: np.ndarray
     sigma: np.ndarray
 
-    @property
-    def count(self) -> int:
+    def __len__(self) -> int:
         """Return how many there are."""
         return len(self.at)
 
@@ -241,7 +241,7 @@ class _Seen(NamedTuple):
     def best(self, most: int) -> _Seen:
         """Return the surest of them, so many at most."""
         order = np.argsort(self.sigma, kind="stable")[:most]
-        return _Seen(*(values[order] for values in self))
+        return _Seen(self.at[order], self.log_ratio[order], self.sigma[order])
 
 
 class _Regression:
