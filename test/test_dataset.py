@@ -242,6 +242,16 @@ def test_far_depth_is_left_out_and_images_without_any_with_it(tmp_path, capsys):
     assert "0 of 3 images kept; 3 without depth in view" in said
 
 
+def test_a_recording_of_several_that_gives_nothing_is_named(tmp_path, capsys):
+    near = camera_recording(tmp_path / "near.mcap", 3, truth_m=2.0)
+    far = camera_recording(tmp_path / "far.mcap", 3, truth_m=4.0)
+    assert made(near, far, tmp_path / "out", "--all", "--max-depth", "3") == 0
+    said = capsys.readouterr()
+    assert f"warning: nothing is kept of {far}" in said.err and f"of {near}" not in said.err
+    assert made(far, far, tmp_path / "none", "--all", "--max-depth", "3") == 2
+    assert capsys.readouterr().err.count("0 of 3 images kept; 3 without depth in view") == 2
+
+
 @pytest.mark.parametrize(
     "drive_of, arguments, complaint",
     [

@@ -190,15 +190,14 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> int:
         raise ToolError(f"nothing to train on: {'; '.join(drive.told() for drive in begun)}")
     found = {"output": str(args.output), "kept": kept, "stopped": stopped, "recordings": figures}
     write_json(args.json, found)
-    for drive in begun:
+    for bag, drive in zip(args.bags, begun, strict=False):
         print(drive.told(), flush=True)
         if not drive.kept and not stopped:
-            _say("warning: the last of these gave nothing")
+            _say(f"warning: nothing is kept of {bag}")
     if kept:
+        model = args.model or MODEL
         print(f"{args.output}: {kept} images, {folder.written / 1e6:.0f} MB; train with:")
-        print(
-            f"  depthrefl train --finetune {args.model or MODEL} --data {args.output}", flush=True
-        )
+        print(f"  depthrefl train --finetune {model} --data {args.output}", flush=True)
     return EXIT_STOPPED if stopped else 0
 
 
