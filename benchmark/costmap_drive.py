@@ -141,6 +141,20 @@ def recorded_places(count: int) -> list[Place]:
     return places
 
 
+def drive_places(drive: str, count: int, step_m: float) -> list[Place]:
+    """Return where the robot is in each frame: of the shipped recording, or straight ahead."""
+    if Path(drive).resolve() == RECORDING.resolve():
+        return recorded_places(count)
+    return [Place(step_m * index, 0.0, 0.0) for index in range(count)]
+
+
+def wrong_turns(count: int, degrees: float) -> list[Pose]:
+    """Return by how much odometry turns wrongly in each frame, so many degrees about every axis."""
+    rng = np.random.default_rng(0)
+    turns = np.radians(degrees) * rng.normal(size=(count, 3))
+    return [Pose(cv2.Rodrigues(turn)[0], np.zeros(3)) for turn in turns]
+
+
 def marked_cells(cells: np.ndarray) -> np.ndarray:
     """Return (2 HALF, 2 HALF) bool of cells (n, 2); what lies outside of the map is left out."""
     grid = np.zeros((2 * HALF, 2 * HALF), bool)
@@ -245,12 +259,11 @@ def corrected(
         way_error: share by which odometry's way is too long.
     """
     motion, correction = MotionDepth(), MotionCorrection()
-    rng, depths = np.random.default_rng(0), []
-    for index, (scene, place) in enumerate(zip(scenes, places, strict=True)):
+    turns, depths = wrong_turns(len(scenes), turn_noise_deg), []
+    for index, (scene, place, turn) in enumerate(zip(scenes, places, turns, strict=True)):
         mount = scene.base_from_camera
-        turn = cv2.Rodrigues(np.radians(turn_noise_deg) * rng.normal(size=3))[0]
         longer = Place(*((1.0 + way_error) * one for one in (place.x, place.y)), place.yaw)
-        pose = longer.pose @ mount @ Pose(turn, np.zeros(3))
+        pose = longer.pose @ mount @ turn
         grey = cv2.cvtColor(scene.image_bgr, cv2.COLOR_BGR2GRAY)
         found = motion.update(grey, scene.camera, None, pose, index * PERIOD_S)
         floor = mount if is_told else None
@@ -325,10 +338,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         raise ToolError(str(error)) from error
     if len(scenes) <= SETTLED:
         raise ToolError(f"{args.drive} has {len(scenes)} frames; more than {SETTLED} are needed")
-    if Path(args.drive).resolve() == RECORDING.resolve():
-        places = recorded_places(len(scenes))
-    else:
-        places = [Place(args.step * index, 0.0, 0.0) for index in range(len(scenes))]
+    places = drive_places(args.drive, len(scenes), args.step)
     depths = [scene.depth_m for scene in scenes]
     if args.motion:
         depths = corrected(scenes, places, args.turn_noise, is_told, args.way_error)

@@ -37,9 +37,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from costmap import Scene, opened, read_drive
-from costmap_drive import PERIOD_S, STEP_M, Place, recorded_places
+from costmap_drive import PERIOD_S, STEP_M, Place, drive_places, wrong_turns
 from rosbags.typesys import Stores, get_typestore
-from scale import RECORDING
 
 from depthrefl_ros.engine.base import EngineError
 from depthrefl_ros.engine.bundle import BundleError
@@ -108,9 +107,12 @@ def write_recording(path: Path, images: Iterable[RobotImage], base: str = "base_
             poses.append(("odom", base, image.odom_from_base))
         info = camera_info_of(image.camera)
         info.header = _header(FRAME, now_ns)
-        messages = (_transforms(poses, now_ns), info, _image(image.rgb, now_ns))
-        for (topic, kind), message in zip(TOPICS.items(), messages, strict=True):
-            writer.write(topic, now_ns, bytes(STORE.serialize_cdr(message, kind)))
+        writer.write("/tf", now_ns, transforms_message(poses, now_ns))
+        for topic, message in (
+            ("/camera/camera_info", info),
+            ("/camera/image_raw", _image(image.rgb, now_ns)),
+        ):
+            writer.write(topic, now_ns, bytes(STORE.serialize_cdr(message, TOPICS[topic])))
     writer.close()
 
 
@@ -127,8 +129,8 @@ def _image(rgb: np.ndarray, time_ns: int) -> object:
     return kind(_header(FRAME, time_ns), height, width, "rgb8", 0, 3 * width, data)
 
 
-def _transforms(poses: list[tuple[str, str, Pose]], time_ns: int) -> object:
-    """Return /tf's message of (parent, child, parent_from_child)."""
+def transforms_message(poses: list[tuple[str, str, Pose]], time_ns: int) -> bytes:
+    """Return /tf's serialised message of (parent, child, parent_from_child)."""
     kinds, stamped = STORE.types, []
     for parent, child, pose in poses:
         shift = kinds["geometry_msgs/msg/Vector3"](*map(float, pose.translation))
@@ -136,19 +138,17 @@ def _transforms(poses: list[tuple[str, str, Pose]], time_ns: int) -> object:
         transform = kinds["geometry_msgs/msg/Transform"](shift, turn)
         header = _header(parent, time_ns)
         stamped.append(kinds["geometry_msgs/msg/TransformStamped"](header, child, transform))
-    return kinds[TF_TYPE](stamped)
+    return bytes(STORE.serialize_cdr(kinds[TF_TYPE](stamped), TF_TYPE))
 
 
 def robot_images(
     scenes: list[Scene], places: list[Place], turn_noise_deg: float
 ) -> list[RobotImage]:
     """Return the images of a drive, whose odometry turns wrongly by so many degrees."""
-    rng, images = np.random.default_rng(0), []
-    for scene, place in zip(scenes, places, strict=True):
-        turn = cv2.Rodrigues(np.radians(turn_noise_deg) * rng.normal(size=3))[0]
-        odom_from_base = place.pose @ Pose(turn, np.zeros(3))
+    turns, images = wrong_turns(len(scenes), turn_noise_deg), []
+    for scene, place, turn in zip(scenes, places, turns, strict=True):
         rgb = cv2.cvtColor(scene.image_bgr, cv2.COLOR_BGR2RGB)
-        images.append(RobotImage(rgb, scene.camera, scene.base_from_camera, odom_from_base))
+        images.append(RobotImage(rgb, scene.camera, scene.base_from_camera, place.pose @ turn))
     return images
 
 
@@ -220,9 +220,7 @@ def _run(args: argparse.Namespace, _ros_args: list[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for drive in args.drives:
             scenes = list(read_drive(drive, estimator))
-            places = [Place(args.step * index, 0.0, 0.0) for index in range(len(scenes))]
-            if Path(drive).resolve() == RECORDING.resolve():
-                places = recorded_places(len(scenes))
+            places = drive_places(drive, len(scenes), args.step)
             name = Path(drive).stem
             (folder / name).mkdir(exist_ok=True)
             recording = folder / name / f"{name}.mcap"

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 from box_scene import before_boxes, enter_and_leave
+from motion_depth import TF_TYPE, transforms_message
 from rclpy.serialization import serialize_message
 from recording_files import FIRST_NS, PERIOD_NS, header_at
 from room_depth import ROOM, room_depth, room_picture
-from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import Image, PointCloud2
 
 from depthrefl_ros.geometry.camera import Camera
@@ -33,7 +33,6 @@ from depthrefl_ros.geometry.pose import Pose
 from depthrefl_ros.ros.convert.camera_info import camera_to_info
 from depthrefl_ros.ros.convert.clouds import cloud_message
 from depthrefl_ros.tools.recording_writer import RecordingWriter
-from depthrefl_ros.tools.truth_clouds import quaternion
 
 BOXES = [((2.5, -0.6, 0.0), (3.0, 0.1, 0.8)), ((3.5, 0.8, 0.0), (4.2, 1.5, 1.4))]
 COLOUR = Camera.from_horizontal_fov(160, 120, 1.1)
@@ -41,8 +40,6 @@ DEPTH = Camera.from_horizontal_fov(128, 96, 1.3)
 BASE_FROM_COLOUR = Pose.from_mount(0.5, 0.1, 0.02, 0.2)
 BASE_FROM_DEPTH = Pose.from_mount(0.53, 0.08, 0.0, 0.2, 0.06)
 BASE_FROM_LIDAR = Pose(np.eye(3), np.array([0.0, 0.0, 0.7]))
-STORE = get_typestore(Stores.LATEST)
-TF_TYPE = "tf2_msgs/msg/TFMessage"
 
 
 def odometry(seconds: float) -> Pose:
@@ -53,16 +50,7 @@ def odometry(seconds: float) -> Pose:
 
 
 def tf_message(parent: str, child: str, pose: Pose, time_ns: int) -> bytes:
-    kinds = STORE.types
-    stamp = kinds["builtin_interfaces/msg/Time"](time_ns // 10**9, time_ns % 10**9)
-    transform = kinds["geometry_msgs/msg/Transform"](
-        kinds["geometry_msgs/msg/Vector3"](*map(float, pose.translation)),
-        kinds["geometry_msgs/msg/Quaternion"](*map(float, quaternion(pose.rotation))),
-    )
-    stamped = kinds["geometry_msgs/msg/TransformStamped"](
-        kinds["std_msgs/msg/Header"](stamp, parent), child, transform
-    )
-    return bytes(STORE.serialize_cdr(kinds[TF_TYPE]([stamped]), TF_TYPE))
+    return transforms_message([(parent, child, pose)], time_ns)
 
 
 def image(number: int, frame: str, pixels: np.ndarray, encoding: str) -> Image:

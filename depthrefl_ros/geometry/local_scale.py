@@ -154,7 +154,8 @@ def local_log_ratio(
         (h, w) float32, finite everywhere, or None where fewer than ``FEWEST_POINTS`` of the points
         can be used; and how many can.
     """
-    known_m, seen = _known(depth_m), _Seen.of(depth_m, camera, points, sigma)
+    known_m = _known(depth_m)
+    seen = _Seen.of(known_m, camera, points, sigma)
     if len(seen) < FEWEST_POINTS:
         return None, len(seen)
     regression = _Regression(seen.best(_MOST_POINTS))
@@ -188,7 +189,7 @@ def certain_depth(
         2006, eq. 2.26) is above ``CERTAIN_SIGMA``.
     """
     known_m = _known(depth_m)
-    seen = _Seen.of(depth_m, camera, points, sigma).best(_MOST_POINTS_WITH_CARE)
+    seen = _Seen.of(known_m, camera, points, sigma).best(_MOST_POINTS_WITH_CARE)
     if len(seen) < FEWEST_POINTS:
         return np.full_like(known_m, np.nan)
     regression = _Regression(seen)
@@ -226,12 +227,12 @@ class _Seen:
 
     @classmethod
     def of(
-        cls, depth_m: np.ndarray, camera: Camera, points: np.ndarray, sigma: np.ndarray
+        cls, known_m: np.ndarray, camera: Camera, points: np.ndarray, sigma: np.ndarray
     ) -> _Seen:
-        """Return those of the points; arguments of ``local_log_ratio``."""
+        """Return those of the points; arguments of ``local_log_ratio``, the depth of ``_known``."""
         columns, rows, inside = project(camera, points)
         columns, rows, points = columns[inside], rows[inside], points[inside]
-        predicted = _predicted(_known(depth_m), columns, rows, points)
+        predicted = _predicted(known_m, columns, rows, points)
         with np.errstate(invalid="ignore", divide="ignore"):
             log_ratio = np.log(points[:, 2] / predicted)
             fits = np.abs(log_ratio) < _LARGEST

@@ -79,14 +79,15 @@ class Keyframes:
         change = float(np.abs(_small(image) - self._small).mean())
         return change >= self._settings.change
 
-    def keep(self, image: np.ndarray, world_from_camera: Pose | None = None) -> None:
+    def keep(self, image: np.ndarray | None, world_from_camera: Pose | None = None) -> None:
         """Take a frame for the last that was kept.
 
         Args:
-            image: as for ``is_new_picture``.
+            image: as for ``is_new_picture``; None where only poses are compared.
             world_from_camera: None where nothing says it.
         """
-        self._small, self._pose = _small(image), world_from_camera
+        self._small = None if image is None else _small(image)
+        self._pose = world_from_camera
 
 
 def _small(image: np.ndarray) -> np.ndarray:

@@ -24,21 +24,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from depthrefl_ros.engine.base import EngineError
-from depthrefl_ros.estimator import DepthEstimator, EstimatorSettings
+from depthrefl_ros.estimator import DepthEstimator
 from depthrefl_ros.frames import Frame, SelfMask
 from depthrefl_ros.geometry.camera import Camera
 from depthrefl_ros.geometry.hindsight import DriveImage, in_hindsight
 from depthrefl_ros.geometry.local_scale import certain_depth
 from depthrefl_ros.geometry.motion import MotionPoints, as_followed
 from depthrefl_ros.geometry.pose import Pose
+from depthrefl_ros.geometry.tables import frozen, table
 from depthrefl_ros.tools.command_line import ToolError, UnreadableError
 from depthrefl_ros.tools.keyframes import Keyframes, KeyframeSettings
 from depthrefl_ros.tools.recorded_drive import (
@@ -46,11 +47,11 @@ from depthrefl_ros.tools.recorded_drive import (
     DriveSettings,
     RecordedDrive,
     frame_name,
-    mount_numbers,
 )
 from depthrefl_ros.tools.recorded_transforms import TransformMissingError
 from depthrefl_ros.training.datasets import Sample
 from depthrefl_ros.training.datasets.file_pairs import pinhole_sample
+from depthrefl_ros.training.datasets.mounts import mount_numbers
 
 # Corners are followed from image to image, so these lie closer together than what is kept.
 _FOLLOWED = KeyframeSettings(travel_m=0.03, turn_rad=math.radians(1.5))
@@ -78,29 +79,25 @@ class _Image:
     base_from_camera: Pose | None
 
 
-@dataclass(frozen=True, eq=False)
-class _View:
-    """What the rectified images of a camera show; where they show all, nothing is kept of it.
+class _Shown(NamedTuple):
+    """What the rectified images of a camera show; both are None where that is all.
 
     Attributes:
-        camera: as it takes the images.
         seen: (H, W) bool, where they show something.
         mask: where they show nothing.
     """
 
-    camera: Camera
     seen: np.ndarray | None
     mask: SelfMask | None
 
-    @classmethod
-    def of(cls, camera: Camera) -> _View:
-        """Return that of a camera."""
-        size = camera.height, camera.width
-        picture, ones = np.zeros((*size, 3), np.uint8), np.ones(size, np.float32)
-        seen = pinhole_sample("", picture, ones, camera).depth_m > 0
-        if seen.all():
-            return cls(camera, None, None)
-        return cls(camera, seen, SelfMask((~seen).astype(np.uint8)))
+
+@table
+def _shown(camera: Camera) -> _Shown:
+    """Return what the rectified images of a camera, as it takes them, show."""
+    size = camera.height, camera.width
+    picture, ones = np.zeros((*size, 3), np.uint8), np.ones(size, np.float32)
+    seen = pinhole_sample("", picture, ones, camera).depth_m > 0
+    return _Shown(None, None) if seen.all() else _Shown(frozen(seen), SelfMask(~seen))
 
 
 class MotionDrive(RecordedDrive):
@@ -118,7 +115,8 @@ class MotionDrive(RecordedDrive):
     def __init__(self, bag: Path, settings: DriveSettings, estimator: DepthEstimator):
         super().__init__(bag, settings)
         self._estimator = estimator
-        self._view: _View | None = None
+        # What floats between two surfaces is gated, what the network doubts is not.
+        self._gates = replace(estimator.settings, image_is_rectified=True, min_confidence=0.0)
         if not self._follows_tf:
             raise ToolError(f"{bag}: --motion needs odometry: {self._what_does_not_move()}")
 
@@ -137,7 +135,7 @@ class MotionDrive(RecordedDrive):
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return self._source.count
+        return self.images
 
     def plan(self) -> str:
         """Return in words what will be taken."""
@@ -191,25 +189,19 @@ class MotionDrive(RecordedDrive):
                 step(1)
                 continue
             pixels = colour.without_distortion().image
-            camera, view = colour.camera.rectified(), self._view_of(colour.camera)
-            followed.keep(pixels, pose)
+            camera, shown = colour.camera.rectified(), _shown(colour.camera)
+            followed.keep(None, pose)
             last_ns, image = frame.stamp_ns, None
             if is_kept:
-                image = _Image(frame_name(frame), pixels, camera, view.mask, base_from_camera)
+                image = _Image(frame_name(frame), pixels, camera, shown.mask, base_from_camera)
                 if kept is not None:
-                    kept.keep(pixels, pose)
+                    kept.keep(None, pose)
             else:
                 self._leave_out("alike")
                 step(1)
             grey, grey_camera = as_followed(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), camera)
             time_s = frame.stamp_ns / 1e9
-            yield DriveImage(grey, grey_camera, view.seen, pose, time_s), image
-
-    def _view_of(self, camera: Camera) -> _View:
-        """Return what a camera's rectified images show, made once for all of them."""
-        if self._view is None or self._view.camera != camera:
-            self._view = _View.of(camera)
-        return self._view
+            yield DriveImage(grey, grey_camera, shown.seen, pose, time_s), image
 
     def told(self) -> str:
         """Return what became of the images, and where none was kept what may be wrong."""
@@ -223,37 +215,30 @@ class MotionDrive(RecordedDrive):
 
     def _sample(self, image: _Image, points: MotionPoints) -> Sample:
         """Return an image with the depth that is certain, 0 elsewhere."""
-        # What floats between two surfaces is gated, what the network doubts is not.
-        settings = EstimatorSettings(
-            image_is_rectified=True, min_range_m=0.0, max_range_m=0.0, min_confidence=0.0
-        ).with_range_of(self._estimator.bundle.min_range_m, self._estimator.bundle.max_range_m)
         mount = image.base_from_camera
         try:
             found = self._estimator.predict(
                 Frame(image.pixels, "rgb", image.camera, image.mask),
-                settings,
+                self._gates,
                 base_from_camera=mount,
             )
         except EngineError as error:
             raise ToolError(f"{self._bag}: frame {image.name}: {error}") from error
         floor = mount if found.floor is not None else None
         depth_m = certain_depth(found.depth_m, found.camera, points.points, points.sigma, floor)
-        depth_m = self._estimator.believe(found, depth_m, settings).depth_m
+        depth_m = self._estimator.believe(found, depth_m, self._gates).depth_m
         depth_m = np.where(np.isfinite(depth_m), depth_m, np.float32(0.0))
         camera = image.camera
         intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy)
         return Sample(image.name, image.pixels, depth_m, intrinsics)
 
-    def figures(self) -> dict[str, Any]:
-        """Return what became of the recording's images."""
-        return {
-            "recording": str(self._bag),
-            "image_topic": self._source.image_topic,
-            "depth_by": f"motion in {self._fixed}, {self._estimator.bundle.name}",
-            "images": len(self),
-            "kept": self._kept,
-            "left_out": self.left_out(),
-        }
+    @property
+    def images(self) -> int:
+        """How many images the recording has."""
+        return self._source.count
+
+    def _depth_figures(self) -> dict[str, Any]:
+        return {"depth_by": f"motion in {self._fixed}, {self._estimator.bundle.name}"}
 
 
 def _known(sample: Sample) -> float:

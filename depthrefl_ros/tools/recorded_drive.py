@@ -35,7 +35,6 @@ from depthrefl_ros.tools.recording_source import RecordingSource
 from depthrefl_ros.tools.recordings import Recording
 from depthrefl_ros.tools.source_frame import SourceFrame
 from depthrefl_ros.training.datasets import Sample
-from depthrefl_ros.training.datasets.mounts import mount_of
 
 FIXED_FRAMES = ("odom", "map", "world")  # in which a robot drives (REP-105)
 FLOOR_FRAME = "base_footprint"  # whose z = 0 is the floor (REP-120)
@@ -129,17 +128,33 @@ class RecordedDrive(ABC):
         """How many images were kept so far."""
         return self._kept
 
+    @property
     @abstractmethod
+    def images(self) -> int:
+        """How many images the recording has."""
+
+    @abstractmethod
+    def _depth_figures(self) -> dict[str, Any]:
+        """Return what tells the depth, for ``figures``."""
+
     def figures(self) -> dict[str, Any]:
         """Return what became of the recording's images."""
+        return {
+            "recording": str(self._bag),
+            "image_topic": self._source.image_topic,
+            **self._depth_figures(),
+            "images": self.images,
+            "kept": self._kept,
+            "left_out": self.left_out(),
+        }
 
     def told(self) -> str:
         """Return the same in words."""
-        left_out, images = self._left_out_with_reasons(), self.figures()["images"]
-        rest = images - self._kept - sum(left_out.values())
+        left_out = self._not_kept()
+        rest = self.images - self._kept - sum(left_out.values())
         left_out |= {"not looked at": rest} if rest > 0 else {}
         parts = [f"{count} {why}" for why, count in left_out.items()]
-        text = f"{self._bag}: {self._kept} of {images} images kept"
+        text = f"{self._bag}: {self._kept} of {self.images} images kept"
         text += f"; {', '.join(parts)}" if parts else ""
         return f"{text} ({self._reason})" if self._reason else text
 
@@ -148,7 +163,7 @@ class RecordedDrive(ABC):
         unreadable = len(self._source.skipped)
         return {**self._left_out, **({"unreadable": unreadable} if unreadable else {})}
 
-    def _left_out_with_reasons(self) -> dict[str, int]:
+    def _not_kept(self) -> dict[str, int]:
         return self.left_out()
 
     def _thinned(self) -> str:
@@ -212,11 +227,6 @@ class RecordedDrive(ABC):
         if self._floor is None:
             return None
         return self._transforms.find(self._floor, self._frame, time_ns)
-
-
-def mount_numbers(base_from_camera: Pose | None) -> dict[str, float] | None:
-    """Return a pose as ``mounts.yaml`` has it, None for None."""
-    return None if base_from_camera is None else mount_of(base_from_camera)
 
 
 def frame_name(frame: SourceFrame) -> str:

@@ -37,13 +37,13 @@ from depthrefl_ros.tools.recorded_drive import (
     DriveSettings,
     RecordedDrive,
     frame_name,
-    mount_numbers,
 )
 from depthrefl_ros.tools.recorded_infos import RecordedInfos
 from depthrefl_ros.tools.recorded_pairs import RecordedPairs
 from depthrefl_ros.tools.recorded_transforms import TransformMissingError
 from depthrefl_ros.tools.recordings import Recording
 from depthrefl_ros.training.datasets import Sample
+from depthrefl_ros.training.datasets.mounts import mount_numbers
 
 FEWEST_KNOWN = 100  # pixels with depth; an image with fewer teaches nothing
 
@@ -143,19 +143,15 @@ class SensorDrive(RecordedDrive):
                 self._kept += 1
                 yield frame_name(frame), sample, mount
 
-    def figures(self) -> dict[str, Any]:
-        """Return what became of the recording's images."""
-        return {
-            "recording": str(self._bag),
-            "image_topic": self._source.image_topic,
-            "depth_topic": self._depth.topic,
-            "images": self._pairs.images,
-            "pairs": len(self._pairs),
-            "kept": self._kept,
-            "left_out": self.left_out(),
-        }
+    @property
+    def images(self) -> int:
+        """How many images the recording has."""
+        return self._pairs.images
 
-    def _left_out_with_reasons(self) -> dict[str, int]:
-        without = self._pairs.images - len(self._pairs)
+    def _depth_figures(self) -> dict[str, Any]:
+        return {"depth_topic": self._depth.topic, "pairs": len(self._pairs)}
+
+    def _not_kept(self) -> dict[str, int]:
+        without = self.images - len(self._pairs)
         more = {"without depth of that time": without} if without else {}
         return {**self.left_out(), **more}

@@ -46,7 +46,7 @@ from depthrefl_ros.tools.frame_sources import open_source
 from depthrefl_ros.tools.predict import estimate, open_estimator
 from depthrefl_ros.tools.weight_terms import note_terms
 from depthrefl_ros.training.datasets import parse_data_options
-from depthrefl_ros.training.datasets.mounts import MOUNTS_FILE, mount_of, read_mounts
+from depthrefl_ros.training.datasets.mounts import MOUNTS_FILE, mount_numbers, read_mounts
 from depthrefl_ros.training.datasets.opening import numbered
 from depthrefl_ros.training.synth.folder import FolderError, RenderedFolder
 
@@ -190,8 +190,7 @@ def _labelled(option: _Option, model: str, folder: Path) -> Path:
                 left += 1
                 continue
             image = cv2.cvtColor(result.colour_bgra, cv2.COLOR_BGRA2RGB)
-            numbers = None if mount is None else mount_of(mount)
-            target.add(frame.name, image, depth_m, result.camera, numbers)
+            target.add(frame.name, image, depth_m, result.camera, mount_numbers(mount))
             kept += 1
     target.flush()
     gone = [name for name in target.names() if name not in seen]

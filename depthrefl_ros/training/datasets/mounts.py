@@ -62,6 +62,11 @@ def mount_of(base_from_camera: Pose) -> dict[str, float]:
     }
 
 
+def mount_numbers(base_from_camera: Pose | None) -> dict[str, float] | None:
+    """Return a pose as ``mounts.yaml`` has it, None for None."""
+    return None if base_from_camera is None else mount_of(base_from_camera)
+
+
 def _pose(path: Path, name: str, entry: Any) -> Pose:
     try:
         values = [float(entry[field]) for field in _FIELDS]
